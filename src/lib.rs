@@ -1,0 +1,42 @@
+//! SeTok and Setokim: a multimodal language model that sees, talks, segments, generates and edits, on the reader's own
+//! GPU, natively and in a web page.
+//!
+//! The files below are in the order in which data passes through them. Letters used in every shape comment:
+//! `B` batch, `N` patches of a picture, `C` width of a patch feature, `L` semantic tokens of a picture (decided by the
+//! picture), `D` width of a semantic token, `T` positions of a text sequence, `H` width of the language model,
+//! `S` side of the square input picture in pixels.
+
+pub mod config;
+pub mod device;
+pub mod error;
+pub mod weights;
+
+// image in
+pub mod preprocess;
+
+// see
+pub mod vision;
+
+// group patches into semantic tokens, and back into pixels
+pub mod detok;
+pub mod setok;
+
+// talk
+pub mod gguf;
+pub mod llm;
+pub mod sample;
+pub mod text;
+
+// image out
+pub mod postprocess;
+
+// the whole
+pub mod setokim;
+
+// GPU kernels and their plain references
+pub mod kernels;
+
+#[cfg(target_family = "wasm")]
+mod web;
+
+pub use error::{Error, Result};
