@@ -139,16 +139,22 @@ fn optimise() -> Result<()> {
 fn publish() -> Result<()> {
     let package = root().join("pkg/wasm");
     copy_files(&bound_dir(), &package)?;
-    let wasm = package.join("setokim_bg.wasm");
-    fs::copy(optimised(), &wasm)?;
+    fs::copy(optimised(), package.join("setokim_bg.wasm"))?;
+    print_size()
+}
+
+/// Bytes of the built package, as they are and as a server sends them.
+pub fn print_size() -> Result<()> {
+    let wasm = root().join("pkg/wasm/setokim_bg.wasm");
+    let Ok(built) = fs::metadata(&wasm) else {
+        println!("    pkg/wasm is not built: `cargo xtask wasm` builds it");
+        return Ok(());
+    };
     let gzip = "zlib.gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length";
     let mut node = command("node", ["-p", gzip]);
-    let zipped: u64 = read({
-        node.arg(&wasm);
-        node
-    })?
-    .parse()?;
-    println!("    {:.2} MB, {:.2} MB gzipped", megabytes(fs::metadata(&wasm)?.len()), megabytes(zipped));
+    node.arg(&wasm);
+    let zipped: u64 = read(node)?.parse()?;
+    println!("    wasm: {:.2} MB, {:.2} MB gzipped", megabytes(built.len()), megabytes(zipped));
     Ok(())
 }
 
