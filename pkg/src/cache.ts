@@ -17,7 +17,7 @@ export interface ShardRecord {
 export interface CachedModel {
   /** The address it was loaded from. */
   url: string;
-  /** `model.name` in its config.json. */
+  /** `name` in its config.json. */
   name: string;
   /** Bytes of its weights. */
   bytes: number;

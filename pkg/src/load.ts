@@ -173,8 +173,7 @@ async function addShard(
 }
 
 function modelInfo(config: Record<string, unknown>, files: readonly WasmFile[]): ModelInfo {
-  const model = config["model"];
-  const name = typeof model === "object" && model !== null && "name" in model ? model.name : undefined;
+  const name = config["name"];
   return {
     name: typeof name === "string" ? name : "model",
     bytes: files.reduce((sum, file) => sum + file.bytes, 0),

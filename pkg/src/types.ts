@@ -11,8 +11,7 @@ export type DeviceKind = "gpu" | "cpu";
 
 export interface AdapterReport {
   name: string;
-  vendor: string;
-  /** `browser-webgpu` in a page; Vulkan, Metal or DX12 natively. */
+  /** Graphics API: `webgpu` in a page. */
   backend: string;
   /** True for an adapter that draws on the CPU (SwiftShader, llvmpipe): `auto` does not take it. */
   software: boolean;
@@ -108,6 +107,17 @@ export interface SemanticToken {
   score: number;
 }
 
+/** What a token most likely is, in the words that the model was trained on. */
+export interface TokenName {
+  name: string;
+  /** Probability of the name, 0 to 1. */
+  confidence: number;
+  /** Only for things that come in several colours. */
+  color: string | null;
+  /** A thing, not a background. */
+  is_object: boolean;
+}
+
 export interface Rect {
   x: number;
   y: number;
@@ -126,6 +136,8 @@ export interface Tokenization {
   /** The part of the picture that the grid covers, in its pixels. Larger than the picture when it was padded. */
   crop: Rect;
   tokens: SemanticToken[];
+  /** What each token is, in the order of `tokens`; null for a model that cannot name them. */
+  names: TokenName[] | null;
   device: DeviceKind;
   /** Milliseconds per stage (`preprocess`, `encode`, `cluster`, `merge`, `detokenize`). */
   timings_ms: Record<string, number>;
@@ -139,7 +151,7 @@ export interface Reconstruction {
 }
 
 export interface ModelInfo {
-  /** `model.name` in config.json. */
+  /** `name` in config.json. */
   name: string;
   /** Bytes of all weights. */
   bytes: number;

@@ -6,7 +6,7 @@ export function megabytes(bytes: number): string {
 }
 
 export function milliseconds(time: number): string {
-  if (time >= 10_000) return `${tenths.format(time / 1000)} s`;
+  if (time >= 2000) return `${tenths.format(time / 1000)} s`;
   return time < 10 ? `${tenths.format(time)} ms` : `${whole.format(time)} ms`;
 }
 

@@ -39,9 +39,8 @@ export function mountBench(store: Store, engine: Engine): void {
   store.on(["timings"], showTimes);
 }
 
-function adapterName(adapter: { name: string; vendor: string } | null): string {
-  const text = adapter?.name || adapter?.vendor || "";
-  return text === "" ? "" : ` · ${text}`;
+function adapterName(adapter: { name: string } | null): string {
+  return adapter === null || adapter.name === "" ? "" : ` · ${adapter.name}`;
 }
 
 function showTimes({ timings }: State): void {

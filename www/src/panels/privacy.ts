@@ -16,7 +16,7 @@ export function mountPrivacy(store: Store, engine: Engine): void {
       store.state.status.kind === "loading"
         ? "Your pictures stay on this machine."
         : requests === 0
-          ? "0 requests since the model was loaded. Your pictures stay on this machine."
+          ? "0 requests since the model was loaded; your pictures stay on this machine."
           : "since the model was loaded; your pictures stay on this machine.";
   };
   const counter: NetworkCounter = new NetworkCounter(() => queueMicrotask(show));

@@ -3,6 +3,7 @@
 import { drawOverlay, paletteColor, cssColor, tokenAt, type Tokenization } from "setokim";
 import { context2d, element } from "../dom.ts";
 import { count, percent } from "../format.ts";
+import { nameOf, titleOf } from "../names.ts";
 import { focusedToken, type State, type Store } from "../state.ts";
 
 export function mountStage(store: Store): void {
@@ -20,7 +21,8 @@ export function mountStage(store: Store): void {
   const fit = (): boolean => {
     const shown = store.state.picture?.canvas;
     if (shown === undefined) return false;
-    const scale = Math.min(stage.clientWidth / shown.width, stage.clientHeight / shown.height);
+    const gap = 2 * Number.parseFloat(getComputedStyle(stage).getPropertyValue("--gap"));
+    const scale = Math.min((stage.clientWidth - gap) / shown.width, (stage.clientHeight - gap) / shown.height);
     const width = Math.max(1, Math.round(shown.width * scale));
     const height = Math.max(1, Math.round(shown.height * scale));
     frame.style.setProperty("width", `${width}px`);
@@ -64,7 +66,7 @@ export function mountStage(store: Store): void {
     context.clearRect(0, 0, spot.width, spot.height);
     // The regions are on the canvas below; this one only adds the veil with its hole.
     drawOverlay(context, tokens, { opacity: 0, borders: false, highlight: token.id, lineWidth: lineWidth() });
-    tag.textContent = `token ${token.id} · ${percent(token.patches / tokens.labels.length)}`;
+    tag.textContent = `${titleOf(tokens, token.id)} · ${percent(token.patches / tokens.labels.length)}`;
     tag.style.setProperty("--color", cssColor(paletteColor(token.id)));
     const { x, y, below } = tagPlace(tokens, token.id);
     tag.style.setProperty("left", `${x * 100}%`);
@@ -133,7 +135,8 @@ export function describe(tokens: Tokenization, id: number | undefined): string {
   const token = tokens.tokens.find((each) => each.id === id);
   if (token === undefined) return "";
   const share = percent(token.patches / tokens.labels.length);
-  return `Token ${token.id}: ${count(token.patches, "patch", "patches")}, ${share} of the picture.`;
+  const name = nameOf(tokens, token.id);
+  return `Token ${token.id}${name === undefined ? "" : `, ${name}`}: ${count(token.patches, "patch", "patches")}, ${share} of the picture.`;
 }
 
 /** The nearest token whose middle lies in a direction; the same one again where there is none. */

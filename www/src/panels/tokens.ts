@@ -3,6 +3,7 @@
 import { cssColor, paletteColor, tokenMask, type SemanticToken, type Tokenization } from "setokim";
 import { context2d, create, element } from "../dom.ts";
 import { count, percent } from "../format.ts";
+import { nameOf } from "../names.ts";
 import { focusedToken, type OpenPicture, type State, type Store } from "../state.ts";
 import { describe } from "./stage.ts";
 
@@ -72,7 +73,7 @@ function row(token: SemanticToken, tokens: Tokenization, picture: OpenPicture, b
     "li",
     "token",
     thumbnail(token, tokens, picture),
-    create("span", "token-name", `token ${token.id}`),
+    title(token, tokens),
     create("span", "token-size num", percent(token.patches / tokens.labels.length)),
     meter(token.score / best),
   );
@@ -83,6 +84,13 @@ function row(token: SemanticToken, tokens: Tokenization, picture: OpenPicture, b
   option.setAttribute("aria-label", describe(tokens, token.id));
   option.style.setProperty("--color", cssColor(paletteColor(token.id)));
   return option;
+}
+
+/** "owl, token 3", or "token 3" alone. */
+function title({ id }: SemanticToken, tokens: Tokenization): HTMLElement {
+  const name = nameOf(tokens, id);
+  if (name === undefined) return create("span", "token-name", `token ${id}`);
+  return create("span", "token-name", name, create("small", "", `token ${id}`));
 }
 
 function meter(part: number): HTMLElement {
@@ -146,12 +154,11 @@ function showDetail({ tokens }: State, focus: number | undefined): void {
   const set = (id: string, text: string): void => void (element(id, HTMLElement).textContent = text);
   element("token-detail", HTMLElement).classList.toggle("on", token !== undefined);
   if (tokens === undefined || token === undefined) {
-    for (const id of ["detail-patches", "detail-share", "detail-center", "detail-score"]) set(id, "–");
+    for (const id of ["detail-patches", "detail-center", "detail-score"]) set(id, "–");
     return;
   }
   set("detail-patches", count(token.patches, "patch", "patches"));
-  set("detail-share", percent(token.patches / tokens.labels.length));
-  set("detail-center", `row ${token.center[0] + 1}, column ${token.center[1] + 1}`);
+  set("detail-center", `row ${token.center[0]}, column ${token.center[1]}`);
   set("detail-score", token.score.toFixed(3));
 }
 

@@ -19,6 +19,11 @@ export function mountToolbar(store: Store, engine: Engine): void {
     value.textContent = `${Math.round(state.opacity * 100)} %`;
     opacity.style.setProperty("--value", String(state.opacity));
   });
+  store.on(["model"], ({ model }) => {
+    // A bare vision tower has nothing to draw with.
+    const compare = document.querySelector<HTMLInputElement>('input[name="view"][value="compare"]');
+    if (compare !== null) compare.disabled = model !== undefined && model.config["detokenizer"] == null;
+  });
   store.on(["view", "overlay"], (state) => {
     overlay.disabled = state.view !== "tokens";
     opacity.disabled = state.view !== "tokens" || !state.overlay;
