@@ -67,35 +67,26 @@ impl Toolchain {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
-        self.with_settings(match self {
+        let mut cargo = match self {
             Self::Own => command("cargo", arguments),
-            Self::Debian => command("/usr/bin/cargo", arguments),
-        })
-    }
-
-    /// `cargo clippy` for the browser.
-    pub fn clippy<I>(self, arguments: I) -> Command
-    where
-        I: IntoIterator,
-        I::Item: AsRef<OsStr>,
-    {
-        let mut clippy = match self {
-            Self::Own => command("cargo", ["clippy"]),
-            // By name: Debian's cargo would take the clippy of a rustup beside it, which is of another version.
-            Self::Debian => command("/usr/bin/cargo-clippy", ["clippy"]),
+            Self::Debian => {
+                let mut cargo = command("/usr/bin/cargo", arguments);
+                // Building the standard library is unstable, and this is how a stable toolchain lets it through.
+                cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+                cargo.env("RUSTC", "/usr/bin/rustc");
+                cargo
+            }
         };
-        clippy.args(arguments);
-        self.with_settings(clippy)
+        cargo.env_remove("RUSTFLAGS").env("CARGO_BUILD_TARGET", TARGET).env("CARGO_TARGET_DIR", TARGET_DIR);
+        cargo
     }
 
-    fn with_settings(self, mut cargo: Command) -> Command {
-        cargo.env_remove("RUSTFLAGS").env("CARGO_BUILD_TARGET", TARGET).env("CARGO_TARGET_DIR", TARGET_DIR);
-        if self == Self::Debian {
-            cargo.env("CARGO", "/usr/bin/cargo").env("RUSTC", "/usr/bin/rustc");
-            // Building the standard library is unstable, and this is how a stable toolchain lets it through.
-            cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+    /// The compiler with clippy in it; a rustup beside Debian's Rust has one too, of another version.
+    pub fn clippy_driver(self) -> &'static str {
+        match self {
+            Self::Own => "clippy-driver",
+            Self::Debian => "/usr/bin/clippy-driver",
         }
-        cargo
     }
 }
 
