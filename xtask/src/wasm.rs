@@ -71,8 +71,10 @@ impl Toolchain {
             Self::Own => command("cargo", arguments),
             Self::Debian => {
                 let mut cargo = command("/usr/bin/cargo", arguments);
-                // Building the standard library is unstable, and this is how a stable toolchain lets it through.
-                cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+                // Building the standard library is unstable, and this is how a stable toolchain lets it through. Its `test`
+                // is named for every command, because the set of these crates is part of what each crate depends on:
+                // the tests would otherwise compile burn a second time.
+                cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort,test");
                 cargo.env("RUSTC", "/usr/bin/rustc");
                 cargo
             }
