@@ -6,6 +6,7 @@ python -m training.evaluate runs/stage1/checkpoint.pt --split test --count 500 -
 import argparse
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def evaluate_scenes(model: SeTok, split: str, count: int) -> dict[str, float]:
         batch = sample_batch(split, first, min(BATCH, count - first))
         for name, numbers in _batch_metrics(model, batch).items():
             values.setdefault(name, []).extend(numbers)
-    return {name: float(np.mean(numbers)) for name, numbers in values.items()}
+    return {name: float(np.mean(numbers)) if numbers else math.nan for name, numbers in values.items()}
 
 
 def _batch_metrics(model: SeTok, batch: SceneBatch) -> dict[str, list[float]]:

@@ -57,7 +57,8 @@ def test_every_parameter_learns(workers, tmp_path):
 def test_evaluation_metrics_are_finite(workers, tmp_path):
     run = Stage1(THIN, SETTINGS, workers, tmp_path)
     metrics = evaluate_scenes(run.average, "val", 3)
-    assert all(math.isfinite(v) for name, v in metrics.items() if name != "object_colors")
+    # An untrained model may have no token that shows mostly an object: then there is nothing to name.
+    assert all(math.isfinite(v) for name, v in metrics.items() if name not in ("object_names", "object_colors"))
 
 
 def test_pull_push_is_zero_for_separated_regions_only():
