@@ -23,6 +23,8 @@ export default defineConfig({
     viewport: { width: 1280, height: 860 },
     colorScheme: "light",
     acceptDownloads: true,
+    // The page works without its service worker; one test lets it in.
+    serviceWorkers: "block",
     launchOptions: {
       executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
       // Playwright adds its own flags for headless mode; the file says which mode.
@@ -31,14 +33,26 @@ export default defineConfig({
     },
   },
   projects: [
-    { name: "page", testMatch: /.*\.spec\.ts/ },
-    { name: "screenshots", testMatch: /screenshots\.ts/ },
+    { name: "page", testMatch: /page\.spec\.ts/ },
+    // The package without a bundler, from a plain server.
+    { name: "lab", testMatch: /lab\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 1}/` } },
+    // Not a test: `npm run screenshots` makes the pictures of the README.
+    ...(process.argv.some((argument) => argument.includes("screenshots"))
+      ? [{ name: "screenshots", testMatch: /screenshots\.ts/ }]
+      : []),
   ],
-  webServer: {
-    command: `npx vite preview --host 127.0.0.1 --port ${port} --strictPort`,
-    cwd: fileURLToPath(new URL("../../www", import.meta.url)),
-    url: `http://127.0.0.1:${port}/`,
-    reuseExistingServer: false,
-    timeout: 60_000,
-  },
+  webServer: [
+    {
+      command: `npx vite preview --host 127.0.0.1 --port ${port} --strictPort`,
+      cwd: fileURLToPath(new URL("../../www", import.meta.url)),
+      url: `http://127.0.0.1:${port}/`,
+      reuseExistingServer: false,
+      timeout: 60_000,
+    },
+    {
+      command: `node ${fileURLToPath(new URL("./static-server.mjs", import.meta.url))} ${port + 1}`,
+      url: `http://127.0.0.1:${port + 1}/lab.html`,
+      reuseExistingServer: false,
+    },
+  ],
 });

@@ -82,7 +82,7 @@ export class Engine {
       throw new SetokimError("image-decode", "the browser cannot show this picture");
     } catch (error) {
       const notice = this.#notice(error);
-      this.#store.set({ notice: { ...notice, message: `${name}: ${notice.message}` } });
+      this.#store.set({ notice: { ...notice, subject: name } });
     }
   }
 
@@ -129,7 +129,7 @@ export class Engine {
       const notice = this.#notice(error, lost);
       this.#store.set({
         status: { kind: lost ? "failed" : "ready" },
-        notice: lost ? notice : { ...notice, message: `${picture.name}: ${notice.message}` },
+        notice: lost ? notice : { ...notice, subject: picture.name },
       });
     }
   }

@@ -12,7 +12,8 @@ export function mountNotice(store: Store): void {
   action.addEventListener("click", () => store.state.notice?.action?.run());
   store.on(["notice"], ({ notice }) => {
     box.hidden = notice === undefined;
-    message.textContent = notice === undefined ? "" : sentence(notice.message);
+    const text = notice === undefined ? "" : sentence(notice.message);
+    message.textContent = notice?.subject === undefined ? text : `${notice.subject}: ${text}`;
     remedy.textContent = notice?.remedy ?? "";
     code.textContent = notice?.code ?? "";
     action.hidden = notice?.action === undefined;
