@@ -42,7 +42,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["wasm", "--profile", profile] => wasm::build(profile)?,
         ["cargo", rest @ ..] => shell::run(wasm::Toolchain::find()?.cargo(rest))?,
         ["setup"] => setup::run()?,
-        ["bench", rest @ ..] => bench::run(rest)?,
+        ["bench", rest @ ..] => bench::run_all(rest)?,
         ["help" | "--help" | "-h"] => println!("{USAGE}"),
         _ => bail!("that is not a command of xtask; these are:\n{USAGE}"),
     }

@@ -67,35 +67,26 @@ impl Toolchain {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
-        self.with_settings(match self {
+        let mut cargo = match self {
             Self::Own => command("cargo", arguments),
-            Self::Debian => command("/usr/bin/cargo", arguments),
-        })
-    }
-
-    /// `cargo clippy` for the browser.
-    pub fn clippy<I>(self, arguments: I) -> Command
-    where
-        I: IntoIterator,
-        I::Item: AsRef<OsStr>,
-    {
-        let mut clippy = match self {
-            Self::Own => command("cargo", ["clippy"]),
-            // By name: Debian's cargo would take the clippy of a rustup beside it, which is of another version.
-            Self::Debian => command("/usr/bin/cargo-clippy", ["clippy"]),
+            Self::Debian => {
+                let mut cargo = command("/usr/bin/cargo", arguments);
+                // Building the standard library is unstable, and this is how a stable toolchain lets it through.
+                cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+                cargo.env("RUSTC", "/usr/bin/rustc");
+                cargo
+            }
         };
-        clippy.args(arguments);
-        self.with_settings(clippy)
+        cargo.env_remove("RUSTFLAGS").env("CARGO_BUILD_TARGET", TARGET).env("CARGO_TARGET_DIR", TARGET_DIR);
+        cargo
     }
 
-    fn with_settings(self, mut cargo: Command) -> Command {
-        cargo.env_remove("RUSTFLAGS").env("CARGO_BUILD_TARGET", TARGET).env("CARGO_TARGET_DIR", TARGET_DIR);
-        if self == Self::Debian {
-            cargo.env("CARGO", "/usr/bin/cargo").env("RUSTC", "/usr/bin/rustc");
-            // Building the standard library is unstable, and this is how a stable toolchain lets it through.
-            cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+    /// The compiler with clippy in it; a rustup beside Debian's Rust has one too, of another version.
+    pub fn clippy_driver(self) -> &'static str {
+        match self {
+            Self::Own => "clippy-driver",
+            Self::Debian => "/usr/bin/clippy-driver",
         }
-        cargo
     }
 }
 
@@ -139,16 +130,22 @@ fn optimise() -> Result<()> {
 fn publish() -> Result<()> {
     let package = root().join("pkg/wasm");
     copy_files(&bound_dir(), &package)?;
-    let wasm = package.join("setokim_bg.wasm");
-    fs::copy(optimised(), &wasm)?;
+    fs::copy(optimised(), package.join("setokim_bg.wasm"))?;
+    print_size()
+}
+
+/// Bytes of the built package, as they are and as a server sends them.
+pub fn print_size() -> Result<()> {
+    let wasm = root().join("pkg/wasm/setokim_bg.wasm");
+    let Ok(built) = fs::metadata(&wasm) else {
+        println!("    pkg/wasm is not built: `cargo xtask wasm` builds it");
+        return Ok(());
+    };
     let gzip = "zlib.gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length";
     let mut node = command("node", ["-p", gzip]);
-    let zipped: u64 = read({
-        node.arg(&wasm);
-        node
-    })?
-    .parse()?;
-    println!("    {:.2} MB, {:.2} MB gzipped", megabytes(fs::metadata(&wasm)?.len()), megabytes(zipped));
+    node.arg(&wasm);
+    let zipped: u64 = read(node)?.parse()?;
+    println!("    wasm: {:.2} MB, {:.2} MB gzipped", megabytes(built.len()), megabytes(zipped));
     Ok(())
 }
 
