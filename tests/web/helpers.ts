@@ -1,6 +1,64 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { expect, type Download, type Page } from "@playwright/test";
+import { expect, test as base, type BrowserContextOptions, type Download, type Page } from "@playwright/test";
+
+export const port = Number(process.env["SETOKIM_TEST_PORT"] ?? 4317);
+
+export const settings: BrowserContextOptions = {
+  baseURL: `http://127.0.0.1:${port}/`,
+  viewport: { width: 1280, height: 860 },
+  colorScheme: "light",
+  acceptDownloads: true,
+  // The page works without its service worker; one test lets it in.
+  serviceWorkers: "block",
+};
+
+/** Uncaught errors and breaches of the content policy, of every page that a test opens; none is forgiven. */
+function watch(page: Page): string[] {
+  const problems: string[] = [];
+  page.on("pageerror", (error) => problems.push(error.message));
+  page.on("console", (message) => {
+    if (/content security policy/i.test(message.text())) problems.push(message.text());
+  });
+  return problems;
+}
+
+/**
+ * `page` is fresh. `ready` is one page with a loaded model that the tests of a worker share, put back to its first
+ * state before each: loading is most of the time that a test would take.
+ */
+export const test = base.extend<{ ready: Page }, { loaded: { page: Page; problems: string[] } }>({
+  page: async ({ page }, use) => {
+    const problems = watch(page);
+    await use(page);
+    expect(problems).toEqual([]);
+  },
+  loaded: [
+    async ({ browser }, use) => {
+      const context = await browser.newContext(settings);
+      const page = await context.newPage();
+      const problems = watch(page);
+      await openPage(page);
+      await use({ page, problems });
+      await context.close();
+    },
+    { scope: "worker", timeout: 300_000 },
+  ],
+  ready: async ({ loaded: { page, problems } }, use) => {
+    problems.length = 0;
+    await page.setViewportSize({ width: 1280, height: 860 });
+    await page.emulateMedia({ colorScheme: "light" });
+    await page.mouse.move(1, 1);
+    await page.locator("#surface").press("Escape", { timeout: 1000 }).catch(() => undefined);
+    await page.locator("input[value=tokens]").check();
+    await page.locator("#opacity").fill("45", { force: true });
+    if (!(await page.locator("#overlay-on").isChecked())) await page.locator("#overlay-on").check();
+    await page.getByRole("button", { name: "Sample" }).first().click();
+    await settled(page);
+    await use(page);
+    expect(problems).toEqual([]);
+  },
+});
 
 export const fixture = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/pictures/${name}`, import.meta.url));
@@ -8,14 +66,14 @@ export const fixture = (name: string): string =>
 export const fixtureBytes = (name: string): Buffer => readFileSync(fixture(name));
 
 /** Ready, and nothing under way. */
-export async function settled(page: Page, timeout = 60_000): Promise<void> {
+export async function settled(page: Page, timeout = 120_000): Promise<void> {
   await expect(page.locator("#device-chip")).toHaveAttribute("data-state", "ready", { timeout });
 }
 
 /** Opens the page and waits for the tokens of the first sample. */
 export async function openPage(page: Page, query = ""): Promise<void> {
   await page.goto(`./${query}`);
-  await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 60_000 });
+  await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 120_000 });
   await settled(page);
 }
 

@@ -2,8 +2,9 @@
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { expect, test, type Page } from "@playwright/test";
+import { expect, type Page } from "@playwright/test";
 import type * as Package from "setokim";
+import { test } from "./helpers.ts";
 
 declare const lib: typeof Package;
 

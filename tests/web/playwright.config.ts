@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "@playwright/test";
+import { port, settings } from "./helpers.ts";
 
 /** The same flags as every other browser test here; Chromium brings WebGPU in software, so that no GPU is needed. */
 const flags = JSON.parse(
   readFileSync(new URL("../browser/chromium-flags.json", import.meta.url), "utf8"),
 ) as string[];
-const port = Number(process.env["SETOKIM_TEST_PORT"] ?? 4317);
 
 export default defineConfig({
   testDir: fileURLToPath(new URL(".", import.meta.url)),
@@ -14,17 +14,12 @@ export default defineConfig({
   // One at a time: two software GPUs on a small machine only wait for each other.
   workers: 1,
   fullyParallel: false,
-  timeout: 120_000,
-  expect: { timeout: 30_000 },
+  timeout: 300_000,
+  expect: { timeout: 60_000 },
   forbidOnly: process.env["CI"] !== undefined,
   reporter: [["list"]],
   use: {
-    baseURL: `http://127.0.0.1:${port}/`,
-    viewport: { width: 1280, height: 860 },
-    colorScheme: "light",
-    acceptDownloads: true,
-    // The page works without its service worker; one test lets it in.
-    serviceWorkers: "block",
+    ...settings,
     launchOptions: {
       executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
       // Playwright adds its own flags for headless mode; the file says which mode.

@@ -1,4 +1,5 @@
 import { element } from "../dom.ts";
+import { sentence } from "../format.ts";
 import type { Store } from "../state.ts";
 
 /** What went wrong, in words, and what to do; the rest of the page goes on working. */
@@ -19,9 +20,4 @@ export function mountNotice(store: Store): void {
     action.hidden = notice?.action === undefined;
     action.textContent = notice?.action?.label ?? "";
   });
-}
-
-function sentence(text: string): string {
-  const first = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(first) ? first : `${first}.`;
 }
