@@ -1,4 +1,5 @@
-import { cpSync, createReadStream, existsSync, readdirSync, statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { cpSync, createReadStream, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { extname, join, normalize, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defineConfig, type Connect, type Plugin } from "vite";
@@ -35,6 +36,32 @@ function contentPolicy(): Plugin {
   };
 }
 
+/** `sw.js`, which knows every file of the build by name. */
+function offlinePage(): Plugin {
+  return {
+    name: "offline-page",
+    apply: "build",
+    generateBundle(_options, bundle) {
+      const hash = createHash("sha256");
+      for (const file of Object.values(bundle)) hash.update(file.type === "chunk" ? file.code : file.source);
+      const version = hash.digest("hex").slice(0, 12);
+      const files = ["./", "theme.js", "icon.svg", "app.webmanifest", ...Object.keys(bundle)].filter(
+        (name) => !name.endsWith(".map") && name !== "index.html",
+      );
+      files.push(...sampleNames().map((name) => `models/samples/${encodeURIComponent(name)}`));
+      const source = readFileSync(join(root, "sw.template.js"), "utf8")
+        .replace("__VERSION__", version)
+        .replace("__FILES__", JSON.stringify(files));
+      this.emitFile({ type: "asset", fileName: "sw.js", source });
+    },
+  };
+}
+
+function sampleNames(): string[] {
+  const folder = join(models, "samples");
+  return existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(".png")).sort() : [];
+}
+
 /**
  * `../models` beside the page: copied into the build, served in development. The tests' fixture model is served as
  * `models/tiny/` by the development and preview servers only. `virtual:samples` lists the sample pictures.
@@ -63,9 +90,7 @@ function modelFiles(): Plugin {
     resolveId: (source) => (source === id ? `\0${id}` : undefined),
     load(source) {
       if (source !== `\0${id}`) return undefined;
-      const folder = join(models, "samples");
-      const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(".png")).sort() : [];
-      return `export default ${JSON.stringify(names)};`;
+      return `export default ${JSON.stringify(sampleNames())};`;
     },
     closeBundle() {
       if (existsSync(models)) cpSync(models, join(outDir, "models"), { recursive: true });
@@ -85,7 +110,7 @@ export default defineConfig({
   base: "./",
   // Missing files are answered with 404 and not with the page: a model's address that is wrong must fail.
   appType: "mpa",
-  plugins: [contentPolicy(), modelFiles()],
+  plugins: [contentPolicy(), modelFiles(), offlinePage()],
   build: { target: "es2022", assetsInlineLimit: 0, reportCompressedSize: true, chunkSizeWarningLimit: 300 },
   server: { host: "127.0.0.1", fs: { allow: [join(root, "..")] } },
   preview: { host: "127.0.0.1", headers: { "Content-Security-Policy": policy } },

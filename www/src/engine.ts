@@ -11,6 +11,8 @@ export class Engine {
   #setokim: Setokim | undefined;
   #load: AbortController | undefined;
   #run: AbortController | undefined;
+  /** Pictures that were opened so far: one that is slow to decode must not replace a later one. */
+  #opened = 0;
 
   constructor(store: Store, modelUrl: string) {
     this.#store = store;
@@ -63,7 +65,11 @@ export class Engine {
    * says why; the engine is asked even then, since its words are better than the browser's.
    */
   async open(blob: Blob, name: string, sample: boolean): Promise<void> {
+    this.#opened += 1;
+    const turn = this.#opened;
+    if (this.#setokim !== undefined) this.#store.set({ status: { kind: "working" } });
     const picture = await pictureFromBlob(blob, name, sample);
+    if (turn !== this.#opened) return;
     if (picture !== undefined) {
       this.#store.set({
         picture,
@@ -81,8 +87,12 @@ export class Engine {
       await this.#setokim.tokenize(blob);
       throw new SetokimError("image-decode", "the browser cannot show this picture");
     } catch (error) {
-      const notice = this.#notice(error);
-      this.#store.set({ notice: { ...notice, message: `${name}: ${notice.message}` } });
+      if (turn !== this.#opened) return;
+      const { status } = this.#store.state;
+      this.#store.set({
+        notice: { ...this.#notice(error), subject: name },
+        status: status.kind === "working" ? { kind: "ready" } : status,
+      });
     }
   }
 
@@ -129,7 +139,7 @@ export class Engine {
       const notice = this.#notice(error, lost);
       this.#store.set({
         status: { kind: lost ? "failed" : "ready" },
-        notice: lost ? notice : { ...notice, message: `${picture.name}: ${notice.message}` },
+        notice: lost ? notice : { ...notice, subject: picture.name },
       });
     }
   }

@@ -6,8 +6,14 @@ export function megabytes(bytes: number): string {
 }
 
 export function milliseconds(time: number): string {
-  if (time >= 2000) return `${tenths.format(time / 1000)} s`;
+  if (time >= 1000) return `${tenths.format(time / 1000)} s`;
   return time < 10 ? `${tenths.format(time)} ms` : `${whole.format(time)} ms`;
+}
+
+/** As a sentence: what comes from the library begins in lower case and has no full stop. */
+export function sentence(text: string): string {
+  const first = text.charAt(0).toUpperCase() + text.slice(1);
+  return first === "" || /[.!?]$/.test(first) ? first : `${first}.`;
 }
 
 export function percent(part: number): string {

@@ -40,6 +40,9 @@ store.on(["announcement"], ({ announcement }) => {
   if (live !== null) live.textContent = announcement;
 });
 
+// The page itself, for the next visit without a network. Development has no built files to keep.
+if (import.meta.env.PROD) void navigator.serviceWorker?.register("sw.js").catch(() => undefined);
+
 // A picture to look at while the model loads; all samples are fetched now, so that nothing is later.
 void mountSamples(store, engine, samples);
 void engine.load(choice);

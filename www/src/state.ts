@@ -12,6 +12,8 @@ export interface OpenPicture {
 }
 
 export interface Notice {
+  /** The file that it is about. */
+  subject?: string;
   message: string;
   remedy: string;
   code: string;

@@ -1,7 +1,7 @@
 import type { DeviceChoice } from "setokim";
 import { create, element } from "../dom.ts";
 import type { Engine } from "../engine.ts";
-import { megabytes, milliseconds } from "../format.ts";
+import { megabytes, milliseconds, sentence } from "../format.ts";
 import type { State, Store } from "../state.ts";
 
 /** The order in which a picture passes through them. */
@@ -28,7 +28,7 @@ export function mountBench(store: Store, engine: Engine): void {
     chipText.textContent =
       status.kind === "failed" ? "Not running" : label === undefined ? "Loading" : `Runs on the ${label}`;
     name.textContent = label === undefined ? "–" : `${label}${device?.device === "gpu" ? adapterName(device.adapter) : ""}`;
-    reason.textContent = device?.reason ?? "";
+    reason.textContent = sentence(device?.reason ?? "");
   });
   store.on(["model", "loadTime", "fromCache"], ({ model, loadTime, fromCache }) => {
     element("model-name", HTMLElement).textContent = model?.name ?? "–";

@@ -1,4 +1,5 @@
 import { element } from "../dom.ts";
+import { sentence } from "../format.ts";
 import type { Store } from "../state.ts";
 
 /** What went wrong, in words, and what to do; the rest of the page goes on working. */
@@ -12,15 +13,11 @@ export function mountNotice(store: Store): void {
   action.addEventListener("click", () => store.state.notice?.action?.run());
   store.on(["notice"], ({ notice }) => {
     box.hidden = notice === undefined;
-    message.textContent = notice === undefined ? "" : sentence(notice.message);
+    const text = notice === undefined ? "" : sentence(notice.message);
+    message.textContent = notice?.subject === undefined ? text : `${notice.subject}: ${text}`;
     remedy.textContent = notice?.remedy ?? "";
     code.textContent = notice?.code ?? "";
     action.hidden = notice?.action === undefined;
     action.textContent = notice?.action?.label ?? "";
   });
-}
-
-function sentence(text: string): string {
-  const first = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(first) ? first : `${first}.`;
 }

@@ -81,7 +81,6 @@ function row(token: SemanticToken, tokens: Tokenization, picture: OpenPicture, b
   option.dataset["id"] = String(token.id);
   option.setAttribute("role", "option");
   option.setAttribute("aria-selected", "false");
-  option.setAttribute("aria-label", describe(tokens, token.id));
   option.style.setProperty("--color", cssColor(paletteColor(token.id)));
   return option;
 }
