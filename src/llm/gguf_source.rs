@@ -1,0 +1,85 @@
+//! A GGUF file under Hugging Face names.
+
+use std::borrow::Cow;
+
+use super::config::LlamaConfig;
+use super::source::{RawTensor, TensorSource};
+use crate::gguf::Gguf;
+use crate::{Error, Result};
+
+/// Hugging Face name and llama.cpp name of what stands outside the layers.
+const OUTSIDE: [(&str, &str); 4] = [
+    ("model.embed_tokens.weight", "token_embd.weight"),
+    ("model.norm.weight", "output_norm.weight"),
+    ("lm_head.weight", "output.weight"),
+    ("rope_freqs.weight", "rope_freqs.weight"),
+];
+
+/// The same inside a layer, where the names begin with `model.layers.I.` and `blk.I.`.
+const INSIDE: [(&str, &str); 9] = [
+    ("input_layernorm.weight", "attn_norm.weight"),
+    ("self_attn.q_proj.weight", "attn_q.weight"),
+    ("self_attn.k_proj.weight", "attn_k.weight"),
+    ("self_attn.v_proj.weight", "attn_v.weight"),
+    ("self_attn.o_proj.weight", "attn_output.weight"),
+    ("post_attention_layernorm.weight", "ffn_norm.weight"),
+    ("mlp.gate_proj.weight", "ffn_gate.weight"),
+    ("mlp.up_proj.weight", "ffn_up.weight"),
+    ("mlp.down_proj.weight", "ffn_down.weight"),
+];
+
+pub struct GgufSource<'a> {
+    gguf: &'a Gguf<'a>,
+    config: &'a LlamaConfig,
+}
+
+impl<'a> GgufSource<'a> {
+    pub fn new(gguf: &'a Gguf<'a>, config: &'a LlamaConfig) -> Self {
+        Self { gguf, config }
+    }
+}
+
+impl TensorSource for GgufSource<'_> {
+    fn tensor(&self, name: &str) -> Result<RawTensor<'_>> {
+        let stored = gguf_name(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?;
+        let raw = self.gguf.tensor(&stored)?;
+        let heads = if name.ends_with("q_proj.weight") {
+            self.config.num_attention_heads
+        } else if name.ends_with("k_proj.weight") {
+            self.config.num_key_value_heads
+        } else {
+            return Ok(raw);
+        };
+        rotate_half_order(raw, &stored, heads)
+    }
+}
+
+fn gguf_name(name: &str) -> Option<String> {
+    if let Some((_, stored)) = OUTSIDE.iter().find(|(outside, _)| *outside == name) {
+        return Some((*stored).to_owned());
+    }
+    let (layer, inside) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let (_, stored) = INSIDE.iter().find(|(name, _)| *name == inside)?;
+    Some(format!("blk.{layer}.{stored}"))
+}
+
+/// llama.cpp's converter stores the rows of a query or key head so that the two numbers that are turned together are
+/// neighbours (row `2 i + j` of a head was row `j * head_dim / 2 + i`). Whole rows move, so packed weights stay exact.
+fn rotate_half_order<'a>(raw: RawTensor<'a>, name: &str, heads: usize) -> Result<RawTensor<'a>> {
+    let RawTensor { kind, shape, bytes } = raw;
+    let rows = shape.first().copied().unwrap_or(0);
+    if rows == 0 || !rows.is_multiple_of(2 * heads) {
+        return Err(Error::Gguf(format!("the rows of `{name}` do not divide into {heads} heads of pairs")));
+    }
+    let (row_bytes, pairs) = (bytes.len() / rows, rows / heads / 2);
+    let mut ordered = Vec::with_capacity(bytes.len());
+    for head in 0..heads {
+        for half in 0..2 {
+            for pair in 0..pairs {
+                let row = (head * pairs + pair) * 2 + half;
+                ordered.extend_from_slice(&bytes[row * row_bytes..][..row_bytes]);
+            }
+        }
+    }
+    Ok(RawTensor { kind, shape, bytes: Cow::Owned(ordered) })
+}
