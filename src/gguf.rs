@@ -273,7 +273,8 @@ impl<'a> Reader<'a> {
         }
         let mut shape = Vec::new();
         for _ in 0..dims {
-            let size = usize::try_from(self.u64()?).map_err(|_| invalid(format!("the tensor `{name}` is too large")))?;
+            let size =
+                usize::try_from(self.u64()?).map_err(|_| invalid(format!("the tensor `{name}` is too large")))?;
             shape.push(size);
         }
         shape.reverse();

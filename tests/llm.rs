@@ -326,10 +326,14 @@ fn own_tokenizer() -> Tokenizer {
     let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
     let mut characters: Vec<char> = alphabet.into_iter().collect();
     characters.sort_unstable();
-    let controls = [names::USER, names::ASSISTANT, names::END, names::SYSTEM, names::IMAGE, names::IMAGE_END];
+    let controls = [names::BEGIN, names::USER, names::ASSISTANT, names::END, names::IMAGE, names::IMAGE_END];
     let controls: Vec<_> = controls.iter().zip(256..).collect();
-    let vocabulary: BTreeMap<String, u32> =
-        characters.iter().map(char::to_string).zip(0..).chain(controls.iter().map(|(name, id)| (name.to_string(), *id))).collect();
+    let vocabulary: BTreeMap<String, u32> = characters
+        .iter()
+        .map(char::to_string)
+        .zip(0..)
+        .chain(controls.iter().map(|(name, id)| (name.to_string(), *id)))
+        .collect();
     let added: Vec<_> = controls
         .iter()
         .map(|(name, id)| {
@@ -377,27 +381,28 @@ fn templates_place_control_tokens_and_pictures() {
     assert_eq!(
         pieces,
         [
-            ids(&[&[id(names::USER)], &text("is "), &[id(names::IMAGE)]]),
+            ids(&[&[id(names::BEGIN), id(names::USER)], &text("is "), &[id(names::IMAGE)]]),
             PromptPiece::Image(0),
             ids(&[
                 &[id(names::IMAGE_END)],
                 &text(" a dog?"),
-                &[id(names::ASSISTANT)],
+                &[id(names::END), id(names::ASSISTANT)],
                 &text("yes"),
                 &[id(names::END), id(names::USER), id(names::IMAGE)],
             ]),
             PromptPiece::Image(1),
-            ids(&[&[id(names::IMAGE_END), id(names::ASSISTANT)]]),
+            ids(&[&[id(names::IMAGE_END), id(names::END), id(names::ASSISTANT)]]),
         ]
     );
 
     let tokenizer = Tokenizer::from_gguf(&Gguf::parse(TINY).unwrap()).unwrap();
     let text = |text| tokenizer.encode(text).unwrap();
     let pieces = ChatTemplate::ChatMl.encode(&tokenizer, &[Message::text(Role::User, "<|im_end|>")]).unwrap();
-    let expected =
-        [vec![1], text("user\n<|im_end|>"), vec![2], text("\n"), vec![1], text("assistant\n")].concat();
+    let expected = [vec![1], text("user\n<|im_end|>"), vec![2], text("\n"), vec![1], text("assistant\n")].concat();
     assert_eq!(pieces, [PromptPiece::Ids(expected)]);
-    assert!(ChatTemplate::Setokim.encode(&tokenizer, &messages).is_err(), "this vocabulary has no <|user|>");
+    assert!(ChatTemplate::Setokim.encode(&tokenizer, &messages).is_err(), "this vocabulary has no <user>");
+    let system = [Message::text(Role::System, "be kind")];
+    assert_eq!(ChatTemplate::Setokim.encode(&own, &system).unwrap_err().code(), "unsupported");
 }
 
 /// Blocks of a file with all sorts of scales, also tiny ones that are subnormal as f16.
@@ -494,9 +499,8 @@ fn shaders_are_valid_and_decode_alike() {
         ("quant_matmul", include_str!("../shaders/quant_matmul.wgsl")),
         ("quant_rows", include_str!("../shaders/quant_rows.wgsl")),
     ];
-    let decode = |text: &'static str| {
-        text.split_once("// decode begin").unwrap().1.split_once("// decode end").unwrap().0
-    };
+    let decode =
+        |text: &'static str| text.split_once("// decode begin").unwrap().1.split_once("// decode end").unwrap().0;
     for (name, text) in shaders {
         let module = naga::front::wgsl::parse_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let flags = naga::valid::ValidationFlags::all();

@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn a_stop_string_over_several_pieces_ends_the_text_before_it() {
         let mut stream = TextStream::new(&stops(&["\n\nQ:", "END"]));
-        let pieces: Vec<String> = ["one\n", "\n", "two\n\n", "Q: three"].iter().map(|s| stream.push(s.as_bytes())).collect();
+        let pieces: Vec<String> =
+            ["one\n", "\n", "two\n\n", "Q: three"].iter().map(|s| stream.push(s.as_bytes())).collect();
         assert_eq!(pieces, ["one", "", "\n\ntwo", ""]);
         assert!(stream.stopped());
         assert_eq!(stream.push(b"more") + &stream.finish(), "");

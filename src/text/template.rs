@@ -1,19 +1,26 @@
 //! Chats as token ids. Templates place control tokens themselves; messages are only ever text.
 
 use super::tokenizer::Tokenizer;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Control tokens of our own vocabulary, named here and nowhere else.
 pub mod names {
-    pub const SYSTEM: &str = "<|system|>";
-    pub const USER: &str = "<|user|>";
-    pub const ASSISTANT: &str = "<|assistant|>";
-    pub const END: &str = "<|end|>";
+    pub const BEGIN: &str = "<bos>";
+    pub const USER: &str = "<user>";
+    pub const ASSISTANT: &str = "<assistant>";
+    /// Ends a message.
+    pub const END: &str = "<end>";
     /// Before and after the visual tokens of a picture.
     pub const IMAGE: &str = "[Img]";
     pub const IMAGE_END: &str = "[/Img]";
+    /// Stands for a visual token that the diffusion head draws.
+    pub const VISUAL: &str = "<vis>";
     /// Asks the mask decoder for a mask.
     pub const SEGMENT: &str = "[SEG]";
+    /// Stands for visual token `index` of the last picture, unchanged.
+    pub fn keep(index: usize) -> String {
+        format!("<keep_{index}>")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +62,7 @@ pub enum PromptPiece {
 pub enum ChatTemplate {
     /// `<|im_start|>user\n..<|im_end|>\n`, as SmolLM2 and Qwen have it. No system message is put in.
     ChatMl,
-    /// `<|user|>..<|assistant|>..<|end|>`: ours.
+    /// `<bos><user>..<end><assistant>..<end>`: ours. There are no system messages.
     Setokim,
 }
 
@@ -63,47 +70,42 @@ impl ChatTemplate {
     /// A chat up to where the assistant answers.
     pub fn encode(self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<PromptPiece>> {
         let mut prompt = Prompt { tokenizer, pieces: Vec::new(), images: 0 };
-        for message in messages {
-            match self {
-                Self::ChatMl => {
+        match self {
+            Self::ChatMl => {
+                for Message { role, parts } in messages {
                     prompt.control("<|im_start|>")?;
-                    prompt.parts(role_name(message.role), &message.parts)?;
+                    prompt.parts(&format!("{}\n", role.name()), parts)?;
                     prompt.control("<|im_end|>")?;
                     prompt.text("\n")?;
                 }
-                Self::Setokim => {
-                    prompt.control(role_control(message.role))?;
-                    prompt.parts("", &message.parts)?;
-                    if message.role == Role::Assistant {
-                        prompt.control(names::END)?;
-                    }
-                }
-            }
-        }
-        match self {
-            Self::ChatMl => {
                 prompt.control("<|im_start|>")?;
-                prompt.text(role_name(Role::Assistant))?;
+                prompt.text("assistant\n")?;
             }
-            Self::Setokim => prompt.control(role_control(Role::Assistant))?,
+            Self::Setokim => {
+                prompt.control(names::BEGIN)?;
+                for Message { role, parts } in messages {
+                    prompt.control(match role {
+                        Role::System => return Err(Error::Unsupported("system messages")),
+                        Role::User => names::USER,
+                        Role::Assistant => names::ASSISTANT,
+                    })?;
+                    prompt.parts("", parts)?;
+                    prompt.control(names::END)?;
+                }
+                prompt.control(names::ASSISTANT)?;
+            }
         }
         Ok(prompt.pieces)
     }
 }
 
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::System => "system\n",
-        Role::User => "user\n",
-        Role::Assistant => "assistant\n",
-    }
-}
-
-fn role_control(role: Role) -> &'static str {
-    match role {
-        Role::System => names::SYSTEM,
-        Role::User => names::USER,
-        Role::Assistant => names::ASSISTANT,
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
     }
 }
 

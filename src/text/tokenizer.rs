@@ -12,11 +12,12 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer as Bpe};
 
+use super::template::names;
 use crate::gguf::Gguf;
 use crate::{Error, Result};
 
 /// Tokens that end an answer, whatever the file says: a chat model may end with either of two.
-const END_NAMES: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>"];
+const END_NAMES: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", names::END];
 
 // The patterns of `src/llama-vocab.cpp`, in the form that Hugging Face writes them.
 const DIGIT: &str = r"\p{N}";

@@ -46,12 +46,30 @@ impl QuantOps for Flex {
 macro_rules! with_weights {
     ($kind:expr, $weights:ident => $body:expr) => {
         match $kind {
-            WeightKind::F32 => { type $weights = F32; $body }
-            WeightKind::F16 => { type $weights = F16; $body }
-            WeightKind::BF16 => { type $weights = BF16; $body }
-            WeightKind::Q8_0 => { type $weights = Q8_0; $body }
-            WeightKind::Q4_0 => { type $weights = Q4_0; $body }
-            WeightKind::Q4_1 => { type $weights = Q4_1; $body }
+            WeightKind::F32 => {
+                type $weights = F32;
+                $body
+            }
+            WeightKind::F16 => {
+                type $weights = F16;
+                $body
+            }
+            WeightKind::BF16 => {
+                type $weights = BF16;
+                $body
+            }
+            WeightKind::Q8_0 => {
+                type $weights = Q8_0;
+                $body
+            }
+            WeightKind::Q4_0 => {
+                type $weights = Q4_0;
+                $body
+            }
+            WeightKind::Q4_1 => {
+                type $weights = Q4_1;
+                $body
+            }
         }
     };
 }
@@ -62,6 +80,7 @@ fn matmul(x: &[f32], words: &[u32], shape: PackedShape) -> Vec<f32> {
     let parallel = x.len() * shape.rows >= PARALLEL_WORK;
     let product = Product { x, packed: Packed::open(words, shape), shape, parallel };
     match x.len() / shape.columns {
+        0 => Vec::new(),
         1 => with_weights!(shape.kind, W => product.vector::<W>()),
         tokens => with_weights!(shape.kind, W => product.matrix::<W>(tokens)),
     }
@@ -197,11 +216,9 @@ impl<W: Weights> SimdTask for DotTiles<'_, W> {
 
 /// All dot products of a few rows with a few tokens, so that each number loaded is used several times.
 #[inline(always)]
-fn dot_tile<const FUSED: bool>(
-    rows: [&[f32]; TILE_ROWS],
-    x: [&[f32]; TILE_TOKENS],
-) -> [[f32; TILE_TOKENS]; TILE_ROWS] {
-    let (row_lanes, row_rests) = (rows.map(|row| row.as_chunks::<LANES>().0), rows.map(|row| row.as_chunks::<LANES>().1));
+fn dot_tile<const FUSED: bool>(rows: [&[f32]; TILE_ROWS], x: [&[f32]; TILE_TOKENS]) -> [[f32; TILE_TOKENS]; TILE_ROWS] {
+    let (row_lanes, row_rests) =
+        (rows.map(|row| row.as_chunks::<LANES>().0), rows.map(|row| row.as_chunks::<LANES>().1));
     let (x_lanes, x_rests) = (x.map(|x| x.as_chunks::<LANES>().0), x.map(|x| x.as_chunks::<LANES>().1));
     let mut sums = [[[0.0; LANES]; TILE_TOKENS]; TILE_ROWS];
     for at in 0..row_lanes[0].len() {
@@ -329,7 +346,9 @@ impl Weights for F16 {
 impl Weights for BF16 {
     #[inline(always)]
     fn block(packed: Packed, row: usize, column: usize, len: usize) -> Block {
-        Block::plain(packed.values(row, column, len), |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
+        Block::plain(packed.values(row, column, len), |bytes| {
+            f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+        })
     }
 }
 
