@@ -1,1 +1,187 @@
-//! TODO
+//! Where a model runs, and why: a real GPU through wgpu (WebGPU in a page, Vulkan, Metal or DX12 natively), or the CPU.
+//!
+//! A software GPU adapter (SwiftShader, llvmpipe) is about thirty times slower than vector instructions on the same CPU,
+//! so `auto` never takes one.
+
+use std::sync::Mutex;
+
+use burn::tensor::Device;
+use burn::tensor::wgpu::WgpuSetup;
+use serde::Serialize;
+
+use crate::{Error, Result};
+
+/// What the caller asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// A GPU if there is a real one, else the CPU.
+    #[default]
+    Auto,
+    /// Any GPU adapter, software ones too, or an error.
+    Gpu,
+    Cpu,
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "gpu" => Ok(Self::Gpu),
+            "cpu" => Ok(Self::Cpu),
+            _ => Err(Error::Setting(format!("device `{text}` is not one of auto, gpu, cpu"))),
+        }
+    }
+}
+
+/// What was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    Gpu,
+    Cpu,
+}
+
+/// What was taken, why, and what the GPU adapter said of itself if there is one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeviceReport {
+    pub device: DeviceKind,
+    pub reason: String,
+    pub adapter: Option<AdapterReport>,
+}
+
+/// What matters of a GPU adapter.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AdapterReport {
+    pub name: String,
+    /// Graphics API: `webgpu`, `vulkan`, `metal`, `dx12` or `gl`.
+    pub backend: String,
+    /// Runs on the CPU.
+    pub software: bool,
+    /// Has `shader-f16`.
+    pub f16: bool,
+    /// Has `timestamp-query`.
+    pub timestamps: bool,
+    /// Largest storage binding in bytes.
+    pub max_storage_binding: u64,
+}
+
+/// A device to put tensors on.
+#[derive(Clone)]
+pub struct OpenDevice {
+    pub device: Device,
+    pub report: DeviceReport,
+}
+
+/// What [`open`] would take for `auto`, without taking it.
+pub async fn probe() -> DeviceReport {
+    match request_adapter().await {
+        Ok((_, adapter)) => decide(DeviceChoice::Auto, adapter_report(&adapter)),
+        Err(message) => on_cpu(message, None),
+    }
+}
+
+/// Opens the device of the caller's choice.
+///
+/// # Errors
+/// [`Error::DeviceUnavailable`] when `gpu` was asked for and there is none that can be used.
+pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
+    if choice == DeviceChoice::Cpu {
+        return Ok(cpu(on_cpu("asked for".into(), None)));
+    }
+    let (instance, adapter) = match request_adapter().await {
+        Ok(found) => found,
+        Err(message) if choice == DeviceChoice::Gpu => return Err(Error::DeviceUnavailable(message)),
+        Err(message) => return Ok(cpu(on_cpu(message, None))),
+    };
+    let report = decide(choice, adapter_report(&adapter));
+    if report.device == DeviceKind::Cpu {
+        return match choice {
+            DeviceChoice::Gpu => Err(Error::DeviceUnavailable(report.reason)),
+            _ => Ok(cpu(report)),
+        };
+    }
+    match gpu(instance, adapter).await {
+        Ok(device) => Ok(OpenDevice { device, report }),
+        Err(message) if choice == DeviceChoice::Gpu => Err(Error::DeviceUnavailable(message)),
+        Err(message) => Ok(cpu(on_cpu(message, report.adapter))),
+    }
+}
+
+fn cpu(report: DeviceReport) -> OpenDevice {
+    OpenDevice { device: Device::flex(), report }
+}
+
+fn on_cpu(reason: String, adapter: Option<AdapterReport>) -> DeviceReport {
+    DeviceReport { device: DeviceKind::Cpu, reason, adapter }
+}
+
+/// Whether to take this adapter.
+fn decide(choice: DeviceChoice, adapter: AdapterReport) -> DeviceReport {
+    // In a page burn 0.22 panics while opening a stream on a device that cannot take time stamps.
+    if cfg!(target_family = "wasm") && !adapter.timestamps {
+        return on_cpu(format!("{} has no timestamp-query", adapter.name), Some(adapter));
+    }
+    if choice == DeviceChoice::Auto && adapter.software {
+        return on_cpu(format!("{} is a software adapter, slower than the CPU device", adapter.name), Some(adapter));
+    }
+    let reason = if choice == DeviceChoice::Gpu { "asked for".into() } else { format!("found {}", adapter.name) };
+    DeviceReport { device: DeviceKind::Gpu, reason, adapter: Some(adapter) }
+}
+
+async fn request_adapter() -> std::result::Result<(wgpu::Instance, wgpu::Adapter), String> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..wgpu::RequestAdapterOptions::default()
+    };
+    match instance.request_adapter(&options).await {
+        Ok(adapter) => Ok((instance, adapter)),
+        Err(e) => Err(format!("no GPU adapter ({e})")),
+    }
+}
+
+fn adapter_report(adapter: &wgpu::Adapter) -> AdapterReport {
+    let (info, features) = (adapter.get_info(), adapter.features());
+    let says = |word: &str| info.name.to_lowercase().contains(word) || info.driver.to_lowercase().contains(word);
+    let name = [info.name.trim(), info.driver.trim()].into_iter().find(|name| !name.is_empty());
+    AdapterReport {
+        name: name.unwrap_or("a GPU that does not say its name").to_owned(),
+        backend: info.backend.to_string(),
+        // Browsers do not always say `Cpu`, so the names of the known software adapters count too.
+        software: info.device_type == wgpu::DeviceType::Cpu || says("swiftshader") || says("llvmpipe"),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        max_storage_binding: adapter.limits().max_storage_buffer_binding_size,
+    }
+}
+
+/// The GPU device of this process. burn keeps every device it was ever given, so a second model shares the first's.
+static GPU: Mutex<Option<Device>> = Mutex::new(None);
+
+async fn gpu(instance: wgpu::Instance, adapter: wgpu::Adapter) -> std::result::Result<Device, String> {
+    if let Some(device) = opened() {
+        return Ok(device);
+    }
+    let descriptor = wgpu::DeviceDescriptor {
+        required_features: adapter.features().difference(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
+            & wgpu::Features::all_webgpu_mask(),
+        required_limits: adapter.limits(),
+        memory_hints: wgpu::MemoryHints::MemoryUsage, // burn already allocates in large pages
+        ..wgpu::DeviceDescriptor::default()
+    };
+    let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| e.to_string())?;
+    if let Some(device) = opened() {
+        return Ok(device); // another task was quicker
+    }
+    let backend = adapter.get_info().backend;
+    let setup = WgpuSetup { instance, adapter, device, queue, backend };
+    let device = Device::wgpu_options().setup(setup).init().map_err(|e| e.to_string())?;
+    *GPU.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(device.clone());
+    Ok(device)
+}
+
+fn opened() -> Option<Device> {
+    GPU.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+}

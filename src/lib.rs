@@ -9,6 +9,7 @@
 pub mod config;
 pub mod device;
 pub mod error;
+pub mod layers;
 pub mod weights;
 
 // image in

@@ -1,1 +1,231 @@
-//! TODO
+//! The whole model. Read [`Setokim::tokenize`] and [`Setokim::reconstruct`] for the data path.
+
+use burn::tensor::Tensor;
+use serde::Serialize;
+use web_time::Instant;
+
+use crate::config::SetokimConfig;
+use crate::detok::Detokenizer;
+use crate::device::{DeviceKind, OpenDevice};
+use crate::postprocess::{frame_from_square, picture_from_pixels};
+use crate::preprocess::{Crop, Normalisation, Picture, Preprocessed, preprocess};
+use crate::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
+use crate::vision::VisionEncoder;
+use crate::weights::TensorStore;
+use crate::{Error, Result};
+
+/// A loaded model on its device.
+pub struct Setokim {
+    config: SetokimConfig,
+    device: OpenDevice,
+    vision: VisionEncoder,
+    setok: SetokTokenizer,
+    heads: Option<NameHeads>,
+    detok: Option<Detokenizer>,
+}
+
+/// A picture as semantic tokens: what a person or a program wants to know of them.
+#[derive(Debug, Clone, Serialize)]
+pub struct TokenReport {
+    pub image: Size,
+    /// Rows and columns of patches.
+    pub grid: [usize; 2],
+    /// Token of each patch, row by row: an index into `tokens`.
+    pub labels: Vec<u32>,
+    /// The part of the picture that the grid covers, in its own pixels; beyond the picture where it was padded.
+    pub crop: Crop,
+    pub tokens: Vec<Token>,
+    pub device: DeviceKind,
+    pub timings_ms: Timings,
+}
+
+/// Pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Size {
+    pub width: u32,
+    pub height: u32,
+}
+
+/// One semantic token.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Token {
+    pub id: usize,
+    /// Row and column of the patch that the cluster gathered around.
+    pub center: [usize; 2],
+    pub patches: usize,
+    /// Density x distance to the nearest denser patch.
+    pub score: f32,
+}
+
+/// Milliseconds per stage. A GPU works while the program goes on, so there the wait shows in the first stage that reads
+/// something back: `cluster`, then `detokenize`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Timings {
+    pub preprocess: f64,
+    pub encode: f64,
+    pub cluster: f64,
+    pub merge: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detokenize: Option<f64>,
+}
+
+/// A picture as the model holds it between stages.
+pub struct VisualTokens {
+    /// `[L, D]`; none for a bare vision tower.
+    pub tensor: Option<Tensor<2>>,
+    pub clusters: Clusters,
+    pub report: TokenReport,
+}
+
+impl Setokim {
+    /// Builds the model from its tensors. Names in `store` that no module takes are logged, not refused: a checkpoint may
+    /// carry more than this version can use.
+    ///
+    /// # Errors
+    /// [`Error::TensorMissing`], [`Error::TensorShape`], [`Error::TensorType`] when config and weights disagree.
+    pub fn load(config: SetokimConfig, mut store: TensorStore, device: OpenDevice) -> Result<Self> {
+        let vision = VisionEncoder::load(&mut store, &config.vision)?;
+        let setok = SetokTokenizer::load(&mut store, &config)?;
+        let token_width = config.merger.map_or(0, |merger| merger.token_width);
+        let heads = match &config.labels {
+            Some(labels) if store.contains("heads.name.weight") => {
+                Some(NameHeads::load(&mut store, labels, token_width)?)
+            }
+            _ => None,
+        };
+        let detok = match &config.detokenizer {
+            Some(detokenizer) => Some(Detokenizer::load(&mut store, detokenizer, &config.vision, token_width)?),
+            None => None,
+        };
+        for name in store.leftover() {
+            log::debug!("tensor `{name}` is not used");
+        }
+        Ok(Self { config, device, vision, setok, heads, detok })
+    }
+
+    /// Loads a model folder: `config.json`, `manifest.json` and shards, or a Hugging Face SigLIP folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and what [`crate::weights`] and [`Setokim::load`] say.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn open(
+        folder: &std::path::Path,
+        device: OpenDevice,
+        mut progress: impl FnMut(crate::weights::Progress),
+    ) -> Result<Self> {
+        let config = SetokimConfig::from_json(&crate::weights::read_config(folder)?)?;
+        let mut store = TensorStore::new(&device.device);
+        crate::weights::read_weights(folder, &mut store, &mut progress)?;
+        Self::load(config, store, device)
+    }
+
+    pub fn config(&self) -> &SetokimConfig {
+        &self.config
+    }
+
+    pub fn device(&self) -> &OpenDevice {
+        &self.device
+    }
+
+    /// Picture -> the encoder's square.
+    pub fn preprocess(&self, picture: &Picture) -> Result<Preprocessed> {
+        let (mean, std) = self.config.vision.normalization();
+        let size = self.config.vision.image_size();
+        preprocess(picture, size, self.config.preprocess.resize, &Normalisation { mean, std })
+    }
+
+    /// Square -> patch features `[N, C]`, as the encoder leaves them.
+    pub fn encode(&self, square: &Preprocessed) -> Tensor<2> {
+        self.vision.forward(square.to_tensor(&self.device.device)).squeeze_dim(0)
+    }
+
+    /// Picture -> semantic tokens. Reads back from the device once.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] when the encoder's features are; [`Error::DeviceLost`].
+    pub async fn tokenize(&self, picture: &Picture) -> Result<VisualTokens> {
+        let mut clock = Clock::start();
+        let square = self.preprocess(picture)?;
+        let preprocess = clock.lap();
+        let features = self.setok.normalize(self.encode(&square));
+        let encode = clock.lap();
+        let clusters = self.setok.cluster(features.clone()).await?;
+        let cluster = clock.lap();
+        let tensor = self.setok.merge(features, &clusters);
+        let merge = clock.lap();
+        let timings_ms = Timings { preprocess, encode, cluster, merge, detokenize: None };
+        let report = self.report(&square, &clusters, timings_ms);
+        Ok(VisualTokens { tensor, clusters, report })
+    }
+
+    /// Picture -> semantic tokens -> picture: what the tokens remember, in the picture's own size.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the model has no detokenizer, else as [`Setokim::tokenize`].
+    pub async fn reconstruct(&self, picture: &Picture) -> Result<(Picture, VisualTokens)> {
+        let mut visual = self.tokenize(picture).await?;
+        let mut clock = Clock::start();
+        let tokens = visual.tensor.clone().ok_or(Error::Unsupported("token merger"))?;
+        let square = self.detokenize(tokens).await?;
+        visual.report.timings_ms.detokenize = Some(clock.lap());
+        let Size { width, height } = visual.report.image;
+        Ok((frame_from_square(&square, &visual.report.crop, width, height)?, visual))
+    }
+
+    /// Semantic tokens `[L, D]` -> the square picture they describe.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the model has no detokenizer; [`Error::DeviceLost`].
+    pub async fn detokenize(&self, tokens: Tensor<2>) -> Result<Picture> {
+        let detok = self.detok.as_ref().ok_or(Error::Unsupported("detokenizer"))?;
+        let pixels = detok.forward(tokens).into_data_async().await.map_err(|e| Error::DeviceLost(e.to_string()))?;
+        let pixels: Vec<f32> = pixels.try_into_vec().map_err(|e| Error::DeviceLost(format!("{e:?}")))?;
+        picture_from_pixels(&pixels, self.config.vision.image_size())
+    }
+
+    /// What each token shows, in words; nothing for a model without name heads. Reads back from the device once.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<Vec<TokenName>>> {
+        match (&self.heads, &visual.tensor) {
+            (Some(heads), Some(tokens)) => Ok(Some(heads.forward(tokens.clone()).await?)),
+            _ => Ok(None),
+        }
+    }
+
+    fn report(&self, square: &Preprocessed, clusters: &Clusters, timings_ms: Timings) -> TokenReport {
+        let side = self.config.vision.grid();
+        let sizes = clusters.sizes();
+        let token = |(id, &center): (usize, &usize)| Token {
+            id,
+            center: [center / side, center % side],
+            patches: sizes[id],
+            score: clusters.score[center],
+        };
+        TokenReport {
+            image: Size { width: square.width, height: square.height },
+            grid: [side, side],
+            labels: clusters.labels.iter().map(|&label| label as u32).collect(),
+            crop: square.crop,
+            tokens: clusters.centers.iter().enumerate().map(token).collect(),
+            device: self.device.report.device,
+            timings_ms,
+        }
+    }
+}
+
+/// Measures laps in milliseconds.
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn lap(&mut self) -> f64 {
+        let lap = self.0.elapsed().as_secs_f64() * 1e3;
+        self.0 = Instant::now();
+        lap
+    }
+}

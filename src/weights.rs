@@ -1,1 +1,531 @@
-//! TODO
+//! Weights in: `manifest.json` and safetensors shards, or a Hugging Face folder -> tensors on the device.
+//!
+//! Shards come in any order and modules ask for tensors in theirs. So a [`TensorStore`] moves each tensor of a shard
+//! to the device at once, one at a time, and hands it out later by name: the whole model is never held twice.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// The one value of [`Manifest::format`] that this library reads.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// Most files in a manifest.
+const MAX_FILES: usize = 4096;
+
+/// Most bytes in one file of a manifest: what an `ArrayBuffer` takes in every browser.
+const MAX_FILE_BYTES: u64 = 2 << 30;
+
+/// Most bytes in the header of a safetensors file; a header takes about 100 bytes per tensor.
+const MAX_HEADER_BYTES: u64 = 64 << 20;
+
+// --- the manifest
+
+/// `manifest.json`: the files of a model. Fields beside these are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_FORMAT`].
+    pub format: u32,
+    /// The files, in the order in which they are best loaded.
+    pub files: Vec<FileEntry>,
+}
+
+/// One file of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its name beside the manifest: letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its SHA-256: 64 lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Reads and checks the text of a `manifest.json`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Manifest`] when it is not JSON of this form, is of another format, or lists a file twice, under a
+    /// name that could lead out of the model's folder, of no bytes or over 2 GiB, or without a proper hash.
+    pub fn parse(json: &str) -> Result<Self> {
+        let mut manifest: Self = serde_json::from_str(json).map_err(|error| Error::Manifest(error.to_string()))?;
+        if manifest.format != MANIFEST_FORMAT {
+            return Err(Error::Manifest(format!(
+                "its format is {}, this library reads format {MANIFEST_FORMAT}",
+                manifest.format
+            )));
+        }
+        if !(1..=MAX_FILES).contains(&manifest.files.len()) {
+            return Err(Error::Manifest(format!("it lists {} files, not 1 to {MAX_FILES}", manifest.files.len())));
+        }
+        let mut names = HashSet::new();
+        for file in &mut manifest.files {
+            file.sha256.make_ascii_lowercase();
+            file.check()?;
+            if !names.insert(&file.name) {
+                return Err(Error::Manifest(format!("it lists `{}` twice", file.name)));
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+impl FileEntry {
+    fn check(&self) -> Result<()> {
+        if !is_plain_name(&self.name) {
+            return Err(Error::Manifest(format!("`{}` is not a plain file name", self.name.escape_default())));
+        }
+        if !(1..=MAX_FILE_BYTES).contains(&self.bytes) {
+            return Err(Error::Manifest(format!(
+                "`{}` should have 1 to {MAX_FILE_BYTES} bytes, not {}",
+                self.name, self.bytes
+            )));
+        }
+        if self.sha256.len() != 64 || !self.sha256.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(Error::Manifest(format!("the SHA-256 of `{}` is not 64 hexadecimal digits", self.name)));
+        }
+        Ok(())
+    }
+
+    /// Whether the file holds tensors. Others (a tokenizer) are for their readers.
+    pub fn is_shard(&self) -> bool {
+        self.name.ends_with(".safetensors")
+    }
+
+    /// Compares a whole file with its entry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shard`] on another length, [`Error::HashMismatch`] on other bytes.
+    pub fn verify(&self, bytes: &[u8]) -> Result<()> {
+        self.verify_length(bytes.len() as u64)?;
+        self.verify_hash(Sha256::digest(bytes).as_slice())
+    }
+
+    fn verify_length(&self, length: u64) -> Result<()> {
+        if length != self.bytes {
+            return Err(corrupt(&self.name, format!("it has {length} bytes, the manifest says {}", self.bytes)));
+        }
+        Ok(())
+    }
+
+    fn verify_hash(&self, digest: &[u8]) -> Result<()> {
+        let got: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        if got != self.sha256 {
+            return Err(Error::HashMismatch { name: self.name.clone(), want: self.sha256.clone(), got });
+        }
+        Ok(())
+    }
+}
+
+/// Whether a name from outside stays in its folder, on every operating system and in a URL.
+fn is_plain_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=200).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('.')
+}
+
+fn corrupt(name: &str, reason: impl ToString) -> Error {
+    Error::Shard { name: name.into(), reason: reason.to_string() }
+}
+
+// --- tensors by name, on the device
+
+/// Tensors on a device, waiting under their checkpoint names for the modules that take them.
+pub struct TensorStore {
+    device: Device,
+    keep: Box<dyn Fn(&str) -> bool>,
+    tensors: BTreeMap<String, Stored>,
+}
+
+enum Stored {
+    /// 32-bit floats on the device, and the shape they are to have.
+    Values { shape: Vec<usize>, values: Tensor<1> },
+    /// Of a type that is not read, left behind. An error only for the one who asks for it: Hugging Face checkpoints
+    /// carry integer tables (`position_ids`) that no module needs.
+    Unreadable { dtype: Dtype },
+}
+
+impl TensorStore {
+    /// An empty store.
+    pub fn new(device: &Device) -> Self {
+        Self { device: device.clone(), keep: Box::new(|_| true), tensors: BTreeMap::new() }
+    }
+
+    /// An empty store that passes over the tensors whose names `keep` refuses, such as the text half of a checkpoint
+    /// of which only the vision half is wanted.
+    pub fn keeping(device: &Device, keep: impl Fn(&str) -> bool + 'static) -> Self {
+        Self { keep: Box::new(keep), ..Self::new(device) }
+    }
+
+    /// The device that holds the tensors.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Moves the tensors of a safetensors file (F32, F16, BF16) to the device as 32-bit floats, and drops the bytes.
+    /// `name` is for messages. A file that is refused leaves the store as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shard`] when it is not a sound safetensors file, a tensor is empty, or another shard had one of its names.
+    pub fn add_shard(&mut self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        self.add(name, &mut bytes.as_slice(), bytes.len() as u64, &mut |_| ())
+    }
+
+    /// [`Self::add_shard`] from anything that gives `length` bytes; `moved` is told the bytes of each tensor.
+    fn add(&mut self, name: &str, file: &mut dyn Read, length: u64, moved: &mut dyn FnMut(u64)) -> Result<()> {
+        let header = read_header(name, file, length)?;
+        self.check(name, &header)?;
+        for tensor in header.offset_keys() {
+            let Some(info) = header.info(&tensor) else { continue };
+            let bytes = read_bytes(file, info.data_offsets.1 - info.data_offsets.0).map_err(|e| corrupt(name, e))?;
+            moved(bytes.len() as u64);
+            if (self.keep)(&tensor) {
+                let stored = self.store(info, &bytes);
+                self.tensors.insert(tensor, stored);
+            }
+        }
+        Ok(())
+    }
+
+    /// All that can be wrong with a shard is found before the first tensor moves.
+    fn check(&self, name: &str, header: &Metadata) -> Result<()> {
+        for (tensor, info) in header.tensors().into_iter().filter(|(tensor, _)| (self.keep)(tensor)) {
+            if info.shape.contains(&0) {
+                return Err(corrupt(name, format!("tensor `{tensor}` of shape {:?} holds no values", info.shape)));
+            }
+            if self.tensors.contains_key(&tensor) {
+                return Err(corrupt(name, format!("tensor `{tensor}` came with another shard already")));
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self, info: &TensorInfo, bytes: &[u8]) -> Stored {
+        let Some(values) = f32_from_bytes(info.dtype, bytes) else {
+            return Stored::Unreadable { dtype: info.dtype };
+        };
+        let length = values.len();
+        let values = Tensor::from_data(TensorData::new(values, [length]), (&self.device, DType::F32));
+        Stored::Values { shape: shape_of(info), values }
+    }
+
+    /// Takes a tensor out of the store. A scalar has the shape `[1]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TensorMissing`]; [`Error::TensorType`] when it is stored as integers or the like;
+    /// [`Error::TensorShape`], which leaves the tensor in the store.
+    pub fn take<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
+        match self.tensors.get(name) {
+            None => return Err(Error::TensorMissing(name.into())),
+            Some(Stored::Unreadable { dtype }) => {
+                return Err(Error::TensorType { name: name.into(), dtype: dtype.to_string() });
+            }
+            Some(Stored::Values { shape: got, .. }) if got[..] != shape => {
+                return Err(Error::TensorShape { name: name.into(), want: shape.to_vec(), got: got.clone() });
+            }
+            Some(Stored::Values { .. }) => (),
+        }
+        match self.tensors.remove(name) {
+            Some(Stored::Values { values, .. }) => Ok(values.reshape(shape)),
+            _ => Err(Error::TensorMissing(name.into())),
+        }
+    }
+
+    /// The shape of a tensor in the store, as stored.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        match self.tensors.get(name)? {
+            Stored::Values { shape, .. } => Some(shape),
+            Stored::Unreadable { .. } => None,
+        }
+    }
+
+    /// Whether a tensor of that name waits in the store.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The names of the tensors that nobody has taken, in alphabetical order. After loading, a name here is a sign
+    /// that config and weights do not belong together.
+    pub fn leftover(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+}
+
+/// Loads a model from a manifest and its shards, given one by one in any order: what a page does as downloads arrive.
+pub struct ShardLoader {
+    wanted: Vec<FileEntry>,
+    store: TensorStore,
+}
+
+impl ShardLoader {
+    /// Waits for the shards of `manifest`.
+    pub fn new(manifest: &Manifest, store: TensorStore) -> Self {
+        Self { wanted: manifest.files.iter().filter(|file| file.is_shard()).cloned().collect(), store }
+    }
+
+    /// The shards still to come, in the manifest's order.
+    pub fn wanted(&self) -> &[FileEntry] {
+        &self.wanted
+    }
+
+    /// Checks a shard and moves its tensors to the device. A shard that is refused is still wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shard`] when it is not wanted, has another length, or is not a sound safetensors file;
+    /// [`Error::HashMismatch`] when the bytes are others.
+    pub fn add(&mut self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        let Some(at) = self.wanted.iter().position(|file| file.name == name) else {
+            return Err(corrupt(name, "it is not in the manifest, or was loaded already"));
+        };
+        self.wanted[at].verify(&bytes)?;
+        self.store.add_shard(name, bytes)?;
+        self.wanted.remove(at);
+        Ok(())
+    }
+
+    /// The tensors, once every shard has come.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shard`] names the first that has not.
+    pub fn finish(self) -> Result<TensorStore> {
+        match self.wanted.first() {
+            Some(file) => Err(corrupt(&file.name, "it was not loaded")),
+            None => Ok(self.store),
+        }
+    }
+}
+
+// --- safetensors
+
+/// Reads the header of a safetensors file of `length` bytes. The tensors it lists then follow without gaps, overlaps or
+/// rest, in the order of [`Metadata::offset_keys`].
+fn read_header(name: &str, file: &mut dyn Read, length: u64) -> Result<Metadata> {
+    let mut size = [0; 8];
+    file.read_exact(&mut size).map_err(|_| corrupt(name, "it is too short for a safetensors file"))?;
+    let size = u64::from_le_bytes(size);
+    let room = length.saturating_sub(8).min(MAX_HEADER_BYTES);
+    if size > room {
+        return Err(corrupt(name, format!("its header claims {size} bytes where {room} are possible")));
+    }
+    let header = read_bytes(file, size as usize).map_err(|error| corrupt(name, error))?; // size fits: <= 64 MiB
+    let header: Metadata =
+        serde_json::from_slice(&header).map_err(|error| corrupt(name, format!("its header is not valid: {error}")))?;
+    let want = 8 + size + header.data_len() as u64;
+    if want != length {
+        return Err(corrupt(name, format!("its header describes {want} bytes, it has {length}")));
+    }
+    Ok(header)
+}
+
+/// Reads exactly `length` bytes, allocating no more than there are.
+fn read_bytes(file: &mut dyn Read, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(length as u64).read_to_end(&mut bytes)?;
+    if bytes.len() != length {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes)
+}
+
+/// The values of a tensor as 32-bit floats; none when it is not of a float type that is read here.
+fn f32_from_bytes(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let pairs = bytes.as_chunks::<2>().0.iter();
+    match dtype {
+        Dtype::F32 => Some(bytes.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect()),
+        Dtype::F16 => Some(pairs.map(|&value| half::f16::from_le_bytes(value).to_f32()).collect()),
+        Dtype::BF16 => Some(pairs.map(|&value| half::bf16::from_le_bytes(value).to_f32()).collect()),
+        _ => None,
+    }
+}
+
+/// Burn has no tensor without dimensions: a scalar is a row of one.
+fn shape_of(info: &TensorInfo) -> Vec<usize> {
+    if info.shape.is_empty() { vec![1] } else { info.shape.clone() }
+}
+
+/// Reads one tensor (F32, F16, BF16) of a safetensors file: its shape and its values in row-major order.
+///
+/// # Errors
+///
+/// [`Error::Shard`] when the file is not sound, [`Error::TensorMissing`], [`Error::TensorType`].
+pub fn read_safetensors_f32(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+    const FILE: &str = "safetensors";
+    let mut data = bytes;
+    let header = read_header(FILE, &mut data, bytes.len() as u64)?; // moves `data` to the first tensor
+    let info = header.info(name).ok_or_else(|| Error::TensorMissing(name.into()))?;
+    match f32_from_bytes(info.dtype, &data[info.data_offsets.0..info.data_offsets.1]) {
+        Some(values) => Ok((info.shape.clone(), values)),
+        None => Err(Error::TensorType { name: name.into(), dtype: info.dtype.to_string() }),
+    }
+}
+
+/// One tensor as a safetensors file (F32).
+///
+/// # Errors
+///
+/// [`Error::TensorShape`] when the values do not fill the shape.
+pub fn write_safetensors_f32(name: &str, shape: &[usize], values: &[f32]) -> Result<Vec<u8>> {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let wrong = || Error::TensorShape { name: name.into(), want: shape.to_vec(), got: vec![values.len()] };
+    let elements = shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
+    if elements != Some(values.len()) {
+        return Err(wrong());
+    }
+    let tensor = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(|_| wrong())?;
+    safetensors::serialize([(name, tensor)], None).map_err(|error| corrupt("safetensors", error))
+}
+
+// --- folders
+
+#[cfg(not(target_family = "wasm"))]
+pub use folder::{Progress, read_config, read_weights};
+
+#[cfg(not(target_family = "wasm"))]
+mod folder {
+    use std::collections::BTreeSet;
+    use std::fs::File;
+    use std::io::{self, BufReader, Seek};
+    use std::path::Path;
+
+    use super::*;
+
+    /// How far [`read_weights`] has come.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Progress<'a> {
+        /// The file being read.
+        pub file: &'a str,
+        /// Bytes of all files that are on the device.
+        pub done: u64,
+        /// Bytes of all files.
+        pub total: u64,
+    }
+
+    /// The text of a model folder's `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn read_config(folder: &Path) -> Result<String> {
+        read_text(&folder.join("config.json"))
+    }
+
+    /// Moves the weights of a model folder into `store`: the shards of `manifest.json` (each compared with its SHA-256),
+    /// else the files of Hugging Face's `model.safetensors.index.json`, else `model.safetensors`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::Manifest`], [`Error::Shard`], [`Error::HashMismatch`]; [`Error::TensorMissing`] when an
+    /// index lists a tensor that its file does not have.
+    pub fn read_weights(folder: &Path, store: &mut TensorStore, progress: &mut dyn FnMut(Progress)) -> Result<()> {
+        let (manifest, index) = (folder.join("manifest.json"), folder.join("model.safetensors.index.json"));
+        if manifest.is_file() {
+            let shards: Vec<FileEntry> = Manifest::parse(&read_text(&manifest)?)?.files;
+            let shards: Vec<Shard> = shards.into_iter().filter(FileEntry::is_shard).map(Shard::from).collect();
+            return read_shards(folder, &shards, store, progress);
+        }
+        if !index.is_file() {
+            return read_shards(folder, &[Shard::named("model.safetensors")], store, progress);
+        }
+        let index = Index::parse(&read_text(&index)?)?;
+        read_shards(folder, &index.shards(), store, progress)?;
+        match index.weight_map.keys().find(|name| (store.keep)(name) && !store.contains(name)) {
+            Some(name) => Err(Error::TensorMissing(name.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// A safetensors file, and what a manifest says of it.
+    struct Shard {
+        name: String,
+        entry: Option<FileEntry>,
+    }
+
+    impl Shard {
+        fn named(name: &str) -> Self {
+            Self { name: name.into(), entry: None }
+        }
+    }
+
+    impl From<FileEntry> for Shard {
+        fn from(entry: FileEntry) -> Self {
+            Self { name: entry.name.clone(), entry: Some(entry) }
+        }
+    }
+
+    /// Hugging Face's `model.safetensors.index.json`.
+    #[derive(Deserialize)]
+    struct Index {
+        /// Tensor name -> file name.
+        weight_map: BTreeMap<String, String>,
+    }
+
+    impl Index {
+        fn parse(json: &str) -> Result<Self> {
+            let index: Self = serde_json::from_str(json).map_err(|error| Error::Manifest(error.to_string()))?;
+            match index.weight_map.values().find(|name| !is_plain_name(name)) {
+                Some(name) => Err(Error::Manifest(format!("`{}` is not a plain file name", name.escape_default()))),
+                None => Ok(index),
+            }
+        }
+
+        fn shards(&self) -> Vec<Shard> {
+            let names: BTreeSet<&String> = self.weight_map.values().collect();
+            names.into_iter().map(|name| Shard::named(name)).collect()
+        }
+    }
+
+    fn read_shards(
+        folder: &Path,
+        shards: &[Shard],
+        store: &mut TensorStore,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
+        let length = |shard: &Shard| -> Result<u64> {
+            let path = folder.join(&shard.name);
+            Ok(std::fs::metadata(&path).map_err(|error| Error::io(&path, error))?.len())
+        };
+        let lengths = shards.iter().map(length).collect::<Result<Vec<_>>>()?;
+        let total = lengths.iter().sum();
+        let mut before = 0;
+        for (shard, length) in shards.iter().zip(lengths) {
+            let path = folder.join(&shard.name);
+            let mut file = BufReader::new(File::open(&path).map_err(|error| Error::io(&path, error))?);
+            if let Some(entry) = &shard.entry {
+                verify(entry, &mut file, length, &path)?;
+            }
+            let mut done = before;
+            store.add(&shard.name, &mut file, length, &mut |bytes| {
+                done += bytes;
+                progress(Progress { file: &shard.name, done, total });
+            })?;
+            before += length;
+            progress(Progress { file: &shard.name, done: before, total });
+        }
+        Ok(())
+    }
+
+    /// Reads the file through once for its hash, and goes back to its start.
+    fn verify(entry: &FileEntry, file: &mut BufReader<File>, length: u64, path: &Path) -> Result<()> {
+        entry.verify_length(length)?;
+        let mut hash = Sha256::new();
+        io::copy(file, &mut hash).map_err(|error| Error::io(path, error))?;
+        file.rewind().map_err(|error| Error::io(path, error))?;
+        entry.verify_hash(hash.finalize().as_slice())
+    }
+
+    fn read_text(path: &Path) -> Result<String> {
+        std::fs::read_to_string(path).map_err(|error| Error::io(path, error))
+    }
+}

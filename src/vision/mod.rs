@@ -1,1 +1,45 @@
-//! TODO
+//! Vision encoder: pixels `[B, 3, S, S]` -> patch features `[B, N, C]`.
+
+mod siglip;
+mod vit;
+
+pub use siglip::Siglip;
+pub use vit::Vit;
+
+use burn::tensor::Tensor;
+
+use crate::Result;
+use crate::config::VisionConfig;
+use crate::weights::TensorStore;
+
+/// One of the encoders that a `config.json` can name.
+#[derive(Debug)]
+pub enum VisionEncoder {
+    Vit(Vit),
+    Siglip(Siglip),
+}
+
+impl VisionEncoder {
+    pub fn load(store: &mut TensorStore, config: &VisionConfig) -> Result<Self> {
+        Ok(match config {
+            VisionConfig::Vit(vit) => Self::Vit(Vit::load(store, vit)?),
+            VisionConfig::Siglip(siglip) => Self::Siglip(Siglip::load(store, siglip)?),
+        })
+    }
+
+    /// # Shapes
+    /// - `pixels`: `[B, 3, S, S]`, normalised as the config says
+    /// - output: `[B, N, C]`, patches row by row
+    pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
+        match self {
+            Self::Vit(vit) => vit.forward(pixels),
+            Self::Siglip(siglip) => siglip.forward(pixels),
+        }
+    }
+}
+
+/// `[B, C, h, w]` -> `[B, h * w, C]`, row by row.
+fn patches_from_map(map: Tensor<4>) -> Tensor<3> {
+    let [b, c, h, w] = map.dims();
+    map.reshape([b, c, h * w]).swap_dims(1, 2)
+}

@@ -1,1 +1,50 @@
-fn main(){}
+//! `cargo xtask`: sets up a fresh machine, builds the browser package, serves the demo and runs every check.
+
+mod bench;
+mod browser;
+mod demo;
+mod npm;
+mod setup;
+mod shell;
+mod test;
+mod wasm;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+cargo xtask demo [--port N]          build everything and serve the page on loopback
+cargo xtask test [--full] [STEP]...  run every check, or the named steps; --full adds the slow (ignored) tests
+cargo xtask wasm [--profile NAME]    build the browser package into pkg/wasm
+cargo xtask cargo ARGUMENT...        run cargo with the toolchain and flags of the browser build
+cargo xtask setup                    install what the other commands need
+cargo xtask bench                    measure the kernels, the model and the package";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<ExitCode> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["demo"] => demo::run(demo::DEFAULT_PORT)?,
+        ["demo", "--port", port] => demo::run(port.parse()?)?,
+        ["test", rest @ ..] => return test::run(rest),
+        ["wasm"] => wasm::build(wasm::DEFAULT_PROFILE)?,
+        ["wasm", "--profile", profile] => wasm::build(profile)?,
+        ["cargo", rest @ ..] => shell::run(wasm::Toolchain::find()?.cargo(rest))?,
+        ["setup"] => setup::run()?,
+        ["bench", rest @ ..] => bench::run_all(rest)?,
+        ["help" | "--help" | "-h"] => println!("{USAGE}"),
+        _ => bail!("that is not a command of xtask; these are:\n{USAGE}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

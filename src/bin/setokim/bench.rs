@@ -1,0 +1,117 @@
+//! `bench`: medians of the clustering kernels, their references and the encoder on every device there is.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use clap::Args;
+use serde::Serialize;
+use setokim::config::ClusterConfig;
+use setokim::device::{self, DeviceChoice};
+use setokim::preprocess::Picture;
+use setokim::setok;
+use setokim::setokim::Setokim;
+
+use crate::write_json;
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Model whose encoder is timed.
+    #[arg(long, default_value = "models/setokim-tiny", value_name = "DIR")]
+    model: PathBuf,
+    /// Numbers of patches to cluster.
+    #[arg(long, value_delimiter = ',', default_value = "256,729,4096,16384")]
+    patches: Vec<usize>,
+    /// Width of the features to cluster.
+    #[arg(long, default_value_t = 192)]
+    width: usize,
+    /// Seconds after which a case gets no further repetition (it always runs once).
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Where to write: a file, or `-` for standard output.
+    #[arg(long, default_value = "-", value_name = "FILE|-")]
+    json: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Case {
+    what: String,
+    device: String,
+    median_ms: f64,
+    min_ms: f64,
+    max_ms: f64,
+    runs: usize,
+}
+
+const MAX_RUNS: usize = 15;
+
+pub fn bench(args: &BenchArgs) -> Result<()> {
+    let mut cases = Vec::new();
+    for choice in [DeviceChoice::Cpu, DeviceChoice::Gpu] {
+        let open = match pollster::block_on(device::open(choice)) {
+            Ok(open) => open,
+            Err(e) => {
+                eprintln!("no GPU case: {e}");
+                continue;
+            }
+        };
+        let name = open.report.adapter.as_ref().map_or("cpu".to_owned(), |adapter| format!("gpu: {}", adapter.name));
+        for &n in &args.patches {
+            eprintln!("clustering {n} patches of width {} on {name}", args.width);
+            let features = features(n, args.width, &open.device);
+            let config = ClusterConfig { threshold: 0.1, ..ClusterConfig::default() };
+            let once = || pollster::block_on(setok::cluster(features.clone(), &config)).map(|_| ());
+            cases.push(time(format!("cluster N={n} C={}", args.width), &name, args.seconds, once)?);
+        }
+        eprintln!("encoder on {name}");
+        let model = Setokim::open(&args.model, open, |_| ())?;
+        let side = model.config().vision.image_size() as u32;
+        let picture = Picture::from_rgb(gradient(side), side, side)?;
+        let encode = || {
+            let square = model.preprocess(&picture)?;
+            let read = pollster::block_on(model.encode(&square).into_data_async());
+            read.map(|_| ()).map_err(|e| setokim::Error::DeviceLost(e.to_string()))
+        };
+        cases.push(time(format!("encoder {}", model.config().name), &name, args.seconds, encode)?);
+        let tokenize = || pollster::block_on(model.tokenize(&picture)).map(|_| ());
+        cases.push(time(format!("tokenize {}", model.config().name), &name, args.seconds, tokenize)?);
+    }
+    write_json(&args.json, &cases)
+}
+
+/// Median of up to [`MAX_RUNS`] runs after one that is not counted.
+fn time(what: String, device: &str, seconds: f64, mut run: impl FnMut() -> setokim::Result<()>) -> Result<Case> {
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    loop {
+        let start = Instant::now();
+        run()?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+        if begin.elapsed().as_secs_f64() > seconds || times.len() > MAX_RUNS {
+            break;
+        }
+    }
+    if times.len() > 1 {
+        times.remove(0); // pipelines were compiled in it
+    }
+    times.sort_by(f64::total_cmp);
+    let (median_ms, runs) = (times[times.len() / 2], times.len());
+    Ok(Case { what, device: device.to_owned(), median_ms, min_ms: times[0], max_ms: times[runs - 1], runs })
+}
+
+/// Points around 12 centres, the same in every run.
+fn features(n: usize, c: usize, device: &Device) -> Tensor<2> {
+    let value = |i: usize| {
+        let (row, channel) = (i / c, i % c);
+        let center = ((row % 12 * 7919 + channel * 104_729) % 1000) as f32 / 500.0 - 1.0;
+        let noise = ((i * 2_654_435_761) % 10_007) as f32 / 10_007.0 - 0.5;
+        center + 0.2 * noise
+    };
+    let values: Vec<f32> = (0..n * c).map(value).collect();
+    Tensor::from_data(TensorData::new(values, [n, c]), (device, DType::F32))
+}
+
+fn gradient(side: u32) -> Vec<u8> {
+    (0..side * side).flat_map(|i| [(i % side) as u8, (i / side) as u8, 128]).collect()
+}

@@ -1,0 +1,163 @@
+//! `eval`: the tokenizer's figures on scenes whose regions are known, from a pack of `training/scenes_pack.py`. The same
+//! definitions as `training/evaluate.py`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use safetensors::SafeTensors;
+use setokim::preprocess::Picture;
+
+use crate::{LateBar, ModelArgs, read_file, write_json};
+
+#[derive(Args)]
+pub struct EvalArgs {
+    /// `python -m training.scenes_pack --split test --count 500 --out scenes.safetensors`
+    #[arg(long, value_name = "SCENES.safetensors")]
+    scenes: PathBuf,
+    /// Use the first scenes only.
+    #[arg(long)]
+    limit: Option<usize>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where to write: a file, or `-` for standard output.
+    #[arg(long, default_value = "-", value_name = "FILE|-")]
+    json: PathBuf,
+}
+
+/// One scene and its truth.
+struct Scene<'a> {
+    rgb: &'a [u8],
+    patch_regions: Vec<i32>,
+    /// Regions below this are objects.
+    objects: i32,
+    /// Regions that own a patch.
+    regions: usize,
+    /// Name of each region.
+    names: Vec<i32>,
+}
+
+pub fn eval(args: &EvalArgs) -> Result<()> {
+    let bytes = read_file(&args.scenes)?;
+    let pack = SafeTensors::deserialize(&bytes).context("the pack of scenes")?;
+    let images = pack.tensor("images")?;
+    let &[count, side, _, 3] = images.shape() else { anyhow::bail!("images must be [n, S, S, 3]") };
+    let count = args.limit.unwrap_or(count).min(count);
+    ensure!(count > 0, "the pack holds no scene");
+    let model = args.model.load()?;
+    let mut bar = LateBar::new("evaluating");
+    let mut values: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+    for i in 0..count {
+        let scene = Scene {
+            rgb: &images.data()[i * side * side * 3..][..side * side * 3],
+            patch_regions: row(&pack, "patch_regions", i)?,
+            objects: row(&pack, "object_counts", i)?[0],
+            regions: row(&pack, "region_counts", i)?[0] as usize,
+            names: row(&pack, "names", i)?,
+        };
+        for (name, value) in pollster::block_on(measure(&model, &scene, side as u32))? {
+            values.entry(name).or_default().push(value);
+        }
+        bar.at(i as u64 + 1, count as u64);
+    }
+    let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+    let mut table: BTreeMap<&str, f64> = values.iter().map(|(&name, values)| (name, mean(values))).collect();
+    table.insert("scenes", count as f64);
+    write_json(&args.json, &table)
+}
+
+/// Row `i` of an int32 tensor [n, ..].
+fn row(pack: &SafeTensors, name: &str, i: usize) -> Result<Vec<i32>> {
+    let tensor = pack.tensor(name)?;
+    ensure!(tensor.dtype() == safetensors::Dtype::I32, "{name} must be int32");
+    let width: usize = tensor.shape()[1..].iter().product();
+    let values = &tensor.data().as_chunks::<4>().0[i * width..][..width];
+    Ok(values.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect())
+}
+
+/// Named values of one scene; a name may come several times (once per region, say).
+async fn measure(
+    model: &setokim::setokim::Setokim,
+    scene: &Scene<'_>,
+    side: u32,
+) -> Result<Vec<(&'static str, f64)>> {
+    let picture = Picture::from_rgb(scene.rgb.to_vec(), side, side)?;
+    let (again, visual) = model.reconstruct(&picture).await?;
+    let tokens = visual.report.tokens.len();
+    let mut values = vec![
+        ("psnr", psnr(picture.rgb(), again.rgb())),
+        ("tokens", tokens as f64),
+        ("regions", scene.regions as f64),
+        ("tokens_exact", f64::from(tokens == scene.regions)),
+        ("tokens_off_by", tokens.abs_diff(scene.regions) as f64),
+    ];
+    let overlap = Overlap::new(&scene.patch_regions, &visual.report.labels, tokens);
+    for region in overlap.regions() {
+        let iou = overlap.best_iou(region);
+        values.push(("region_iou", iou));
+        if (region as i32) < scene.objects {
+            values.push(("object_iou", iou));
+        }
+    }
+    if let (Some(names), Some(labels)) = (model.name_tokens(&visual).await?, &model.config().labels) {
+        for (token, said) in names.iter().enumerate() {
+            let truth = scene.names[overlap.main_region(token)];
+            if let Some(truth) = usize::try_from(truth).ok().filter(|&truth| truth < labels.objects) {
+                values.push(("object_names", f64::from(labels.names[truth] == said.name)));
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// Patches that a region and a token share.
+struct Overlap {
+    shared: Vec<Vec<f64>>, // [region][token]
+}
+
+impl Overlap {
+    fn new(regions: &[i32], labels: &[u32], tokens: usize) -> Self {
+        let count = regions.iter().max().map_or(0, |&last| last as usize + 1);
+        let mut shared = vec![vec![0.0; tokens]; count];
+        for (&region, &label) in regions.iter().zip(labels) {
+            shared[region as usize][label as usize] += 1.0;
+        }
+        Self { shared }
+    }
+
+    /// Regions that own a patch.
+    fn regions(&self) -> impl Iterator<Item = usize> {
+        (0..self.shared.len()).filter(|&region| self.area_of_region(region) > 0.0)
+    }
+
+    fn area_of_region(&self, region: usize) -> f64 {
+        self.shared[region].iter().sum()
+    }
+
+    fn area_of_token(&self, token: usize) -> f64 {
+        self.shared.iter().map(|row| row[token]).sum()
+    }
+
+    /// IoU with the token that fits best.
+    fn best_iou(&self, region: usize) -> f64 {
+        let iou = |token: usize| {
+            let both = self.shared[region][token];
+            both / (self.area_of_region(region) + self.area_of_token(token) - both)
+        };
+        (0..self.shared[region].len()).map(iou).fold(0.0, f64::max)
+    }
+
+    /// The region that most of the token's patches belong to; ties to the lower.
+    fn main_region(&self, token: usize) -> usize {
+        let shares = |region: usize| self.shared[region][token];
+        (0..self.shared.len()).max_by(|&a, &b| shares(a).total_cmp(&shares(b)).then(b.cmp(&a))).unwrap_or(0)
+    }
+}
+
+/// Peak signal to noise in dB for 8 bits.
+fn psnr(a: &[u8], b: &[u8]) -> f64 {
+    let square = |(a, b): (&u8, &u8)| (f64::from(*a) - f64::from(*b)).powi(2);
+    let mean = a.iter().zip(b).map(square).sum::<f64>() / a.len() as f64;
+    10.0 * (255.0f64.powi(2) / mean.max(1e-9)).log10()
+}

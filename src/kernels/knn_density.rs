@@ -1,0 +1,40 @@
+//! Local density of every patch (MODEL: `rho`; reference code `tokenizer.py::cluster_dpc_knn`).
+
+use burn::tensor::DType;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::launch::{KNN_DENSITY, Launch, dispatch_2d, matrix};
+use super::{for_each_row, squared_distance};
+
+/// The kernel keeps its neighbours in registers, this many at most.
+pub const MAX_NEIGHBORS: usize = 32;
+
+const ROWS_PER_WORKGROUP: usize = 32;
+
+/// `exp(-mean of the k smallest squared distances)`, the patch itself included; -1 for a patch that is not finite.
+///
+/// # Shapes
+/// - `features`: `[N, C]`
+/// - output: `[N]`
+pub fn knn_density_reference(features: &[f32], c: usize, k: usize) -> Vec<f32> {
+    let rows: Vec<&[f32]> = features.chunks_exact(c).collect();
+    for_each_row(rows.len(), |i| {
+        if rows[i].iter().any(|x| !x.is_finite()) {
+            return -1.0;
+        }
+        let mut distances: Vec<f64> = rows.iter().map(|other| squared_distance(rows[i], other)).collect();
+        distances.select_nth_unstable_by(k - 1, f64::total_cmp);
+        let mean = distances[..k].iter().sum::<f64>() / k as f64;
+        (-mean).exp() as f32
+    })
+}
+
+pub(super) fn launch(features: CubeTensor, k: usize) -> CubeTensor {
+    let [n, c] = matrix(&features);
+    let (x, y) = dispatch_2d(n.div_ceil(ROWS_PER_WORKGROUP));
+    let (launch, density) = Launch::new(KNN_DENSITY, features)
+        .params(&[n as u32, c as u32, k as u32, x])
+        .output([n], DType::F32);
+    launch.run((x, y));
+    density
+}

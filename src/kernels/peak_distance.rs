@@ -1,0 +1,47 @@
+//! Distance of every patch to a denser one (MODEL: `delta`).
+
+use burn::tensor::DType;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::launch::{Launch, PEAK_DISTANCE, dispatch_2d, matrix};
+use super::{for_each_row, squared_distance};
+
+const ROWS_PER_WORKGROUP: usize = 32;
+
+/// Smallest distance to a higher patch (-1 where there is none) and largest distance to any patch. Patch `j` is higher
+/// than `i` when its density is greater, or equal with `j < i`.
+///
+/// # Shapes
+/// - `features`: `[N, C]`
+/// - `density`: `[N]`
+/// - output: `[2, N]`
+pub fn peak_distance_reference(features: &[f32], c: usize, density: &[f32]) -> Vec<f32> {
+    let rows: Vec<&[f32]> = features.chunks_exact(c).collect();
+    let (delta, farthest): (Vec<f32>, Vec<f32>) = for_each_row(rows.len(), |i| {
+        let mut to_higher: Option<f64> = None;
+        let mut farthest = 0.0f64;
+        for j in 0..rows.len() {
+            let distance = squared_distance(rows[i], rows[j]);
+            farthest = farthest.max(distance);
+            let is_higher = density[j] > density[i] || (density[j] == density[i] && j < i);
+            if is_higher && to_higher.is_none_or(|nearest| distance < nearest) {
+                to_higher = Some(distance);
+            }
+        }
+        (to_higher.map_or(-1.0, |distance| distance.sqrt() as f32), farthest.sqrt() as f32)
+    })
+    .into_iter()
+    .unzip();
+    [delta, farthest].concat()
+}
+
+pub(super) fn launch(features: CubeTensor, density: CubeTensor) -> CubeTensor {
+    let [n, c] = matrix(&features);
+    let (x, y) = dispatch_2d(n.div_ceil(ROWS_PER_WORKGROUP));
+    let (launch, peaks) = Launch::new(PEAK_DISTANCE, features)
+        .params(&[n as u32, c as u32, 0, x])
+        .input(density)
+        .output([2, n], DType::F32);
+    launch.run((x, y));
+    peaks
+}

@@ -1,0 +1,290 @@
+//! The few layers that the encoder, the merger and the detokenizer are made of, loaded by their checkpoint names.
+
+use burn::tensor::activation::{gelu, gelu_approximate};
+use burn::tensor::module;
+use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
+use burn::tensor::{Device, Tensor};
+
+use crate::Result;
+use crate::weights::TensorStore;
+
+/// `y = x W^T + b`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: Tensor<2>, // [in, out]
+    bias: Option<Tensor<1>>,
+}
+
+impl Linear {
+    /// Takes `{name}.weight` `[output, input]` and `{name}.bias`.
+    pub fn load(store: &mut TensorStore, name: &str, input: usize, output: usize) -> Result<Self> {
+        let weight = store.take(&format!("{name}.weight"), [output, input])?.transpose();
+        let bias = store.take(&format!("{name}.bias"), [output])?;
+        Ok(Self { weight, bias: Some(bias) })
+    }
+
+    /// # Shapes
+    /// - `x`: `[.., in]`
+    /// - output: `[.., out]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        module::linear(x, self.weight.clone(), self.bias.clone())
+    }
+}
+
+/// LayerNorm over the last dimension.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Takes `{name}.weight` and `{name}.bias`.
+    pub fn load(store: &mut TensorStore, name: &str, width: usize, eps: f64) -> Result<Self> {
+        Ok(Self {
+            weight: store.take(&format!("{name}.weight"), [width])?,
+            bias: store.take(&format!("{name}.bias"), [width])?,
+            eps,
+        })
+    }
+
+    /// LayerNorm that learns nothing.
+    pub fn without_affine(width: usize, eps: f64, device: &Device) -> Self {
+        Self { weight: Tensor::ones([width], device), bias: Tensor::zeros([width], device), eps }
+    }
+
+    /// # Shapes
+    /// - `x`, output: `[.., width]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        module::layer_norm(x, self.weight.clone(), Some(self.bias.clone()), self.eps)
+    }
+}
+
+/// GroupNorm with one group: mean and variance over channels, rows and columns together.
+#[derive(Debug, Clone)]
+pub struct GroupNorm {
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// Takes `{name}.weight` and `{name}.bias`.
+    pub fn load(store: &mut TensorStore, name: &str, channels: usize, eps: f64) -> Result<Self> {
+        Ok(Self {
+            weight: store.take(&format!("{name}.weight"), [channels])?,
+            bias: store.take(&format!("{name}.bias"), [channels])?,
+            eps,
+        })
+    }
+
+    /// # Shapes
+    /// - `x`, output: `[B, channels, h, w]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [b, channels, h, w] = x.dims();
+        let flat = x.reshape([b, channels * h * w]);
+        let centred = flat.clone() - flat.mean_dim(1);
+        let variance = centred.clone().powi_scalar(2).mean_dim(1);
+        let normal = (centred / (variance + self.eps).sqrt()).reshape([b, channels, h, w]);
+        let per_channel = |t: &Tensor<1>| t.clone().reshape([1, channels, 1, 1]);
+        normal * per_channel(&self.weight) + per_channel(&self.bias)
+    }
+}
+
+/// Convolution over pixels.
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv2d {
+    /// Takes `{name}.weight` `[output, input, kernel, kernel]` and `{name}.bias`. Padding keeps `kernel / 2` pixels at
+    /// stride below `kernel`, and none for patches (`stride == kernel`).
+    pub fn load(
+        store: &mut TensorStore,
+        name: &str,
+        [input, output]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: store.take(&format!("{name}.weight"), [output, input, kernel, kernel])?,
+            bias: store.take(&format!("{name}.bias"), [output])?,
+            stride,
+            padding: if stride == kernel { 0 } else { kernel / 2 },
+        })
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, in, h, w]`
+    /// - output: `[B, out, h / stride, w / stride]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
+        module::conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
+    }
+}
+
+/// Multi-head attention.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    /// Takes `{name}.{q,k,v,out}`; SigLIP calls them otherwise, so the four names are given.
+    pub fn load(store: &mut TensorStore, name: &str, names: [&str; 4], width: usize, heads: usize) -> Result<Self> {
+        let mut linear = |part: &str| Linear::load(store, &format!("{name}.{part}"), width, width);
+        Ok(Self { q: linear(names[0])?, k: linear(names[1])?, v: linear(names[2])?, out: linear(names[3])?, heads })
+    }
+
+    /// Every position of `x` looks at every position of `context`.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, T, width]`
+    /// - `context`: `[B, U, width]`
+    /// - output: `[B, T, width]`
+    pub fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+        let mixed = self.mix(self.q.forward(x), self.k.forward(context.clone()), self.v.forward(context));
+        self.out.forward(mixed)
+    }
+
+    /// Self-attention within consecutive segments of the given lengths, as if each were a sequence of its own. Costs the
+    /// sum of the squared lengths, not the square of the sum.
+    ///
+    /// # Shapes
+    /// - `x`: `[1, T, width]` with `T` the sum of `segments`
+    /// - output: `[1, T, width]`
+    pub fn forward_segments(&self, x: Tensor<3>, segments: &[usize]) -> Tensor<3> {
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(|linear| linear.forward(x.clone()));
+        let mut start = 0;
+        let mixed = segments
+            .iter()
+            .map(|&length| {
+                let [q, k, v] = [&q, &k, &v].map(|t| t.clone().narrow(1, start, length));
+                start += length;
+                self.mix(q, k, v)
+            })
+            .collect();
+        self.out.forward(Tensor::cat(mixed, 1))
+    }
+
+    fn mix(&self, q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> Tensor<3> {
+        let [b, t, width] = q.dims();
+        let split = |x: Tensor<3>| {
+            let [b, t, _] = x.dims();
+            x.reshape([b, t, self.heads, width / self.heads]).swap_dims(1, 2) // [b, heads, t, head width]
+        };
+        let mixed =
+            module::attention(split(q), split(k), split(v), None, None, AttentionModuleOptions::default());
+        mixed.swap_dims(1, 2).reshape([b, t, width])
+    }
+}
+
+/// Which GELU a checkpoint was trained with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gelu {
+    Exact,
+    Tanh,
+}
+
+/// Two-layer feed-forward.
+#[derive(Debug, Clone)]
+pub struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+    gelu: Gelu,
+}
+
+impl Mlp {
+    /// Takes `{name}.fc1` and `{name}.fc2`.
+    pub fn load(store: &mut TensorStore, name: &str, width: usize, hidden: usize, gelu: Gelu) -> Result<Self> {
+        Ok(Self {
+            fc1: Linear::load(store, &format!("{name}.fc1"), width, hidden)?,
+            fc2: Linear::load(store, &format!("{name}.fc2"), hidden, width)?,
+            gelu,
+        })
+    }
+
+    /// # Shapes
+    /// - `x`, output: `[B, T, width]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let hidden = self.fc1.forward(x);
+        self.fc2.forward(match self.gelu {
+            Gelu::Exact => gelu(hidden),
+            Gelu::Tanh => gelu_approximate(hidden),
+        })
+    }
+}
+
+/// Pre-norm transformer block: `x + attn(norm1(x))`, then `x + mlp(norm2(x))`.
+#[derive(Debug, Clone)]
+pub struct Block {
+    norm1: LayerNorm,
+    attn: Attention,
+    norm2: LayerNorm,
+    mlp: Mlp,
+}
+
+/// Sizes of a [`Block`].
+#[derive(Debug, Clone, Copy)]
+pub struct BlockSize {
+    pub width: usize,
+    pub heads: usize,
+    pub hidden: usize,
+    pub eps: f64,
+}
+
+impl Block {
+    /// Takes `{name}.{norm1, attn.{q,k,v,out}, norm2, mlp.{fc1,fc2}}`.
+    pub fn load(store: &mut TensorStore, name: &str, size: BlockSize) -> Result<Self> {
+        Self::load_parts(store, &format!("{name}.attn"), name, size)
+    }
+
+    /// A block whose norms and MLP may be named apart from its attention: blocks that share them.
+    pub fn load_parts(store: &mut TensorStore, attention: &str, rest: &str, size: BlockSize) -> Result<Self> {
+        Ok(Self {
+            norm1: LayerNorm::load(store, &format!("{rest}.norm1"), size.width, size.eps)?,
+            attn: Attention::load(store, attention, ["q", "k", "v", "out"], size.width, size.heads)?,
+            norm2: LayerNorm::load(store, &format!("{rest}.norm2"), size.width, size.eps)?,
+            mlp: Mlp::load(store, &format!("{rest}.mlp"), size.width, size.hidden, Gelu::Exact)?,
+        })
+    }
+
+    /// The same norms and MLP with other attention weights.
+    pub fn with_attention(&self, attn: Attention) -> Self {
+        Self { attn, ..self.clone() }
+    }
+
+    /// SigLIP's names and activation.
+    pub fn load_siglip(store: &mut TensorStore, name: &str, size: BlockSize, gelu: Gelu) -> Result<Self> {
+        let names = ["q_proj", "k_proj", "v_proj", "out_proj"];
+        Ok(Self {
+            norm1: LayerNorm::load(store, &format!("{name}.layer_norm1"), size.width, size.eps)?,
+            attn: Attention::load(store, &format!("{name}.self_attn"), names, size.width, size.heads)?,
+            norm2: LayerNorm::load(store, &format!("{name}.layer_norm2"), size.width, size.eps)?,
+            mlp: Mlp::load(store, &format!("{name}.mlp"), size.width, size.hidden, gelu)?,
+        })
+    }
+
+    /// # Shapes
+    /// - `x`, output: `[B, T, width]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let normal = self.norm1.forward(x.clone());
+        let x = x + self.attn.forward(normal.clone(), normal);
+        x.clone() + self.mlp.forward(self.norm2.forward(x))
+    }
+
+    /// Like [`Block::forward`], with attention kept inside consecutive segments.
+    pub fn forward_segments(&self, x: Tensor<3>, segments: &[usize]) -> Tensor<3> {
+        let x = x.clone() + self.attn.forward_segments(self.norm1.forward(x), segments);
+        x.clone() + self.mlp.forward(self.norm2.forward(x))
+    }
+}

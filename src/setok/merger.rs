@@ -1,0 +1,90 @@
+//! Token merger: the patches of each cluster become one token (paper section 3.1; reference code
+//! `tokenizer.py::group_encoding`, `module.py::Block`).
+
+use burn::backend::Dispatch;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::cluster::Clusters;
+use super::position::sine_positions;
+use crate::Result;
+use crate::config::MergerConfig;
+use crate::kernels::ClusterOps;
+use crate::layers::{Attention, Block, BlockSize, LayerNorm, Linear};
+use crate::weights::TensorStore;
+
+/// Blocks inside the clusters, mean over each cluster, blocks between the clusters; tensors `setok.merger.*`.
+#[derive(Debug)]
+pub struct Merger {
+    positions: Tensor<2>, // [N, C]
+    pos_proj: Linear,
+    inner: Vec<Block>,
+    inter: Vec<Block>,
+    out: Linear,
+    out_norm: LayerNorm,
+}
+
+impl Merger {
+    pub fn load(store: &mut TensorStore, config: &MergerConfig, side: usize) -> Result<Self> {
+        let width = config.width;
+        Ok(Self {
+            positions: sine_positions(side, width, store.device()),
+            pos_proj: Linear::load(store, "setok.merger.pos_proj", width, width)?,
+            inner: load_blocks(store, "setok.merger.inner", config, config.inner_depth)?,
+            inter: load_blocks(store, "setok.merger.inter", config, config.inter_depth)?,
+            out: Linear::load(store, "setok.merger.out", width, config.token_width)?,
+            out_norm: LayerNorm::load(store, "setok.merger.out_norm", config.token_width, config.norm_eps)?,
+        })
+    }
+
+    /// # Shapes
+    /// - `features`: `[N, C]`, as they were clustered but without positions
+    /// - output: `[L, D]`, in the order of the centres
+    pub fn forward(&self, features: Tensor<2>, clusters: &Clusters) -> Tensor<2> {
+        let device = features.device();
+        let x = features + self.pos_proj.forward(self.positions.clone());
+        // Patches sorted by cluster, so that attention inside a cluster is attention inside a segment.
+        let mut order: Vec<usize> = (0..clusters.labels.len()).collect();
+        order.sort_by_key(|&patch| clusters.labels[patch]);
+        let sorted_labels: Vec<usize> = order.iter().map(|&patch| clusters.labels[patch]).collect();
+        let sizes = clusters.sizes();
+        let x = x.select(0, indices(&order, &device)).unsqueeze(); // [1, n, c]
+        let x = self.inner.iter().fold(x, |x, block| block.forward_segments(x, &sizes));
+        let means = Dispatch::cluster_mean(
+            x.squeeze_dim::<2>(0).into_dispatch(),
+            indices(&sorted_labels, &device).into_dispatch(),
+            sizes.len(),
+        );
+        let tokens = Tensor::<2>::from_dispatch(means).unsqueeze(); // [1, l, c]
+        let tokens = self.inter.iter().fold(tokens, |x, block| block.forward(x));
+        self.out_norm.forward(self.out.forward(tokens)).squeeze_dim(0)
+    }
+}
+
+fn load_blocks(store: &mut TensorStore, name: &str, config: &MergerConfig, depth: usize) -> Result<Vec<Block>> {
+    let size = BlockSize {
+        width: config.width,
+        heads: config.heads,
+        hidden: config.width * config.mlp_ratio,
+        eps: config.norm_eps,
+    };
+    if !config.shared_blocks {
+        return (0..depth).map(|i| Block::load(store, &format!("{name}.{i}"), size)).collect();
+    }
+    if depth == 0 {
+        return Ok(Vec::new());
+    }
+    let first = Block::load_parts(store, &format!("{name}.0.attn"), name, size)?;
+    let rest = (1..depth).map(|i| {
+        let names = ["q", "k", "v", "out"];
+        let attention = Attention::load(store, &format!("{name}.{i}.attn"), names, size.width, size.heads)?;
+        Ok(first.with_attention(attention))
+    });
+    let rest: Vec<Block> = rest.collect::<Result<_>>()?;
+    Ok([vec![first], rest].concat())
+}
+
+fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.iter().map(|&value| value as i32).collect();
+    let length = values.len();
+    Tensor::from_data(TensorData::new(values, [length]), (device, burn::tensor::DType::I32))
+}

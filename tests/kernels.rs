@@ -1,0 +1,227 @@
+//! Every WGSL kernel against the plain reference of the same name, on whatever GPU adapter there is.
+
+mod common;
+
+use burn::backend::Dispatch;
+use burn::tensor::{Int, Tensor};
+use common::{assert_close, blobs, floats, gpu, integers, ints, matrix, noise, vector};
+use setokim::kernels::{
+    CenterRule, ClusterOps, Selection, assign_clusters_reference, cluster_mean_reference, knn_density_reference,
+    peak_distance_reference, select_centers_reference,
+};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+
+/// Sums of up to 200 squares of numbers near 1 in f32 against f64; exp and sqrt are good to a few units in the last place.
+const TOLERANCE: f32 = 2e-5;
+
+/// Patches, width, k: a block multiple, ragged ones, C below and not a multiple of 4, the largest k, one patch.
+const SHAPES: [(usize, usize, usize); 7] =
+    [(64, 16, 5), (37, 13, 4), (100, 3, 3), (33, 1, 2), (65, 50, 32), (256, 192, 4), (1, 7, 1)];
+
+async fn knn_density(features: &[f32], shape: [usize; 2], k: usize) -> Vec<f32> {
+    let x = matrix(features, shape, &gpu().await.device).into_dispatch();
+    floats(Tensor::<1>::from_dispatch(Dispatch::knn_density(x, k))).await
+}
+
+async fn peak_distance(features: &[f32], shape: [usize; 2], density: &[f32]) -> Vec<f32> {
+    let device = gpu().await.device;
+    let (x, density) = (matrix(features, shape, &device).into_dispatch(), vector(density, &device).into_dispatch());
+    floats(Tensor::<2>::from_dispatch(Dispatch::peak_distance(x, density))).await
+}
+
+async fn select_centers(density: &[f32], peaks: &[f32], rule: CenterRule) -> (Vec<f32>, Vec<i32>) {
+    let device = gpu().await.device;
+    let peaks = matrix(peaks, [2, density.len()], &device).into_dispatch();
+    let (scores, selection) = Dispatch::select_centers(vector(density, &device).into_dispatch(), peaks, rule);
+    let scores = floats(Tensor::<2>::from_dispatch(scores)).await;
+    (scores, integers(Tensor::<1, Int>::from_dispatch(selection)).await)
+}
+
+async fn assign_clusters(features: &[f32], shape: [usize; 2], selection: &[i32]) -> Vec<i32> {
+    let device = gpu().await.device;
+    let x = matrix(features, shape, &device).into_dispatch();
+    let labels = Dispatch::assign_clusters(x, ints(selection, &device).into_dispatch());
+    integers(Tensor::<1, Int>::from_dispatch(labels)).await
+}
+
+async fn cluster_mean(features: &[f32], shape: [usize; 2], labels: &[i32], clusters: usize) -> Vec<f32> {
+    let device = gpu().await.device;
+    let x = matrix(features, shape, &device).into_dispatch();
+    let means = Dispatch::cluster_mean(x, ints(labels, &device).into_dispatch(), clusters);
+    floats(Tensor::<2>::from_dispatch(means)).await
+}
+
+/// `[count, no bad row, centres.., padding]` as `select_centers` writes it.
+fn selection(centers: &[i32], n: usize, k_max: usize) -> Vec<i32> {
+    let mut raw = vec![centers.len() as i32, n as i32];
+    raw.extend(centers);
+    raw.resize(2 + k_max, n as i32);
+    raw
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn knn_density_by_hand() {
+    // Squared distances / 2 from (0,0): 0, 2, 8, 50. With k = 2 the density is exp(-(0 + nearest) / 2).
+    let features = [0.0, 0.0, 2.0, 0.0, 0.0, 4.0, 6.0, 8.0];
+    let expected: Vec<f32> = [2.0f32, 2.0, 8.0, 26.0].iter().map(|nearest| (-nearest / 2.0).exp()).collect();
+    assert_close("gpu", &knn_density(&features, [4, 2], 2).await, &expected, 1e-6);
+    assert_close("reference", &knn_density_reference(&features, 2, 2), &expected, 1e-6);
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn knn_density_equals_its_reference() {
+    for (n, c, k) in SHAPES {
+        let features = noise(n * c, 1);
+        let reference = knn_density_reference(&features, c, k);
+        assert_close(&format!("{n} x {c}, k {k}"), &knn_density(&features, [n, c], k).await, &reference, TOLERANCE);
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn knn_density_marks_what_is_not_finite() {
+    let (n, c) = (70, 5);
+    for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut features = noise(n * c, 2);
+        features[66 * c + 3] = poison;
+        let density = knn_density(&features, [n, c], 4).await;
+        assert_eq!(density[66], -1.0, "{poison}");
+        assert_eq!(knn_density_reference(&features, c, 4)[66], -1.0, "{poison}");
+        assert!(density.iter().enumerate().all(|(i, d)| i == 66 || *d >= 0.0), "{poison}: only the bad row is marked");
+    }
+    // Large, tiny and negative zero are numbers like any other.
+    let mut features = noise(n * c, 2);
+    for (i, value) in [f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45, -0.0].into_iter().enumerate() {
+        features[i * c] = value;
+    }
+    let reference = knn_density_reference(&features, c, 4);
+    assert_close("extremes", &knn_density(&features, [n, c], 4).await, &reference, TOLERANCE);
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn equal_patches_have_density_one_and_delta_zero() {
+    let (n, c) = (67, 9);
+    let features = vec![0.7; n * c];
+    let density = knn_density(&features, [n, c], 3).await;
+    assert_eq!(density, vec![1.0; n], "the distance of equal patches is exactly 0");
+    let peaks = peak_distance(&features, [n, c], &density).await;
+    let mut expected = vec![0.0; 2 * n];
+    expected[0] = -1.0; // ties go to the lower index, so patch 0 is the global peak
+    assert_eq!(peaks, expected);
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn peak_distance_equals_its_reference() {
+    for (n, c, k) in SHAPES {
+        let features = noise(n * c, 3);
+        let density = knn_density_reference(&features, c, k); // the same stored densities for both
+        let reference = peak_distance_reference(&features, c, &density);
+        let ours = peak_distance(&features, [n, c], &density).await;
+        assert_close(&format!("{n} x {c}"), &ours, &reference, TOLERANCE);
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn select_centers_equals_its_reference() {
+    for n in [1, 5, 256, 700] {
+        let density: Vec<f32> = noise(n, 4).iter().map(|x| x.abs()).collect();
+        let mut peaks: Vec<f32> = noise(2 * n, 5).iter().map(|x| x.abs()).collect();
+        peaks[n / 2] = -1.0;
+        for (threshold, fallback, k_max) in [(0.3, 1, 16), (0.3, 1, 1024), (9.0, 1, 16), (9.0, 3, 16), (-1.0, 1, 7)] {
+            let rule = CenterRule { threshold, fallback, k_max };
+            let reference = select_centers_reference(&density, &peaks, rule);
+            let ours = select_centers(&density, &peaks, rule).await;
+            assert_close("scores", &ours.0, &reference.0, 1e-7);
+            assert_eq!(ours.1, reference.1, "{n} patches, {rule:?}");
+        }
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn select_centers_prefers_the_lower_of_equal_scores_and_lists_them_in_order() {
+    let n = 300;
+    let (density, mut peaks) = (vec![0.5; n], vec![1.0; 2 * n]);
+    peaks[0] = -1.0;
+    let rule = CenterRule { threshold: 0.1, fallback: 1, k_max: 5 };
+    let (_, ours) = select_centers(&density, &peaks, rule).await;
+    assert_eq!(ours, selection(&[0, 1, 2, 3, 4], n, 5));
+    peaks[299] = 3.0; // the best is last in the picture, and still listed last
+    peaks[17] = 2.0;
+    let (_, ours) = select_centers(&density, &peaks, rule).await;
+    assert_eq!(ours, selection(&[0, 1, 2, 17, 299], n, 5));
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn select_centers_passes_on_the_first_bad_row() {
+    let mut density = vec![0.5; 300];
+    (density[270], density[280]) = (-1.0, -1.0);
+    let rule = CenterRule { threshold: 0.1, fallback: 1, k_max: 4 };
+    let (_, raw) = select_centers(&density, &vec![1.0; 600], rule).await;
+    assert_eq!(Selection::from_raw(&raw, 300).not_finite, Some(270));
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn assign_clusters_equals_its_reference() {
+    for (n, c, count) in [(64, 16, 4), (37, 13, 3), (130, 33, 20), (1, 7, 1), (256, 192, 16)] {
+        let features = blobs(n, c, count, 6);
+        let centers: Vec<i32> = (0..count as i32).collect();
+        let raw = selection(&centers, n, 32);
+        let ours = assign_clusters(&features, [n, c], &raw).await;
+        assert_eq!(ours, assign_clusters_reference(&features, c, &raw), "{n} x {c}, {count} centres");
+        let expected: Vec<i32> = (0..n).map(|i| (i % count) as i32).collect();
+        assert_eq!(ours, expected, "the blobs are found again");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn assign_clusters_keeps_centers_and_breaks_ties_downwards() {
+    // Patches 0 and 2 are the same point and both centres; patch 1 is as near to 0 as to 2 and 3.
+    let features = [0.0, 1.0, 0.0, 2.0];
+    let raw = selection(&[0, 2, 3], 4, 3);
+    assert_eq!(assign_clusters(&features, [4, 1], &raw).await, [0, 0, 1, 2]);
+    assert_eq!(assign_clusters_reference(&features, 1, &raw), [0, 0, 1, 2]);
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn cluster_mean_equals_its_reference() {
+    for (n, c, clusters) in [(64, 64, 4), (37, 13, 5), (1, 1, 1), (200, 192, 16)] {
+        let features = noise(n * c, 7);
+        // The last cluster stays empty where there is more than one: its mean is 0, not NaN.
+        let labels: Vec<i32> = (0..n).map(|i| (i % (clusters - 1).max(1)) as i32).collect();
+        let reference = cluster_mean_reference(&features, c, &labels, clusters);
+        let ours = cluster_mean(&features, [n, c], &labels, clusters).await;
+        assert_close(&format!("{n} x {c}"), &ours, &reference, 1e-6);
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn results_do_not_depend_on_what_memory_held_before() {
+    let device = gpu().await.device;
+    let (n, c, k) = (45, 6, 4);
+    let features = noise(n * c, 8);
+    let reference = knn_density_reference(&features, c, k);
+    for round in 0..4 {
+        for size in [n, 2 * n, n * c, 18] {
+            let dirt = vector(&vec![-12345.0 - round as f32; size], &device) * 2.0;
+            assert_eq!(floats(dirt).await[0], -24690.0 - 2.0 * round as f32); // really written, then given back
+        }
+        let density = knn_density(&features, [n, c], k).await;
+        assert_close("density", &density, &reference, TOLERANCE);
+        let peaks = peak_distance(&features, [n, c], &density).await;
+        assert_close("peaks", &peaks, &peak_distance_reference(&features, c, &density), TOLERANCE);
+        let rule = CenterRule { threshold: 0.2, fallback: 1, k_max: 16 };
+        let (_, raw) = select_centers(&density, &peaks, rule).await;
+        assert_eq!(raw, select_centers_reference(&density, &peaks, rule).1);
+    }
+}
+
+/// Natively only: four million patches take a software adapter in a page too long.
+#[cfg(not(target_family = "wasm"))]
+#[tokio::test]
+async fn more_workgroups_than_one_dimension_of_a_dispatch_holds() {
+    let n = 64 * 65_535 + 130;
+    let features: Vec<f32> = (0..n).map(|i| (i % 2) as f32).collect();
+    let labels = assign_clusters(&features, [n, 1], &selection(&[0, 1], n, 2)).await;
+    let wrong = labels.iter().enumerate().find(|&(i, &label)| label != (i % 2) as i32);
+    assert_eq!(wrong, None);
+}

@@ -1,0 +1,134 @@
+//! `cargo xtask test`: every check, the cheap ones first. A failed step does not stop the others.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    browser, demo, npm, setup,
+    shell::{command, run as run_command, run_and_read},
+    wasm::{self, Toolchain},
+};
+
+struct Step {
+    name: &'static str,
+    /// A step that must have passed; without it this one cannot run.
+    needs: Option<&'static str>,
+    /// Given whether the slow tests are wanted.
+    work: fn(bool) -> Result<()>,
+}
+
+const STEPS: [Step; 10] = [
+    Step { name: "fmt", needs: None, work: fmt },
+    Step { name: "setup", needs: None, work: set_up },
+    Step { name: "types", needs: Some("setup"), work: types },
+    Step { name: "typescript", needs: Some("setup"), work: typescript },
+    Step { name: "clippy", needs: None, work: clippy },
+    Step { name: "native", needs: Some("setup"), work: native },
+    Step { name: "clippy-wasm", needs: Some("setup"), work: clippy_wasm },
+    Step { name: "wasm", needs: Some("setup"), work: wasm_package },
+    Step { name: "browser", needs: Some("setup"), work: browser_tests },
+    Step { name: "page", needs: Some("wasm"), work: page },
+];
+
+/// Runs all steps, or those named.
+pub fn run(arguments: &[&str]) -> Result<ExitCode> {
+    let full = arguments.contains(&"--full");
+    let named: Vec<&str> = arguments.iter().copied().filter(|argument| *argument != "--full").collect();
+    if let Some(unknown) = named.iter().find(|name| STEPS.iter().all(|step| step.name != **name)) {
+        let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        bail!("there is no step `{unknown}`; the steps are {}", names.join(", "));
+    }
+
+    let mut report: Vec<(&str, Duration, Result<()>)> = Vec::new();
+    for step in STEPS.iter().filter(|step| named.is_empty() || named.contains(&step.name)) {
+        println!("==> {}", step.name);
+        let start = Instant::now();
+        let failed = |name| report.iter().any(|(done, _, result)| *done == name && result.is_err());
+        let result = match step.needs {
+            Some(needed) if failed(needed) => not_run(needed),
+            _ => (step.work)(full),
+        };
+        if let Err(error) = &result {
+            eprintln!("error: {error:#}");
+        }
+        report.push((step.name, start.elapsed(), result));
+    }
+    Ok(summarise(&report))
+}
+
+fn not_run(needed: &str) -> Result<()> {
+    bail!("not run, because `{needed}` failed")
+}
+
+fn summarise(report: &[(&str, Duration, Result<()>)]) -> ExitCode {
+    println!("\n{:<12} {:>8}  result", "step", "seconds");
+    for (name, time, result) in report {
+        let result = result.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "ok".to_owned());
+        println!("{name:<12} {:>8.1}  {}", time.as_secs_f32(), result.lines().next().unwrap_or_default());
+    }
+    let failed = report.iter().filter(|(_, _, result)| result.is_err()).count();
+    println!("{} passed, {failed} failed", report.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn fmt(_full: bool) -> Result<()> {
+    run_command(command("cargo", ["fmt", "--all", "--check"])).context("`cargo fmt --all` puts it right")
+}
+
+fn set_up(_full: bool) -> Result<()> {
+    setup::run()
+}
+
+fn types(_full: bool) -> Result<()> {
+    run_command(npm::script("check"))
+}
+
+fn typescript(_full: bool) -> Result<()> {
+    run_command(npm::script("test"))
+}
+
+fn clippy(_full: bool) -> Result<()> {
+    run_command(command("cargo", ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn native(full: bool) -> Result<()> {
+    let mut tests = command("cargo", ["test", "--workspace"]);
+    if full {
+        tests.args(["--", "--include-ignored"]);
+    }
+    run_command(browser::with_gpu(tests))
+}
+
+fn clippy_wasm(_full: bool) -> Result<()> {
+    let targets = ["--release", "--lib", "--test", "browser", "--no-default-features", "--", "-D", "warnings"];
+    run_command(Toolchain::find()?.clippy(targets))
+}
+
+fn wasm_package(_full: bool) -> Result<()> {
+    wasm::build(wasm::DEFAULT_PROFILE)
+}
+
+/// The same profile and features as the package, so that nothing but the tests is compiled for them.
+fn browser_tests(full: bool) -> Result<()> {
+    let mut tests = Toolchain::find()?.cargo(["test", "--release", "--no-default-features", "--test", "browser"]);
+    if full {
+        tests.args(["--", "--include-ignored"]);
+    }
+    let printed = run_and_read(browser::with_chromium(tests)?)?;
+    // The runner is content with a file that has no tests; we are not.
+    if !printed.contains("test result: ok") || printed.contains("test result: ok. 0 passed") {
+        bail!("no test ran in the browser");
+    }
+    Ok(())
+}
+
+fn page(_full: bool) -> Result<()> {
+    demo::link_models()?;
+    let mut playwright = npm::script("e2e");
+    playwright.env("CHROMIUM", browser::chromium()?);
+    run_command(playwright)
+}

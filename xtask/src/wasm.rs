@@ -1,0 +1,190 @@
+//! `cargo xtask wasm`: the crate for the browser, in pkg/wasm.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    npm, setup,
+    shell::{command, copy_files, read, root, run, step},
+};
+
+pub const TARGET: &str = "wasm32-unknown-unknown";
+pub const DEFAULT_PROFILE: &str = "release";
+
+/// Apart from target/, so that native and browser builds do not evict each other.
+const TARGET_DIR: &str = "target/web";
+
+/// Debian's own build of a current Rust. It has no ready standard library for wasm, but everything to build one.
+const DEBIAN_PACKAGES: [&str; 6] =
+    ["cargo-web", "rustc-web", "rust-web-clippy", "rust-web-llvm", "rust-web-src", "lld-22"];
+
+const WASM_OPT: [&str; 9] = [
+    "-O3",
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-multivalue",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-sign-ext",
+    "--enable-simd",
+];
+
+/// Who compiles for the browser.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Toolchain {
+    /// The Rust that runs this, with the wasm target installed.
+    Own,
+    /// Debian's, which builds the standard library from source: for machines where rustup cannot download.
+    Debian,
+}
+
+impl Toolchain {
+    /// The first that works, installing it where that is possible.
+    pub fn find() -> Result<Self> {
+        if own_has_target()? {
+            Ok(Self::Own)
+        } else if debian_is_complete() {
+            Ok(Self::Debian)
+        } else if setup::rustup_adds_wasm() && own_has_target()? {
+            Ok(Self::Own)
+        } else {
+            setup::debian_packages(&DEBIAN_PACKAGES, &format!("Rust's target {TARGET}"))
+                .with_context(|| format!("`rustup target add {TARGET}` did not work"))?;
+            Ok(Self::Debian)
+        }
+    }
+
+    /// `cargo` for the browser; the flags come from .cargo/config.toml.
+    pub fn cargo<I>(self, arguments: I) -> Command
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        self.with_settings(match self {
+            Self::Own => command("cargo", arguments),
+            Self::Debian => command("/usr/bin/cargo", arguments),
+        })
+    }
+
+    /// `cargo clippy` for the browser.
+    pub fn clippy<I>(self, arguments: I) -> Command
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let mut clippy = match self {
+            Self::Own => command("cargo", ["clippy"]),
+            // By name: Debian's cargo would take the clippy of a rustup beside it, which is of another version.
+            Self::Debian => command("/usr/bin/cargo-clippy", ["clippy"]),
+        };
+        clippy.args(arguments);
+        self.with_settings(clippy)
+    }
+
+    fn with_settings(self, mut cargo: Command) -> Command {
+        cargo.env_remove("RUSTFLAGS").env("CARGO_BUILD_TARGET", TARGET).env("CARGO_TARGET_DIR", TARGET_DIR);
+        if self == Self::Debian {
+            cargo.env("CARGO", "/usr/bin/cargo").env("RUSTC", "/usr/bin/rustc");
+            // Building the standard library is unstable, and this is how a stable toolchain lets it through.
+            cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+        }
+        cargo
+    }
+}
+
+/// Builds, binds and optimises the package, and prints its size.
+pub fn build(profile: &str) -> Result<()> {
+    let toolchain = step("wasm: toolchain", Toolchain::find)?;
+    step("wasm: tools", || setup::wasm_bindgen().and_then(|()| npm::install_wasm_opt()))?;
+    step("wasm: cargo build", || compile(toolchain, profile))?;
+    step("wasm: wasm-bindgen", || bind(profile))?;
+    step("wasm: wasm-opt", optimise)?;
+    step("wasm: pkg/wasm", publish)
+}
+
+fn compile(toolchain: Toolchain, profile: &str) -> Result<()> {
+    run(toolchain.cargo(["build", "--lib", "--no-default-features", "--profile", profile]))
+}
+
+fn bind(profile: &str) -> Result<()> {
+    let folder = if profile == "dev" { "debug" } else { profile };
+    let built = web_dir().join(TARGET).join(folder).join("setokim.wasm");
+    let mut bind = command(setup::wasm_bindgen_tool("wasm-bindgen"), ["--target", "web", "--out-dir"]);
+    bind.arg(bound_dir()).arg(built);
+    run(bind)
+}
+
+/// Skipped when the last run had the same input: it takes longer than compiling the crate.
+fn optimise() -> Result<()> {
+    let bound = bound_dir().join("setokim_bg.wasm");
+    let seen = web_dir().join("wasm-opt-input.wasm");
+    if optimised().is_file() && same(&bound, &seen) {
+        println!("    the input has not changed");
+        return Ok(());
+    }
+    let mut optimise = npm::wasm_opt();
+    optimise.args(WASM_OPT).arg(&bound).arg("-o").arg(optimised());
+    run(optimise)?;
+    fs::copy(&bound, &seen)?;
+    Ok(())
+}
+
+fn publish() -> Result<()> {
+    let package = root().join("pkg/wasm");
+    copy_files(&bound_dir(), &package)?;
+    fs::copy(optimised(), package.join("setokim_bg.wasm"))?;
+    print_size()
+}
+
+/// Bytes of the built package, as they are and as a server sends them.
+pub fn print_size() -> Result<()> {
+    let wasm = root().join("pkg/wasm/setokim_bg.wasm");
+    let Ok(built) = fs::metadata(&wasm) else {
+        println!("    pkg/wasm is not built: `cargo xtask wasm` builds it");
+        return Ok(());
+    };
+    let gzip = "zlib.gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length";
+    let mut node = command("node", ["-p", gzip]);
+    node.arg(&wasm);
+    let zipped: u64 = read(node)?.parse()?;
+    println!("    wasm: {:.2} MB, {:.2} MB gzipped", megabytes(built.len()), megabytes(zipped));
+    Ok(())
+}
+
+fn own_has_target() -> Result<bool> {
+    let sysroot = read(command("rustc", ["--print", "sysroot"]))?;
+    Ok(Path::new(&sysroot).join("lib/rustlib").join(TARGET).join("lib").is_dir())
+}
+
+fn debian_is_complete() -> bool {
+    let parts =
+        ["bin/cargo", "bin/rustc", "bin/clippy-driver", "bin/rust-lld", "lib/rustlib/src/rust/library/Cargo.lock"];
+    setup::is_debian() && parts.iter().all(|part| Path::new("/usr").join(part).exists())
+}
+
+fn web_dir() -> PathBuf {
+    root().join(TARGET_DIR)
+}
+
+fn bound_dir() -> PathBuf {
+    web_dir().join("bindgen")
+}
+
+fn optimised() -> PathBuf {
+    web_dir().join("wasm-opt-output.wasm")
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    matches!((fs::read(a), fs::read(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
