@@ -1,1 +1,343 @@
-//! TODO
+//! GGUF files (versions 2 and 3, little endian): metadata and tensors, read in place from the file's bytes.
+//!
+//! The layout is that of the specification, <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Nothing in a
+//! file is trusted: every length is checked against what is left before it is used, and nothing is allocated for a
+//! count that the file cannot hold.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::kernels::quant_matmul::{WeightKind, dequantize};
+use crate::{Error, Result};
+
+const MAGIC: &[u8; 4] = b"GGUF";
+const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
+/// Where `general.alignment` does not say otherwise.
+const DEFAULT_ALIGNMENT: u64 = 32;
+/// ggml tensors have at most four dimensions.
+const MAX_DIMS: u32 = 4;
+/// Arrays inside arrays: none in practice, and a limit keeps a hostile file from exhausting the stack.
+const MAX_ARRAY_DEPTH: usize = 4;
+
+/// One metadata value. Whole numbers of all widths are [`Value::Unsigned`] or [`Value::Signed`], both floats are
+/// [`Value::Float`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Bool(bool),
+    String(String),
+    Array(Vec<Value>),
+}
+
+/// Where a tensor lies and what it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorInfo {
+    pub kind: WeightKind,
+    /// Row-major, outermost first: `[out, in]` for a linear layer (the file stores it innermost first).
+    pub shape: Vec<usize>,
+    /// Bytes of the file that hold the values.
+    range: std::ops::Range<usize>,
+}
+
+/// A tensor's values as they are stored.
+#[derive(Debug, Clone)]
+pub struct RawTensor<'a> {
+    pub kind: WeightKind,
+    /// Row-major, outermost first.
+    pub shape: Vec<usize>,
+    /// [`WeightKind::byte_count`] bytes.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+impl RawTensor<'_> {
+    /// All values as f32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        dequantize(self.kind, &self.bytes)
+    }
+
+    /// Fails where the shape is not `want`.
+    pub fn check_shape(&self, name: &str, want: &[usize]) -> Result<()> {
+        if self.shape != want {
+            return Err(Error::TensorShape { name: name.into(), want: want.to_vec(), got: self.shape.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// An opened file. Tensors are borrowed from `bytes`, never copied.
+#[derive(Debug)]
+pub struct Gguf<'a> {
+    bytes: &'a [u8],
+    metadata: BTreeMap<String, Value>,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+impl<'a> Gguf<'a> {
+    /// Reads the header and checks that every tensor lies inside the file.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader { bytes, position: 0 };
+        if reader.take(4)? != MAGIC {
+            return Err(invalid("it does not begin with `GGUF`"));
+        }
+        let version = reader.u32()?;
+        if !VERSIONS.contains(&version) {
+            return Err(invalid(format!("version {version} (2 and 3 are supported, little endian)")));
+        }
+        let tensor_count = reader.u64()?;
+        let metadata_count = reader.u64()?;
+
+        let mut metadata = BTreeMap::new();
+        for _ in 0..metadata_count {
+            let key = reader.string()?;
+            let value_type = reader.u32()?;
+            let value = reader.value(value_type, 0)?;
+            if metadata.insert(key.clone(), value).is_some() {
+                return Err(invalid(format!("the metadata key `{key}` comes twice")));
+            }
+        }
+
+        let mut headers = Vec::new();
+        for _ in 0..tensor_count {
+            headers.push(reader.tensor_header()?);
+        }
+        let data_start = align(reader.position as u64, alignment(&metadata)?)?;
+        let mut tensors = BTreeMap::new();
+        for header in headers {
+            let name = header.name.clone();
+            let info = header.locate(data_start, bytes.len())?;
+            if tensors.insert(name.clone(), info).is_some() {
+                return Err(invalid(format!("the tensor `{name}` comes twice")));
+            }
+        }
+        Ok(Self { bytes, metadata, tensors })
+    }
+
+    /// Every metadata key with its value, by name.
+    pub fn metadata(&self) -> &BTreeMap<String, Value> {
+        &self.metadata
+    }
+
+    /// Every tensor's header, by name.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.tensors
+    }
+
+    /// A tensor's values as they are stored.
+    pub fn tensor(&self, name: &str) -> Result<RawTensor<'a>> {
+        let info = self.tensors.get(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?;
+        let bytes = Cow::Borrowed(&self.bytes[info.range.clone()]);
+        Ok(RawTensor { kind: info.kind, shape: info.shape.clone(), bytes })
+    }
+
+    /// A whole number that must be there.
+    pub fn size(&self, key: &str) -> Result<usize> {
+        self.optional_size(key)?.ok_or_else(|| missing(key))
+    }
+
+    /// A whole number, or `None` where the key is absent.
+    pub fn optional_size(&self, key: &str) -> Result<Option<usize>> {
+        let number = match self.metadata.get(key) {
+            None => return Ok(None),
+            Some(Value::Unsigned(number)) => usize::try_from(*number).ok(),
+            Some(Value::Signed(number)) => usize::try_from(*number).ok(),
+            Some(_) => None,
+        };
+        number.map(Some).ok_or_else(|| invalid(format!("`{key}` is not a whole number that fits")))
+    }
+
+    /// A number, or `None` where the key is absent.
+    pub fn optional_float(&self, key: &str) -> Result<Option<f64>> {
+        match self.metadata.get(key) {
+            None => Ok(None),
+            Some(Value::Float(number)) => Ok(Some(*number)),
+            Some(_) => Err(invalid(format!("`{key}` is not a float"))),
+        }
+    }
+
+    /// A flag, or `None` where the key is absent.
+    pub fn optional_bool(&self, key: &str) -> Result<Option<bool>> {
+        match self.metadata.get(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(invalid(format!("`{key}` is not a bool"))),
+        }
+    }
+
+    /// Text, or `None` where the key is absent.
+    pub fn optional_string(&self, key: &str) -> Result<Option<&str>> {
+        match self.metadata.get(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(invalid(format!("`{key}` is not a string"))),
+        }
+    }
+
+    /// A list of texts that must be there.
+    pub fn strings(&self, key: &str) -> Result<Vec<&str>> {
+        let Some(Value::Array(values)) = self.metadata.get(key) else { return Err(missing(key)) };
+        let texts = values.iter().map(|value| match value {
+            Value::String(text) => Ok(text.as_str()),
+            _ => Err(invalid(format!("`{key}` holds something that is not a string"))),
+        });
+        texts.collect()
+    }
+
+    /// A list of whole numbers, or `None` where the key is absent.
+    pub fn optional_integers(&self, key: &str) -> Result<Option<Vec<i64>>> {
+        let wrong = || invalid(format!("`{key}` is not a list of whole numbers"));
+        let values = match self.metadata.get(key) {
+            None => return Ok(None),
+            Some(Value::Array(values)) => values,
+            Some(_) => return Err(wrong()),
+        };
+        let numbers = values.iter().map(|value| match value {
+            Value::Signed(number) => Ok(*number),
+            Value::Unsigned(number) => i64::try_from(*number).map_err(|_| wrong()),
+            _ => Err(wrong()),
+        });
+        numbers.collect::<Result<_>>().map(Some)
+    }
+}
+
+/// A tensor's header before its place in the file is known.
+struct TensorHeader {
+    name: String,
+    kind: WeightKind,
+    shape: Vec<usize>,
+    offset: u64,
+}
+
+impl TensorHeader {
+    fn locate(self, data_start: u64, file_len: usize) -> Result<TensorInfo> {
+        let Self { name, kind, shape, offset } = self;
+        let outside = || invalid(format!("the tensor `{name}` reaches past the end of the file"));
+        let byte_count = kind.byte_count(&shape).ok_or_else(|| {
+            invalid(format!("the tensor `{name}` of shape {shape:?} does not divide into {} blocks", kind.name()))
+        })?;
+        let start = data_start.checked_add(offset).and_then(|start| usize::try_from(start).ok()).ok_or_else(outside)?;
+        let end = start.checked_add(byte_count).filter(|end| *end <= file_len).ok_or_else(outside)?;
+        Ok(TensorInfo { kind, shape, range: start..end })
+    }
+}
+
+/// Reads typed values one after another, each checked against what is left.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let rest = &self.bytes[self.position..];
+        let taken = rest.get(..count).ok_or_else(|| invalid(format!("it ends early, at byte {}", self.bytes.len())))?;
+        self.position += count;
+        Ok(taken)
+    }
+
+    fn array<const COUNT: usize>(&mut self) -> Result<[u8; COUNT]> {
+        let mut array = [0; COUNT];
+        array.copy_from_slice(self.take(COUNT)?);
+        Ok(array)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn string(&mut self) -> Result<String> {
+        let length = usize::try_from(self.u64()?).map_err(|_| invalid("a string is longer than memory"))?;
+        let text = std::str::from_utf8(self.take(length)?).map_err(|_| invalid("a string is not UTF-8"))?;
+        Ok(text.to_owned())
+    }
+
+    fn value(&mut self, value_type: u32, depth: usize) -> Result<Value> {
+        Ok(match value_type {
+            0 => Value::Unsigned(u8::from_le_bytes(self.array()?).into()),
+            1 => Value::Signed(i8::from_le_bytes(self.array()?).into()),
+            2 => Value::Unsigned(u16::from_le_bytes(self.array()?).into()),
+            3 => Value::Signed(i16::from_le_bytes(self.array()?).into()),
+            4 => Value::Unsigned(self.u32()?.into()),
+            5 => Value::Signed(i32::from_le_bytes(self.array()?).into()),
+            6 => Value::Float(f32::from_le_bytes(self.array()?).into()),
+            7 => match self.array()? {
+                [0] => Value::Bool(false),
+                [1] => Value::Bool(true),
+                [other] => return Err(invalid(format!("a bool is {other}"))),
+            },
+            8 => Value::String(self.string()?),
+            9 if depth < MAX_ARRAY_DEPTH => {
+                let element_type = self.u32()?;
+                let count = self.u64()?;
+                // Every element takes at least a byte, so a false count ends at the end of the file.
+                let mut elements = Vec::new();
+                for _ in 0..count {
+                    elements.push(self.value(element_type, depth + 1)?);
+                }
+                Value::Array(elements)
+            }
+            9 => return Err(invalid("arrays are nested too deeply")),
+            10 => Value::Unsigned(self.u64()?),
+            11 => Value::Signed(i64::from_le_bytes(self.array()?)),
+            12 => Value::Float(f64::from_le_bytes(self.array()?)),
+            other => return Err(invalid(format!("unknown metadata type {other}"))),
+        })
+    }
+
+    fn tensor_header(&mut self) -> Result<TensorHeader> {
+        let name = self.string()?;
+        let dims = self.u32()?;
+        if !(1..=MAX_DIMS).contains(&dims) {
+            return Err(invalid(format!("the tensor `{name}` has {dims} dimensions")));
+        }
+        let mut shape = Vec::new();
+        for _ in 0..dims {
+            let size =
+                usize::try_from(self.u64()?).map_err(|_| invalid(format!("the tensor `{name}` is too large")))?;
+            shape.push(size);
+        }
+        shape.reverse();
+        let ggml_type = self.u32()?;
+        let kind = weight_kind(ggml_type)
+            .ok_or_else(|| Error::TensorType { name: name.clone(), dtype: format!("ggml type {ggml_type}") })?;
+        Ok(TensorHeader { name, kind, shape, offset: self.u64()? })
+    }
+}
+
+/// The numbers of `enum ggml_type` that we read.
+fn weight_kind(ggml_type: u32) -> Option<WeightKind> {
+    match ggml_type {
+        0 => Some(WeightKind::F32),
+        1 => Some(WeightKind::F16),
+        2 => Some(WeightKind::Q4_0),
+        3 => Some(WeightKind::Q4_1),
+        8 => Some(WeightKind::Q8_0),
+        30 => Some(WeightKind::BF16),
+        _ => None,
+    }
+}
+
+fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64> {
+    match metadata.get("general.alignment") {
+        None => Ok(DEFAULT_ALIGNMENT),
+        Some(Value::Unsigned(number)) if *number > 0 && number % 8 == 0 => Ok(*number),
+        Some(_) => Err(invalid("`general.alignment` is not a multiple of 8")),
+    }
+}
+
+fn align(position: u64, alignment: u64) -> Result<u64> {
+    position.checked_next_multiple_of(alignment).ok_or_else(|| invalid("`general.alignment` is too large"))
+}
+
+fn missing(key: &str) -> Error {
+    invalid(format!("`{key}` is missing"))
+}
+
+fn invalid(reason: impl Into<String>) -> Error {
+    Error::Gguf(reason.into())
+}

@@ -23,6 +23,7 @@ pub mod detok;
 pub mod setok;
 
 // talk
+pub mod complete;
 pub mod gguf;
 pub mod llm;
 pub mod sample;

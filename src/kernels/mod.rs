@@ -10,6 +10,7 @@ mod assign_clusters;
 mod cluster_mean;
 mod knn_density;
 mod peak_distance;
+pub mod quant_matmul;
 mod select_centers;
 
 pub use assign_clusters::assign_clusters_reference;

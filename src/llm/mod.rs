@@ -1,1 +1,124 @@
-//! TODO
+//! The LLaMA family of language models, <https://arxiv.org/abs/2302.13971>: embeddings in, hidden states out, and the
+//! logits of the next token from a hidden state.
+//!
+//! Module and field names are those of Hugging Face's `LlamaForCausalLM`, so they are the weights' names as well.
+
+mod attention;
+mod block;
+mod config;
+mod gguf_source;
+mod kv_cache;
+mod linear;
+mod mlp;
+mod rms_norm;
+mod rope;
+mod source;
+
+use burn::tensor::{Device, Tensor};
+
+use self::attention::Positions;
+use self::block::Block;
+pub use self::config::{LlamaConfig, RopeScaling};
+pub use self::gguf_source::GgufSource;
+pub use self::kv_cache::KvCache;
+pub use self::linear::Linear;
+use self::linear::check_ids;
+use self::rms_norm::RmsNorm;
+use self::rope::Rope;
+pub use self::source::WeightSource;
+use crate::gguf::Gguf;
+use crate::{Error, Result};
+
+/// Positions that go through the layers at once. More would only make the attention scores larger.
+const PREFILL_CHUNK: usize = 256;
+
+#[derive(Debug, Clone)]
+pub struct Llama {
+    config: LlamaConfig,
+    embed_tokens: Linear,
+    layers: Vec<Block>,
+    norm: RmsNorm,
+    /// `None` where the embedding table is the head as well.
+    lm_head: Option<Linear>,
+    rope: Rope,
+    device: Device,
+}
+
+impl Llama {
+    /// Loads weights by their Hugging Face names, with `prefix` in front of each (`""`, or `"llm."` in our own files).
+    pub fn load(config: LlamaConfig, source: &mut dyn WeightSource, prefix: &str, device: &Device) -> Result<Self> {
+        let (vocabulary, hidden, eps) = (config.vocab_size, config.hidden_size, config.rms_norm_eps);
+        let named = |name: &str| format!("{prefix}{name}");
+        let embed_tokens = source.linear(&named("model.embed_tokens.weight"), vocabulary, hidden)?;
+        let mut layers = Vec::new();
+        for i in 0..config.num_hidden_layers {
+            layers.push(Block::load(&config, source, &named(&format!("model.layers.{i}")))?);
+        }
+        let norm = RmsNorm::load(source, &named("model.norm.weight"), hidden, eps)?;
+        let lm_head = match config.tie_word_embeddings {
+            true => None,
+            false => Some(source.linear(&named("lm_head.weight"), vocabulary, hidden)?),
+        };
+        let rope = Rope::new(&config, source.rope_divisors()?)?;
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rope, device: device.clone() })
+    }
+
+    /// Loads sizes and weights of a GGUF file. Packed tensors stay packed.
+    pub fn from_gguf(gguf: &Gguf<'_>, device: &Device) -> Result<Self> {
+        let config = LlamaConfig::from_gguf(gguf)?;
+        Self::load(config.clone(), &mut GgufSource::new(gguf, &config, device), "", device)
+    }
+
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// An empty cache for at most `capacity` positions.
+    pub fn new_cache(&self, capacity: usize) -> Result<KvCache> {
+        KvCache::new(&self.config, capacity, &self.device)
+    }
+
+    /// # Shapes
+    /// - `ids`: `[T]`, result: `[T, H]`
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor<2>> {
+        if ids.is_empty() {
+            return Err(Error::Prompt("there are no tokens".into()));
+        }
+        check_ids(ids, self.config.vocab_size)?;
+        Ok(self.embed_tokens.rows(ids, &self.device))
+    }
+
+    /// Hidden states of new positions, which follow those in `cache` and join them.
+    ///
+    /// # Shapes
+    /// - `embeddings`: `[T, H]`, result: `[T, H]`
+    pub fn forward(&self, embeddings: Tensor<2>, cache: &mut KvCache) -> Result<Tensor<2>> {
+        let [tokens, _] = embeddings.dims();
+        cache.check_room(tokens)?;
+        if tokens <= PREFILL_CHUNK {
+            return Ok(self.forward_chunk(embeddings, cache));
+        }
+        let chunks = embeddings.split(PREFILL_CHUNK, 0).into_iter();
+        Ok(Tensor::cat(chunks.map(|chunk| self.forward_chunk(chunk, cache)).collect(), 0))
+    }
+
+    fn forward_chunk(&self, embeddings: Tensor<2>, cache: &mut KvCache) -> Tensor<2> {
+        let ([tokens, _], start) = (embeddings.dims(), cache.len());
+        let rotation = self.rope.rotation(start, tokens, &self.device);
+        let positions = Positions::new(start, tokens, rotation, &self.device);
+        let layers = self.layers.iter().zip(cache.layers_mut());
+        let x = layers.fold(embeddings, |x, (block, layer)| block.forward(x, &positions, layer));
+        cache.advance(tokens);
+        self.norm.forward(x)
+    }
+
+    /// # Shapes
+    /// - `hidden`: `[T, H]`, result: `[T, vocabulary]`
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).forward(hidden)
+    }
+}

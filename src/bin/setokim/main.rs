@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod complete;
 mod eval;
 mod picture;
 
@@ -37,6 +38,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Time the kernels, their references and the encoder on this machine's devices.
     Bench(bench::BenchArgs),
+    /// Continue a prompt as it stands, with a GGUF model.
+    Complete(complete::CompleteArgs),
     /// Say which device `auto` takes here, and why.
     Probe,
 }
@@ -134,6 +137,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Cluster(args) => cluster::cluster(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Complete(args) => complete::complete(&args),
         Command::Probe => write_json(Path::new("-"), &pollster::block_on(device::probe())),
     }
 }

@@ -1,0 +1,279 @@
+//! Products with weights that stay packed: `y = x W^T` where `W` is kept as it came from the file, 4 or 8 bits a weight.
+//!
+//! The exact path: weights mean exactly what the file says, activations stay f32. Three forms of the same product:
+//! [`quant_matmul_reference`] (plain loops, f64 sums), `cpu.rs` (SIMD and threads) and `gpu.rs` (WGSL).
+//!
+//! # Packed layout
+//! One row of words (u32) holds a matrix `[N, K]`: first the quants of all rows, then the scales of all blocks.
+//!
+//! | kind | quants | scales |
+//! |---|---|---|
+//! | F32, F16, BF16 | the values, row-major | none |
+//! | Q8_0 | blocks of 32 i8 | one f16 a block |
+//! | Q4_0 | blocks of 16 bytes: low nibbles are weights 0-15, high nibbles 16-31 | one f16 a block |
+//! | Q4_1 | as Q4_0 | two f16 a block: scale, then minimum |
+//!
+//! A file interleaves scales and quants in blocks of 18, 20 or 34 bytes, which a GPU cannot read by whole words.
+
+mod cpu;
+mod gpu;
+mod simd;
+
+pub use gpu::QUANT_SHADERS;
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{Int, Tensor};
+
+/// Weights that share one scale.
+pub const BLOCK: usize = 32;
+/// Columns come in groups of this many, so that every kind can be read by whole words.
+pub const COLUMN_GROUP: usize = 4;
+
+/// How weights are stored, in a file or packed. The names are ggml's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types, reason = "ggml's own names")]
+pub enum WeightKind {
+    F32,
+    F16,
+    BF16,
+    Q8_0,
+    Q4_0,
+    Q4_1,
+}
+
+impl WeightKind {
+    /// All kinds, in the order of their numbers in the shaders.
+    pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0, Self::Q4_1];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+            Self::Q8_0 => "Q8_0",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4_1 => "Q4_1",
+        }
+    }
+
+    /// Weights a block.
+    pub const fn block_len(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 => 1,
+            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 => BLOCK,
+        }
+    }
+
+    /// Bytes a block takes in a file.
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+            Self::Q8_0 => 2 + 32,
+            Self::Q4_0 => 2 + 16,
+            Self::Q4_1 => 4 + 16,
+        }
+    }
+
+    /// Bytes a tensor takes in a file, or `None` where its rows are not whole blocks or the size overflows.
+    pub fn byte_count(self, shape: &[usize]) -> Option<usize> {
+        let row = *shape.last()?;
+        if row % self.block_len() != 0 {
+            return None;
+        }
+        let weights = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size))?;
+        (weights / self.block_len()).checked_mul(self.block_bytes())
+    }
+
+    const fn is_block_kind(self) -> bool {
+        self.block_len() > 1
+    }
+
+    /// f16 numbers a block has as scales.
+    const fn scales_per_block(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 => 0,
+            Self::Q8_0 | Self::Q4_0 => 1,
+            Self::Q4_1 => 2,
+        }
+    }
+
+    /// Bits of a quant.
+    const fn bits(self) -> usize {
+        match self {
+            Self::F32 => 32,
+            Self::F16 | Self::BF16 => 16,
+            Self::Q8_0 => 8,
+            Self::Q4_0 | Self::Q4_1 => 4,
+        }
+    }
+}
+
+/// What a row of packed words means: a matrix of `rows` (N) by `columns` (K) weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedShape {
+    pub kind: WeightKind,
+    pub rows: usize,
+    pub columns: usize,
+}
+
+impl PackedShape {
+    /// `None` where the columns do not fit the packed layout: not whole blocks, or not whole [`COLUMN_GROUP`]s.
+    pub fn new(kind: WeightKind, rows: usize, columns: usize) -> Option<Self> {
+        let fits = columns > 0 && columns.is_multiple_of(kind.block_len()) && columns.is_multiple_of(COLUMN_GROUP);
+        fits.then_some(Self { kind, rows, columns })
+    }
+
+    /// Words of all quants: where the scales begin.
+    pub const fn quant_words(self) -> usize {
+        self.rows * self.columns * self.kind.bits() / 32
+    }
+
+    /// Words of quants and scales.
+    pub const fn words(self) -> usize {
+        let blocks = self.rows * self.columns / self.kind.block_len();
+        self.quant_words() + (blocks * self.kind.scales_per_block()).div_ceil(2)
+    }
+
+    const fn blocks_per_row(self) -> usize {
+        self.columns / self.kind.block_len()
+    }
+}
+
+/// Packs the blocks of a file. `bytes` are `rows * columns` weights as the file has them.
+///
+/// # Panics
+/// Where `bytes` has another length than `shape` asks for: the caller has checked the file.
+pub fn pack(bytes: &[u8], shape: PackedShape) -> Vec<u32> {
+    let kind = shape.kind;
+    assert_eq!(bytes.len(), shape.rows * shape.blocks_per_row() * kind.block_bytes(), "bytes of a packed matrix");
+    let scale_bytes = 2 * kind.scales_per_block();
+    let mut words = Vec::with_capacity(shape.words());
+    if kind.is_block_kind() {
+        for block in bytes.chunks_exact(kind.block_bytes()) {
+            words.extend(block[scale_bytes..].chunks_exact(4).map(little_endian_word));
+        }
+        let mut halves = bytes.chunks_exact(kind.block_bytes()).flat_map(|block| block[..scale_bytes].chunks_exact(2));
+        while let Some(low) = halves.next() {
+            let high = halves.next().unwrap_or(&[0, 0]);
+            words.push(u32::from_le_bytes([low[0], low[1], high[0], high[1]]));
+        }
+    } else {
+        words.extend(bytes.chunks_exact(4).map(little_endian_word));
+    }
+    words
+}
+
+fn little_endian_word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// Every weight of a file's blocks as f32, exactly as ggml's reference code computes it.
+pub fn dequantize(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
+    let half_at = |block: &[u8], at: usize| half::f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
+    let blocks = bytes.chunks_exact(kind.block_bytes());
+    let mut weights = Vec::with_capacity(blocks.len() * kind.block_len());
+    for block in blocks {
+        match kind {
+            WeightKind::F32 => weights.push(f32::from_bits(little_endian_word(block))),
+            WeightKind::F16 => weights.push(half_at(block, 0)),
+            WeightKind::BF16 => weights.push(half::bf16::from_le_bytes([block[0], block[1]]).to_f32()),
+            WeightKind::Q8_0 => {
+                let scale = half_at(block, 0);
+                weights.extend(block[2..].iter().map(|&quant| scale * f32::from(quant as i8)));
+            }
+            WeightKind::Q4_0 => {
+                let scale = half_at(block, 0);
+                weights.extend(nibbles(&block[2..]).map(|quant| scale * (f32::from(quant) - 8.0)));
+            }
+            WeightKind::Q4_1 => {
+                let (scale, minimum) = (half_at(block, 0), half_at(block, 2));
+                weights.extend(nibbles(&block[4..]).map(|quant| scale * f32::from(quant) + minimum));
+            }
+        }
+    }
+    weights
+}
+
+/// All low nibbles, then all high ones.
+fn nibbles(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    bytes.iter().map(|byte| byte & 15).chain(bytes.iter().map(|byte| byte >> 4))
+}
+
+/// One weight of a packed matrix, found the long way.
+fn weight_reference(words: &[u32], shape: PackedShape, row: usize, column: usize) -> f32 {
+    let half_at = |index: usize| {
+        let word = words[index / 2];
+        half::f16::from_bits(if index.is_multiple_of(2) { word as u16 } else { (word >> 16) as u16 }).to_f32()
+    };
+    let index = row * shape.columns + column;
+    let (block, within) = (index / BLOCK, index % BLOCK);
+    let byte_at = |byte: usize| (words[byte / 4] >> (8 * (byte % 4))) as u8;
+    let nibble = || (byte_at(16 * block + within % 16) >> (4 * (within / 16))) & 15;
+    let first_scale = 2 * shape.quant_words();
+    match shape.kind {
+        WeightKind::F32 => f32::from_bits(words[index]),
+        WeightKind::F16 => half_at(index),
+        WeightKind::BF16 => f32::from_bits((words[index / 2] >> (16 * (index % 2))) << 16),
+        WeightKind::Q8_0 => half_at(first_scale + block) * f32::from(byte_at(index) as i8),
+        WeightKind::Q4_0 => half_at(first_scale + block) * (f32::from(nibble()) - 8.0),
+        WeightKind::Q4_1 => {
+            half_at(first_scale + 2 * block) * f32::from(nibble()) + half_at(first_scale + 2 * block + 1)
+        }
+    }
+}
+
+/// What [`quant_matmul`] computes, in the plainest form.
+///
+/// # Shapes
+/// - `x`: `[T, K]`, `words`: a packed `[N, K]`, result: `[T, N]`
+pub fn quant_matmul_reference(x: &[f32], words: &[u32], shape: PackedShape) -> Vec<f32> {
+    let mut y = Vec::new();
+    for x_row in x.chunks_exact(shape.columns) {
+        for row in 0..shape.rows {
+            let mut sum = 0.0_f64;
+            for (column, &value) in x_row.iter().enumerate() {
+                sum += f64::from(value) * f64::from(weight_reference(words, shape, row, column));
+            }
+            y.push(sum as f32);
+        }
+    }
+    y
+}
+
+/// What [`quant_rows`] computes, in the plainest form.
+///
+/// # Shapes
+/// - `words`: a packed `[N, K]`, `ids`: `[T]`, result: `[T, K]`
+pub fn quant_rows_reference(words: &[u32], ids: &[usize], shape: PackedShape) -> Vec<f32> {
+    let row = |&id: &usize| (0..shape.columns).map(move |column| weight_reference(words, shape, id, column));
+    ids.iter().flat_map(row).collect()
+}
+
+/// The operations on packed matrices, routed to the backend that holds the tensors.
+#[backend_extension(Cube, Flex)]
+pub trait QuantOps: Backend {
+    /// See [`quant_matmul`].
+    fn quant_matmul(x: FloatTensor<Self>, words: IntTensor<Self>, shape: PackedShape) -> FloatTensor<Self>;
+    /// See [`quant_rows`].
+    fn quant_rows(words: IntTensor<Self>, ids: IntTensor<Self>, shape: PackedShape) -> FloatTensor<Self>;
+}
+
+/// `x W^T` with packed `W`.
+///
+/// # Shapes
+/// - `x`: `[T, K]`, `words`: a packed `[N, K]` as u32, result: `[T, N]`
+pub fn quant_matmul(x: Tensor<2>, words: Tensor<1, Int>, shape: PackedShape) -> Tensor<2> {
+    let [_, columns] = x.dims();
+    assert_eq!(columns, shape.columns, "columns of x and of the packed matrix");
+    Tensor::from_dispatch(Dispatch::quant_matmul(x.into_dispatch(), words.into_dispatch(), shape))
+}
+
+/// Rows of a packed `W`, unpacked: the embedding lookup. An id past the last row gives the last row.
+///
+/// # Shapes
+/// - `words`: a packed `[N, K]` as u32, `ids`: `[T]` as u32, result: `[T, K]`
+pub fn quant_rows(words: Tensor<1, Int>, ids: Tensor<1, Int>, shape: PackedShape) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::quant_rows(words.into_dispatch(), ids.into_dispatch(), shape))
+}

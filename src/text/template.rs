@@ -1,0 +1,155 @@
+//! Chats as token ids. Templates place control tokens themselves; messages are only ever text.
+
+use super::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// Control tokens of our own vocabulary, named here and nowhere else.
+pub mod names {
+    pub const BEGIN: &str = "<bos>";
+    pub const USER: &str = "<user>";
+    pub const ASSISTANT: &str = "<assistant>";
+    /// Ends a message.
+    pub const END: &str = "<end>";
+    /// Before and after the visual tokens of a picture.
+    pub const IMAGE: &str = "[Img]";
+    pub const IMAGE_END: &str = "[/Img]";
+    /// Stands for a visual token that the diffusion head draws.
+    pub const VISUAL: &str = "<vis>";
+    /// Asks the mask decoder for a mask.
+    pub const SEGMENT: &str = "[SEG]";
+    /// Stands for visual token `index` of the last picture, unchanged.
+    pub fn keep(index: usize) -> String {
+        format!("<keep_{index}>")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+/// What a message is made of, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    Text(String),
+    /// The next picture of the request.
+    Image,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub role: Role,
+    pub parts: Vec<Part>,
+}
+
+impl Message {
+    pub fn text(role: Role, text: impl Into<String>) -> Self {
+        Self { role, parts: vec![Part::Text(text.into())] }
+    }
+}
+
+/// What a prompt is made of, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptPiece {
+    Ids(Vec<u32>),
+    /// The visual tokens of picture number `.0`, counted over the whole chat.
+    Image(usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChatTemplate {
+    /// `<|im_start|>user\n..<|im_end|>\n`, as SmolLM2 and Qwen have it. No system message is put in.
+    ChatMl,
+    /// `<bos><user>..<end><assistant>..<end>`: ours. There are no system messages.
+    Setokim,
+}
+
+impl ChatTemplate {
+    /// A chat up to where the assistant answers.
+    pub fn encode(self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<PromptPiece>> {
+        let mut prompt = Prompt { tokenizer, pieces: Vec::new(), images: 0 };
+        match self {
+            Self::ChatMl => {
+                for Message { role, parts } in messages {
+                    prompt.control("<|im_start|>")?;
+                    prompt.parts(&format!("{}\n", role.name()), parts)?;
+                    prompt.control("<|im_end|>")?;
+                    prompt.text("\n")?;
+                }
+                prompt.control("<|im_start|>")?;
+                prompt.text("assistant\n")?;
+            }
+            Self::Setokim => {
+                prompt.control(names::BEGIN)?;
+                for Message { role, parts } in messages {
+                    prompt.control(match role {
+                        Role::System => return Err(Error::Unsupported("system messages")),
+                        Role::User => names::USER,
+                        Role::Assistant => names::ASSISTANT,
+                    })?;
+                    prompt.parts("", parts)?;
+                    prompt.control(names::END)?;
+                }
+                prompt.control(names::ASSISTANT)?;
+            }
+        }
+        Ok(prompt.pieces)
+    }
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+/// A prompt being written.
+struct Prompt<'a> {
+    tokenizer: &'a Tokenizer,
+    pieces: Vec<PromptPiece>,
+    images: usize,
+}
+
+impl Prompt<'_> {
+    fn control(&mut self, name: &str) -> Result<()> {
+        self.ids(&[self.tokenizer.control(name)?]);
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) -> Result<()> {
+        self.ids(&self.tokenizer.encode(text)?);
+        Ok(())
+    }
+
+    /// `before` and the text after it are encoded as one, as they are in training.
+    fn parts(&mut self, before: &str, parts: &[Part]) -> Result<()> {
+        let mut text = before.to_owned();
+        for part in parts {
+            match part {
+                Part::Text(more) => text += more,
+                Part::Image => {
+                    self.text(&std::mem::take(&mut text))?;
+                    self.control(names::IMAGE)?;
+                    self.pieces.push(PromptPiece::Image(self.images));
+                    self.images += 1;
+                    self.control(names::IMAGE_END)?;
+                }
+            }
+        }
+        self.text(&text)
+    }
+
+    fn ids(&mut self, ids: &[u32]) {
+        if let Some(PromptPiece::Ids(last)) = self.pieces.last_mut() {
+            last.extend_from_slice(ids);
+        } else if !ids.is_empty() {
+            self.pieces.push(PromptPiece::Ids(ids.to_vec()));
+        }
+    }
+}

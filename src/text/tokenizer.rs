@@ -1,0 +1,280 @@
+//! Byte-level BPE (GPT-2's), from a GGUF file's metadata or a `tokenizer.json`.
+//!
+//! Control tokens never come out of text. What a person types is encoded as the characters it is made of, also where
+//! it spells `<|im_end|>`; only templates place control tokens, by asking for them by name.
+
+use std::collections::HashMap;
+
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::tokenizer::SplitDelimiterBehavior;
+use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer as Bpe};
+
+use super::template::names;
+use crate::gguf::Gguf;
+use crate::{Error, Result};
+
+/// Tokens that end an answer, whatever the file says: a chat model may end with either of two.
+const END_NAMES: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", names::END];
+
+// The patterns of `src/llama-vocab.cpp`, in the form that Hugging Face writes them.
+const DIGIT: &str = r"\p{N}";
+const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const DEFAULT: [&str; 4] = [r"[\p{P}\$\+<=>\^~\|]+", GPT_2, r"\p{N}+", r"[0-9][0-9][0-9]"];
+
+/// GGUF's `tokenizer.ggml.token_type`.
+const TYPE_CONTROL: i64 = 3;
+const TYPE_USER_DEFINED: i64 = 4;
+
+/// What a token stands for.
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    /// Bytes of text, perhaps half a character.
+    Text(Vec<u8>),
+    /// A mark for the model, never shown.
+    Control,
+}
+
+pub struct Tokenizer {
+    bpe: Bpe,
+    /// By id; a number that no token has is `None`.
+    tokens: Vec<Option<Token>>,
+    controls: HashMap<String, u32>,
+    bos: Option<u32>,
+    ends: Vec<u32>,
+    add_bos: bool,
+}
+
+impl Tokenizer {
+    /// Reads the `tokenizer.ggml.*` metadata of a GGUF file.
+    pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self> {
+        let model = gguf.optional_string("tokenizer.ggml.model")?.unwrap_or("none");
+        if model != "gpt2" {
+            return Err(invalid(format!("`{model}` is not supported, only byte-level BPE (`gpt2`)")));
+        }
+        let family = Family::named(gguf.optional_string("tokenizer.ggml.pre")?.unwrap_or("default"))?;
+        let names = gguf.strings("tokenizer.ggml.tokens")?;
+        let types = gguf.optional_integers("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![1; names.len()]);
+        if types.len() != names.len() {
+            return Err(invalid(format!("{} tokens have {} types", names.len(), types.len())));
+        }
+
+        let mut vocabulary = Vocab::default();
+        let mut controls = HashMap::new();
+        let mut added = Vec::new();
+        let mut tokens = Vec::with_capacity(names.len());
+        for ((id, &name), token_type) in (0..).zip(&names).zip(types) {
+            if token_type == TYPE_CONTROL {
+                controls.insert(name.to_owned(), id);
+                tokens.push(Some(Token::Control));
+                continue;
+            }
+            if token_type == TYPE_USER_DEFINED {
+                added.push(AddedToken::from(name, false).normalized(false));
+                tokens.push(Some(Token::Text(name.as_bytes().to_vec())));
+            } else {
+                tokens.push(Some(Token::Text(bytes_of_token(name))));
+            }
+            vocabulary.insert(name.to_owned(), id);
+        }
+
+        let merges = gguf.strings("tokenizer.ggml.merges")?.into_iter().map(merge_pair).collect::<Result<Vec<_>>>()?;
+        let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(family == Family::Llama3);
+        let mut bpe = Bpe::new(bpe.build().map_err(invalid)?);
+        bpe.with_pre_tokenizer(Some(family.pre_tokenizer()?));
+        bpe.add_tokens(&added);
+
+        let id = |key: &str| -> Result<Option<u32>> {
+            let id = gguf.optional_size(key)?;
+            match id.filter(|id| *id >= names.len()) {
+                Some(id) => Err(invalid(format!("`{key}` is {id}, and there are {} tokens", names.len()))),
+                None => Ok(id.map(|id| id as u32)),
+            }
+        };
+        let mut ends: Vec<u32> = END_NAMES.iter().filter_map(|name| controls.get(*name).copied()).collect();
+        ends.extend(id("tokenizer.ggml.eos_token_id")?);
+        ends.extend(id("tokenizer.ggml.eot_token_id")?);
+        let bos = id("tokenizer.ggml.bos_token_id")?;
+        let add_bos = gguf.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(family == Family::Llama3);
+        Ok(Self { bpe, tokens, controls, bos, ends, add_bos })
+    }
+
+    /// Reads Hugging Face's `tokenizer.json`, if it is byte-level BPE.
+    pub fn from_json(text: &[u8]) -> Result<Self> {
+        let mut bpe = Bpe::from_bytes(text).map_err(invalid)?;
+        if !matches!(bpe.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
+            return Err(invalid("the decoder is not ByteLevel"));
+        }
+        bpe.set_encode_special_tokens(true);
+        bpe.with_truncation(None).map_err(invalid)?;
+        bpe.with_padding(None);
+
+        let added = bpe.get_added_tokens_decoder();
+        let mut tokens = Vec::new();
+        let mut controls = HashMap::new();
+        for (name, id) in bpe.get_vocab(true) {
+            if tokens.len() <= id as usize {
+                tokens.resize(id as usize + 1, None);
+            }
+            tokens[id as usize] = Some(match added.get(&id) {
+                Some(token) if token.special => Token::Control,
+                Some(_) => Token::Text(name.as_bytes().to_vec()),
+                None => Token::Text(bytes_of_token(&name)),
+            });
+            if tokens[id as usize] == Some(Token::Control) {
+                controls.insert(name, id);
+            }
+        }
+        let ends = END_NAMES.iter().filter_map(|name| controls.get(*name).copied()).collect();
+        Ok(Self { bpe, tokens, controls, bos: None, ends, add_bos: false })
+    }
+
+    /// Text as it stands: no control token comes out, and none is added.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.bpe.encode_fast(text, false).map_err(invalid)?;
+        let ids = encoding.get_ids().to_vec();
+        // Control tokens are outside the merges, so this never happens; if it did, text could command the model.
+        if let Some(id) = ids.iter().find(|id| self.token(**id) == Some(&Token::Control)) {
+            return Err(invalid(format!("text was encoded as control token {id}")));
+        }
+        Ok(ids)
+    }
+
+    /// Text that begins a document: with the BOS token in front where the file asks for one.
+    pub fn encode_document(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids: Vec<u32> = self.bos.filter(|_| self.add_bos).into_iter().collect();
+        ids.extend(self.encode(text)?);
+        Ok(ids)
+    }
+
+    /// The bytes a token adds to the text: none for a control token or an unknown id.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        match self.token(id) {
+            Some(Token::Text(bytes)) => bytes,
+            Some(Token::Control) | None => &[],
+        }
+    }
+
+    /// The text of some tokens, with U+FFFD for what is not UTF-8.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| self.bytes(*id)).copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The id of a control token.
+    pub fn control(&self, name: &str) -> Result<u32> {
+        self.controls.get(name).copied().ok_or_else(|| invalid(format!("there is no control token `{name}`")))
+    }
+
+    /// Whether an answer ends with this token.
+    pub fn is_end(&self, id: u32) -> bool {
+        self.ends.contains(&id)
+    }
+
+    /// One more than the highest id.
+    pub fn vocab_size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Fails where the model has not as many embeddings as there are tokens. More is usual: tables are padded.
+    pub fn check_embeddings(&self, embeddings: usize) -> Result<()> {
+        if self.vocab_size() > embeddings {
+            let tokens = self.vocab_size();
+            return Err(invalid(format!("there are {tokens} tokens and the model has {embeddings} embeddings")));
+        }
+        Ok(())
+    }
+
+    fn token(&self, id: u32) -> Option<&Token> {
+        self.tokens.get(id as usize)?.as_ref()
+    }
+}
+
+/// How text is cut before the merges: llama.cpp's `tokenizer.ggml.pre`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Default,
+    Gpt2,
+    SmolLm,
+    Llama3,
+}
+
+impl Family {
+    fn named(name: &str) -> Result<Self> {
+        match name {
+            "default" => Ok(Self::Default),
+            "gpt-2" => Ok(Self::Gpt2),
+            "smollm" => Ok(Self::SmolLm),
+            "llama-bpe" => Ok(Self::Llama3),
+            other => Err(invalid(format!("the pre-tokenizer `{other}` is not supported"))),
+        }
+    }
+
+    fn pre_tokenizer(self) -> Result<Sequence> {
+        let patterns: &[&str] = match self {
+            Self::Default => &DEFAULT,
+            Self::Gpt2 => &[GPT_2],
+            Self::SmolLm => &[DIGIT, GPT_2],
+            Self::Llama3 => &[LLAMA_3],
+        };
+        let mut steps = Vec::new();
+        for pattern in patterns {
+            let pattern = SplitPattern::Regex((*pattern).into());
+            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(invalid)?;
+            steps.push(PreTokenizerWrapper::Split(split));
+        }
+        steps.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, false)));
+        Ok(Sequence::new(steps))
+    }
+}
+
+fn merge_pair(merge: &str) -> Result<(String, String)> {
+    // The separator is a space, and a space inside a token is written as another character.
+    let (left, right) = merge.split_once(' ').ok_or_else(|| invalid(format!("the merge `{merge}` is not a pair")))?;
+    Ok((left.to_owned(), right.to_owned()))
+}
+
+/// The bytes that a byte-level token stands for. GPT-2 writes each byte as one printable character; a character that
+/// stands for no byte means itself.
+fn bytes_of_token(token: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(token.len());
+    for character in token.chars() {
+        match byte_of_char(character) {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    bytes
+}
+
+/// GPT-2's `bytes_to_unicode`, backwards: printable Latin-1 bytes are themselves, the 68 others follow from U+0100.
+fn byte_of_char(character: char) -> Option<u8> {
+    match u32::from(character) {
+        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => Some(code as u8),
+        code @ 0x100..=0x120 => Some((code - 0x100) as u8), // 0x00-0x20
+        code @ 0x121..=0x142 => Some((code - 0x121 + 0x7f) as u8), // 0x7f-0xa0
+        0x143 => Some(0xad),
+        _ => None,
+    }
+}
+
+fn invalid(reason: impl std::fmt::Display) -> Error {
+    Error::Tokenizer(reason.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_has_its_character() {
+        let alphabet = ByteLevel::alphabet();
+        let mut bytes: Vec<u8> = alphabet.iter().filter_map(|character| byte_of_char(*character)).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        assert_eq!(bytes_of_token("ĠcafÃ©"), " café".as_bytes());
+    }
+}
