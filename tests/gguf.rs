@@ -1,5 +1,6 @@
 //! The GGUF reader: what it reads, and that nothing in a broken or hostile file makes it panic.
 #![cfg(not(target_family = "wasm"))]
+#![allow(clippy::unwrap_used, reason = "a test may end with the error that it meets")]
 
 use burn::tensor::Device;
 use proptest::prelude::*;
