@@ -1,5 +1,6 @@
 //! The same bodies in a browser: `cargo xtask test browser` runs this file in headless Chromium with WebGPU.
 #![cfg(target_family = "wasm")]
+#![allow(clippy::duplicate_mod, reason = "each of these files brings its own `mod common` when it runs natively")]
 
 // With a path each, so that their `mod common` is still tests/common.
 #[path = "clustering.rs"]
