@@ -15,9 +15,9 @@ const FAR = 3.0e38;
 var<workgroup> sh_patches: array<f32, 2048>; // [DEPTH, PATCHES]
 var<workgroup> sh_centers: array<f32, 512>;  // [CENTERS, DEPTH]
 
-fn feature(patch: u32, channel: u32) -> f32 {
-    if patch < params[0] && channel < params[1] {
-        return features[patch * params[1] + channel];
+fn feature(index: u32, channel: u32) -> f32 {
+    if index < params[0] && channel < params[1] {
+        return features[index * params[1] + channel];
     }
     return 0.0;
 }

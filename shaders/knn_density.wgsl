@@ -16,6 +16,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if !(row0 < n) {
         return;
     }
+    // burn asks for workgroup memory that is not cleared.
+    if local < ROWS {
+        atomicStore(&sh_not_finite[local], 0u);
+    }
+    workgroupBarrier();
     // Looked at as bits: arithmetic tests for NaN may be optimised away.
     for (var t = local; t < ROWS * params[1]; t += WORKGROUP) {
         let bits = bitcast<u32>(feature(row0 + t / params[1], t % params[1]));

@@ -3,10 +3,10 @@
 //! A software GPU adapter (SwiftShader, llvmpipe) is about thirty times slower than vector instructions on the same CPU,
 //! so `auto` never takes one.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
-use burn::tensor::wgpu::WgpuSetup;
+use burn::tensor::wgpu::MemoryConfiguration;
 use serde::Serialize;
 
 use crate::{Error, Result};
@@ -77,7 +77,7 @@ pub struct OpenDevice {
 /// What [`open`] would take for `auto`, without taking it.
 pub async fn probe() -> DeviceReport {
     match request_adapter().await {
-        Ok((_, adapter)) => decide(DeviceChoice::Auto, adapter_report(&adapter)),
+        Ok(adapter) => decide(DeviceChoice::Auto, adapter_report(&adapter)),
         Err(message) => on_cpu(message, None),
     }
 }
@@ -90,7 +90,7 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
     if choice == DeviceChoice::Cpu {
         return Ok(cpu(on_cpu("asked for".into(), None)));
     }
-    let (instance, adapter) = match request_adapter().await {
+    let adapter = match request_adapter().await {
         Ok(found) => found,
         Err(message) if choice == DeviceChoice::Gpu => return Err(Error::DeviceUnavailable(message)),
         Err(message) => return Ok(cpu(on_cpu(message, None))),
@@ -102,7 +102,7 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
             _ => Ok(cpu(report)),
         };
     }
-    match gpu(instance, adapter).await {
+    match gpu().await {
         Ok(device) => Ok(OpenDevice { device, report }),
         Err(message) if choice == DeviceChoice::Gpu => Err(Error::DeviceUnavailable(message)),
         Err(message) => Ok(cpu(on_cpu(message, report.adapter))),
@@ -130,16 +130,13 @@ fn decide(choice: DeviceChoice, adapter: AdapterReport) -> DeviceReport {
     DeviceReport { device: DeviceKind::Gpu, reason, adapter: Some(adapter) }
 }
 
-async fn request_adapter() -> std::result::Result<(wgpu::Instance, wgpu::Adapter), String> {
+async fn request_adapter() -> std::result::Result<wgpu::Adapter, String> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let options = wgpu::RequestAdapterOptions {
         power_preference: wgpu::PowerPreference::HighPerformance,
         ..wgpu::RequestAdapterOptions::default()
     };
-    match instance.request_adapter(&options).await {
-        Ok(adapter) => Ok((instance, adapter)),
-        Err(e) => Err(format!("no GPU adapter ({e})")),
-    }
+    instance.request_adapter(&options).await.map_err(|e| format!("no GPU adapter ({e})"))
 }
 
 fn adapter_report(adapter: &wgpu::Adapter) -> AdapterReport {
@@ -157,31 +154,26 @@ fn adapter_report(adapter: &wgpu::Adapter) -> AdapterReport {
     }
 }
 
-/// The GPU device of this process. burn keeps every device it was ever given, so a second model shares the first's.
+/// The GPU device of this process: burn opens one once, and models share it.
 static GPU: Mutex<Option<Device>> = Mutex::new(None);
 
-async fn gpu(instance: wgpu::Instance, adapter: wgpu::Adapter) -> std::result::Result<Device, String> {
+async fn gpu() -> std::result::Result<Device, String> {
     if let Some(device) = opened() {
         return Ok(device);
     }
-    let descriptor = wgpu::DeviceDescriptor {
-        required_features: adapter.features().difference(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
-            & wgpu::Features::all_webgpu_mask(),
-        required_limits: adapter.limits(),
-        memory_hints: wgpu::MemoryHints::MemoryUsage, // burn already allocates in large pages
-        ..wgpu::DeviceDescriptor::default()
-    };
-    let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| e.to_string())?;
-    if let Some(device) = opened() {
-        return Ok(device); // another task was quicker
+    // As in a browser, every tensor gets a buffer of its own: WebGPU forbids a dispatch to read and write one buffer, and
+    // burn's natively shared pages would make two tensors one.
+    let options = Device::wgpu_options().memory_config(MemoryConfiguration::ExclusivePages);
+    match options.init_async().await {
+        Ok(device) => {
+            *GPU.lock().unwrap_or_else(PoisonError::into_inner) = Some(device.clone());
+            Ok(device)
+        }
+        // Another task may have been quicker.
+        Err(e) => opened().ok_or_else(|| e.to_string()),
     }
-    let backend = adapter.get_info().backend;
-    let setup = WgpuSetup { instance, adapter, device, queue, backend };
-    let device = Device::wgpu_options().setup(setup).init().map_err(|e| e.to_string())?;
-    *GPU.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(device.clone());
-    Ok(device)
 }
 
 fn opened() -> Option<Device> {
-    GPU.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    GPU.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

@@ -182,8 +182,7 @@ impl Attention {
             let [b, t, _] = x.dims();
             x.reshape([b, t, self.heads, width / self.heads]).swap_dims(1, 2) // [b, heads, t, head width]
         };
-        let mixed =
-            module::attention(split(q), split(k), split(v), None, None, AttentionModuleOptions::default());
+        let mixed = module::attention(split(q), split(k), split(v), None, None, AttentionModuleOptions::default());
         mixed.swap_dims(1, 2).reshape([b, t, width])
     }
 }

@@ -111,7 +111,7 @@ impl Setokim {
     pub fn open(
         folder: &std::path::Path,
         device: OpenDevice,
-        mut progress: impl FnMut(crate::weights::Progress),
+        mut progress: impl FnMut(crate::weights::Progress<'_>),
     ) -> Result<Self> {
         let config = SetokimConfig::from_json(&crate::weights::read_config(folder)?)?;
         let mut store = TensorStore::new(&device.device);

@@ -428,7 +428,7 @@ mod folder {
     ///
     /// [`Error::Io`], [`Error::Manifest`], [`Error::Shard`], [`Error::HashMismatch`]; [`Error::TensorMissing`] when an
     /// index lists a tensor that its file does not have.
-    pub fn read_weights(folder: &Path, store: &mut TensorStore, progress: &mut dyn FnMut(Progress)) -> Result<()> {
+    pub fn read_weights(folder: &Path, store: &mut TensorStore, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
         let (manifest, index) = (folder.join("manifest.json"), folder.join("model.safetensors.index.json"));
         if manifest.is_file() {
             let shards: Vec<FileEntry> = Manifest::parse(&read_text(&manifest)?)?.files;
@@ -490,7 +490,7 @@ mod folder {
         folder: &Path,
         shards: &[Shard],
         store: &mut TensorStore,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<()> {
         let length = |shard: &Shard| -> Result<u64> {
             let path = folder.join(&shard.name);

@@ -9,7 +9,6 @@ use setokim::setok::{Clusters, cluster};
 use setokim::{Error, Result};
 use wasm_bindgen_test::wasm_bindgen_test;
 
-
 /// Golden values are float64 rounded once; ours are f32 on the GPU.
 const TOLERANCE: f32 = 2e-5;
 
@@ -17,7 +16,12 @@ async fn devices() -> [OpenDevice; 2] {
     [cpu().await, gpu().await]
 }
 
-async fn cluster_on(open: &OpenDevice, features: &[f32], shape: [usize; 2], config: &ClusterConfig) -> Result<Clusters> {
+async fn cluster_on(
+    open: &OpenDevice,
+    features: &[f32],
+    shape: [usize; 2],
+    config: &ClusterConfig,
+) -> Result<Clusters> {
     cluster(matrix(features, shape, &open.device), config).await
 }
 

@@ -203,7 +203,7 @@ fn makes_a_batch_of_one() {
     let pre = square_of(&noise(8, 5), 4, ResizeMode::Squash);
     let tensor = pre.to_tensor(&Device::flex());
     assert_eq!(tensor.dims(), [1, 3, 4, 4]);
-    assert_eq!(tensor.into_data().to_vec::<f32>().expect("floats"), pre.pixels);
+    assert_eq!(tensor.into_data().try_to_vec::<f32>().expect("floats"), pre.pixels);
 }
 
 #[test]

@@ -11,7 +11,6 @@ use setokim::kernels::{
 };
 use wasm_bindgen_test::wasm_bindgen_test;
 
-
 /// Sums of up to 200 squares of numbers near 1 in f32 against f64; exp and sqrt are good to a few units in the last place.
 const TOLERANCE: f32 = 2e-5;
 

@@ -14,7 +14,6 @@ use setokim::vision::VisionEncoder;
 use setokim::weights::{Manifest, ShardLoader, TensorStore, read_safetensors_f32};
 use wasm_bindgen_test::wasm_bindgen_test;
 
-
 /// A dozen f32 layers in another order of summation, values near 1.
 const TOLERANCE: f32 = 1e-4;
 
@@ -98,8 +97,7 @@ async fn merger_equals_pytorch() {
     let count = labels.iter().max().expect("patches") + 1;
     let centers = (0..count).map(|c| labels.iter().position(|&l| l == c).expect("a member")).collect();
     let nothing = vec![0.0; labels.len()];
-    let clusters =
-        Clusters { labels, centers, density: nothing.clone(), delta: nothing.clone(), score: nothing };
+    let clusters = Clusters { labels, centers, density: nothing.clone(), delta: nothing.clone(), score: nothing };
     for open in devices().await {
         let setok = SetokTokenizer::load(&mut tiny_store(&open), &config()).expect("loads");
         let features = matrix(&golden(MERGER, "features").1, [16, 16], &open.device);

@@ -22,13 +22,13 @@ fn store() -> TensorStore {
 fn values<const D: usize>(store: &mut TensorStore, name: &str, shape: [usize; D]) -> Vec<f32> {
     let tensor = store.take(name, shape).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(tensor.dims(), shape);
-    tensor.into_data().to_vec().expect("32-bit floats")
+    tensor.into_data().try_to_vec().expect("32-bit floats")
 }
 
 /// `name`: type, shape, bytes.
 type Raw<'a> = (&'a str, Dtype, Vec<usize>, Vec<u8>);
 
-fn shard(tensors: &[Raw]) -> Vec<u8> {
+fn shard(tensors: &[Raw<'_>]) -> Vec<u8> {
     let view = |(name, dtype, shape, bytes): &'_ Raw<'_>| -> (String, Vec<u8>, Dtype, Vec<usize>) {
         (name.to_string(), bytes.clone(), *dtype, shape.clone())
     };

@@ -16,9 +16,9 @@ var<workgroup> sh_rows: array<f32, 512>;     // [DEPTH, ROWS]
 var<workgroup> sh_columns: array<f32, 1024>; // [DEPTH, COLUMNS]
 var<workgroup> sh_distance: array<f32, 2048>; // [ROWS, COLUMNS], what the tile leaves behind
 
-fn feature(patch: u32, channel: u32) -> f32 {
-    if patch < params[0] && channel < params[1] {
-        return features[patch * params[1] + channel];
+fn feature(index: u32, channel: u32) -> f32 {
+    if index < params[0] && channel < params[1] {
+        return features[index * params[1] + channel];
     }
     return 0.0;
 }

@@ -32,9 +32,8 @@ pub fn knn_density_reference(features: &[f32], c: usize, k: usize) -> Vec<f32> {
 pub(super) fn launch(features: CubeTensor, k: usize) -> CubeTensor {
     let [n, c] = matrix(&features);
     let (x, y) = dispatch_2d(n.div_ceil(ROWS_PER_WORKGROUP));
-    let (launch, density) = Launch::new(KNN_DENSITY, features)
-        .params(&[n as u32, c as u32, k as u32, x])
-        .output([n], DType::F32);
+    let (launch, density) =
+        Launch::new(KNN_DENSITY, features).params(&[n as u32, c as u32, k as u32, x]).output([n], DType::F32);
     launch.run((x, y));
     density
 }

@@ -47,11 +47,8 @@ pub async fn cluster(features: Tensor<2>, config: &ClusterConfig) -> Result<Clus
         return Err(Error::Clustering(format!("{n} patches of width {c}: 1..={MAX_PATCHES} patches can be clustered")));
     }
     config.check(n)?;
-    let rule = CenterRule {
-        threshold: config.threshold,
-        fallback: config.fallback_clusters,
-        k_max: config.max_clusters,
-    };
+    let rule =
+        CenterRule { threshold: config.threshold, fallback: config.fallback_clusters, k_max: config.max_clusters };
     let features = features.into_dispatch();
     let density = Dispatch::knn_density(features.clone(), config.neighbors);
     let peaks = Dispatch::peak_distance(features.clone(), density.clone());

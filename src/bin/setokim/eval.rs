@@ -68,7 +68,7 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
 }
 
 /// Row `i` of an int32 tensor [n, ..].
-fn row(pack: &SafeTensors, name: &str, i: usize) -> Result<Vec<i32>> {
+fn row(pack: &SafeTensors<'_>, name: &str, i: usize) -> Result<Vec<i32>> {
     let tensor = pack.tensor(name)?;
     ensure!(tensor.dtype() == safetensors::Dtype::I32, "{name} must be int32");
     let width: usize = tensor.shape()[1..].iter().product();
@@ -77,11 +77,7 @@ fn row(pack: &SafeTensors, name: &str, i: usize) -> Result<Vec<i32>> {
 }
 
 /// Named values of one scene; a name may come several times (once per region, say).
-async fn measure(
-    model: &setokim::setokim::Setokim,
-    scene: &Scene<'_>,
-    side: u32,
-) -> Result<Vec<(&'static str, f64)>> {
+async fn measure(model: &setokim::setokim::Setokim, scene: &Scene<'_>, side: u32) -> Result<Vec<(&'static str, f64)>> {
     let picture = Picture::from_rgb(scene.rgb.to_vec(), side, side)?;
     let (again, visual) = model.reconstruct(&picture).await?;
     let tokens = visual.report.tokens.len();
