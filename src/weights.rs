@@ -145,6 +145,7 @@ pub struct TensorStore {
     tensors: BTreeMap<String, Stored>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly every tensor is `Values`: a box would only add an allocation")]
 enum Stored {
     /// 32-bit floats on the device, and the shape they are to have.
     Values { shape: Vec<usize>, values: Tensor<1> },

@@ -73,7 +73,7 @@ fn code<T>(result: Result<T>) -> &'static str {
 fn reads_a_manifest() {
     let text = manifest_of(&[("a-1_2.safetensors", b"x"), ("tokenizer.json", b"{}")]);
     let manifest = Manifest::parse(&text).expect("a sound manifest");
-    assert_eq!(manifest.files.iter().map(|file| file.is_shard()).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(manifest.files.iter().map(setokim::weights::FileEntry::is_shard).collect::<Vec<_>>(), [true, false]);
     assert_eq!(manifest.files[1].bytes, 2);
     let again = serde_json::to_string(&manifest).expect("plain data");
     assert_eq!(Manifest::parse(&again).expect("our own manifest"), manifest);

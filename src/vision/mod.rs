@@ -14,6 +14,7 @@ use crate::weights::TensorStore;
 
 /// One of the encoders that a `config.json` can name.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub enum VisionEncoder {
     Vit(Vit),
     Siglip(Siglip),
