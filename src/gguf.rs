@@ -7,8 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::kernels::quant_matmul::WeightKind;
-use crate::llm::source::RawTensor;
+use crate::kernels::quant_matmul::{WeightKind, dequantize};
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 4] = b"GGUF";
@@ -40,6 +39,31 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// Bytes of the file that hold the values.
     range: std::ops::Range<usize>,
+}
+
+/// A tensor's values as they are stored.
+#[derive(Debug, Clone)]
+pub struct RawTensor<'a> {
+    pub kind: WeightKind,
+    /// Row-major, outermost first.
+    pub shape: Vec<usize>,
+    /// [`WeightKind::byte_count`] bytes.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+impl RawTensor<'_> {
+    /// All values as f32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        dequantize(self.kind, &self.bytes)
+    }
+
+    /// Fails where the shape is not `want`.
+    pub fn check_shape(&self, name: &str, want: &[usize]) -> Result<()> {
+        if self.shape != want {
+            return Err(Error::TensorShape { name: name.into(), want: want.to_vec(), got: self.shape.clone() });
+        }
+        Ok(())
+    }
 }
 
 /// An opened file. Tensors are borrowed from `bytes`, never copied.

@@ -1,4 +1,5 @@
 //! The GGUF reader: what it reads, and that nothing in a broken or hostile file makes it panic.
+#![cfg(not(target_family = "wasm"))]
 
 use burn::tensor::Device;
 use proptest::prelude::*;

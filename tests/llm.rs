@@ -1,42 +1,34 @@
 //! The language model against numbers made without it: logits by NumPy, tokens by llama.cpp, packed products by plain
 //! loops. The fixtures come from `training/gguf_fixture.py`.
 
-use std::borrow::Cow;
+mod common;
+
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use common::{assert_close, cpu, floats, gpu, matrix};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use setokim::Error;
 use setokim::complete::{CompleteOptions, Finish, complete, next_logits};
 use setokim::gguf::Gguf;
 use setokim::kernels::quant_matmul::{
     PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
-use setokim::llm::source::{RawTensor, TensorSource};
 use setokim::llm::{GgufSource, KvCache, Llama, LlamaConfig};
 use setokim::sample::Sampling;
 use setokim::text::template::names;
 use setokim::text::{ChatTemplate, Message, Part, PromptPiece, Role, Tokenizer};
-use setokim::{Error, Result};
+use setokim::weights::TensorStore;
+use wasm_bindgen_test::wasm_bindgen_test;
 
 const TINY: &[u8] = include_bytes!("fixtures/tiny.gguf");
 const EXPECTED: &[u8] = include_bytes!("fixtures/tiny_gguf_logits.safetensors");
 const PROMPT: &str = "It's 2024: the café";
 
-/// Logits are of size 10 and pass through two layers in f32; NumPy's are float64.
+/// Logits are below 10 and pass through two layers in f32; NumPy's are float64.
 const LOGIT_TOLERANCE: f32 = 1e-4;
-
-fn cpu() -> Device {
-    Device::flex()
-}
-
-/// The one GPU device of this process: burn opens an adapter once. No adapter is a failure, never a pass.
-fn gpu() -> Device {
-    static DEVICE: OnceLock<Device> = OnceLock::new();
-    let open = || pollster::block_on(Device::wgpu_options().init_async()).expect("no GPU adapter, not even lavapipe");
-    DEVICE.get_or_init(open).clone()
-}
 
 struct Tiny {
     model: Llama,
@@ -63,29 +55,7 @@ fn tiny(device: &Device) -> Tiny {
 /// Logits of every position, `[T, vocabulary]`.
 async fn all_logits(model: &Llama, cache: &mut KvCache, ids: &[u32]) -> Vec<f32> {
     let hidden = model.forward(model.embed(ids).unwrap(), cache).unwrap();
-    read(model.logits(hidden)).await
-}
-
-async fn read(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.into_data_async().await.unwrap().try_into_vec::<f32>().unwrap()
-}
-
-#[track_caller]
-fn assert_close(name: &str, ours: &[f32], theirs: &[f32], tolerance: f32) {
-    assert_eq!(ours.len(), theirs.len(), "{name}: lengths");
-    let differences = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs());
-    let (at, worst) = differences.enumerate().fold((0, 0.0), |worst, (at, difference)| {
-        // A NaN must win as well.
-        if difference <= worst.1 { worst } else { (at, difference) }
-    });
-    assert!(
-        worst <= tolerance,
-        "{name}: differs by {worst} at {at} (ours {}, theirs {})\n ours {:?}\n theirs {:?}",
-        ours[at],
-        theirs[at],
-        &ours[..ours.len().min(5)],
-        &theirs[..theirs.len().min(5)]
-    );
+    floats(model.logits(hidden)).await
 }
 
 async fn logits_equal_numpy(device: &Device) {
@@ -95,14 +65,14 @@ async fn logits_equal_numpy(device: &Device) {
     assert_close("logits", &logits, &tiny.logits, LOGIT_TOLERANCE);
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn logits_equal_numpy_on_the_cpu() {
-    logits_equal_numpy(&cpu()).await;
+    logits_equal_numpy(&cpu().await.device).await;
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn logits_equal_numpy_on_the_gpu() {
-    logits_equal_numpy(&gpu()).await;
+    logits_equal_numpy(&gpu().await.device).await;
 }
 
 async fn greedy_text_repeats(device: &Device) {
@@ -129,19 +99,19 @@ async fn greedy_text_repeats(device: &Device) {
     }
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn greedy_text_is_numpys_and_repeats_on_the_cpu() {
-    greedy_text_repeats(&cpu()).await;
+    greedy_text_repeats(&cpu().await.device).await;
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn greedy_text_is_numpys_and_repeats_on_the_gpu() {
-    greedy_text_repeats(&gpu()).await;
+    greedy_text_repeats(&gpu().await.device).await;
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn the_cache_gives_what_reading_it_all_gives() {
-    let tiny = tiny(&cpu());
+    let tiny = tiny(&cpu().await.device);
     let vocabulary = tiny.model.config().vocab_size;
     let mut cache = tiny.model.new_cache(40).unwrap();
 
@@ -161,11 +131,13 @@ async fn the_cache_gives_what_reading_it_all_gives() {
 }
 
 /// A model whose prompt is longer than one chunk of prefill reads it in several.
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn chunks_of_prefill_join_seamlessly() {
     let gguf = Gguf::parse(TINY).unwrap();
     let config = LlamaConfig { max_position_embeddings: 600, ..LlamaConfig::from_gguf(&gguf).unwrap() };
-    let model = Llama::load(config.clone(), &GgufSource::new(&gguf, &config), &cpu()).unwrap();
+    let device = cpu().await.device;
+    let mut source = GgufSource::new(&gguf, &config, &device);
+    let model = Llama::load(config.clone(), &mut source, "", &device).unwrap();
     let ids: Vec<u32> = (0..530).map(|i| (i * 7) % 350).collect();
     let whole = all_logits(&model, &mut model.new_cache(600).unwrap(), &ids).await;
     let mut cache = model.new_cache(600).unwrap();
@@ -176,29 +148,52 @@ async fn chunks_of_prefill_join_seamlessly() {
     assert_close("530 positions", &parts, &whole, LOGIT_TOLERANCE);
 }
 
-/// The same weights as plain f32, with a head of its own that is not tied.
-struct Dequantised<'a>(GgufSource<'a>);
-
-impl TensorSource for Dequantised<'_> {
-    fn tensor(&self, name: &str) -> Result<RawTensor<'_>> {
-        let raw = self.0.tensor(if name == "lm_head.weight" { "model.embed_tokens.weight" } else { name })?;
-        let bytes = raw.to_f32().iter().flat_map(|weight| weight.to_le_bytes()).collect();
-        Ok(RawTensor { kind: WeightKind::F32, shape: raw.shape, bytes: Cow::Owned(bytes) })
+/// The tiny model's weights as a safetensors file under Hugging Face names, with a head of its own.
+fn plain_weights(gguf: &Gguf<'_>, config: &LlamaConfig, device: &Device, prefix: &str) -> TensorStore {
+    let source = GgufSource::new(gguf, config, device);
+    let inside = [
+        "input_layernorm",
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "post_attention_layernorm",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    ];
+    let layers =
+        (0..config.num_hidden_layers).flat_map(|i| inside.map(|name| format!("model.layers.{i}.{name}.weight")));
+    let outside = ["model.embed_tokens.weight", "model.norm.weight"].map(str::to_owned);
+    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+    for name in layers.chain(outside) {
+        let raw = source.tensor(&name).unwrap();
+        tensors.insert(prefix.to_owned() + &name, (raw.shape.clone(), bytemuck::cast_slice(&raw.to_f32()).to_vec()));
     }
+    let head = tensors[&format!("{prefix}model.embed_tokens.weight")].clone();
+    tensors.insert(format!("{prefix}lm_head.weight"), head);
+    let views =
+        tensors.iter().map(|(name, (shape, bytes))| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    let mut store = TensorStore::new(device);
+    store.add_shard("plain", serialize(views, None).unwrap()).unwrap();
+    store
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn plain_weights_and_an_untied_head_give_the_same() {
     let gguf = Gguf::parse(TINY).unwrap();
     let config = LlamaConfig::from_gguf(&gguf).unwrap();
-    let untied = LlamaConfig { tie_word_embeddings: false, ..config.clone() };
-    let model = Llama::load(untied, &Dequantised(GgufSource::new(&gguf, &config)), &cpu()).unwrap();
-    let tiny = tiny(&cpu());
+    let device = cpu().await.device;
+    let mut store = plain_weights(&gguf, &config, &device, "llm.");
+    let untied = LlamaConfig { tie_word_embeddings: false, ..config };
+    let model = Llama::load(untied, &mut store, "llm.", &device).unwrap();
+    assert_eq!(store.leftover().count(), 0);
+    let tiny = tiny(&device);
     let logits = all_logits(&model, &mut model.new_cache(64).unwrap(), &tiny.ids).await;
     assert_close("plain weights", &logits, &tiny.logits, LOGIT_TOLERANCE);
 }
 
-#[test]
+#[wasm_bindgen_test(unsupported = test)]
 fn config_json_of_hugging_face() {
     // https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct/blob/main/config.json, the fields that matter
     let text = r#"{"architectures": ["LlamaForCausalLM"], "attention_bias": false, "hidden_act": "silu",
@@ -219,9 +214,9 @@ fn config_json_of_hugging_face() {
     }
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn bad_requests_are_errors_and_the_next_works() {
-    let tiny = tiny(&cpu());
+    let tiny = tiny(&cpu().await.device);
     let go = AtomicBool::new(false);
     let run = async |prompt: &str, max_tokens, abort: &AtomicBool| {
         let options = CompleteOptions { max_tokens, sampling: Sampling::greedy(), stop: Vec::new() };
@@ -245,9 +240,9 @@ async fn bad_requests_are_errors_and_the_next_works() {
     assert_eq!(run(PROMPT, 0, &go).await.unwrap().text, "");
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn an_abort_takes_effect_within_one_token() {
-    let tiny = tiny(&cpu());
+    let tiny = tiny(&cpu().await.device);
     let options = CompleteOptions { max_tokens: 40, sampling: Sampling::greedy(), stop: Vec::new() };
     let abort = AtomicBool::new(false);
     let mut pieces = 0;
@@ -260,9 +255,9 @@ async fn an_abort_takes_effect_within_one_token() {
     assert_eq!(pieces, 1);
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn a_stop_string_ends_the_text_before_it() {
-    let tiny = tiny(&cpu());
+    let tiny = tiny(&cpu().await.device);
     let text = tiny.tokenizer.decode(&tiny.ids[tiny.prompt.len()..]);
     let stop: String = text.chars().skip(5).take(2).collect();
     let options = CompleteOptions { max_tokens: 16, sampling: Sampling::greedy(), stop: vec![stop.clone()] };
@@ -272,7 +267,7 @@ async fn a_stop_string_ends_the_text_before_it() {
     assert_eq!(completion.text, text[..text.find(&stop).unwrap()]);
 }
 
-#[test]
+#[wasm_bindgen_test(unsupported = test)]
 fn a_vocabulary_larger_than_the_embeddings_is_refused() {
     let gguf = Gguf::parse(TINY).unwrap();
     let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
@@ -281,9 +276,10 @@ fn a_vocabulary_larger_than_the_embeddings_is_refused() {
     assert_eq!(error.code(), "tokenizer-invalid");
 }
 
-#[test]
-fn a_config_that_disagrees_with_the_weights_is_refused() {
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn a_config_that_disagrees_with_the_weights_is_refused() {
     let gguf = Gguf::parse(TINY).unwrap();
+    let device = cpu().await.device;
     let config = LlamaConfig::from_gguf(&gguf).unwrap();
     for (wrong, code) in [
         (LlamaConfig { vocab_size: 7, ..config.clone() }, "tensor-shape"),
@@ -291,12 +287,12 @@ fn a_config_that_disagrees_with_the_weights_is_refused() {
         (LlamaConfig { num_hidden_layers: 3, ..config.clone() }, "tensor-missing"),
         (LlamaConfig { tie_word_embeddings: false, ..config.clone() }, "tensor-missing"),
     ] {
-        let error = Llama::load(wrong.clone(), &GgufSource::new(&gguf, &wrong), &cpu()).unwrap_err();
+        let error = Llama::load(wrong.clone(), &mut GgufSource::new(&gguf, &wrong, &device), "", &device).unwrap_err();
         assert_eq!(error.code(), code, "{error}");
     }
 }
 
-#[test]
+#[wasm_bindgen_test(unsupported = test)]
 fn text_becomes_the_tokens_of_llama_cpp() {
     #[derive(serde::Deserialize)]
     struct Expected {
@@ -349,7 +345,7 @@ fn own_tokenizer() -> Tokenizer {
     Tokenizer::from_json(json.to_string().as_bytes()).unwrap()
 }
 
-#[test]
+#[wasm_bindgen_test(unsupported = test)]
 fn typed_control_tokens_stay_text() {
     let own = own_tokenizer();
     let typed = format!("{}hi{}{}", names::USER, names::END, names::IMAGE);
@@ -365,7 +361,7 @@ fn typed_control_tokens_stay_text() {
     assert_eq!(tokenizer.control("<tool>").unwrap_err().code(), "tokenizer-invalid");
 }
 
-#[test]
+#[wasm_bindgen_test(unsupported = test)]
 fn templates_place_control_tokens_and_pictures() {
     let own = own_tokenizer();
     let id = |name| own.control(name).unwrap();
@@ -451,15 +447,15 @@ async fn packed_products_agree(kind: WeightKind, rows: usize, columns: usize, to
     let x: Vec<f32> = (0..tokens * columns).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
 
     let expected = quant_matmul_reference(&x, &words, shape);
-    let x = Tensor::from_data(TensorData::new(x, [tokens, columns]), device);
-    let y = read(quant_matmul(x, words_tensor(&words, device), shape)).await;
+    let x = matrix(&x, [tokens, columns], device);
+    let y = floats(quant_matmul(x, words_tensor(&words, device), shape)).await;
     let name = format!("{} [{rows}, {columns}] x {tokens}", kind.name());
     // Sums of up to 352 products below 4 in f32, against f64.
     assert_close(&name, &y, &expected, 1e-3);
 
     let ids: Vec<u32> = (0..tokens).map(|i| (i * 3 % rows) as u32).collect();
     let wanted: Vec<usize> = ids.iter().map(|id| *id as usize).collect();
-    let unpacked = read(quant_rows(words_tensor(&words, device), words_tensor(&ids, device), shape)).await;
+    let unpacked = floats(quant_rows(words_tensor(&words, device), words_tensor(&ids, device), shape)).await;
     assert_close(&name, &unpacked, &quant_rows_reference(&words, &wanted, shape), 1e-6);
 }
 
@@ -477,36 +473,33 @@ async fn all_packed_products_agree(device: &Device) {
     }
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn packed_products_agree_with_plain_loops_on_the_cpu() {
-    all_packed_products_agree(&cpu()).await;
+    all_packed_products_agree(&cpu().await.device).await;
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn packed_products_agree_with_plain_loops_on_the_gpu() {
-    all_packed_products_agree(&gpu()).await;
+    all_packed_products_agree(&gpu().await.device).await;
 }
 
-#[tokio::test]
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn more_than_65535_workgroups_on_the_gpu() {
-    packed_products_agree(WeightKind::F16, 4 * 65_535 + 9, 4, 1, &gpu()).await;
+    packed_products_agree(WeightKind::F16, 4 * 65_535 + 9, 4, 1, &gpu().await.device).await;
 }
 
+#[cfg(not(target_family = "wasm"))]
 #[test]
-fn shaders_are_valid_and_decode_alike() {
-    let shaders = [
-        ("quant_matvec", include_str!("../shaders/quant_matvec.wgsl")),
-        ("quant_matmul", include_str!("../shaders/quant_matmul.wgsl")),
-        ("quant_rows", include_str!("../shaders/quant_rows.wgsl")),
-    ];
-    let decode =
-        |text: &'static str| text.split_once("// decode begin").unwrap().1.split_once("// decode end").unwrap().0;
-    for (name, text) in shaders {
-        let module = naga::front::wgsl::parse_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let flags = naga::valid::ValidationFlags::all();
-        let mut validator = naga::valid::Validator::new(flags, naga::valid::Capabilities::empty());
-        validator.validate(&module).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(module.entry_points[0].workgroup_size, [64, 1, 1], "{name}");
-        assert_eq!(decode(text), decode(shaders[0].1), "{name}: the decode part differs");
+fn shaders_of_packed_matrices_are_valid() {
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+    for kernel in setokim::kernels::quant_matmul::QUANT_SHADERS {
+        let source = format!("{}{}", kernel.prelude, kernel.source);
+        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+        // No capabilities: no f16, no subgroups, nothing that an adapter may lack.
+        let result = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
+        assert!(result.is_ok(), "{}: {:?}", kernel.name, result.err());
+        assert_eq!(module.entry_points[0].workgroup_size, [kernel.workgroup, 1, 1], "{}", kernel.name);
+        let bindings = module.global_variables.iter().filter(|(_, variable)| variable.binding.is_some()).count();
+        assert_eq!(bindings, kernel.bindings, "{}", kernel.name);
     }
 }

@@ -1,3 +1,145 @@
-//! TODO
+//! The clustering kernels: hand-written WGSL on a GPU, plain Rust elsewhere, behind one set of burn operations.
+//!
+//! Each operation has one name in four places: `shaders/x.wgsl`, the launch and the reference in `kernels/x.rs`, and the
+//! parity test in `tests/kernels.rs`. The reference is what the CPU device runs; it sums in `f64` and is meant to be
+//! read. No operation ever holds an `[N, N]` matrix.
 
+mod launch;
+
+mod assign_clusters;
+mod cluster_mean;
+mod knn_density;
+mod peak_distance;
 pub mod quant_matmul;
+mod select_centers;
+
+pub use assign_clusters::assign_clusters_reference;
+pub use cluster_mean::cluster_mean_reference;
+pub use knn_density::{MAX_NEIGHBORS, knn_density_reference};
+pub use launch::{Kernel, SHADERS};
+pub use peak_distance::peak_distance_reference;
+pub use select_centers::{CenterRule, MAX_CENTERS, Selection, select_centers_reference};
+
+use burn::backend::{
+    Backend, backend_extension,
+    flex::Flex,
+    tensor::{FloatTensor, IntTensor},
+};
+use burn::tensor::{Shape, TensorData};
+use burn_cubecl::CubeBackend;
+use burn_flex::FlexTensor;
+
+/// The steps of density-peak clustering, in the order in which they run. Shapes as in `shaders/README.md`.
+#[backend_extension(Cube, Flex)]
+pub trait ClusterOps: Backend {
+    /// `[N, C]` -> density `[N]`; -1 for a patch with a NaN or infinite feature.
+    fn knn_density(features: FloatTensor<Self>, k: usize) -> FloatTensor<Self>;
+    /// `[N, C]`, density `[N]` -> `[2, N]`: delta (-1 at the global peak) and distance to the farthest patch.
+    fn peak_distance(features: FloatTensor<Self>, density: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// density `[N]`, peaks `[2, N]` -> scores `[2, N]` (delta, score) and the selection `[2 + k_max]`.
+    fn select_centers(
+        density: FloatTensor<Self>,
+        peaks: FloatTensor<Self>,
+        rule: CenterRule,
+    ) -> (FloatTensor<Self>, IntTensor<Self>);
+    /// `[N, C]`, selection `[2 + k_max]` -> labels `[N]`.
+    fn assign_clusters(features: FloatTensor<Self>, selection: IntTensor<Self>) -> IntTensor<Self>;
+    /// `[N, C]`, labels `[N]` -> means `[L, C]`.
+    fn cluster_mean(features: FloatTensor<Self>, labels: IntTensor<Self>, clusters: usize) -> FloatTensor<Self>;
+}
+
+impl ClusterOps for CubeBackend {
+    fn knn_density(features: FloatTensor<Self>, k: usize) -> FloatTensor<Self> {
+        knn_density::launch(features, k)
+    }
+    fn peak_distance(features: FloatTensor<Self>, density: FloatTensor<Self>) -> FloatTensor<Self> {
+        peak_distance::launch(features, density)
+    }
+    fn select_centers(
+        density: FloatTensor<Self>,
+        peaks: FloatTensor<Self>,
+        rule: CenterRule,
+    ) -> (FloatTensor<Self>, IntTensor<Self>) {
+        select_centers::launch(density, peaks, rule)
+    }
+    fn assign_clusters(features: FloatTensor<Self>, selection: IntTensor<Self>) -> IntTensor<Self> {
+        assign_clusters::launch(features, selection)
+    }
+    fn cluster_mean(features: FloatTensor<Self>, labels: IntTensor<Self>, clusters: usize) -> FloatTensor<Self> {
+        cluster_mean::launch(features, labels, clusters)
+    }
+}
+
+impl ClusterOps for Flex {
+    fn knn_density(features: FloatTensor<Self>, k: usize) -> FloatTensor<Self> {
+        let features = features.to_contiguous();
+        let [n, c] = matrix(&features);
+        tensor(knn_density_reference(features.storage(), c, k), [n])
+    }
+    fn peak_distance(features: FloatTensor<Self>, density: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (features, density) = (features.to_contiguous(), density.to_contiguous());
+        let [n, c] = matrix(&features);
+        tensor(peak_distance_reference(features.storage(), c, density.storage()), [2, n])
+    }
+    fn select_centers(
+        density: FloatTensor<Self>,
+        peaks: FloatTensor<Self>,
+        rule: CenterRule,
+    ) -> (FloatTensor<Self>, IntTensor<Self>) {
+        let (density, peaks) = (density.to_contiguous(), peaks.to_contiguous());
+        let n = density.storage::<f32>().len();
+        let (scores, selection) = select_centers_reference(density.storage(), peaks.storage(), rule);
+        (tensor(scores, [2, n]), tensor(selection, [2 + rule.k_max]))
+    }
+    fn assign_clusters(features: FloatTensor<Self>, selection: IntTensor<Self>) -> IntTensor<Self> {
+        let (features, selection) = (features.to_contiguous(), selection.to_contiguous());
+        let [n, c] = matrix(&features);
+        tensor(assign_clusters_reference(features.storage(), c, selection.storage()), [n])
+    }
+    fn cluster_mean(features: FloatTensor<Self>, labels: IntTensor<Self>, clusters: usize) -> FloatTensor<Self> {
+        let (features, labels) = (features.to_contiguous(), labels.to_contiguous());
+        let [_, c] = matrix(&features);
+        tensor(cluster_mean_reference(features.storage(), c, labels.storage(), clusters), [clusters, c])
+    }
+}
+
+fn matrix(tensor: &FlexTensor) -> [usize; 2] {
+    let shape = tensor.layout().shape();
+    [shape[0], shape[1]]
+}
+
+fn tensor<E: burn::tensor::Element, S: Into<Shape>>(values: Vec<E>, shape: S) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// `|a - b|^2 / C`. Eight running sums, so that the compiler may use vector instructions.
+fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0f64; LANES];
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            let difference = f64::from(a[lane]) - f64::from(b[lane]);
+            sums[lane] += difference * difference;
+        }
+    }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        let difference = f64::from(*a) - f64::from(*b);
+        sums[0] += difference * difference;
+    }
+    sums.iter().sum::<f64>() / a.len() as f64
+}
+
+/// `row(0), row(1), … row(n - 1)`, on all cores where there are threads.
+fn for_each_row<R: Send>(n: usize, row: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+    #[cfg(not(target_family = "wasm"))]
+    {
+        use rayon::prelude::*;
+        (0..n).into_par_iter().map(row).collect()
+    }
+    #[cfg(target_family = "wasm")]
+    {
+        (0..n).map(row).collect()
+    }
+}

@@ -18,6 +18,8 @@
 mod cpu;
 mod gpu;
 
+pub use gpu::QUANT_SHADERS;
+
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};

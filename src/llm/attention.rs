@@ -7,7 +7,7 @@ use super::config::LlamaConfig;
 use super::kv_cache::LayerCache;
 use super::linear::Linear;
 use super::rope::Rotation;
-use super::source::TensorSource;
+use super::source::WeightSource;
 use crate::Result;
 
 /// Added to scores of later positions: far below every score, yet finite.
@@ -41,10 +41,9 @@ impl Positions {
 }
 
 impl Attention {
-    pub fn load(config: &LlamaConfig, source: &dyn TensorSource, prefix: &str, device: &Device) -> Result<Self> {
+    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
         let (hidden, queries, keys) = (config.hidden_size, config.query_width(), config.key_value_width());
-        let load =
-            |name, rows, columns| Linear::load(source, &format!("{prefix}.{name}.weight"), rows, columns, device);
+        let mut load = |name, rows, columns| source.linear(&format!("{prefix}.{name}.weight"), rows, columns);
         Ok(Self {
             q_proj: load("q_proj", queries, hidden)?,
             k_proj: load("k_proj", keys, hidden)?,

@@ -1,13 +1,13 @@
 //! One layer: attention, then feed-forward, each on a normed copy and added to the stream.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::attention::{Attention, Positions};
 use super::config::LlamaConfig;
 use super::kv_cache::LayerCache;
 use super::mlp::Mlp;
 use super::rms_norm::RmsNorm;
-use super::source::TensorSource;
+use super::source::WeightSource;
 use crate::Result;
 
 #[derive(Debug, Clone)]
@@ -19,16 +19,16 @@ pub struct Block {
 }
 
 impl Block {
-    pub fn load(config: &LlamaConfig, source: &dyn TensorSource, prefix: &str, device: &Device) -> Result<Self> {
-        let norm = |name| {
-            let name = format!("{prefix}.{name}.weight");
-            RmsNorm::load(source, &name, config.hidden_size, config.rms_norm_eps, device)
+    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
+        let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
+        let norm = |source: &mut dyn WeightSource, name| {
+            RmsNorm::load(source, &format!("{prefix}.{name}.weight"), hidden, eps)
         };
         Ok(Self {
-            input_layernorm: norm("input_layernorm")?,
-            self_attn: Attention::load(config, source, &format!("{prefix}.self_attn"), device)?,
-            post_attention_layernorm: norm("post_attention_layernorm")?,
-            mlp: Mlp::load(config, source, &format!("{prefix}.mlp"), device)?,
+            input_layernorm: norm(source, "input_layernorm")?,
+            self_attn: Attention::load(config, source, &format!("{prefix}.self_attn"))?,
+            post_attention_layernorm: norm(source, "post_attention_layernorm")?,
+            mlp: Mlp::load(config, source, &format!("{prefix}.mlp"))?,
         })
     }
 

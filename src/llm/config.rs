@@ -74,7 +74,7 @@ impl LlamaConfig {
     }
 
     /// Reads the metadata of a GGUF file.
-    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+    pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self> {
         let architecture = gguf.optional_string("general.architecture")?.unwrap_or("unknown");
         if architecture != "llama" {
             return Err(Error::Gguf(format!("its architecture is `{architecture}`; only `llama` is supported")));

@@ -2,17 +2,19 @@
 
 use std::borrow::Cow;
 
+use burn::tensor::{Device, Tensor, TensorData};
+
 use super::config::LlamaConfig;
-use super::source::{RawTensor, TensorSource};
-use crate::gguf::Gguf;
+use super::linear::Linear;
+use super::source::WeightSource;
+use crate::gguf::{Gguf, RawTensor};
 use crate::{Error, Result};
 
 /// Hugging Face name and llama.cpp name of what stands outside the layers.
-const OUTSIDE: [(&str, &str); 4] = [
+const OUTSIDE: [(&str, &str); 3] = [
     ("model.embed_tokens.weight", "token_embd.weight"),
     ("model.norm.weight", "output_norm.weight"),
     ("lm_head.weight", "output.weight"),
-    ("rope_freqs.weight", "rope_freqs.weight"),
 ];
 
 /// The same inside a layer, where the names begin with `model.layers.I.` and `blk.I.`.
@@ -31,16 +33,16 @@ const INSIDE: [(&str, &str); 9] = [
 pub struct GgufSource<'a> {
     gguf: &'a Gguf<'a>,
     config: &'a LlamaConfig,
+    device: &'a Device,
 }
 
 impl<'a> GgufSource<'a> {
-    pub fn new(gguf: &'a Gguf<'a>, config: &'a LlamaConfig) -> Self {
-        Self { gguf, config }
+    pub fn new(gguf: &'a Gguf<'a>, config: &'a LlamaConfig, device: &'a Device) -> Self {
+        Self { gguf, config, device }
     }
-}
 
-impl TensorSource for GgufSource<'_> {
-    fn tensor(&self, name: &str) -> Result<RawTensor<'_>> {
+    /// A tensor in Hugging Face's order, as it is stored.
+    pub fn tensor(&self, name: &str) -> Result<RawTensor<'a>> {
         let stored = gguf_name(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?;
         let raw = self.gguf.tensor(&stored)?;
         let heads = if name.ends_with("q_proj.weight") {
@@ -51,6 +53,28 @@ impl TensorSource for GgufSource<'_> {
             return Ok(raw);
         };
         rotate_half_order(raw, &stored, heads)
+    }
+}
+
+impl WeightSource for GgufSource<'_> {
+    fn linear(&mut self, name: &str, rows: usize, columns: usize) -> Result<Linear> {
+        let raw = self.tensor(name)?;
+        raw.check_shape(name, &[rows, columns])?;
+        Ok(Linear::from_raw(&raw, rows, columns, self.device))
+    }
+
+    fn vector(&mut self, name: &str, width: usize) -> Result<Tensor<1>> {
+        let raw = self.tensor(name)?;
+        raw.check_shape(name, &[width])?;
+        Ok(Tensor::from_data(TensorData::new(raw.to_f32(), [width]), self.device))
+    }
+
+    fn rope_divisors(&self) -> Result<Option<Vec<f32>>> {
+        match self.gguf.tensor("rope_freqs.weight") {
+            Ok(raw) => Ok(Some(raw.to_f32())),
+            Err(Error::TensorMissing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! SwiGLU, <https://arxiv.org/abs/2002.05202>: a feed-forward layer whose inner numbers are gated.
 
+use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
-use burn::tensor::{Device, Tensor};
 
 use super::config::LlamaConfig;
 use super::linear::Linear;
-use super::source::TensorSource;
+use super::source::WeightSource;
 use crate::Result;
 
 #[derive(Debug, Clone)]
@@ -16,10 +16,9 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    pub fn load(config: &LlamaConfig, source: &dyn TensorSource, prefix: &str, device: &Device) -> Result<Self> {
+    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let load =
-            |name, rows, columns| Linear::load(source, &format!("{prefix}.{name}.weight"), rows, columns, device);
+        let mut load = |name, rows, columns| source.linear(&format!("{prefix}.{name}.weight"), rows, columns);
         Ok(Self {
             gate_proj: load("gate_proj", inner, hidden)?,
             up_proj: load("up_proj", inner, hidden)?,

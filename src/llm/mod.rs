@@ -5,26 +5,27 @@
 
 mod attention;
 mod block;
-pub mod config;
+mod config;
 mod gguf_source;
 mod kv_cache;
 mod linear;
 mod mlp;
 mod rms_norm;
 mod rope;
-pub mod source;
+mod source;
 
 use burn::tensor::{Device, Tensor};
 
 use self::attention::Positions;
 use self::block::Block;
-pub use self::config::LlamaConfig;
+pub use self::config::{LlamaConfig, RopeScaling};
 pub use self::gguf_source::GgufSource;
 pub use self::kv_cache::KvCache;
-use self::linear::{Linear, check_ids};
+pub use self::linear::Linear;
+use self::linear::check_ids;
 use self::rms_norm::RmsNorm;
 use self::rope::Rope;
-use self::source::TensorSource;
+pub use self::source::WeightSource;
 use crate::gguf::Gguf;
 use crate::{Error, Result};
 
@@ -44,26 +45,28 @@ pub struct Llama {
 }
 
 impl Llama {
-    /// Loads weights by their Hugging Face names.
-    pub fn load(config: LlamaConfig, source: &dyn TensorSource, device: &Device) -> Result<Self> {
-        let (vocabulary, hidden) = (config.vocab_size, config.hidden_size);
-        let head = || Linear::load(source, "lm_head.weight", vocabulary, hidden, device);
-        let layer = |i| Block::load(&config, source, &format!("model.layers.{i}"), device);
-        Ok(Self {
-            embed_tokens: Linear::load(source, "model.embed_tokens.weight", vocabulary, hidden, device)?,
-            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
-            norm: RmsNorm::load(source, "model.norm.weight", hidden, config.rms_norm_eps, device)?,
-            lm_head: if config.tie_word_embeddings { None } else { Some(head()?) },
-            rope: Rope::load(&config, source)?,
-            device: device.clone(),
-            config,
-        })
+    /// Loads weights by their Hugging Face names, with `prefix` in front of each (`""`, or `"llm."` in our own files).
+    pub fn load(config: LlamaConfig, source: &mut dyn WeightSource, prefix: &str, device: &Device) -> Result<Self> {
+        let (vocabulary, hidden, eps) = (config.vocab_size, config.hidden_size, config.rms_norm_eps);
+        let named = |name: &str| format!("{prefix}{name}");
+        let embed_tokens = source.linear(&named("model.embed_tokens.weight"), vocabulary, hidden)?;
+        let mut layers = Vec::new();
+        for i in 0..config.num_hidden_layers {
+            layers.push(Block::load(&config, source, &named(&format!("model.layers.{i}")))?);
+        }
+        let norm = RmsNorm::load(source, &named("model.norm.weight"), hidden, eps)?;
+        let lm_head = match config.tie_word_embeddings {
+            true => None,
+            false => Some(source.linear(&named("lm_head.weight"), vocabulary, hidden)?),
+        };
+        let rope = Rope::new(&config, source.rope_divisors()?)?;
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rope, device: device.clone() })
     }
 
     /// Loads sizes and weights of a GGUF file. Packed tensors stay packed.
-    pub fn from_gguf(gguf: &Gguf, device: &Device) -> Result<Self> {
+    pub fn from_gguf(gguf: &Gguf<'_>, device: &Device) -> Result<Self> {
         let config = LlamaConfig::from_gguf(gguf)?;
-        Self::load(config.clone(), &GgufSource::new(gguf, &config), device)
+        Self::load(config.clone(), &mut GgufSource::new(gguf, &config, device), "", device)
     }
 
     pub fn config(&self) -> &LlamaConfig {

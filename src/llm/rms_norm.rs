@@ -1,8 +1,8 @@
 //! RMSNorm, <https://arxiv.org/abs/1910.07467>: a row divided by its root mean square, times a learned weight.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
-use super::source::TensorSource;
+use super::source::WeightSource;
 use crate::Result;
 
 #[derive(Debug, Clone)]
@@ -13,9 +13,8 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
-    pub fn load(source: &dyn TensorSource, name: &str, width: usize, eps: f64, device: &Device) -> Result<Self> {
-        let weight = source.tensor(name)?.into_tensor(name, [width], device)?;
-        Ok(Self { weight: Tensor::<1>::unsqueeze(weight), eps })
+    pub fn load(source: &mut dyn WeightSource, name: &str, width: usize, eps: f64) -> Result<Self> {
+        Ok(Self { weight: source.vector(name, width)?.unsqueeze(), eps })
     }
 
     /// # Shapes

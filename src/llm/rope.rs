@@ -9,7 +9,6 @@ use std::f64::consts::TAU;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::config::{LlamaConfig, RopeScaling};
-use super::source::TensorSource;
 use crate::{Error, Result};
 
 #[derive(Debug, Clone)]
@@ -26,21 +25,20 @@ pub struct Rotation {
 }
 
 impl Rope {
-    /// `source` may hold `rope_freqs.weight`, the divisors that LLaMA 3's GGUF files carry.
-    pub fn load(config: &LlamaConfig, source: &dyn TensorSource) -> Result<Self> {
+    /// `divisors` are those that LLaMA 3's GGUF files carry in place of a scaling in the config.
+    pub fn new(config: &LlamaConfig, divisors: Option<Vec<f32>>) -> Result<Self> {
         let pairs = config.head_dim / 2;
         let speed = |pair: usize| config.rope_theta.powf(-(pair as f64) / pairs as f64);
         let mut speeds: Vec<f64> = (0..pairs).map(speed).collect();
         if let Some(scaling) = &config.rope_scaling {
             speeds.iter_mut().for_each(|speed| *speed = scaled(*speed, scaling));
         }
-        match source.tensor("rope_freqs.weight") {
-            Ok(divisors) => {
-                divisors.check("rope_freqs.weight", &[pairs])?;
-                speeds.iter_mut().zip(divisors.to_f32()).for_each(|(speed, divisor)| *speed /= f64::from(divisor));
+        if let Some(divisors) = divisors {
+            if divisors.len() != pairs {
+                let (want, got) = (vec![pairs], vec![divisors.len()]);
+                return Err(Error::TensorShape { name: "rope_freqs.weight".into(), want, got });
             }
-            Err(Error::TensorMissing(_)) => {}
-            Err(error) => return Err(error),
+            speeds.iter_mut().zip(divisors).for_each(|(speed, divisor)| *speed /= f64::from(divisor));
         }
         Ok(Self { speeds })
     }

@@ -50,7 +50,7 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// Reads the `tokenizer.ggml.*` metadata of a GGUF file.
-    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+    pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self> {
         let model = gguf.optional_string("tokenizer.ggml.model")?.unwrap_or("none");
         if model != "gpt2" {
             return Err(invalid(format!("`{model}` is not supported, only byte-level BPE (`gpt2`)")));

@@ -4,87 +4,81 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context;
-use burn::tensor::Device;
-use clap::ValueEnum;
-use setokim::complete::{CompleteOptions, Completion, complete};
+use anyhow::{Context, Result};
+use clap::Args;
+use setokim::complete::{CompleteOptions, Completion, complete as run};
 use setokim::gguf::Gguf;
 use setokim::llm::Llama;
 use setokim::sample::Sampling;
 use setokim::text::Tokenizer;
 
-/// Continue a prompt as it stands: no chat template, BOS as the file's metadata says
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The model: a LLaMA-family GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1)
+use crate::{DeviceArgs, read_file};
+
+#[derive(Args)]
+pub struct CompleteArgs {
+    /// The model: a LLaMA-family GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1).
     #[arg(long, value_name = "FILE")]
     gguf: PathBuf,
-    /// The text to continue
+    /// The text to continue. No chat template is put around it; BOS is as the file's metadata says.
     prompt: String,
-    /// At most this many new tokens
-    #[arg(short = 'n', long, default_value_t = 128)]
+    /// New tokens at the most.
+    #[arg(short = 'n', long, default_value_t = CompleteOptions::default().max_tokens)]
     max_tokens: usize,
-    /// Always take the best token
+    /// Always take the best token.
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
     greedy: bool,
-    /// The same seed gives the same text
-    #[arg(long, default_value_t = 0)]
+    /// The same seed gives the same text.
+    #[arg(long, default_value_t = Sampling::default().seed)]
     seed: u64,
+    /// Above 1 draws more boldly, below 1 more timidly.
     #[arg(long, default_value_t = Sampling::default().temperature)]
     temperature: f32,
-    /// Draw among this many of the best tokens (0: all)
+    /// Draw among this many of the best tokens (0: all).
     #[arg(long, default_value_t = Sampling::default().top_k)]
     top_k: usize,
-    /// Draw among the fewest best tokens that together have this probability
+    /// Draw among the fewest best tokens that together have this probability.
     #[arg(long, default_value_t = Sampling::default().top_p)]
     top_p: f32,
-    /// Make tokens that have been there less likely (1: no)
+    /// Make tokens that have been there less likely (1: no).
     #[arg(long, default_value_t = Sampling::default().repetition_penalty)]
     repetition_penalty: f32,
-    /// End before this text; may be given several times
+    /// End before this text; may be given several times.
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
-    device: DeviceChoice,
-    /// Print one JSON object: text, tokens with their two best logits, seconds
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Print one JSON object in place of the text: text, tokens with their two best logits, seconds.
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum DeviceChoice {
-    Cpu,
-    Gpu,
-}
-
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let device = open_device(args.device)?;
-    let bytes = std::fs::read(&args.gguf).map_err(|error| setokim::Error::io(&args.gguf, error))?;
+pub fn complete(args: &CompleteArgs) -> Result<()> {
+    let device = args.device.open()?.device;
+    let bytes = read_file(&args.gguf)?;
     let gguf = Gguf::parse(&bytes)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let model = Llama::from_gguf(&gguf, &device)?;
-    drop(bytes);
+    drop(gguf);
+    drop(bytes); // the model has its own, packed
 
-    let options = options(&args);
     let mut stdout = std::io::stdout().lock();
-    let mut printed = Ok(());
-    let on_text = |text: &str| {
-        if !args.json && printed.is_ok() {
-            printed = write!(stdout, "{text}").and_then(|()| stdout.flush());
+    let mut written = Ok(());
+    let show = |text: &str| {
+        if !args.json && written.is_ok() {
+            written = write!(stdout, "{text}").and_then(|()| stdout.flush());
         }
     };
-    let abort = AtomicBool::new(false);
-    let completion = pollster::block_on(complete(&model, &tokenizer, &args.prompt, &options, &abort, on_text))?;
-    printed.context("writing to standard output")?;
+    let never = AtomicBool::new(false);
+    let completion = pollster::block_on(run(&model, &tokenizer, &args.prompt, &options(args), &never, show))?;
     if args.json {
-        writeln!(stdout, "{}", report(&completion))?;
+        written = writeln!(stdout, "{}", report(&completion));
     } else if stdout.is_terminal() {
-        writeln!(stdout)?;
+        written = written.and_then(|()| writeln!(stdout));
     }
-    Ok(())
+    written.context("standard output")
 }
 
-fn options(args: &Args) -> CompleteOptions {
+fn options(args: &CompleteArgs) -> CompleteOptions {
     let drawn = Sampling {
         temperature: args.temperature,
         top_k: args.top_k,
@@ -97,16 +91,6 @@ fn options(args: &Args) -> CompleteOptions {
         max_tokens: args.max_tokens,
         sampling: if args.greedy { greedy } else { drawn },
         stop: args.stop.clone(),
-    }
-}
-
-fn open_device(choice: DeviceChoice) -> anyhow::Result<Device> {
-    match choice {
-        DeviceChoice::Cpu => Ok(Device::flex()),
-        DeviceChoice::Gpu => {
-            let device = pollster::block_on(Device::wgpu_options().init_async());
-            Ok(device.map_err(|error| setokim::Error::DeviceUnavailable(error.to_string()))?)
-        }
     }
 }
 

@@ -240,7 +240,7 @@ fn dot_tile<const FUSED: bool>(rows: [&[f32]; TILE_ROWS], x: [&[f32]; TILE_TOKEN
 }
 
 #[inline(always)]
-fn unpack_row<W: Weights>(packed: Packed, row: usize, out: &mut [f32]) {
+fn unpack_row<W: Weights>(packed: Packed<'_>, row: usize, out: &mut [f32]) {
     for (column, out) in out.chunks_mut(BLOCK).enumerate() {
         let block = W::block(packed, row, column, out.len());
         for (out, quant) in out.iter_mut().zip(block.quants) {
@@ -316,7 +316,7 @@ impl<'a> Packed<'a> {
 /// How weights of one kind are read.
 trait Weights: Send + Sync {
     /// Weights `32 * column ..` of a row; `len` of them, the rest is zero.
-    fn block(packed: Packed, row: usize, column: usize, len: usize) -> Block;
+    fn block(packed: Packed<'_>, row: usize, column: usize, len: usize) -> Block;
 }
 
 struct F32;
@@ -331,21 +331,21 @@ struct Q4_1;
 
 impl Weights for F32 {
     #[inline(always)]
-    fn block(packed: Packed, row: usize, column: usize, len: usize) -> Block {
+    fn block(packed: Packed<'_>, row: usize, column: usize, len: usize) -> Block {
         Block::plain(packed.values(row, column, len), f32::from_le_bytes)
     }
 }
 
 impl Weights for F16 {
     #[inline(always)]
-    fn block(packed: Packed, row: usize, column: usize, len: usize) -> Block {
+    fn block(packed: Packed<'_>, row: usize, column: usize, len: usize) -> Block {
         Block::plain(packed.values(row, column, len), |bytes| f32_from_f16(u16::from_le_bytes(bytes)))
     }
 }
 
 impl Weights for BF16 {
     #[inline(always)]
-    fn block(packed: Packed, row: usize, column: usize, len: usize) -> Block {
+    fn block(packed: Packed<'_>, row: usize, column: usize, len: usize) -> Block {
         Block::plain(packed.values(row, column, len), |bytes| {
             f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
         })
@@ -354,7 +354,7 @@ impl Weights for BF16 {
 
 impl Weights for Q8_0 {
     #[inline(always)]
-    fn block(packed: Packed, row: usize, column: usize, _len: usize) -> Block {
+    fn block(packed: Packed<'_>, row: usize, column: usize, _len: usize) -> Block {
         let block = packed.block_index(row, column);
         let mut quants = [0.0; BLOCK];
         for (quant, byte) in quants.iter_mut().zip(&packed.quants[block * BLOCK..][..BLOCK]) {
@@ -366,7 +366,7 @@ impl Weights for Q8_0 {
 
 impl Weights for Q4_0 {
     #[inline(always)]
-    fn block(packed: Packed, row: usize, column: usize, _len: usize) -> Block {
+    fn block(packed: Packed<'_>, row: usize, column: usize, _len: usize) -> Block {
         let block = packed.block_index(row, column);
         Block { quants: packed.nibbles(block), scale: f32_from_f16(packed.scales[block]), offset: 0.0 }
     }
@@ -374,7 +374,7 @@ impl Weights for Q4_0 {
 
 impl Weights for Q4_1 {
     #[inline(always)]
-    fn block(packed: Packed, row: usize, column: usize, _len: usize) -> Block {
+    fn block(packed: Packed<'_>, row: usize, column: usize, _len: usize) -> Block {
         let block = packed.block_index(row, column);
         let scale = f32_from_f16(packed.scales[2 * block]);
         let minimum = f32_from_f16(packed.scales[2 * block + 1]);
