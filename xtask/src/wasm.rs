@@ -67,35 +67,28 @@ impl Toolchain {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
-        self.with_settings(match self {
+        let mut cargo = match self {
             Self::Own => command("cargo", arguments),
-            Self::Debian => command("/usr/bin/cargo", arguments),
-        })
-    }
-
-    /// `cargo clippy` for the browser.
-    pub fn clippy<I>(self, arguments: I) -> Command
-    where
-        I: IntoIterator,
-        I::Item: AsRef<OsStr>,
-    {
-        let mut clippy = match self {
-            Self::Own => command("cargo", ["clippy"]),
-            // By name: Debian's cargo would take the clippy of a rustup beside it, which is of another version.
-            Self::Debian => command("/usr/bin/cargo-clippy", ["clippy"]),
+            Self::Debian => {
+                let mut cargo = command("/usr/bin/cargo", arguments);
+                // Building the standard library is unstable, and this is how a stable toolchain lets it through. Its `test`
+                // is named for every command, because the set of these crates is part of what each crate depends on:
+                // the tests would otherwise compile burn a second time.
+                cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort,test");
+                cargo.env("RUSTC", "/usr/bin/rustc");
+                cargo
+            }
         };
-        clippy.args(arguments);
-        self.with_settings(clippy)
+        cargo.env_remove("RUSTFLAGS").env("CARGO_BUILD_TARGET", TARGET).env("CARGO_TARGET_DIR", TARGET_DIR);
+        cargo
     }
 
-    fn with_settings(self, mut cargo: Command) -> Command {
-        cargo.env_remove("RUSTFLAGS").env("CARGO_BUILD_TARGET", TARGET).env("CARGO_TARGET_DIR", TARGET_DIR);
-        if self == Self::Debian {
-            cargo.env("CARGO", "/usr/bin/cargo").env("RUSTC", "/usr/bin/rustc");
-            // Building the standard library is unstable, and this is how a stable toolchain lets it through.
-            cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
+    /// The compiler with clippy in it; a rustup beside Debian's Rust has one too, of another version.
+    pub fn clippy_driver(self) -> &'static str {
+        match self {
+            Self::Own => "clippy-driver",
+            Self::Debian => "/usr/bin/clippy-driver",
         }
-        cargo
     }
 }
 
@@ -116,7 +109,7 @@ fn compile(toolchain: Toolchain, profile: &str) -> Result<()> {
 fn bind(profile: &str) -> Result<()> {
     let folder = if profile == "dev" { "debug" } else { profile };
     let built = web_dir().join(TARGET).join(folder).join("setokim.wasm");
-    let mut bind = command(setup::wasm_bindgen_tool("wasm-bindgen"), ["--target", "web", "--out-dir"]);
+    let mut bind = command(setup::wasm_bindgen_tool("wasm-bindgen"), ["--remove-name-section", "--target", "web", "--out-dir"]);
     bind.arg(bound_dir()).arg(built);
     run(bind)
 }

@@ -1,0 +1,23 @@
+// Stands in for the generated `pkg/wasm/setokim.d.ts` until the wasm is built, so that the package type-checks alone
+// (`rootDirs` in tsconfig.json). Once it is built, the generated one is used, and checked against `src/wasm.ts`.
+
+export default function init(input?: { module_or_path: URL | Request | BufferSource }): Promise<unknown>;
+export function probe(): Promise<unknown>;
+export class Loader {
+  private constructor();
+  static create(config: string, manifest: string, device: string): Promise<Loader>;
+  files(): unknown;
+  add(name: string, bytes: Uint8Array): Promise<void>;
+  finish(): Promise<Engine>;
+  free(): void;
+}
+export class Engine {
+  private constructor();
+  device(): unknown;
+  config(): unknown;
+  tokenize(bytes: Uint8Array): Promise<unknown>;
+  tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
+  reconstruct(bytes: Uint8Array): Promise<unknown>;
+  reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
+  free(): void;
+}

@@ -1,0 +1,171 @@
+/**
+ * The one error type of this package. Its codes are those of the Rust library (`src/error.rs`) and a few that can
+ * only happen in a browser. An error keeps its code, message, remedy and cause when it crosses the worker boundary.
+ */
+
+/** Codes that come from the Rust library; the same on the command line. */
+export type CoreErrorCode =
+  | "image-decode"
+  | "image-too-large"
+  | "config-invalid"
+  | "manifest-invalid"
+  | "shard-corrupt"
+  | "hash-mismatch"
+  | "tensor-missing"
+  | "tensor-shape"
+  | "tensor-type"
+  | "not-finite"
+  | "clustering-invalid"
+  | "gguf-invalid"
+  | "tokenizer-invalid"
+  | "prompt-invalid"
+  | "context-overflow"
+  | "setting-invalid"
+  | "unsupported"
+  | "device-unavailable"
+  | "device-lost"
+  | "aborted"
+  | "io";
+
+/** Codes that only this package gives. */
+export type BrowserErrorCode =
+  /** A file could not be fetched, after the retries. */
+  | "network"
+  /** The engine stopped in the middle of its work (a trap in WebAssembly, or the worker died). It cannot go on. */
+  | "crashed"
+  /** The call came after `dispose()`. */
+  | "disposed"
+  /** The dedicated worker could not be started. */
+  | "worker-unavailable"
+  /** An error that none of the other codes describes: a bug, here or in the browser. */
+  | "internal";
+
+export type SetokimErrorCode = CoreErrorCode | BrowserErrorCode;
+
+const remedies: Record<SetokimErrorCode, string> = {
+  "image-decode": "Use a whole PNG, JPEG, WebP or GIF file.",
+  "image-too-large": "Scale the picture down first.",
+  "config-invalid": "Compare the model's config.json with the documentation.",
+  "manifest-invalid": "Export the model again, or download its manifest.json again.",
+  "shard-corrupt": "Delete the cached file and download it again.",
+  "hash-mismatch": "Delete the cached file and download it again.",
+  "tensor-missing": "Check that config.json and the weights come from the same model.",
+  "tensor-shape": "Check that config.json and the weights come from the same model.",
+  "tensor-type": "Convert the weights to F32, F16 or BF16 first.",
+  "not-finite": "Check the weights and the input.",
+  "clustering-invalid": "Check the clustering block of the model's config.json.",
+  "gguf-invalid": "Download the GGUF file again.",
+  "tokenizer-invalid": "Check that the vocabulary belongs to this model.",
+  "prompt-invalid": "Change the request as the message says.",
+  "context-overflow": "Shorten the request, drop earlier turns, or ask for fewer new tokens.",
+  "setting-invalid": "Change the setting as the message says.",
+  unsupported: "Load a model that has this part.",
+  "device-unavailable": "Choose the device `cpu` or `auto`.",
+  "device-lost": "Load the model again; choose the device `cpu` if it happens twice.",
+  aborted: "Ask again to get an answer.",
+  io: "Check that the file is there and may be read.",
+  network: "Check the connection and the address of the model, then try again.",
+  crashed: "Load the model again; choose the device `cpu` if it happens twice.",
+  disposed: "Load the model again: this one was given back.",
+  "worker-unavailable": "Allow workers from this origin, or load with `worker: false`.",
+  internal: "Try again; if it happens twice, report it with the message and the browser's name.",
+};
+
+export interface SetokimErrorOptions {
+  /** One sentence: what to do about it. Each code has one of its own; give another where more is known. */
+  remedy?: string | undefined;
+  cause?: unknown;
+}
+
+/** What every call of this package rejects with. */
+export class SetokimError extends Error {
+  override readonly name = "SetokimError";
+  /** What went wrong, stable from release to release: switch on this, not on the message. */
+  readonly code: SetokimErrorCode;
+  /** One sentence for a person: what to do about it. */
+  readonly remedy: string;
+
+  constructor(code: SetokimErrorCode, message: string, options: SetokimErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.remedy = options.remedy ?? remedies[code];
+  }
+}
+
+/** A `SetokimError` in a form that survives `postMessage` in every browser. */
+export interface ErrorMessage {
+  code: SetokimErrorCode;
+  message: string;
+  remedy: string;
+  stack?: string | undefined;
+  cause?: CauseMessage | undefined;
+}
+
+interface CauseMessage {
+  name: string;
+  message: string;
+}
+
+export function errorToMessage(error: SetokimError): ErrorMessage {
+  const cause = error.cause;
+  return {
+    code: error.code,
+    message: error.message,
+    remedy: error.remedy,
+    stack: error.stack,
+    cause:
+      cause === undefined
+        ? undefined
+        : cause instanceof Error
+          ? { name: cause.name, message: cause.message }
+          : { name: "Error", message: String(cause) },
+  };
+}
+
+export function errorFromMessage(message: ErrorMessage): SetokimError {
+  let cause: Error | undefined;
+  if (message.cause !== undefined) {
+    cause = new Error(message.cause.message);
+    cause.name = message.cause.name;
+  }
+  const error = new SetokimError(message.code, message.message, { remedy: message.remedy, cause });
+  if (message.stack !== undefined) error.stack = message.stack;
+  return error;
+}
+
+/**
+ * Whatever was thrown, as a `SetokimError`: the Rust layer throws plain errors with `code` and `remedy`, WebAssembly
+ * traps are `crashed`, the rest gets `fallback`.
+ */
+export function asSetokimError(thrown: unknown, fallback: SetokimErrorCode = "internal"): SetokimError {
+  if (thrown instanceof SetokimError) return thrown;
+  if (typeof WebAssembly !== "undefined" && thrown instanceof WebAssembly.RuntimeError) {
+    return new SetokimError("crashed", `the engine stopped: ${thrown.message}`, { cause: thrown });
+  }
+  if (thrown instanceof Error) {
+    const code: unknown = "code" in thrown ? thrown.code : undefined;
+    const remedy: unknown = "remedy" in thrown ? thrown.remedy : undefined;
+    if (isErrorCode(code)) {
+      return new SetokimError(code, thrown.message, {
+        remedy: typeof remedy === "string" ? remedy : undefined,
+        cause: thrown.cause,
+      });
+    }
+    return new SetokimError(fallback, thrown.message, { cause: thrown });
+  }
+  return new SetokimError(fallback, String(thrown), { cause: thrown });
+}
+
+export function isErrorCode(value: unknown): value is SetokimErrorCode {
+  return typeof value === "string" && Object.hasOwn(remedies, value);
+}
+
+/** The error that an aborted call rejects with; its cause is the reason given to `AbortController.abort()`. */
+export function abortedError(signal: AbortSignal): SetokimError {
+  const reason: unknown = signal.reason;
+  return new SetokimError("aborted", "stopped on request", { cause: reason });
+}
+
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw abortedError(signal);
+}

@@ -1,0 +1,190 @@
+/** Any picture that a page can hold -> what the Rust side takes: encoded bytes, or RGBA pixels. */
+
+import { SetokimError, throwIfAborted } from "./errors.js";
+import type { ImageInput } from "./types.js";
+
+/** A picture on its way to the engine. Everything in it belongs to the package and may be transferred. */
+export type Picture =
+  /** A PNG, JPEG, WebP or GIF file; Rust decodes it and heeds its EXIF orientation. */
+  | { kind: "encoded"; bytes: Uint8Array<ArrayBuffer> }
+  /** [height, width, 4], rows without padding, alpha not premultiplied. */
+  | { kind: "rgba"; rgba: Uint8Array<ArrayBuffer>; width: number; height: number }
+  /** Pixels that only the browser can read: a canvas, an image element, a video frame. */
+  | { kind: "bitmap"; bitmap: ImageBitmap };
+
+/** The same once the browser has read its pixels. */
+export type ReadPicture = Exclude<Picture, { kind: "bitmap" }>;
+
+/** As in Rust (`preprocess.rs`): above it, reading the pixels back would exhaust the tab. */
+const MEGAPIXEL_LIMIT = 64;
+
+const inputRemedy =
+  "Pass an address, a Blob or File, an ImageBitmap, ImageData, canvas, image element, VideoFrame or encoded bytes.";
+
+/**
+ * Takes the picture as it is at the moment of the call: a canvas may be drawn on again right after.
+ * `fetched` is told of each picture that is fetched over the network.
+ */
+export async function pictureFrom(input: ImageInput, signal?: AbortSignal, fetched?: () => void): Promise<Picture> {
+  throwIfAborted(signal);
+  if (typeof input === "string") return pictureFromUrl(input, signal, fetched);
+  switch (tagOf(input)) {
+    case "URL":
+      return pictureFromUrl(String(input), signal, fetched);
+    case "Blob":
+    case "File":
+      return pictureFromBlob(input as Blob, signal);
+    case "ArrayBuffer":
+      return pictureFromBytes(new Uint8Array((input as ArrayBuffer).slice(0)));
+    case "Uint8Array":
+      return pictureFromBytes(Uint8Array.from(input as Uint8Array));
+    case "ImageData":
+      return pictureFromImageData(input as ImageData);
+    case "HTMLImageElement":
+      return pictureFromElement(input as HTMLImageElement, signal);
+    case "ImageBitmap":
+    case "HTMLCanvasElement":
+    case "OffscreenCanvas":
+    case "VideoFrame":
+      return pictureFromBitmapSource(input as ImageBitmapSource);
+    default:
+      if (ArrayBuffer.isView(input)) {
+        const view: ArrayBufferView = input; // a Buffer, a DataView: bytes all the same
+        return pictureFromBytes(Uint8Array.from(new Uint8Array(view.buffer, view.byteOffset, view.byteLength)));
+      }
+      throw new SetokimError("image-decode", `this is not a picture: ${describe(input)}`, { remedy: inputRemedy });
+  }
+}
+
+/** What may be moved to the worker instead of copied. */
+export function transferablesOf(picture: Picture): Transferable[] {
+  switch (picture.kind) {
+    case "encoded":
+      return [picture.bytes.buffer];
+    case "rgba":
+      return [picture.rgba.buffer];
+    case "bitmap":
+      return [picture.bitmap];
+  }
+}
+
+/** Reads a bitmap's pixels (and closes it); other pictures pass. */
+export function readPicture(picture: Picture): ReadPicture {
+  if (picture.kind !== "bitmap") return picture;
+  const { bitmap } = picture;
+  const { width, height } = bitmap;
+  try {
+    checkSize(width, height);
+    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    if (context === null) throw new SetokimError("internal", "the browser gives no 2-D canvas");
+    context.drawImage(bitmap, 0, 0);
+    const { data } = context.getImageData(0, 0, width, height);
+    return { kind: "rgba", rgba: new Uint8Array(data.buffer), width, height };
+  } finally {
+    bitmap.close();
+  }
+}
+
+async function pictureFromUrl(url: string, signal?: AbortSignal, fetched?: () => void): Promise<Picture> {
+  // A page's content policy seldom lets `fetch` read data: URLs, and they need no network.
+  if (/^data:/i.test(url)) return pictureFromBytes(bytesFromDataUrl(url));
+  if (!/^blob:/i.test(url)) fetched?.();
+  let response: Response;
+  try {
+    response = await fetch(url, signal === undefined ? {} : { signal });
+  } catch (error) {
+    throwIfAborted(signal);
+    throw new SetokimError("network", `the picture at ${url} cannot be fetched`, {
+      remedy: "Check the address; a picture from another site needs that site's permission (CORS).",
+      cause: error,
+    });
+  }
+  if (!response.ok) {
+    throw new SetokimError("network", `the picture at ${url} cannot be fetched: the server answers ${response.status}`, {
+      remedy: "Check the address of the picture.",
+    });
+  }
+  return pictureFromBlob(response, signal);
+}
+
+async function pictureFromBlob(source: { arrayBuffer(): Promise<ArrayBuffer> }, signal?: AbortSignal): Promise<Picture> {
+  let buffer: ArrayBuffer;
+  try {
+    buffer = await source.arrayBuffer();
+  } catch (error) {
+    throwIfAborted(signal);
+    throw new SetokimError("io", "the file of the picture cannot be read", { cause: error });
+  }
+  throwIfAborted(signal);
+  return pictureFromBytes(new Uint8Array(buffer));
+}
+
+function pictureFromBytes(bytes: Uint8Array<ArrayBuffer>): Picture {
+  return { kind: "encoded", bytes };
+}
+
+function pictureFromImageData(image: ImageData): Picture | Promise<Picture> {
+  const { data, width, height } = image;
+  // Half-float and wide-gamut pixels go through the browser's own conversion to 8-bit sRGB.
+  if (!(data instanceof Uint8ClampedArray) || (image.colorSpace ?? "srgb") !== "srgb") {
+    return pictureFromBitmapSource(image);
+  }
+  checkSize(width, height);
+  return { kind: "rgba", rgba: Uint8Array.from(data), width, height };
+}
+
+async function pictureFromElement(element: HTMLImageElement, signal?: AbortSignal): Promise<Picture> {
+  try {
+    await element.decode();
+  } catch (error) {
+    throw new SetokimError("image-decode", "the image element has no picture that can be shown", { cause: error });
+  }
+  throwIfAborted(signal);
+  return pictureFromBitmapSource(element);
+}
+
+async function pictureFromBitmapSource(source: ImageBitmapSource): Promise<Picture> {
+  let bitmap: ImageBitmap;
+  try {
+    bitmap = await createImageBitmap(source);
+  } catch (error) {
+    const blocked = error instanceof DOMException && error.name === "SecurityError";
+    throw blocked
+      ? new SetokimError("image-decode", "the browser hands out no pixels of a picture from another site", {
+          remedy: "Serve it with CORS headers and load it with crossorigin=anonymous.",
+          cause: error,
+        })
+      : new SetokimError("image-decode", "the picture is empty, closed or cannot be read", { cause: error });
+  }
+  return { kind: "bitmap", bitmap };
+}
+
+function checkSize(width: number, height: number): void {
+  if (width * height > MEGAPIXEL_LIMIT * 1e6) {
+    throw new SetokimError(
+      "image-too-large",
+      `the picture has ${width} x ${height} pixels, more than the limit of ${MEGAPIXEL_LIMIT} megapixels`,
+    );
+  }
+}
+
+function bytesFromDataUrl(url: string): Uint8Array<ArrayBuffer> {
+  const comma = url.indexOf(",");
+  try {
+    if (comma < 0) throw new Error("no comma");
+    const body = decodeURIComponent(url.slice(comma + 1));
+    const binary = /;base64\s*$/i.test(url.slice(0, comma)) ? atob(body) : body;
+    return Uint8Array.from(binary, (character) => character.charCodeAt(0));
+  } catch (error) {
+    throw new SetokimError("image-decode", "the data: URL is not valid", { cause: error });
+  }
+}
+
+/** By tag and not by `instanceof`: pictures also come from other frames. */
+function tagOf(value: unknown): string {
+  return Object.prototype.toString.call(value).slice(8, -1);
+}
+
+function describe(value: unknown): string {
+  return value === null || value === undefined ? String(value) : `${typeof value} (${tagOf(value)})`;
+}

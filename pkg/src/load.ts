@@ -1,0 +1,239 @@
+/** Files -> a model on the device: bounded download ahead, hash check and upload in order, warm-up, progress. */
+
+import type { ModelRecord, WeightCache } from "./cache.js";
+import { asSetokimError, SetokimError, throwIfAborted } from "./errors.js";
+import type { DeviceChoice, LoadProgress, LoadStage, ModelInfo } from "./types.js";
+import type { WasmEngine, WasmFile, WasmLoader, WasmModule } from "./wasm.js";
+import type { WeightSource } from "./weights.js";
+
+/** Shards that may be on their way or waiting for the device at one time: what bounds the memory. */
+const AHEAD = 2;
+
+/** How much of the whole each stage is, for the one bar that a page shows. */
+const shares: Record<Exclude<LoadStage, "ready">, number> = {
+  download: 0.8,
+  verify: 0,
+  upload: 0.1,
+  compile: 0.04,
+  warmup: 0.06,
+};
+
+export interface EngineOptions {
+  device: DeviceChoice;
+  /** The address under which the model is cached; undefined when it is not (picked files). */
+  url?: string | undefined;
+  cache?: WeightCache | undefined;
+  warmUp?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
+}
+
+export interface LoadedEngine {
+  engine: WasmEngine;
+  model: ModelInfo;
+}
+
+export async function loadEngine(
+  wasm: WasmModule,
+  source: WeightSource,
+  options: EngineOptions,
+): Promise<LoadedEngine> {
+  const { device, url, cache, signal } = options;
+  const progress = new ProgressMeter(options.onProgress);
+  progress.report("download");
+
+  const texts = await readTexts(source, url, cache, signal);
+  throwIfAborted(signal);
+  const loader = await wasm.Loader.create(texts.config, texts.manifest, device);
+  let finished = false;
+  const stop = new AbortController(); // ends the downloads when anything else fails
+  const onAbort = (): void => stop.abort(signal?.reason);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    const files = loader.files();
+    progress.expect(files);
+    const pending: Promise<Shard>[] = [];
+    const startNext = (): void => {
+      const file = files[pending.length];
+      if (file === undefined) return;
+      const shard = fetchShard(source, file, cache, progress, stop.signal);
+      shard.catch(() => undefined); // it is awaited below, in its turn
+      pending.push(shard);
+    };
+    for (let i = 0; i < AHEAD; i += 1) startNext();
+    for (const [i, file] of files.entries()) {
+      const shard = await pending[i];
+      throwIfAborted(signal);
+      if (shard === undefined) break;
+      await addShard(loader, source, file, shard, cache, progress, stop.signal);
+      pending[i] = Promise.resolve({ bytes: new Uint8Array(), cached: true }); // let go of the bytes
+      startNext();
+      throwIfAborted(signal);
+    }
+
+    progress.report("compile");
+    finished = true;
+    const engine = await loader.finish();
+    const model = modelInfo(engine.config(), files);
+    if (url !== undefined && cache !== undefined) await cache.keepModel(recordOf(url, model, texts, files));
+
+    if (options.warmUp ?? engine.device().device === "gpu") {
+      progress.report("warmup");
+      await engine.tokenize_rgba(new Uint8Array(16 * 16 * 4).fill(255), 16, 16);
+    }
+    if (signal?.aborted === true) engine.free();
+    throwIfAborted(signal);
+    progress.report("ready");
+    return { engine, model };
+  } catch (error) {
+    stop.abort();
+    if (!finished) loader.free();
+    throwIfAborted(signal);
+    throw asSetokimError(error);
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+  }
+}
+
+interface Texts {
+  config: string;
+  manifest: string;
+}
+
+interface Shard {
+  bytes: Uint8Array;
+  cached: boolean;
+}
+
+/** From the network, so that a new model is seen; from the cache when there is none. */
+async function readTexts(
+  source: WeightSource,
+  url: string | undefined,
+  cache: WeightCache | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Texts> {
+  try {
+    const [config, manifest] = await Promise.all([source.text("config.json"), source.text("manifest.json")]);
+    return { config, manifest };
+  } catch (error) {
+    throwIfAborted(signal);
+    const offline = error instanceof SetokimError && error.code === "network";
+    const record = offline && url !== undefined ? await cache?.model(url) : undefined;
+    if (record === undefined) throw error;
+    return record;
+  }
+}
+
+async function fetchShard(
+  source: WeightSource,
+  file: WasmFile,
+  cache: WeightCache | undefined,
+  progress: ProgressMeter,
+  signal: AbortSignal,
+  fresh = false,
+): Promise<Shard> {
+  const stored = fresh ? undefined : await cache?.shard(file);
+  if (stored !== undefined) {
+    progress.downloaded(file, file.bytes, true);
+    return { bytes: stored, cached: true };
+  }
+  throwIfAborted(signal);
+  const bytes = await source.shard(file, {
+    signal,
+    fresh,
+    onBytes: (loaded) => progress.downloaded(file, loaded, false),
+  });
+  return { bytes, cached: false };
+}
+
+async function addShard(
+  loader: WasmLoader,
+  source: WeightSource,
+  file: WasmFile,
+  shard: Shard,
+  cache: WeightCache | undefined,
+  progress: ProgressMeter,
+  signal: AbortSignal,
+): Promise<void> {
+  progress.report("verify", file, shard.cached);
+  try {
+    await loader.add(file.name, shard.bytes);
+  } catch (error) {
+    const { code } = asSetokimError(error);
+    if (code !== "hash-mismatch" && code !== "shard-corrupt") throw error;
+    // Spoilt in our cache or in the browser's: once more, from the server itself.
+    await cache?.dropShard(file);
+    progress.downloaded(file, 0, false);
+    const again = await fetchShard(source, file, undefined, progress, signal, true);
+    await loader.add(file.name, again.bytes);
+    shard = again;
+  }
+  progress.uploaded(file, shard.cached);
+  if (!shard.cached) await cache?.keepShard(file, shard.bytes);
+}
+
+function modelInfo(config: Record<string, unknown>, files: readonly WasmFile[]): ModelInfo {
+  const name = config["name"];
+  return {
+    name: typeof name === "string" ? name : "model",
+    bytes: files.reduce((sum, file) => sum + file.bytes, 0),
+    config,
+  };
+}
+
+function recordOf(url: string, model: ModelInfo, texts: Texts, files: readonly WasmFile[]): ModelRecord {
+  return {
+    url,
+    name: model.name,
+    bytes: model.bytes,
+    saved: Date.now(),
+    config: texts.config,
+    manifest: texts.manifest,
+    shards: files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
+  };
+}
+
+/** Turns what happens to single files into one report with one fraction that never goes back. */
+class ProgressMeter {
+  readonly #listener: ((progress: LoadProgress) => void) | undefined;
+  readonly #loaded = new Map<string, number>();
+  #total = 0;
+  #uploaded = 0;
+  #fraction = 0;
+
+  constructor(listener: ((progress: LoadProgress) => void) | undefined) {
+    this.#listener = listener;
+  }
+
+  expect(files: readonly WasmFile[]): void {
+    this.#total = files.reduce((sum, file) => sum + file.bytes, 0);
+  }
+
+  downloaded(file: WasmFile, loaded: number, cached: boolean): void {
+    this.#loaded.set(file.name, loaded);
+    this.report("download", file, cached);
+  }
+
+  uploaded(file: WasmFile, cached: boolean): void {
+    this.#uploaded += file.bytes;
+    this.report("upload", file, cached);
+  }
+
+  report(stage: LoadStage, file?: WasmFile, cached?: boolean): void {
+    const downloaded = [...this.#loaded.values()].reduce((sum, bytes) => sum + bytes, 0);
+    const part = (bytes: number): number => (this.#total > 0 ? bytes / this.#total : 0);
+    let fraction = shares.download * part(downloaded) + shares.upload * part(this.#uploaded);
+    if (stage === "warmup") fraction += shares.compile;
+    if (stage === "ready") fraction = 1;
+    this.#fraction = Math.max(this.#fraction, fraction);
+    const loaded = stage === "download" ? downloaded : stage === "verify" || stage === "upload" ? this.#uploaded : this.#total;
+    this.#listener?.({
+      stage,
+      loaded,
+      total: this.#total,
+      fraction: this.#fraction,
+      ...(file === undefined ? {} : { file: file.name }),
+      ...(cached === undefined ? {} : { cached }),
+    });
+  }
+}

@@ -1,0 +1,138 @@
+/** The engine in this thread: in the page when asked for, else inside the worker. */
+
+import { openCache } from "./cache.js";
+import { asSetokimError, SetokimError } from "./errors.js";
+import type { Host, LoadReply, LoadRequest } from "./host.js";
+import { readPicture, type Picture } from "./image.js";
+import { loadEngine } from "./load.js";
+import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
+import { startWasm, type WasmEngine, type WasmModule, type WasmReconstruction } from "./wasm.js";
+import { FileSource, UrlSource } from "./weights.js";
+
+export type StartWasm = (wasmUrl?: string) => Promise<WasmModule>;
+
+export class LocalHost implements Host {
+  readonly #start: StartWasm;
+  #engine: WasmEngine | undefined;
+  #crashed: SetokimError | undefined;
+  #requests = 0;
+  #observer: PerformanceObserver | undefined;
+
+  constructor(start: StartWasm = startWasm) {
+    this.#start = start;
+  }
+
+  async probe(wasmUrl?: string): Promise<DeviceReport> {
+    return this.#guard(async () => (await this.#wasm(wasmUrl)).probe());
+  }
+
+  async load(
+    request: LoadRequest,
+    onProgress?: (progress: LoadProgress) => void,
+    signal?: AbortSignal,
+  ): Promise<LoadReply> {
+    return this.#guard(async () => {
+      const wasm = await this.#wasm(request.wasmUrl);
+      const url = typeof request.source === "string" ? request.source : undefined;
+      const { engine, model } = await loadEngine(
+        wasm,
+        typeof request.source === "string" ? new UrlSource(request.source, signal) : new FileSource(request.source),
+        {
+          device: request.device,
+          url,
+          cache: request.cache && url !== undefined ? await openCache() : undefined,
+          warmUp: request.warmUp,
+          signal,
+          onProgress,
+        },
+      );
+      this.#engine = engine;
+      this.#countRequests();
+      return { device: engine.device(), model };
+    });
+  }
+
+  tokenize(picture: Picture): Promise<Tokenization> {
+    return this.#guard(async () => {
+      const engine = this.#ready();
+      const read = readPicture(picture);
+      return read.kind === "encoded"
+        ? engine.tokenize(read.bytes)
+        : engine.tokenize_rgba(read.rgba, read.width, read.height);
+    });
+  }
+
+  reconstruct(picture: Picture): Promise<WasmReconstruction> {
+    return this.#guard(async () => {
+      const engine = this.#ready();
+      const read = readPicture(picture);
+      return read.kind === "encoded"
+        ? engine.reconstruct(read.bytes)
+        : engine.reconstruct_rgba(read.rgba, read.width, read.height);
+    });
+  }
+
+  requests(): number {
+    this.#requests += this.#observer?.takeRecords().length ?? 0;
+    return this.#requests;
+  }
+
+  async dispose(): Promise<void> {
+    this.#observer?.disconnect();
+    const engine = this.#engine;
+    this.#engine = undefined;
+    if (this.#crashed === undefined) engine?.free(); // after a trap nothing may be called
+  }
+
+  #ready(): WasmEngine {
+    if (this.#engine === undefined) throw new SetokimError("disposed", "the model is not loaded");
+    return this.#engine;
+  }
+
+  async #wasm(wasmUrl?: string): Promise<WasmModule> {
+    try {
+      return await this.#start(wasmUrl);
+    } catch (error) {
+      throw new SetokimError("network", "the WebAssembly module cannot be loaded", {
+        remedy: "Check that setokim_bg.wasm is served beside the script, or pass `wasmUrl`.",
+        cause: error,
+      });
+    }
+  }
+
+  /**
+   * Typed errors, and an end for calls that a trap would leave pending for ever: a trap inside a Rust future does not
+   * reject its promise, it only shows as an uncaught error of this thread.
+   */
+  async #guard<T>(task: () => Promise<T>): Promise<T> {
+    if (this.#crashed !== undefined) throw this.#crashed;
+    let stopListening = (): void => undefined;
+    const trap = new Promise<never>((_, reject) => {
+      if (typeof addEventListener !== "function") return;
+      const onError = (event: ErrorEvent): void => {
+        if (event.error instanceof WebAssembly.RuntimeError) reject(event.error);
+      };
+      addEventListener("error", onError);
+      stopListening = () => removeEventListener("error", onError);
+    });
+    try {
+      return await Promise.race([task(), trap]);
+    } catch (thrown) {
+      const error = asSetokimError(thrown);
+      if (error.code === "crashed") this.#crashed = error;
+      throw error;
+    } finally {
+      stopListening();
+    }
+  }
+
+  #countRequests(): void {
+    if (typeof PerformanceObserver === "undefined") return;
+    this.#observer?.disconnect();
+    this.#requests = 0;
+    this.#observer = new PerformanceObserver((list) => {
+      this.#requests += list.getEntries().length;
+    });
+    this.#observer.observe({ type: "resource" });
+  }
+}

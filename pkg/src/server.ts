@@ -1,0 +1,65 @@
+/** The worker's half of the protocol: requests in, a `Host` does the work, replies out. */
+
+import { asSetokimError, errorToMessage } from "./errors.js";
+import type { Host } from "./host.js";
+import type { CallMessage, Calls, CallName, Reply, Request } from "./protocol.js";
+
+/** The part of a worker's global scope (or of a `MessagePort`) that is used. */
+export interface ServerPort {
+  postMessage(message: Reply, transfer: Transferable[]): void;
+  addEventListener(type: "message", listener: (event: MessageEvent<Request>) => void): void;
+}
+
+export function serve(port: ServerPort, host: Host): void {
+  const aborts = new Map<number, AbortController>();
+
+  const answer = async (message: CallMessage): Promise<Calls[CallName]["reply"]> => {
+    switch (message.type) {
+      case "probe":
+        return host.probe(message.body.wasmUrl);
+      case "load": {
+        const abort = new AbortController();
+        aborts.set(message.id, abort);
+        try {
+          return await host.load(
+            message.body,
+            (progress) => port.postMessage({ type: "progress", id: message.id, progress }, []),
+            abort.signal,
+          );
+        } finally {
+          aborts.delete(message.id);
+        }
+      }
+      case "tokenize":
+        return host.tokenize(message.body.picture);
+      case "reconstruct":
+        return host.reconstruct(message.body.picture);
+      case "dispose":
+        await host.dispose();
+        return null;
+    }
+  };
+
+  port.addEventListener("message", ({ data }) => {
+    if (data.type === "abort") {
+      aborts.get(data.id)?.abort();
+      return;
+    }
+    answer(data).then(
+      (value) => port.postMessage({ type: "result", id: data.id, value, requests: host.requests() }, buffersOf(value)),
+      (error: unknown) => {
+        const message = errorToMessage(asSetokimError(error));
+        port.postMessage({ type: "error", id: data.id, error: message, requests: host.requests() }, []);
+      },
+    );
+  });
+  port.postMessage({ type: "hello" }, []);
+}
+
+/** Labels and pixels are moved, not copied. */
+function buffersOf(value: Calls[CallName]["reply"]): Transferable[] {
+  if (value === null) return [];
+  if ("rgba" in value) return [value.rgba.buffer, value.tokens.labels.buffer] as ArrayBuffer[];
+  if ("labels" in value) return [value.labels.buffer as ArrayBuffer];
+  return [];
+}

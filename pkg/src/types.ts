@@ -1,0 +1,173 @@
+/** The public types: shapes, units and what each number means. */
+
+/** Where the model is: the address of its folder, or the files of that folder picked by the person. */
+export type ModelSource = string | URL | readonly File[];
+
+/** `auto` takes the GPU when it is a real one, the CPU (WebAssembly SIMD) otherwise, and says why. */
+export type DeviceChoice = "auto" | "gpu" | "cpu";
+
+/** What runs the model. */
+export type DeviceKind = "gpu" | "cpu";
+
+export interface AdapterReport {
+  name: string;
+  /** Graphics API: `webgpu` in a page. */
+  backend: string;
+  /** True for an adapter that draws on the CPU (SwiftShader, llvmpipe): `auto` does not take it. */
+  software: boolean;
+  /** `shader-f16` is there. */
+  f16: boolean;
+  /** `timestamp-query` is there. */
+  timestamps: boolean;
+  /** Largest storage buffer that one binding may show to a shader, in bytes. */
+  max_storage_binding: number;
+}
+
+export interface DeviceReport {
+  device: DeviceKind;
+  /** One sentence: why this device. */
+  reason: string;
+  /** The WebGPU adapter, taken or not; null when the browser has none. */
+  adapter: AdapterReport | null;
+}
+
+/** The steps of `Setokim.load`, in order. `verify` and `upload` alternate, file by file, while others download. */
+export type LoadStage = "download" | "verify" | "upload" | "compile" | "warmup" | "ready";
+
+export interface LoadProgress {
+  stage: LoadStage;
+  /** Bytes of weights done in this stage. */
+  loaded: number;
+  /** Bytes of weights in all; 0 until the manifest is read. */
+  total: number;
+  /** The whole load, 0 to 1; never goes back. */
+  fraction: number;
+  /** The file that this report is about. */
+  file?: string;
+  /** True when that file came from the browser's own storage and not over the network. */
+  cached?: boolean;
+}
+
+export interface LoadOptions {
+  device?: DeviceChoice;
+  onProgress?: (progress: LoadProgress) => void;
+  /** Stops the download and the load. */
+  signal?: AbortSignal;
+  /** A dedicated worker (default) or the calling thread. */
+  worker?: boolean;
+  /** Keep verified weights in the browser's storage, so that the next load needs no network. Default true. */
+  cache?: boolean;
+  /** One run on a small blank picture while loading, so that the first request does not pay for compiling shaders.
+   *  Default: only on the GPU. */
+  warmUp?: boolean;
+  /** Where `setokim_bg.wasm` is, if a bundler or a server moved it. */
+  wasmUrl?: string | URL;
+  /** Where `worker.js` is, if a bundler or a server moved it. */
+  workerUrl?: string | URL;
+}
+
+export interface ProbeOptions {
+  worker?: boolean;
+  wasmUrl?: string | URL;
+  workerUrl?: string | URL;
+  signal?: AbortSignal;
+}
+
+/**
+ * A picture. Text is an address to fetch (or a `data:` URL); bytes are an encoded file (PNG, JPEG, WebP, GIF).
+ * The caller keeps what it passed: nothing is detached or closed.
+ */
+export type ImageInput =
+  | string
+  | URL
+  | Blob
+  | ArrayBuffer
+  | Uint8Array
+  | ImageData
+  | ImageBitmap
+  | HTMLCanvasElement
+  | OffscreenCanvas
+  | HTMLImageElement
+  | VideoFrame;
+
+export interface RequestOptions {
+  /** Before the work starts it is taken out of the queue; once it runs, its answer is dropped. */
+  signal?: AbortSignal;
+}
+
+/** One semantic token: a region of patches that belong together. */
+export interface SemanticToken {
+  /** The value that `labels` holds for its patches. */
+  id: number;
+  /** The patch that is its density peak, [row, column] in the grid. */
+  center: [row: number, column: number];
+  /** How many patches it covers. */
+  patches: number;
+  /** Density times distance to a denser peak: how clearly it stands apart. */
+  score: number;
+}
+
+/** What a token most likely is, in the words that the model was trained on. */
+export interface TokenName {
+  name: string;
+  /** Probability of the name, 0 to 1. */
+  confidence: number;
+  /** Only for things that come in several colours. */
+  color: string | null;
+  /** A thing, not a background. */
+  is_object: boolean;
+}
+
+export interface Rect {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+/** What `tokenize` answers; the same fields as `setokim tokenize --json`. */
+export interface Tokenization {
+  /** Pixels of the picture, after its EXIF orientation. */
+  image: { width: number; height: number };
+  /** Patches, [rows, columns]. */
+  grid: [rows: number, columns: number];
+  /** The token of each patch, row by row; length rows * columns. */
+  labels: Uint32Array;
+  /** The part of the picture that the grid covers, in its pixels. Larger than the picture when it was padded. */
+  crop: Rect;
+  tokens: SemanticToken[];
+  /** What each token is, in the order of `tokens`; null for a model that cannot name them. */
+  names: TokenName[] | null;
+  device: DeviceKind;
+  /** Milliseconds per stage (`preprocess`, `encode`, `cluster`, `merge`, `detokenize`). */
+  timings_ms: Record<string, number>;
+}
+
+/** What `reconstruct` answers: the picture drawn again from its tokens alone. */
+export interface Reconstruction {
+  /** As large as the model draws; it shows `tokens.crop` of the original. */
+  image: ImageData;
+  tokens: Tokenization;
+}
+
+export interface ModelInfo {
+  /** `name` in config.json. */
+  name: string;
+  /** Bytes of all weights. */
+  bytes: number;
+  /** config.json as it was read. */
+  config: Readonly<Record<string, unknown>>;
+}
+
+/** Requests that the library itself made since `load` finished: zero, unless a picture was given as an address. */
+export interface NetworkReport {
+  requests: number;
+}
+
+export interface SetokimApi extends AsyncDisposable {
+  readonly device: DeviceReport;
+  readonly model: ModelInfo;
+  tokenize(image: ImageInput, options?: RequestOptions): Promise<Tokenization>;
+  reconstruct(image: ImageInput, options?: RequestOptions): Promise<Reconstruction>;
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,217 @@
+/** Where the files of a model come from: a folder on a server, or files that the person picked. */
+
+import { SetokimError, throwIfAborted } from "./errors.js";
+import type { WasmFile } from "./wasm.js";
+
+export interface WeightSource {
+  /** `config.json` or `manifest.json`. */
+  text(name: string): Promise<string>;
+  /** A whole shard. `onBytes` is told how many of its bytes are there; the count falls when a download starts over. */
+  shard(file: WasmFile, options: ShardOptions): Promise<Uint8Array>;
+}
+
+export interface ShardOptions {
+  signal?: AbortSignal | undefined;
+  onBytes?: ((loaded: number) => void) | undefined;
+  /** Past the browser's HTTP cache, after a hash did not match. */
+  fresh?: boolean | undefined;
+}
+
+export interface RetryPolicy {
+  /** Failures in a row without one new byte before giving up. */
+  attempts: number;
+  /** First pause in milliseconds; each next one is twice as long. */
+  pause: number;
+}
+
+const defaultRetry: RetryPolicy = { attempts: 4, pause: 400 };
+
+/** The files of a model in a folder on a server. */
+export class UrlSource implements WeightSource {
+  readonly #base: URL;
+  readonly #signal: AbortSignal | undefined;
+  readonly #retry: RetryPolicy;
+
+  /** `base` is absolute; whether it ends with a slash does not matter. */
+  constructor(base: string, signal?: AbortSignal, retry: RetryPolicy = defaultRetry) {
+    this.#base = new URL(base);
+    if (!this.#base.pathname.endsWith("/")) this.#base.pathname += "/";
+    this.#signal = signal;
+    this.#retry = retry;
+  }
+
+  async text(name: string): Promise<string> {
+    const url = this.#address(name);
+    return this.#retrying(name, async () => {
+      // Revalidated each time: a new manifest must not meet old weights.
+      const response = await fetch(url, { cache: "no-cache", ...withSignal(this.#signal) });
+      checkStatus(response, name);
+      return response.text();
+    });
+  }
+
+  async shard(file: WasmFile, { signal = this.#signal, onBytes, fresh = false }: ShardOptions): Promise<Uint8Array> {
+    const bytes = new Uint8Array(file.bytes);
+    let loaded = 0;
+    const move = (to: number): void => {
+      loaded = to;
+      onBytes?.(loaded);
+    };
+    const attempt = async (): Promise<void> => {
+      const response = await fetch(this.#address(file.name), {
+        cache: fresh ? "reload" : "default",
+        ...withSignal(signal),
+        ...(loaded > 0 ? { headers: { Range: `bytes=${loaded}-` } } : {}),
+      });
+      if (response.status === 416) throw wrongLength(file, loaded);
+      checkStatus(response, file.name);
+      if (loaded > 0 && !continues(response, loaded)) move(0); // the server sends it from the start again
+      if (response.body === null) throw new TypeError("the answer has no body");
+      const reader = response.body.getReader();
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        if (loaded + value.byteLength > file.bytes) {
+          void reader.cancel().catch(() => undefined);
+          throw wrongLength(file, loaded + value.byteLength);
+        }
+        bytes.set(value, loaded);
+        move(loaded + value.byteLength);
+      }
+      if (loaded < file.bytes) throw new TypeError(`the connection was cut after ${loaded} of ${file.bytes} bytes`);
+    };
+    await this.#retrying(file.name, attempt, signal, () => loaded);
+    return bytes;
+  }
+
+  /** Tries again with growing pauses; progress between two failures starts the count anew. */
+  async #retrying<T>(
+    name: string,
+    attempt: () => Promise<T>,
+    signal: AbortSignal | undefined = this.#signal,
+    progress: () => number = () => 0,
+  ): Promise<T> {
+    let failures = 0;
+    let before = 0;
+    for (;;) {
+      throwIfAborted(signal);
+      try {
+        return await attempt();
+      } catch (error) {
+        throwIfAborted(signal);
+        if (error instanceof SetokimError) throw error;
+        if (progress() > before) failures = 0;
+        before = progress();
+        failures += 1;
+        const status = error instanceof HttpStatus ? error.status : undefined;
+        if ((status !== undefined && !retriable(status)) || failures >= this.#retry.attempts) {
+          throw new SetokimError("network", `${name} cannot be fetched from ${this.#base.href}: ${reasonOf(error)}`, {
+            cause: error,
+          });
+        }
+        await pause(this.#retry.pause * 2 ** (failures - 1), signal);
+      }
+    }
+  }
+
+  #address(name: string): URL {
+    const url = new URL(name, this.#base);
+    if (url.origin !== this.#base.origin || !url.pathname.startsWith(this.#base.pathname)) {
+      throw new SetokimError("manifest-invalid", `the manifest names a file outside its folder: ${name}`);
+    }
+    return url;
+  }
+}
+
+/** The files of a model as the person picked them; folders in their paths are ignored. */
+export class FileSource implements WeightSource {
+  readonly #files: Map<string, File>;
+
+  constructor(files: readonly File[]) {
+    this.#files = new Map(files.map((file) => [file.name, file]));
+  }
+
+  async text(name: string): Promise<string> {
+    return this.#read(name, (file) => file.text());
+  }
+
+  async shard(wanted: WasmFile, { signal, onBytes }: ShardOptions): Promise<Uint8Array> {
+    throwIfAborted(signal);
+    const buffer = await this.#read(wanted.name, (file) => file.arrayBuffer());
+    throwIfAborted(signal);
+    onBytes?.(buffer.byteLength);
+    return new Uint8Array(buffer);
+  }
+
+  async #read<T>(name: string, read: (file: File) => Promise<T>): Promise<T> {
+    const file = this.#files.get(name.split("/").pop() ?? name);
+    if (file === undefined) {
+      throw new SetokimError("io", `${name} is not among the files that were picked`, {
+        remedy: "Pick all files of the model's folder: config.json, manifest.json and the weights.",
+      });
+    }
+    try {
+      return await read(file);
+    } catch (error) {
+      throw new SetokimError("io", `${name} cannot be read`, { cause: error });
+    }
+  }
+}
+
+class HttpStatus extends Error {
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`the server answers ${status}`);
+    this.status = status;
+  }
+}
+
+function checkStatus(response: Response, name: string): void {
+  if (!response.ok) throw new HttpStatus(response.status);
+  // A single-page server answers any address with its page; say so instead of "not valid JSON".
+  if (/^text\/html\b/i.test(response.headers.get("content-type") ?? "")) {
+    throw new SetokimError("network", `${name}: the server sends a web page in its place`, {
+      remedy: "Check the address of the model's folder.",
+    });
+  }
+}
+
+function retriable(status: number): boolean {
+  return status === 408 || status === 425 || status === 429 || status >= 500;
+}
+
+/** Whether the answer to a Range request starts where we stopped, in the bytes that we count. */
+function continues(response: Response, from: number): boolean {
+  if (response.status !== 206 || response.headers.has("content-encoding")) return false;
+  return new RegExp(`^bytes ${from}-`).test(response.headers.get("content-range") ?? `bytes ${from}-`);
+}
+
+function wrongLength(file: WasmFile, got: number): SetokimError {
+  return new SetokimError(
+    "shard-corrupt",
+    `shard \`${file.name}\` is corrupt: the manifest says ${file.bytes} bytes, the server has ${got > file.bytes ? "more" : `only ${got}`}`,
+    { remedy: "Check that manifest.json and the weights come from the same export." },
+  );
+}
+
+function withSignal(signal: AbortSignal | undefined): { signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal };
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let onAbort = (): void => undefined;
+  await new Promise<void>((resolve) => {
+    onAbort = resolve;
+    timer = setTimeout(resolve, milliseconds);
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+  clearTimeout(timer);
+  signal?.removeEventListener("abort", onAbort);
+  throwIfAborted(signal);
+}

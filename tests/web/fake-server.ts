@@ -1,0 +1,93 @@
+/** A server for unit tests: files in memory, every answer scripted, every request noted. */
+
+import { sha256 } from "./fake-wasm.ts";
+
+export interface SeenRequest {
+  name: string;
+  range: string | undefined;
+  cache: string | undefined;
+}
+
+/** What happens to one request instead of a plain answer. */
+export type Fault =
+  | { kind: "offline" }
+  | { kind: "status"; status: number }
+  /** Sends this many bytes and breaks the connection. */
+  | { kind: "cut"; after: number }
+  /** Answers a Range request with the whole file. */
+  | { kind: "no-range" }
+  | { kind: "spoilt" }
+  /** Never answers, until the request is aborted. */
+  | { kind: "hang" };
+
+export class FakeServer {
+  readonly files = new Map<string, Uint8Array>();
+  readonly seen: SeenRequest[] = [];
+  readonly #faults = new Map<string, Fault[]>();
+  /** Requests that are being answered, and the most there ever were. */
+  active = 0;
+  mostActive = 0;
+
+  /** The next requests for this file meet these, one each. */
+  fail(name: string, ...faults: Fault[]): void {
+    this.#faults.set(name, [...(this.#faults.get(name) ?? []), ...faults]);
+  }
+
+  /** A model of shards with these contents. */
+  addModel(shards: Record<string, Uint8Array>): void {
+    const files = Object.entries(shards).map(([name, bytes]) => {
+      this.files.set(name, bytes);
+      return { name, bytes: bytes.byteLength, sha256: sha256(bytes) };
+    });
+    this.files.set("config.json", new TextEncoder().encode('{"name":"fake"}'));
+    this.files.set("manifest.json", new TextEncoder().encode(JSON.stringify({ files })));
+  }
+
+  readonly fetch = async (input: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
+    const name = new URL(String(input)).pathname.split("/").pop() ?? "";
+    const range = new Headers(init.headers).get("range") ?? undefined;
+    this.seen.push({ name, range, cache: init.cache });
+    const fault = this.#faults.get(name)?.shift();
+    if (fault?.kind === "offline") throw new TypeError("Failed to fetch");
+    if (fault?.kind === "status") return new Response("", { status: fault.status });
+    if (fault?.kind === "hang") {
+      return new Promise((_, reject) => init.signal?.addEventListener("abort", () => reject(init.signal?.reason)));
+    }
+    let bytes = this.files.get(name);
+    if (bytes === undefined) return new Response("", { status: 404 });
+    if (fault?.kind === "spoilt") bytes = bytes.map((byte) => byte ^ 1);
+    const start = range === undefined || fault?.kind === "no-range" ? 0 : Number(/(\d+)-/.exec(range)?.[1]);
+    if (start >= bytes.byteLength && start > 0) return new Response("", { status: 416 });
+    this.active += 1;
+    this.mostActive = Math.max(this.mostActive, this.active);
+    const end = fault?.kind === "cut" ? start + fault.after : bytes.byteLength;
+    const chunks = chunksOf(bytes.subarray(start, end), 7);
+    const body = new ReadableStream<Uint8Array>({
+      pull: async (controller) => {
+        await new Promise((resolve) => setTimeout(resolve, 0));
+        const chunk = chunks.shift();
+        if (chunk !== undefined) controller.enqueue(chunk);
+        else {
+          this.active -= 1;
+          if (fault?.kind === "cut") controller.error(new TypeError("network error"));
+          else controller.close();
+        }
+      },
+    });
+    return new Response(body, {
+      status: start > 0 ? 206 : 200,
+      headers: start > 0 ? { "Content-Range": `bytes ${start}-${bytes.byteLength - 1}/${bytes.byteLength}` } : {},
+    });
+  };
+}
+
+function chunksOf(bytes: Uint8Array, size: number): Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  for (let at = 0; at < bytes.byteLength; at += size) chunks.push(bytes.slice(at, at + size));
+  return chunks;
+}
+
+/** Bytes that differ from seed to seed. */
+export function someBytes(length: number, seed: number): Uint8Array {
+  return Uint8Array.from({ length }, (_, index) => (index * 31 + seed * 17) & 255);
+}

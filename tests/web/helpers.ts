@@ -1,0 +1,156 @@
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, test as base, type BrowserContextOptions, type Download, type Page } from "@playwright/test";
+
+export const port = Number(process.env["SETOKIM_TEST_PORT"] ?? 4317);
+
+export const settings: BrowserContextOptions = {
+  baseURL: `http://127.0.0.1:${port}/`,
+  viewport: { width: 1280, height: 860 },
+  colorScheme: "light",
+  acceptDownloads: true,
+  // The page works without its service worker; one test lets it in.
+  serviceWorkers: "block",
+};
+
+/** Uncaught errors and breaches of the content policy, of every page that a test opens; none is forgiven. */
+function watch(page: Page): string[] {
+  const problems: string[] = [];
+  page.on("pageerror", (error) => problems.push(error.message));
+  page.on("console", (message) => {
+    if (/content security policy/i.test(message.text())) problems.push(message.text());
+  });
+  return problems;
+}
+
+/**
+ * `page` is fresh. `ready` is one page with a loaded model that the tests of a worker share, put back to its first
+ * state before each: loading is most of the time that a test would take.
+ */
+export const test = base.extend<{ ready: Page }, { loaded: { page: Page; problems: string[] } }>({
+  page: async ({ page }, use) => {
+    const problems = watch(page);
+    await use(page);
+    expect(problems).toEqual([]);
+  },
+  loaded: [
+    async ({ browser }, use) => {
+      const context = await browser.newContext(settings);
+      const page = await context.newPage();
+      const problems = watch(page);
+      await openPage(page);
+      await use({ page, problems });
+      await context.close();
+    },
+    { scope: "worker", timeout: 300_000 },
+  ],
+  ready: async ({ loaded: { page, problems } }, use) => {
+    problems.length = 0;
+    await page.setViewportSize({ width: 1280, height: 860 });
+    await page.emulateMedia({ colorScheme: "light" });
+    await page.mouse.move(1, 1);
+    await page.locator("#surface").press("Escape", { timeout: 1000 }).catch(() => undefined);
+    await page.locator("input[value=tokens]").check();
+    await page.locator("#opacity").fill("45", { force: true });
+    if (!(await page.locator("#overlay-on").isChecked())) await page.locator("#overlay-on").check();
+    await page.getByRole("button", { name: "Sample" }).first().click();
+    await settled(page);
+    await use(page);
+    expect(problems).toEqual([]);
+  },
+});
+
+export const fixture = (name: string): string =>
+  fileURLToPath(new URL(`../fixtures/pictures/${name}`, import.meta.url));
+
+export const fixtureBytes = (name: string): Buffer => readFileSync(fixture(name));
+
+/** Ready, and nothing under way. */
+export async function settled(page: Page, timeout = 120_000): Promise<void> {
+  await expect(page.locator("#device-chip")).toHaveAttribute("data-state", "ready", { timeout });
+}
+
+/** Opens the page and waits for the tokens of the first sample. */
+export async function openPage(page: Page, query = ""): Promise<void> {
+  await page.goto(`./${query}`);
+  await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 120_000 });
+  await settled(page);
+}
+
+export async function tokenCount(page: Page): Promise<number> {
+  return Number(await page.locator("#token-count").textContent());
+}
+
+export interface ExportedTokens {
+  image: { width: number; height: number };
+  grid: [number, number];
+  labels: number[];
+  crop: { x: number; y: number; width: number; height: number };
+  tokens: { id: number; center: [number, number]; patches: number; score: number }[];
+  names: { name: string; confidence: number }[] | null;
+  device: string;
+  timings_ms: Record<string, number>;
+}
+
+/** The tokens as the page saves them: what a test reads numbers back from. */
+export async function exportedTokens(page: Page): Promise<ExportedTokens> {
+  const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#export-json").click()]);
+  return JSON.parse(await textOf(download)) as ExportedTokens;
+}
+
+async function textOf(download: Download): Promise<string> {
+  return readFileSync(await download.path(), "utf8");
+}
+
+/** RGBA in the middle of a canvas, read back. */
+export function middlePixel(page: Page, canvas: string): Promise<number[]> {
+  return page.locator(canvas).evaluate((node) => {
+    if (!(node instanceof HTMLCanvasElement)) throw new Error("not a canvas");
+    const context = node.getContext("2d");
+    if (context === null) throw new Error("no context");
+    return [...context.getImageData(Math.floor(node.width / 2), Math.floor(node.height / 2), 1, 1).data];
+  });
+}
+
+/** A sum over a canvas that changes when its pixels do. */
+export function fingerprint(page: Page, canvas: string): Promise<number> {
+  return page.locator(canvas).evaluate((node) => {
+    if (!(node instanceof HTMLCanvasElement)) throw new Error("not a canvas");
+    const context = node.getContext("2d");
+    if (context === null) throw new Error("no context");
+    const { data } = context.getImageData(0, 0, node.width, node.height);
+    let sum = 0;
+    for (let i = 0; i < data.length; i += 1) sum = (sum * 31 + (data[i] ?? 0)) >>> 0;
+    return sum;
+  });
+}
+
+/** Lets go of a file over the page, as from a file manager. */
+export async function dropFile(page: Page, bytes: Buffer, name: string, type = "image/png"): Promise<void> {
+  const transfer = await page.evaluateHandle(
+    ({ base64, name: fileName, type: fileType }) => {
+      const data = new DataTransfer();
+      const file = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+      data.items.add(new File([file], fileName, { type: fileType }));
+      return data;
+    },
+    { base64: bytes.toString("base64"), name, type },
+  );
+  await page.dispatchEvent("#stage", "dragenter", { dataTransfer: transfer });
+  await page.dispatchEvent("#stage", "dragover", { dataTransfer: transfer });
+  await page.dispatchEvent("#stage", "drop", { dataTransfer: transfer });
+}
+
+const axe = readFileSync(fileURLToPath(new URL("../../node_modules/axe-core/axe.min.js", import.meta.url)), "utf8");
+
+/** What axe finds wrong with the page as it is now, one line each. */
+export async function accessibilityFaults(page: Page): Promise<string[]> {
+  await page.evaluate(axe);
+  return page.evaluate(async () => {
+    interface Axe {
+      run(): Promise<{ violations: { id: string; help: string; nodes: { target: unknown }[] }[] }>;
+    }
+    const { violations } = await (globalThis as unknown as { axe: Axe }).axe.run();
+    return violations.map(({ id, help, nodes }) => `${id}: ${help} (${nodes.map(({ target }) => String(target)).join(", ")})`);
+  });
+}

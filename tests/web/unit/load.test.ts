@@ -1,0 +1,229 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { WeightCache, type Store } from "../../../pkg/src/cache.ts";
+import { loadEngine, type EngineOptions, type LoadedEngine } from "../../../pkg/src/load.ts";
+import type { LoadProgress } from "../../../pkg/src/types.ts";
+import { FileSource, UrlSource } from "../../../pkg/src/weights.ts";
+import { FakeServer, someBytes } from "../fake-server.ts";
+import { fakeWasm, loaders, sha256 } from "../fake-wasm.ts";
+
+const url = "https://example.org/models/fake";
+const shards = { "a.safetensors": someBytes(100, 1), "b.safetensors": someBytes(50, 2), "c.safetensors": someBytes(30, 3) };
+
+let server: FakeServer;
+
+beforeEach(() => {
+  server = new FakeServer();
+  server.addModel(shards);
+  vi.stubGlobal("fetch", server.fetch);
+  loaders.length = 0;
+});
+afterEach(() => vi.unstubAllGlobals());
+
+function load(options: Partial<EngineOptions> = {}): Promise<LoadedEngine> {
+  const source = new UrlSource(url, options.signal, { attempts: 3, pause: 1 });
+  return loadEngine(fakeWasm, source, { device: "auto", url, ...options });
+}
+
+class MemoryStore implements Store {
+  readonly entries = new Map<string, Uint8Array<ArrayBuffer>>();
+  async read(key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    return this.entries.get(key);
+  }
+  async write(key: string, bytes: Uint8Array): Promise<void> {
+    this.entries.set(key, Uint8Array.from(bytes));
+  }
+  async remove(key: string): Promise<void> {
+    this.entries.delete(key);
+  }
+  async keys(): Promise<string[]> {
+    return [...this.entries.keys()];
+  }
+}
+
+const requested = (name: string): number => server.seen.filter((request) => request.name === name).length;
+
+describe("loadEngine", () => {
+  it("adds every shard in order and reports each stage with a fraction that never goes back", async () => {
+    const reports: LoadProgress[] = [];
+    const { model } = await load({ onProgress: (progress) => reports.push(progress), warmUp: true });
+    expect(loaders[0]?.added).toEqual(Object.keys(shards));
+    expect(model).toMatchObject({ name: "fake", bytes: 180 });
+    expect(loaders[0]?.engine.calls).toEqual(["tokenize_rgba 1024 16x16"]);
+    expect([...new Set(reports.map(({ stage }) => stage))].sort()).toEqual(
+      ["compile", "download", "ready", "upload", "verify", "warmup"],
+    );
+    const fractions = reports.map(({ fraction }) => fraction);
+    expect(fractions).toEqual([...fractions].sort((a, b) => a - b));
+    expect(reports.at(-1)).toMatchObject({ stage: "ready", fraction: 1, loaded: 180, total: 180 });
+    const downloads = reports.filter(({ stage, file }) => stage === "download" && file === "a.safetensors");
+    expect(downloads.length).toBeGreaterThan(5);
+    expect(downloads.at(-1)).toMatchObject({ total: 180, cached: false });
+  });
+
+  it("warms up on a GPU only, unless told otherwise", async () => {
+    await load();
+    expect(loaders[0]?.engine.calls).toEqual([]);
+  });
+
+  it("has at most two shards under way", async () => {
+    await load();
+    expect(server.mostActive).toBe(2);
+  });
+
+  it("goes on where a connection was cut", async () => {
+    server.fail("a.safetensors", { kind: "cut", after: 40 }, { kind: "cut", after: 20 });
+    await load();
+    expect(server.seen.filter(({ name }) => name === "a.safetensors").map(({ range }) => range)).toEqual([
+      undefined,
+      "bytes=40-",
+      "bytes=60-",
+    ]);
+    expect(loaders[0]?.added).toContain("a.safetensors");
+  });
+
+  it("starts over when the server knows no ranges", async () => {
+    server.fail("a.safetensors", { kind: "cut", after: 40 }, { kind: "no-range" });
+    await load();
+    expect(loaders[0]?.added).toContain("a.safetensors");
+  });
+
+  it("tries again after a server error, not after a missing file", async () => {
+    server.fail("a.safetensors", { kind: "status", status: 503 }, { kind: "offline" });
+    await load();
+    expect(requested("a.safetensors")).toBe(3);
+
+    server.files.delete("b.safetensors");
+    await expect(load()).rejects.toMatchObject({ code: "network", message: expect.stringContaining("404") });
+    expect(requested("b.safetensors")).toBe(2);
+    expect(loaders.at(-1)?.freed).toBe(true);
+  });
+
+  it("gives up after some failures in a row", async () => {
+    server.fail("a.safetensors", ...Array.from({ length: 9 }, () => ({ kind: "offline" }) as const));
+    await expect(load()).rejects.toMatchObject({ code: "network" });
+    expect(requested("a.safetensors")).toBe(3);
+  });
+
+  it("names a page that is sent in a file's place", async () => {
+    vi.stubGlobal("fetch", async () => new Response("<!doctype html>", { headers: { "content-type": "text/html" } }));
+    await expect(load()).rejects.toMatchObject({ code: "network", message: expect.stringContaining("web page") });
+  });
+
+  it("says that a shard is shorter or longer than the manifest claims", async () => {
+    server.files.set("a.safetensors", shards["a.safetensors"].subarray(0, 60));
+    await expect(load()).rejects.toMatchObject({ code: "shard-corrupt" });
+    server.files.set("a.safetensors", someBytes(120, 1));
+    await expect(load()).rejects.toMatchObject({ code: "shard-corrupt" });
+  });
+
+  it("never leaves the model's folder", async () => {
+    server.files.set(
+      "manifest.json",
+      new TextEncoder().encode(JSON.stringify({ files: [{ name: "../../x", bytes: 1, sha256: "" }] })),
+    );
+    await expect(load()).rejects.toMatchObject({ code: "manifest-invalid" });
+  });
+
+  it("keeps the code of an error from Rust", async () => {
+    await expect(load({ device: "gpu" })).rejects.toMatchObject({ code: "device-unavailable", remedy: "Choose cpu." });
+  });
+
+  it("stops when it is aborted, in the middle of a download or before", async () => {
+    server.fail("a.safetensors", { kind: "hang" });
+    const abort = new AbortController();
+    const loading = load({ signal: abort.signal });
+    await vi.waitFor(() => expect(requested("a.safetensors")).toBe(1));
+    abort.abort();
+    await expect(loading).rejects.toMatchObject({ code: "aborted" });
+    expect(loaders[0]?.freed).toBe(true);
+    await expect(load({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "aborted" });
+  });
+});
+
+describe("the cache", () => {
+  it("makes a second load need no network", async () => {
+    const cache = new WeightCache(new MemoryStore());
+    await load({ cache });
+    vi.stubGlobal("fetch", async () => {
+      throw new TypeError("Failed to fetch");
+    });
+    const reports: LoadProgress[] = [];
+    await load({ cache, onProgress: (progress) => reports.push(progress) });
+    expect(loaders[1]?.added).toEqual(Object.keys(shards));
+    expect(reports.filter(({ file }) => file !== undefined).every(({ cached }) => cached === true)).toBe(true);
+  });
+
+  it("does not ask again for shards that it has, but for the manifest", async () => {
+    const cache = new WeightCache(new MemoryStore());
+    await load({ cache });
+    await load({ cache });
+    expect(requested("a.safetensors")).toBe(1);
+    expect(requested("manifest.json")).toBe(2);
+  });
+
+  it("fetches a spoilt shard once more, past the browser's own cache", async () => {
+    const store = new MemoryStore();
+    const cache = new WeightCache(store);
+    await load({ cache });
+    store.entries.set(`shard-${sha256(shards["a.safetensors"])}`, new Uint8Array(100));
+    await load({ cache });
+    expect(server.seen.filter(({ name }) => name === "a.safetensors").map((request) => request.cache)).toEqual([
+      "default",
+      "reload",
+    ]);
+    server.fail("b.safetensors", { kind: "spoilt" });
+    await load();
+    server.fail("b.safetensors", { kind: "spoilt" }, { kind: "spoilt" });
+    await expect(load()).rejects.toMatchObject({ code: "hash-mismatch" });
+  });
+
+  it("lists models and deletes what no other needs", async () => {
+    const store = new MemoryStore();
+    const cache = new WeightCache(store);
+    await load({ cache });
+    const other = "https://example.org/models/other";
+    server.addModel({ "a.safetensors": shards["a.safetensors"], "d.safetensors": someBytes(10, 9) });
+    await loadEngine(fakeWasm, new UrlSource(other), { device: "auto", url: other, cache });
+    expect((await cache.list()).map(({ url: address, name, bytes }) => [address, name, bytes]).sort()).toEqual([
+      [url, "fake", 180],
+      [other, "fake", 110],
+    ]);
+    await cache.delete(other);
+    expect((await cache.list()).map((model) => model.url)).toEqual([url]);
+    expect(store.entries.has(`shard-${sha256(shards["a.safetensors"])}`)).toBe(true);
+    expect(store.entries.has(`shard-${sha256(someBytes(10, 9))}`)).toBe(false);
+    await cache.delete();
+    expect(store.entries.size).toBe(0);
+  });
+
+  it("is as if it were not there when storage fails", async () => {
+    const broken: Store = {
+      read: () => Promise.reject(new Error("no")),
+      write: () => Promise.reject(new DOMException("full", "QuotaExceededError")),
+      remove: () => Promise.reject(new Error("no")),
+      keys: () => Promise.reject(new Error("no")),
+    };
+    const cache = new WeightCache(broken);
+    await load({ cache });
+    expect(await cache.list()).toEqual([]);
+    await cache.delete();
+  });
+});
+
+describe("files that the person picked", () => {
+  const files = (): File[] => [...server.files].map(([name, bytes]) => new File([bytes as Uint8Array<ArrayBuffer>], name));
+
+  it("load like a folder on a server", async () => {
+    await loadEngine(fakeWasm, new FileSource(files()), { device: "cpu" });
+    expect(loaders[0]?.added).toEqual(Object.keys(shards));
+    expect(server.seen).toEqual([]);
+  });
+
+  it("are named when one is missing", async () => {
+    const source = new FileSource(files().filter(({ name }) => name !== "b.safetensors"));
+    await expect(loadEngine(fakeWasm, source, { device: "cpu" })).rejects.toMatchObject({
+      code: "io",
+      message: expect.stringContaining("b.safetensors"),
+    });
+  });
+});

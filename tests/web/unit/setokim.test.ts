@@ -1,0 +1,236 @@
+/** The whole package but for the WebAssembly module: page, queue, protocol, worker, loading. */
+
+import { MessageChannel } from "node:worker_threads";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { LocalHost } from "../../../pkg/src/local.ts";
+import type { Reply, Request } from "../../../pkg/src/protocol.ts";
+import { serve, type ServerPort } from "../../../pkg/src/server.ts";
+import { Setokim } from "../../../pkg/src/setokim.ts";
+import type { LoadProgress } from "../../../pkg/src/types.ts";
+import { FakeServer, someBytes } from "../fake-server.ts";
+import { fakeWasm, halves, loaders, report } from "../fake-wasm.ts";
+
+const url = "https://example.org/models/fake/";
+const picture = Uint8Array.of(1, 2, 3);
+
+/** A worker in this thread: messages are cloned and transferred as between real ones. */
+class FakeWorker {
+  static readonly all: FakeWorker[] = [];
+  terminated = false;
+  readonly #listeners: { type: string; run: (event: never) => void }[] = [];
+  readonly #page;
+  readonly #worker;
+
+  constructor() {
+    FakeWorker.all.push(this);
+    const { port1, port2 } = new MessageChannel();
+    this.#page = port1;
+    this.#worker = port2;
+    port1.on("message", (data: Reply) => this.dispatch("message", { data }));
+    const scope: ServerPort = {
+      postMessage: (message, transfer) => port2.postMessage(message, transfer as never),
+      addEventListener: (_, listener) =>
+        void port2.on("message", (data: Request) => listener({ data } as MessageEvent<Request>)),
+    };
+    queueMicrotask(() => serve(scope, new LocalHost(async () => fakeWasm)));
+  }
+
+  postMessage(message: Request, transfer: Transferable[]): void {
+    if (!this.terminated) this.#page.postMessage(message, transfer as never);
+  }
+
+  addEventListener(type: string, run: (event: never) => void): void {
+    this.#listeners.push({ type, run });
+  }
+
+  dispatch(type: string, event: object): void {
+    for (const listener of this.#listeners) if (listener.type === type) listener.run(event as never);
+  }
+
+  terminate(): void {
+    this.terminated = true;
+    this.#page.close();
+    this.#worker.close();
+  }
+}
+
+class FakeImageData {
+  readonly data: Uint8ClampedArray;
+  readonly width: number;
+  readonly height: number;
+  constructor(data: Uint8ClampedArray, width: number, height: number) {
+    [this.data, this.width, this.height] = [data, width, height];
+  }
+}
+
+let server: FakeServer;
+
+beforeEach(() => {
+  server = new FakeServer();
+  server.addModel({ "a.safetensors": someBytes(100, 1), "b.safetensors": someBytes(60, 2) });
+  vi.stubGlobal("fetch", server.fetch);
+  vi.stubGlobal("Worker", FakeWorker);
+  vi.stubGlobal("ImageData", FakeImageData);
+  loaders.length = 0;
+  FakeWorker.all.length = 0;
+});
+afterEach(() => {
+  for (const worker of FakeWorker.all) worker.terminate();
+  vi.unstubAllGlobals();
+});
+
+const engine = () => {
+  const last = loaders.at(-1);
+  if (last === undefined) throw new Error("nothing was loaded");
+  return last.engine;
+};
+
+for (const worker of [true, false]) {
+  describe(worker ? "in a worker" : "in the page", () => {
+    const load = (options = {}): Promise<Setokim> => Setokim.load(url, { worker, cache: false, ...options });
+
+    it("loads, tokenizes and reconstructs", async () => {
+      const reports: LoadProgress[] = [];
+      const setokim = await load({ onProgress: (progress: LoadProgress) => reports.push(progress) });
+      expect(setokim.device).toEqual(report);
+      expect(setokim.model).toEqual({ name: "fake", bytes: 160, config: { name: "fake" } });
+      expect(reports.at(-1)).toMatchObject({ stage: "ready", fraction: 1 });
+      expect(await setokim.tokenize(picture)).toEqual(halves());
+      const { image, tokens } = await setokim.reconstruct(picture);
+      expect(image).toMatchObject({ width: 2, height: 1 });
+      expect([...image.data]).toEqual([1, 2, 3, 255, 4, 5, 6, 255]);
+      expect(tokens.labels).toBeInstanceOf(Uint32Array);
+      expect(setokim.network.requests).toBe(0);
+      await setokim.dispose();
+    });
+
+    it("probes without loading anything", async () => {
+      expect(await Setokim.probe({ worker })).toEqual(report);
+      expect(server.seen).toEqual([]);
+    });
+
+    it("keeps the caller's buffer usable", async () => {
+      const setokim = await load();
+      const own = Uint8Array.of(4, 5, 6);
+      await setokim.tokenize(own);
+      expect(own.byteLength).toBe(3);
+      await setokim.dispose();
+    });
+
+    it("answers in the order of the requests", async () => {
+      const setokim = await load();
+      const order: number[] = [];
+      await Promise.all([1, 2, 3].map((n) => setokim.tokenize(new Uint8Array(n)).then(() => order.push(n))));
+      expect(order).toEqual([1, 2, 3]);
+      expect(engine().calls).toEqual(["tokenize 1", "tokenize 2", "tokenize 3"]);
+      await setokim.dispose();
+    });
+
+    it("gives a typed error for a bad picture and works afterwards", async () => {
+      const setokim = await load();
+      await expect(setokim.tokenize(new Uint8Array(0))).rejects.toMatchObject({
+        name: "SetokimError",
+        code: "image-decode",
+        message: "the picture cannot be read: no bytes",
+        remedy: "Do it differently.",
+      });
+      expect(await setokim.tokenize(picture)).toEqual(halves());
+      await setokim.dispose();
+    });
+
+    it("aborts before, while waiting and while running", async () => {
+      const setokim = await load();
+      await expect(setokim.tokenize(picture, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "aborted" });
+      let open = (): void => undefined;
+      engine().gate = new Promise((resolve) => (open = resolve));
+      const [running, waiting] = [new AbortController(), new AbortController()];
+      const first = setokim.tokenize(new Uint8Array(1), { signal: running.signal });
+      const second = setokim.tokenize(new Uint8Array(2), { signal: waiting.signal });
+      const third = setokim.tokenize(new Uint8Array(3));
+      await vi.waitFor(() => expect(engine().calls).toEqual(["tokenize 1"]));
+      waiting.abort();
+      running.abort();
+      await expect(first).rejects.toMatchObject({ code: "aborted" });
+      await expect(second).rejects.toMatchObject({ code: "aborted" });
+      open();
+      await third;
+      expect(engine().calls).toEqual(["tokenize 1", "tokenize 3"]);
+      await setokim.dispose();
+    });
+
+    it("aborts a load", async () => {
+      server.fail("a.safetensors", { kind: "hang" });
+      const abort = new AbortController();
+      const loading = load({ signal: abort.signal });
+      await vi.waitFor(() => expect(server.seen.some(({ name }) => name === "a.safetensors")).toBe(true));
+      abort.abort();
+      await expect(loading).rejects.toMatchObject({ code: "aborted" });
+    });
+
+    it("crashes once and for all on a trap", async () => {
+      const setokim = await load();
+      await expect(setokim.tokenize(Uint8Array.of(0xff))).rejects.toMatchObject({ code: "crashed" });
+      await expect(setokim.tokenize(picture)).rejects.toMatchObject({ code: "crashed" });
+      await setokim.dispose();
+    });
+
+    it("refuses requests after dispose, and disposing twice is harmless", async () => {
+      const setokim = await load();
+      let open = (): void => undefined;
+      engine().gate = new Promise((resolve) => (open = resolve));
+      const running = setokim.tokenize(picture);
+      running.catch(() => undefined);
+      await Promise.all([setokim.dispose(), setokim[Symbol.asyncDispose]()]);
+      open();
+      await expect(running).rejects.toMatchObject({ code: "disposed" });
+      await expect(setokim.tokenize(picture)).rejects.toMatchObject({ code: "disposed" });
+      expect(engine().freed).toBe(true);
+    });
+
+    it("passes errors of the load on", async () => {
+      await expect(load({ device: "gpu" })).rejects.toMatchObject({ code: "device-unavailable", remedy: "Choose cpu." });
+      await expect(Setokim.load("http://", { worker })).rejects.toMatchObject({ code: "setting-invalid" });
+    });
+
+    it("counts the pictures that it fetches", async () => {
+      const setokim = await load();
+      server.files.set("p.png", picture);
+      await setokim.tokenize("https://example.org/p.png");
+      expect(setokim.network.requests).toBe(1);
+      await setokim.dispose();
+    });
+  });
+}
+
+describe("a worker that fails", () => {
+  it("is unavailable when it cannot be made", async () => {
+    vi.stubGlobal(
+      "Worker",
+      class {
+        constructor() {
+          throw new DOMException("no", "SecurityError");
+        }
+      },
+    );
+    await expect(Setokim.load(url)).rejects.toMatchObject({ code: "worker-unavailable" });
+  });
+
+  it("is unavailable when its script does not load", async () => {
+    const loading = Setokim.load(url, { cache: false });
+    await vi.waitFor(() => expect(FakeWorker.all).toHaveLength(1));
+    FakeWorker.all[0]?.dispatch("error", {});
+    await expect(loading).rejects.toMatchObject({ code: "worker-unavailable" });
+  });
+
+  it("has crashed when it dies later: what runs and what comes is told so", async () => {
+    const setokim = await Setokim.load(url, { cache: false });
+    engine().gate = new Promise(() => undefined);
+    const running = setokim.tokenize(picture);
+    running.catch(() => undefined);
+    await vi.waitFor(() => expect(engine().calls).toHaveLength(1));
+    FakeWorker.all[0]?.dispatch("error", { message: "out of memory" });
+    await expect(running).rejects.toMatchObject({ code: "crashed", message: expect.stringContaining("out of memory") });
+    await expect(setokim.tokenize(picture)).rejects.toMatchObject({ code: "crashed" });
+    expect(FakeWorker.all[0]?.terminated).toBe(true);
+  });
+});

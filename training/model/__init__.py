@@ -1,0 +1,4 @@
+from .config import CONFIGS, ModelConfig
+from .setok import SeTok
+
+__all__ = ["CONFIGS", "ModelConfig", "SeTok"]

@@ -1,0 +1,104 @@
+"""Setokim: the language model around SeTok. Visual tokens stand between words, going in and coming out."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .diffusion import DiffusionConfig, DiffusionHead
+from .llm import Llama, LlmConfig
+from .mask_head import MaskHead, MaskHeadConfig
+from .projector import Projector
+from .setok import SeTok
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids of the tokens that are not text; <keep_i> is `keep_first` + i."""
+
+    pad: int = 0
+    begin: int = 1  # <bos>, first of every sequence
+    end: int = 2  # <end>, after every turn
+    user: int = 3
+    assistant: int = 4
+    image_start: int = 5  # [Img]
+    image_end: int = 6  # [/Img]
+    visual: int = 7  # <vis>: the next visual token is drawn by the diffusion head
+    segment: int = 8  # [SEG]
+    keep_first: int = 9
+    keep_count: int = 16
+
+    @property
+    def names(self) -> list[str]:
+        """All of them in order of id, as the text tokenizer knows them."""
+        fixed = ["<pad>", "<bos>", "<end>", "<user>", "<assistant>", "[Img]", "[/Img]", "<vis>", "[SEG]"]
+        return fixed + [f"<keep_{i}>" for i in range(self.keep_count)]
+
+
+@dataclass(frozen=True)
+class SetokimConfig:
+    """What stages 2 and 3 add to a config.json."""
+
+    llm: LlmConfig = field(default_factory=LlmConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    mask_head: MaskHeadConfig = field(default_factory=MaskHeadConfig)
+    special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
+
+    @classmethod
+    def from_json(cls, text: str) -> "SetokimConfig":
+        """From the text of a config.json of the whole model."""
+        parts = json.loads(text)
+        return cls(**{f.name: f.default_factory(**parts[f.name]) for f in dataclasses.fields(cls)})
+
+
+class Setokim(nn.Module):
+    """SeTok's modules under their own names, and `llm`, `projector`, `diffusion`, `mask_head`."""
+
+    def __init__(self, tokenizer: SeTok, config: SetokimConfig):
+        super().__init__()
+        self.tokenizer_config, self.config = tokenizer.config, config
+        vision, merger = tokenizer.config.vision, tokenizer.config.merger
+        hidden = config.llm.hidden_size
+        self.vision, self.setok, self.detok, self.heads = (
+            tokenizer.vision,
+            tokenizer.setok,
+            tokenizer.detok,
+            tokenizer.heads,
+        )
+        self.llm = Llama(config.llm)
+        self.projector = Projector(merger.token_width, hidden)
+        self.diffusion = DiffusionHead(config.diffusion, merger.token_width, hidden)
+        self.mask_head = MaskHead(config.mask_head, hidden, vision.width, vision.stem_channels)
+
+    def embed(self, ids: Tensor, slots: Tensor, visual: Tensor) -> Tensor:
+        """Embeddings [B, T, H] of words and visual tokens.
+
+        ids [B, T]. slots [B, T]: index of a visual token within its own image, -1 for words. visual [B, T, D]:
+        normalised visual tokens, anything where `slots` is -1.
+
+        A visual token wears the embedding of its own pointer <keep_slot>, so that "keep token 3" is found by matching.
+        """
+        table = self.llm.embedding
+        pointer = table[self.config.special_tokens.keep_first + slots.clamp(min=0)]
+        seen = self.projector(visual)
+        return torch.where((slots >= 0)[..., None], seen + pointer.to(seen.dtype), table[ids].to(seen.dtype))
+
+    def forward(self, ids: Tensor, slots: Tensor, visual: Tensor) -> Tensor:
+        """Hidden states [B, T, H]; position t knows everything up to and with t."""
+        return self.llm(self.embed(ids, slots, visual))
+
+    def config_json(self) -> str:
+        """One config.json for both parts."""
+        merged = json.loads(self.tokenizer_config.to_json()) | dataclasses.asdict(self.config)
+        return json.dumps(merged, indent=2) + "\n"
+
+
+def order_by_area(labels: Tensor, valid: Tensor) -> Tensor:
+    """The order in which the language model reads and writes tokens: largest cluster first, ties by index.
+
+    labels [B, N], valid [B, K] -> [B, K] cluster indices, the invalid ones last.
+    """
+    area = torch.zeros(valid.shape, device=labels.device).scatter_add_(1, labels, torch.ones_like(labels).float())
+    return torch.where(valid, area, -1.0).argsort(dim=1, descending=True, stable=True)

@@ -1,0 +1,264 @@
+"""Training sequences of the language model: what a user says and what Setokim answers, with visual tokens in place."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from .losses import token_regions
+from .model.cluster import cluster_features
+from .model.setokim import Setokim, SpecialTokens, order_by_area
+from .scenes import Scene, SceneBatch, render_batch, sample_scene, scene_rng
+from .text import (
+    SMALL_TALK,
+    Edit,
+    Speaker,
+    absent_name,
+    ask_any,
+    caption,
+    dense_caption,
+    edit_any,
+    refer,
+    refusal,
+)
+
+IGNORE = -100
+QUESTIONS_PER_IMAGE = 5
+ABSENT_SHARE = 0.15  # of referring phrases that fit nothing
+SMALL_TALK_SHARE = 0.05
+KEEP_IOU = 0.6  # a token of the target keeps a token of the source that covers the same region this well
+# Share of each kind of sequence, by stage.
+TASK_SHARES = {
+    2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
+    3: {"chat": 0.4, "caption": 0.1, "segment": 0.15, "generate": 0.2, "edit": 0.15},
+}
+
+
+# --- pictures ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Pictures:
+    """Tokenised pictures; tokens in the order of the language model, largest first. M pictures, K tokens at most."""
+
+    batch: SceneBatch
+    images: Tensor  # [M, 3, S, S]
+    features: Tensor  # [M, N, C] normalised
+    labels: Tensor  # [M, N] index of the token of each patch
+    counts: list[int]  # tokens of each picture
+    tokens: Tensor  # [M, K, D] normalised for the projector
+    regions: Tensor  # [M, K] region that each token shows, -1 for none
+
+
+@torch.no_grad()
+def tokenize_scenes(model: Setokim, scenes: list[Scene]) -> Pictures:
+    batch, device = render_batch(scenes), model.projector.mean.device
+    image = torch.from_numpy(batch.images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    config = model.tokenizer_config
+    with torch.autocast(device.type, torch.bfloat16):
+        features = torch.nn.functional.layer_norm(model.vision(image), (config.vision.width,)).float()
+    clusters = cluster_features(features, config.vision.grid, config.cluster, exact=False)
+    order = order_by_area(clusters.labels, clusters.valid)  # [M, K]
+    labels = order.argsort(1).gather(1, clusters.labels)
+    valid = clusters.valid.gather(1, order)
+    with torch.autocast(device.type, torch.bfloat16):
+        tokens = model.setok["merger"](features, labels, valid)
+    region = torch.from_numpy(batch.patch_regions).to(device)
+    return Pictures(
+        batch,
+        image,
+        features,
+        labels,
+        valid.sum(1).tolist(),
+        model.projector.normalize(tokens.float()),
+        token_regions(labels, valid, region),
+    )
+
+
+def kept_tokens(pictures: Pictures, source: int, target: int, edit: Edit) -> list[int]:
+    """For each token of the edited picture the unchanged token of the source picture, or -1."""
+    kept = []
+    for j in range(pictures.counts[target]):
+        region = int(pictures.regions[target, j])
+        origin = edit.sources[region] if region >= 0 else -1
+        mine = pictures.labels[target] == j
+        best, best_iou = -1, KEEP_IOU
+        for i in range(pictures.counts[source]):
+            if origin >= 0 and int(pictures.regions[source, i]) == origin and i not in kept:
+                other = pictures.labels[source] == i
+                iou = float((mine & other).sum() / (mine | other).sum())
+                if iou > best_iou:
+                    best, best_iou = i, iou
+        kept.append(best)
+    return kept
+
+
+# --- sequences --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sequence:
+    """Token by token: its id, the id to learn at this place (or IGNORE), and for visual tokens their slot in their
+    picture and the (picture, token) they are."""
+
+    special: SpecialTokens
+    text: Tokenizer
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    visual: list[tuple[int, int] | None] = field(default_factory=list)
+    answers: list[tuple[str, int, int]] = field(default_factory=list)  # (kind, first, end) of text answers
+    masks: list[tuple[int, int, int]] = field(default_factory=list)  # (position of [SEG], picture, region)
+    sources: list[tuple[int, int, int]] = field(default_factory=list)  # (position, picture, token) that was read
+
+    def __post_init__(self):
+        self._put(self.special.begin, learn=False)
+
+    def _put(self, token: int, learn: bool, slot: int = -1, visual: tuple[int, int] | None = None) -> None:
+        self.ids.append(token)
+        self.labels.append(token if learn else IGNORE)
+        self.slots.append(slot)
+        self.visual.append(visual)
+
+    def user(self, words: str, picture: int | None = None, count: int = 0) -> None:
+        self._put(self.special.user, learn=False)
+        if picture is not None:
+            self._put(self.special.image_start, learn=False)
+            for i in range(count):
+                self.sources.append((len(self.ids), picture, i))
+                self._put(self.special.visual, learn=False, slot=i, visual=(picture, i))
+            self._put(self.special.image_end, learn=False)
+        self._words(words, learn=False)
+        self._put(self.special.end, learn=False)
+        self._put(self.special.assistant, learn=False)
+
+    def answer(self, kind: str, words: str) -> None:
+        first = len(self.ids)
+        self._words(words, learn=True)
+        self._put(self.special.end, learn=True)
+        self.answers.append((kind, first, len(self.ids)))
+
+    def answer_mask(self, picture: int, region: int) -> None:
+        self.masks.append((len(self.ids), picture, region))
+        first = len(self.ids)
+        self._put(self.special.segment, learn=True)
+        self._put(self.special.end, learn=True)
+        self.answers.append(("segment", first, len(self.ids)))
+
+    def answer_picture(self, picture: int, kept: list[int]) -> None:
+        """`kept` has an entry for each token: the source token it copies, or -1 for one to be drawn."""
+        self._put(self.special.image_start, learn=True)
+        for i, source in enumerate(kept):
+            token = self.special.visual if source < 0 else self.special.keep_first + source
+            self._put(token, learn=True, slot=i, visual=(picture, i))
+        self._put(self.special.image_end, learn=True)
+        self._put(self.special.end, learn=True)
+
+    def _words(self, words: str, learn: bool) -> None:
+        for token in self.text.encode(words).ids:
+            self._put(token, learn)
+
+
+@dataclass
+class TaskBatch:
+    """Padded sequences, B x T, and what their losses need."""
+
+    ids: Tensor
+    labels: Tensor
+    slots: Tensor
+    visual: Tensor  # [B, T, D]
+    sequences: list[Sequence]
+    pictures: Pictures
+
+
+class TaskSampler:
+    """Sequences `first`, `first + 1`, ... of a split, fresh scenes every time."""
+
+    def __init__(self, model: Setokim, text: Tokenizer, shares: dict[str, float]):
+        self.model, self.text = model, text
+        self.kinds, self.odds = list(shares), np.cumsum(list(shares.values()))
+
+    def batch(self, split: str, first: int, count: int, kind: str | None = None, held_out_words=False) -> TaskBatch:
+        """`kind` fixes the task, as evaluation wants it."""
+        plans, scenes = [], []
+        for index in range(first, first + count):
+            # Its own stream: the words of a scene change nothing about the scene.
+            rng = scene_rng(split, 2**32 + index)
+            scene = sample_scene(split, index)
+            task = kind or self.kinds[int(np.searchsorted(self.odds, rng.random() * self.odds[-1]))]
+            speaker = Speaker(rng, held_out_words)
+            edit = edit_any(speaker, scene) if task == "edit" else None
+            plans.append((task, speaker, scene, edit, len(scenes)))
+            scenes.append(scene)
+            if edit:
+                scenes.append(edit.target)
+        pictures = tokenize_scenes(self.model, scenes)
+        return self._pad([self._sequence(*plan, pictures) for plan in plans], pictures)
+
+    def _sequence(
+        self, task: str, speaker: Speaker, scene: Scene, edit: Edit | None, picture: int, pictures: Pictures
+    ) -> Sequence:
+        sequence = Sequence(self.model.config.special_tokens, self.text)
+        seen = (picture, pictures.counts[picture])
+        if task == "chat":
+            for turn in range(QUESTIONS_PER_IMAGE):
+                question = ask_any(speaker, scene)
+                sequence.user(question.question, *(seen if turn == 0 else ()))
+                sequence.answer(question.kind, question.answer)
+            if speaker.rng.random() < SMALL_TALK_SHARE * QUESTIONS_PER_IMAGE:
+                said, answer = speaker.pick(SMALL_TALK)
+                sequence.user(said)
+                sequence.answer("small talk", answer)
+        elif task == "caption":
+            kind, words = speaker.pick([("caption", caption(scene)), ("dense", dense_caption(scene))])
+            sequence.user(speaker.say(kind), *seen)
+            sequence.answer(kind, words)
+        elif task == "segment":
+            self._segment_turns(sequence, speaker, scene, seen)
+        elif task == "generate":
+            sequence.user(speaker.say("draw", caption=speaker.pick([caption, dense_caption])(scene)))
+            sequence.answer_picture(picture, [-1] * pictures.counts[picture])
+        elif task == "edit":
+            sequence.user(edit.instruction, *seen)
+            sequence.answer_picture(picture + 1, kept_tokens(pictures, picture, picture + 1, edit))
+        return sequence
+
+    def _segment_turns(self, sequence: Sequence, speaker: Speaker, scene: Scene, seen: tuple[int, int]) -> None:
+        """Two objects, or something that is not there."""
+        for turn in range(2):
+            target = int(speaker.rng.integers(len(scene.objects)))
+            phrase = refer(speaker, scene, scene.objects[target])
+            absent = absent_name(speaker.rng, scene)
+            is_absent = phrase is None or speaker.rng.random() < ABSENT_SHARE
+            words = speaker.say("segment", phrase=f"the {absent}" if is_absent else phrase)
+            sequence.user(words, *(seen if turn == 0 else ()))
+            if is_absent:
+                sequence.answer("refusal", refusal(absent))
+            else:
+                sequence.answer_mask(seen[0], target)
+
+    def _pad(self, sequences: list[Sequence], pictures: Pictures) -> TaskBatch:
+        length = max(len(s.ids) for s in sequences)
+        shape = (len(sequences), length)
+        ids, labels = torch.full(shape, self.model.config.special_tokens.pad), torch.full(shape, IGNORE)
+        slots = torch.full(shape, -1)
+        visual = torch.zeros(*shape, pictures.tokens.shape[-1])
+        for b, sequence in enumerate(sequences):
+            end = len(sequence.ids)
+            ids[b, :end] = torch.tensor(sequence.ids)
+            labels[b, :end] = torch.tensor(sequence.labels)
+            slots[b, :end] = torch.tensor(sequence.slots)
+            for position, source in enumerate(sequence.visual):
+                if source:
+                    visual[b, position] = pictures.tokens[source]
+        device = pictures.tokens.device
+        return TaskBatch(*(t.to(device) for t in (ids, labels, slots, visual)), sequences, pictures)
+
+
+def object_masks(pictures: Pictures, wanted: list[tuple[int, int]]) -> Tensor:
+    """Exact masks [n, S, S] of (picture, region) pairs."""
+    regions = pictures.batch.regions
+    masks = np.stack([regions[picture] == region for picture, region in wanted])
+    return torch.from_numpy(masks).to(pictures.tokens.device).float()

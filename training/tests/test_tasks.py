@@ -1,0 +1,128 @@
+import dataclasses
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from training.model import SeTok
+from training.model.llm import LlmConfig
+from training.model.setokim import Setokim, SetokimConfig
+from training.parallel import Workers
+from training.scenes import sample_scene
+from training.stage2 import Stage2, Stage2Settings
+from training.tasks import IGNORE, TASK_SHARES, TaskSampler, kept_tokens
+from training.tests.test_stage1 import THIN
+from training.text import EDITS, QUESTIONS, WORDINGS, Speaker, ask, ask_any, edit_any, refer
+from training.vocabulary import train_vocabulary
+
+
+@pytest.fixture(scope="module")
+def text():
+    return train_vocabulary(320, scenes=10)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = LlmConfig(vocab_size=320, hidden_size=16, intermediate_size=24, num_hidden_layers=1)
+    return Setokim(SeTok(THIN), SetokimConfig(llm=dataclasses.replace(config, num_attention_heads=2)))
+
+
+def test_wordings_held_out_are_never_used_otherwise():
+    rng = np.random.default_rng(0)
+    for kind in ("exists", "count", "background"):
+        held_out = WORDINGS[kind][-1].split("{")[0]
+        for index in range(40):
+            scene = sample_scene("train", index)
+            usual, special = ask(Speaker(rng), scene, kind), ask(Speaker(rng, True), scene, kind)
+            assert not usual.question.startswith(held_out) and special.question.startswith(held_out)
+
+
+def test_yes_and_no_are_balanced():
+    answers = Counter()
+    for index in range(600):
+        speaker = Speaker(np.random.default_rng(index))
+        for kind in ("exists", "relation"):
+            question = ask(speaker, sample_scene("train", index), kind)
+            if question:
+                answers[kind, question.answer] += 1
+    for kind in ("exists", "relation"):
+        yes, no = answers[kind, "yes"], answers[kind, "no"]
+        assert 0.4 < yes / (yes + no) < 0.6
+
+
+def test_every_kind_of_question_and_edit_occurs():
+    questions, edits = Counter(), Counter()
+    for index in range(300):
+        speaker, scene = Speaker(np.random.default_rng(index)), sample_scene("train", index)
+        questions[ask_any(speaker, scene).kind] += 1
+        edits[edit_any(speaker, scene).kind] += 1
+    assert set(questions) == set(QUESTIONS) and set(edits) == set(EDITS)
+
+
+def test_an_edit_leaves_its_source_alone_and_names_what_stays():
+    for index in range(100):
+        scene = sample_scene("train", index)
+        before = str(scene)
+        edit = edit_any(Speaker(np.random.default_rng(index)), scene)
+        assert str(scene) == before and str(edit.target) != before
+        for target, source in enumerate(edit.sources[: len(edit.target.objects)]):
+            if source >= 0:
+                assert edit.target.objects[target] == scene.objects[source]
+
+
+def test_a_referring_phrase_by_name_fits_one_object():
+    for index in range(200):
+        scene = sample_scene("train", index)
+        names = [o.name for o in scene.objects]
+        phrase = refer(Speaker(np.random.default_rng(index)), scene, scene.objects[0])
+        if names.count(names[0]) > 1 and phrase:
+            assert len(phrase.split()) > 2  # "the dog" alone would not do
+
+
+@pytest.mark.parametrize("kind", TASK_SHARES[3])
+def test_sequences_are_well_formed(model, text, kind):
+    batch = TaskSampler(model, text, {kind: 1.0}).batch("train", 0, 3)
+    special = model.config.special_tokens
+    for b, sequence in enumerate(batch.sequences):
+        assert sequence.ids[0] == special.begin and sequence.ids[-1] == special.end
+        assert all(label in (IGNORE, token) for label, token in zip(sequence.labels, sequence.ids))
+        assert any(label != IGNORE for label in sequence.labels)
+        assert sequence.ids.count(special.image_start) == sequence.ids.count(special.image_end)
+        for position, visual in enumerate(sequence.visual):
+            assert (visual is None) == (sequence.slots[position] < 0)
+            if visual:
+                assert torch.equal(batch.visual[b, position], batch.pictures.tokens[visual])
+
+
+def test_an_edit_keeps_what_did_not_change():
+    """Two tokens, a removed object and its background: the background is kept, whatever else its token covers now."""
+    before, after = torch.tensor([0, 0, 0, 0, 1]), torch.tensor([0, 0, 0, 0, 0])
+    pictures = SimpleNamespace(
+        counts=[2, 1], labels=torch.stack([before, after]), regions=torch.tensor([[1, 0], [0, -1]])
+    )
+    assert kept_tokens(pictures, 0, 1, SimpleNamespace(sources=[1])) == [0]
+    assert kept_tokens(pictures, 0, 1, SimpleNamespace(sources=[-1])) == [-1]
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_resume_takes_the_same_step(tmp_path, model, text, stage):
+    workers, settings = Workers("cpu"), Stage2Settings(stage=stage, steps=4, batch=6, warmup_steps=1)
+    run = Stage2(model, text, settings, workers, tmp_path)
+    run.train_step()
+    run.save(tmp_path / "checkpoint.pt")
+    expected = run.train_step()
+    resumed = Stage2(model, text, settings, workers, tmp_path)
+    resumed.load(tmp_path / "checkpoint.pt")
+    assert str(resumed.train_step()) == str(expected)  # as text: terms without examples are nan
+
+
+def test_the_tokenizer_stays_frozen(tmp_path, model, text):
+    before = {
+        name: t.clone() for name, t in model.state_dict().items() if name.startswith(("vision", "setok", "detok"))
+    }
+    Stage2(model, text, Stage2Settings(stage=3, batch=4), Workers("cpu"), tmp_path).train_step()
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)

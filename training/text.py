@@ -1,0 +1,424 @@
+"""What can be said about a scene: captions, questions, referring phrases, edits, small talk.
+
+Every kind of sentence has several wordings; the last of each list is held out for the split `test-words`. Answers
+that could be guessed are balanced: yes and no come equally often whatever is asked about.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .scenes import (
+    BACKGROUND_NAMES,
+    BACKGROUNDS,
+    IMAGE_SIZE,
+    MAX_OBJECTS,
+    NATURAL,
+    Scene,
+    SceneObject,
+    is_free,
+    is_visible,
+    place_object,
+)
+from .sprites import SPRITES
+
+NUMBERS = ["no", "one", "two", "three", "four", "five"]
+CELLS = ["top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right"]
+CELL_BORDERS = (0.37, 0.63)  # of the image side
+CLEARLY = 0.08  # of the image side: smaller differences in place are not asked about
+CLEARLY_BIGGER = 1.2
+
+WORDINGS = {
+    "caption": ["describe the picture", "what do you see ?", "what is in the picture ?", "tell me what this shows"],
+    "dense": ["describe the picture in detail", "list everything with its place", "say what is where"],
+    "exists": [
+        "is there {a_name} ?",
+        "do you see {a_name} ?",
+        "is {a_name} in the picture ?",
+        "can you find {a_name} ?",
+    ],
+    "count": ["how many objects are there ?", "how many things do you see ?", "count the objects"],
+    "count_name": ["how many {names} are there ?", "how many {names} do you see ?", "count the {names}"],
+    "color": ["what color is the {name} ?", "which color does the {name} have ?", "the {name} has what color ?"],
+    "place": ["where is the {name} ?", "where do you see the {name} ?", "in which part is the {name} ?"],
+    "at": ["what is at the {cell} ?", "which object is at the {cell} ?", "what do you see at the {cell} ?"],
+    "relation": ["is the {name} {relation} the {other} ?", "do you see the {name} {relation} the {other} ?"],
+    "neighbor": ["what is {relation} the {name} ?", "which object is {relation} the {name} ?"],
+    "bigger": ["which is bigger , the {name} or the {other} ?", "what is larger , the {name} or the {other} ?"],
+    "biggest": ["what is the biggest object ?", "which object is the largest ?", "name the biggest thing"],
+    "background": ["where is this ?", "what is the background ?", "which place is this ?"],
+    "segment": ["segment {phrase}", "show me {phrase}", "mark {phrase}", "find the mask of {phrase}"],
+    "draw": ["draw {caption}", "make a picture of {caption}", "show {caption}", "paint {caption}"],
+    "remove": ["remove {phrase}", "delete {phrase}", "take away {phrase}"],
+    "add": ["add {a_name} at the {cell}", "put {a_name} at the {cell}", "place {a_name} at the {cell}"],
+    "recolor": ["make {phrase} {color}", "color {phrase} {color}", "paint {phrase} {color}"],
+    "replace": ["replace {phrase} with {a_name}", "turn {phrase} into {a_name}", "swap {phrase} for {a_name}"],
+    "move": ["move {phrase} to the {cell}", "bring {phrase} to the {cell}", "shift {phrase} to the {cell}"],
+    "move_background": ["put it {place}", "change the background , put it {place}", "now show it {place}"],
+}
+SMALL_TALK = [
+    ("hello", "hello ! show me a picture ."),
+    ("hi", "hello ! show me a picture ."),
+    ("who are you ?", "i am setokim . i see pictures as a few visual tokens ."),
+    ("what can you do ?", "i answer questions about a picture , mark objects , draw and edit ."),
+    ("thanks", "you are welcome ."),
+    ("thank you", "you are welcome ."),
+    ("bye", "bye !"),
+]
+RELATIONS: dict[str, Callable[[SceneObject, SceneObject], float]] = {
+    # How far `a` is into the relation with `b`, in pixels.
+    "left of": lambda a, b: b.center[0] - a.center[0],
+    "right of": lambda a, b: a.center[0] - b.center[0],
+    "above": lambda a, b: b.center[1] - a.center[1],
+    "below": lambda a, b: a.center[1] - b.center[1],
+}
+
+
+class Speaker:
+    """Chooses wordings: the usual ones, or only the held-out ones."""
+
+    def __init__(self, rng: np.random.Generator, held_out_words: bool = False):
+        self.rng, self.held_out_words = rng, held_out_words
+
+    def say(self, kind: str, **parts: str) -> str:
+        *usual, held_out = WORDINGS[kind]
+        return (held_out if self.held_out_words else self.pick(usual)).format(**parts)
+
+    def pick(self, choices):
+        return choices[self.rng.integers(len(choices))]
+
+
+# --- naming -----------------------------------------------------------------------------------------------
+
+
+def noun(o: SceneObject) -> str:
+    return SPRITES.names[o.name]
+
+
+def colored_noun(o: SceneObject) -> str:
+    return noun(o) if o.color == NATURAL else f"{SPRITES.colors[o.color]} {noun(o)}"
+
+
+def with_article(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def plural(name: str) -> str:
+    irregular = {"fish": "fish", "sheep": "sheep", "strawberry": "strawberries"}
+    if name in irregular:
+        return irregular[name]
+    return name + ("es" if name.endswith(("x", "s", "ch")) else "s")
+
+
+def cell_index(o: SceneObject) -> int:
+    """One of nine cells, row-major, by the centre of the object."""
+    column, row = (int(np.searchsorted(CELL_BORDERS, v / IMAGE_SIZE)) for v in o.center)
+    return 3 * row + column
+
+
+def cell(o: SceneObject) -> str:
+    return CELLS[cell_index(o)]
+
+
+def background_phrase(scene: Scene) -> str:
+    return BACKGROUNDS[scene.background].phrase
+
+
+def join(parts: list[str]) -> str:
+    return " and ".join(", ".join(parts).rsplit(", ", 1)).replace(",", " ,")
+
+
+def caption(scene: Scene) -> str:
+    return f"{join([with_article(colored_noun(o)) for o in scene.objects])} {background_phrase(scene)}"
+
+
+def dense_caption(scene: Scene) -> str:
+    places = [f"{with_article(colored_noun(o))} at the {cell(o)}" for o in scene.objects]
+    return f"{join(places)} , {background_phrase(scene)}"
+
+
+def unique_objects(scene: Scene) -> list[SceneObject]:
+    """Objects that their noun alone identifies."""
+    names = [o.name for o in scene.objects]
+    return [o for o in scene.objects if names.count(o.name) == 1]
+
+
+def absent_name(rng: np.random.Generator, scene: Scene) -> str:
+    present = {noun(o) for o in scene.objects}
+    absent = [name for name in SPRITES.names if name not in present]
+    return absent[rng.integers(len(absent))]
+
+
+# --- questions --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Question:
+    kind: str
+    question: str
+    answer: str
+
+
+def ask(speaker: Speaker, scene: Scene, kind: str) -> Question | None:
+    """A question of a kind, or None when the scene does not allow one."""
+    found = QUESTIONS[kind](speaker, scene)
+    return found and Question(kind, *found)
+
+
+def ask_any(speaker: Speaker, scene: Scene) -> Question:
+    while True:
+        question = ask(speaker, scene, speaker.pick(list(QUESTIONS)))
+        if question:
+            return question
+
+
+def _exists(s: Speaker, scene: Scene):
+    if s.rng.random() < 0.5:
+        return s.say("exists", a_name=with_article(noun(s.pick(scene.objects)))), "yes"
+    return s.say("exists", a_name=with_article(absent_name(s.rng, scene))), "no"
+
+
+def _count(s: Speaker, scene: Scene):
+    return s.say("count"), NUMBERS[len(scene.objects)]
+
+
+def _count_name(s: Speaker, scene: Scene):
+    names = [noun(o) for o in scene.objects]
+    name = absent_name(s.rng, scene) if s.rng.random() < 0.25 else s.pick(names)
+    repeated = [n for n in names if names.count(n) > 1]
+    if repeated and s.rng.random() < 0.6:  # otherwise the answer would nearly always be "one"
+        name = s.pick(repeated)
+    return s.say("count_name", names=plural(name)), NUMBERS[names.count(name)]
+
+
+def _color(s: Speaker, scene: Scene):
+    colored = [o for o in unique_objects(scene) if o.color != NATURAL]
+    if colored:
+        o = s.pick(colored)
+        return s.say("color", name=noun(o)), SPRITES.colors[o.color]
+
+
+def _place(s: Speaker, scene: Scene):
+    if unique := unique_objects(scene):
+        o = s.pick(unique)
+        return s.say("place", name=noun(o)), f"at the {cell(o)}"
+
+
+def _at(s: Speaker, scene: Scene):
+    cells = [cell_index(o) for o in scene.objects]
+    alone = [o for o in scene.objects if cells.count(cell_index(o)) == 1]
+    if s.rng.random() < 0.15:
+        empty = [name for i, name in enumerate(CELLS) if i not in cells]
+        return s.say("at", cell=s.pick(empty)), "nothing"
+    if alone:
+        o = s.pick(alone)
+        return s.say("at", cell=cell(o)), with_article(colored_noun(o))
+
+
+def _relation(s: Speaker, scene: Scene):
+    """Yes and no equally often for either direction."""
+    unique = unique_objects(scene)
+    if len(unique) < 2:
+        return None
+    a, b = (unique[i] for i in s.rng.permutation(len(unique))[:2])
+    truth = bool(s.rng.random() < 0.5)
+    sign = 1 if truth else -1
+    fitting = [r for r, depth in RELATIONS.items() if sign * depth(a, b) > CLEARLY * IMAGE_SIZE]
+    if fitting:
+        return s.say("relation", name=noun(a), relation=s.pick(fitting), other=noun(b)), "yes" if truth else "no"
+
+
+def _neighbor(s: Speaker, scene: Scene):
+    """The one object in a relation with another."""
+    options = [
+        (a, relation, b)
+        for b in unique_objects(scene)
+        for relation, depth in RELATIONS.items()
+        for a in _objects_in_relation(scene, relation, b, depth)
+    ]
+    if options:
+        a, relation, b = options[s.rng.integers(len(options))]
+        return s.say("neighbor", relation=relation, name=noun(b)), with_article(colored_noun(a))
+
+
+def _objects_in_relation(scene: Scene, relation: str, b: SceneObject, depth) -> list[SceneObject]:
+    """All objects clearly in the relation with `b` if that is exactly one and no other is nearly so."""
+    others = [o for o in scene.objects if o is not b]
+    inside = [o for o in others if depth(o, b) > CLEARLY * IMAGE_SIZE]
+    nearly = [o for o in others if abs(depth(o, b)) <= CLEARLY * IMAGE_SIZE]
+    return inside if len(inside) == 1 and not nearly else []
+
+
+def _bigger(s: Speaker, scene: Scene):
+    unique = unique_objects(scene)
+    if len(unique) < 2:
+        return None
+    a, b = (unique[i] for i in s.rng.permutation(len(unique))[:2])
+    big, small = max(a, b, key=lambda o: o.size), min(a, b, key=lambda o: o.size)
+    if big.size >= CLEARLY_BIGGER * small.size:
+        return s.say("bigger", name=noun(a), other=noun(b)), f"the {noun(big)}"
+
+
+def _biggest(s: Speaker, scene: Scene):
+    *rest, biggest = sorted(scene.objects, key=lambda o: o.size)
+    if rest and biggest.size >= CLEARLY_BIGGER * rest[-1].size:
+        return s.say("biggest"), f"the {colored_noun(biggest)}"
+
+
+def _background(s: Speaker, scene: Scene):
+    return s.say("background"), background_phrase(scene)
+
+
+QUESTIONS = {
+    "exists": _exists,
+    "count": _count,
+    "count_name": _count_name,
+    "color": _color,
+    "place": _place,
+    "at": _at,
+    "relation": _relation,
+    "neighbor": _neighbor,
+    "bigger": _bigger,
+    "biggest": _biggest,
+    "background": _background,
+}
+
+
+# --- referring --------------------------------------------------------------------------------------------
+
+
+def refer(speaker: Speaker, scene: Scene, target: SceneObject) -> str | None:
+    """A phrase that fits `target` and no other object of the scene; None when there is none."""
+    objects = scene.objects
+    same_name = [o for o in objects if o.name == target.name]
+    candidates: list[tuple[str, list[SceneObject]]] = [
+        (f"the {noun(target)}", same_name),
+        (f"the {colored_noun(target)}", [o for o in same_name if o.color == target.color]),
+        (f"the object at the {cell(target)}", [o for o in objects if cell(o) == cell(target)]),
+        (f"the {noun(target)} at the {cell(target)}", [o for o in same_name if cell(o) == cell(target)]),
+    ]
+    if target.color != NATURAL:
+        color = SPRITES.colors[target.color]
+        candidates.append((f"the {color} object", [o for o in objects if o.color == target.color]))
+    extremes = [
+        ("leftmost", lambda o: -o.center[0]),
+        ("rightmost", lambda o: o.center[0]),
+        ("biggest", lambda o: o.size),
+        ("smallest", lambda o: -o.size),
+    ]
+    for group, word in ((same_name, noun(target)), (objects, "object")):
+        for adjective, key in extremes:
+            if len(group) > 1:
+                best = max(key(o) for o in group)
+                near = [o for o in group if best - key(o) < 4]  # pixels: a draw is not an extreme
+                candidates.append((f"the {adjective} {word}", near))
+    for other in unique_objects(scene):
+        for relation, depth in RELATIONS.items():
+            if other is not target:
+                fits = [o for o in same_name if o is not other and depth(o, other) > 0]
+                if depth(target, other) > CLEARLY * IMAGE_SIZE:
+                    candidates.append((f"the {noun(target)} {relation} the {noun(other)}", fits))
+    phrases = list(dict.fromkeys(phrase for phrase, fits in candidates if len(fits) == 1 and fits[0] is target))
+    return speaker.pick(phrases) if phrases else None
+
+
+def refusal(name: str) -> str:
+    return f"there is no {name}"
+
+
+# --- edits ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Edit:
+    kind: str
+    instruction: str
+    target: Scene
+    sources: list[int]  # for each region of the target the same, unchanged region of the source, or -1
+
+
+def edit_any(speaker: Speaker, scene: Scene) -> Edit:
+    while True:
+        kind = speaker.pick(list(EDITS))
+        edited = copy.deepcopy(scene)
+        instruction = EDITS[kind](speaker, edited)
+        if instruction:
+            return Edit(kind, instruction, edited, _unchanged_regions(scene, edited))
+
+
+def _unchanged_regions(source: Scene, target: Scene) -> list[int]:
+    regions = [source.objects.index(o) if o in source.objects else -1 for o in target.objects]
+    same_background = (source.background, source.horizon) == (target.background, target.horizon)
+    first = len(source.objects)
+    return regions + [first + i if same_background else -1 for i in range(len(target.bands))]
+
+
+def _pick_object(s: Speaker, scene: Scene) -> tuple[SceneObject, str] | None:
+    o = s.pick(scene.objects)
+    phrase = refer(s, scene, o)
+    return (o, phrase) if phrase else None
+
+
+def _remove(s: Speaker, scene: Scene) -> str | None:
+    picked = _pick_object(s, scene)
+    if picked and len(scene.objects) > 1:
+        o, phrase = picked
+        scene.objects = [other for other in scene.objects if other is not o]
+        return s.say("remove", phrase=phrase)
+
+
+def _add(s: Speaker, scene: Scene) -> str | None:
+    if len(scene.objects) == MAX_OBJECTS:
+        return None
+    o = place_object(s.rng, scene, int(s.rng.integers(len(SPRITES.names))))
+    if o and cell(o) not in [cell(other) for other in scene.objects]:
+        scene.objects.append(o)
+        return s.say("add", a_name=with_article(colored_noun(o)), cell=cell(o))
+
+
+def _recolor(s: Speaker, scene: Scene) -> str | None:
+    picked = _pick_object(s, scene)
+    if picked and picked[0].color != NATURAL:
+        o, phrase = picked
+        before, o.color = o.color, int(s.rng.integers(len(SPRITES.colors)))
+        if o.color != before and is_visible(scene, o):
+            return s.say("recolor", phrase=phrase, color=SPRITES.colors[o.color])
+
+
+def _replace(s: Speaker, scene: Scene) -> str | None:
+    picked = _pick_object(s, scene)
+    if picked:
+        o, phrase = picked
+        before, o.name = o.name, int(s.rng.integers(len(SPRITES.names)))
+        o.color = int(s.rng.integers(len(SPRITES.colors))) if SPRITES.recolorable[o.name] else NATURAL
+        if o.name != before and is_visible(scene, o):
+            return s.say("replace", phrase=phrase, a_name=with_article(colored_noun(o)))
+
+
+def _move(s: Speaker, scene: Scene) -> str | None:
+    picked = _pick_object(s, scene)
+    if picked:
+        o, phrase = picked
+        before = cell(o)
+        o.x, o.y = (int(v) for v in s.rng.integers(0, IMAGE_SIZE - o.size + 1, 2))
+        if cell(o) != before and is_free(scene.objects, o) and is_visible(scene, o):
+            return s.say("move", phrase=phrase, cell=cell(o))
+
+
+def _move_background(s: Speaker, scene: Scene) -> str | None:
+    before, scene.background = scene.background, s.pick(BACKGROUND_NAMES)
+    scene.horizon = float(s.rng.uniform(*BACKGROUNDS[scene.background].horizon))
+    if scene.background != before and all(is_visible(scene, o) for o in scene.objects):
+        return s.say("move_background", place=background_phrase(scene))
+
+
+EDITS = {
+    "remove": _remove,
+    "add": _add,
+    "recolor": _recolor,
+    "replace": _replace,
+    "move": _move,
+    "move_background": _move_background,
+}

@@ -1,0 +1,164 @@
+/** The one place that talks to the library: loads the model, runs what the page asks for, turns failures into notices. */
+
+import { Setokim, SetokimError, type DeviceChoice } from "setokim";
+import { count } from "./format.ts";
+import { pictureFromBlob } from "./picture.ts";
+import type { Notice, OpenPicture, Store } from "./state.ts";
+
+export class Engine {
+  readonly #store: Store;
+  readonly #modelUrl: string;
+  #setokim: Setokim | undefined;
+  #load: AbortController | undefined;
+  #run: AbortController | undefined;
+  /** Pictures that were opened so far: one that is slow to decode must not replace a later one. */
+  #opened = 0;
+
+  constructor(store: Store, modelUrl: string) {
+    this.#store = store;
+    this.#modelUrl = modelUrl;
+  }
+
+  /** Requests that the library saw in its worker since the model was loaded. */
+  get requests(): number {
+    return this.#setokim?.network.requests ?? 0;
+  }
+
+  /** Loads the model on a device, in place of the one that is there; then runs it on the picture that is shown. */
+  async load(choice: DeviceChoice): Promise<void> {
+    this.#load?.abort();
+    this.#run?.abort();
+    const load = (this.#load = new AbortController());
+    const before = this.#setokim;
+    this.#setokim = undefined;
+    this.#store.set({ choice, status: { kind: "loading", progress: undefined }, device: undefined, notice: undefined });
+    await before?.dispose();
+    const start = performance.now();
+    let cached = false;
+    try {
+      const setokim = await Setokim.load(this.#modelUrl, {
+        device: choice,
+        signal: load.signal,
+        onProgress: (progress) => {
+          cached ||= progress.cached === true;
+          if (load === this.#load) this.#store.set({ status: { kind: "loading", progress } });
+        },
+      });
+      this.#setokim = setokim;
+      this.#store.set({
+        status: { kind: "ready" },
+        device: setokim.device,
+        model: setokim.model,
+        loadTime: performance.now() - start,
+        fromCache: cached,
+        announcement: `The model is ready on the ${setokim.device.device === "gpu" ? "GPU" : "CPU"}.`,
+      });
+      await this.tokenize();
+    } catch (error) {
+      if (load.signal.aborted) return;
+      this.#store.set({ status: { kind: "failed" }, notice: this.#notice(error, true) });
+    }
+  }
+
+  /**
+   * Shows a picture and finds its tokens. A file that cannot be read leaves everything as it was, with a notice that
+   * says why; the engine is asked even then, since its words are better than the browser's.
+   */
+  async open(blob: Blob, name: string, sample: boolean): Promise<void> {
+    this.#opened += 1;
+    const turn = this.#opened;
+    if (this.#setokim !== undefined) this.#store.set({ status: { kind: "working" } });
+    const picture = await pictureFromBlob(blob, name, sample);
+    if (turn !== this.#opened) return;
+    if (picture !== undefined) {
+      this.#store.set({
+        picture,
+        tokens: undefined,
+        reconstruction: undefined,
+        hovered: undefined,
+        pinned: undefined,
+        notice: undefined,
+      });
+      await this.tokenize();
+      return;
+    }
+    try {
+      if (this.#setokim === undefined) throw new SetokimError("image-decode", "the picture cannot be read");
+      await this.#setokim.tokenize(blob);
+      throw new SetokimError("image-decode", "the browser cannot show this picture");
+    } catch (error) {
+      if (turn !== this.#opened) return;
+      const { status } = this.#store.state;
+      this.#store.set({
+        notice: { ...this.#notice(error), subject: name },
+        status: status.kind === "working" ? { kind: "ready" } : status,
+      });
+    }
+  }
+
+  /** Finds the tokens of the picture that is shown, and draws it again from them when that is in view. */
+  async tokenize(): Promise<void> {
+    const { picture } = this.#store.state;
+    const setokim = this.#setokim;
+    if (picture === undefined || setokim === undefined) return;
+    await this.#work(picture, async (signal) => {
+      const tokens = await setokim.tokenize(picture.blob, { signal });
+      this.#store.set({
+        tokens,
+        timings: tokens.timings_ms,
+        announcement: `${picture.name}: ${count(tokens.tokens.length, "token")}.`,
+      });
+      if (this.#store.state.view === "compare") await this.#reconstruct(setokim, picture, signal);
+    });
+  }
+
+  /** Draws the picture again from its tokens, once. */
+  async reconstruct(): Promise<void> {
+    const { picture, reconstruction } = this.#store.state;
+    const setokim = this.#setokim;
+    if (picture === undefined || setokim === undefined || reconstruction !== undefined) return;
+    await this.#work(picture, (signal) => this.#reconstruct(setokim, picture, signal));
+  }
+
+  async #reconstruct(setokim: Setokim, picture: OpenPicture, signal: AbortSignal): Promise<void> {
+    const reconstruction = await setokim.reconstruct(picture.blob, { signal });
+    this.#store.set({ reconstruction, timings: reconstruction.tokens.timings_ms });
+  }
+
+  /** One run at a time, and the last one counts. */
+  async #work(picture: OpenPicture, task: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    this.#run?.abort();
+    const run = (this.#run = new AbortController());
+    this.#store.set({ status: { kind: "working" }, notice: undefined });
+    try {
+      await task(run.signal);
+      if (run === this.#run) this.#store.set({ status: { kind: "ready" } });
+    } catch (error) {
+      if (run.signal.aborted || run !== this.#run) return;
+      const lost = error instanceof SetokimError && ["crashed", "device-lost", "disposed"].includes(error.code);
+      const notice = this.#notice(error, lost);
+      this.#store.set({
+        status: { kind: lost ? "failed" : "ready" },
+        notice: lost ? notice : { ...notice, subject: picture.name },
+      });
+    }
+  }
+
+  #notice(thrown: unknown, reload = false): Notice {
+    const error =
+      thrown instanceof SetokimError ? thrown : new SetokimError("internal", String(thrown), { cause: thrown });
+    const { message, remedy, code } = error;
+    if (!reload) return { message, remedy, code };
+    const { choice } = this.#store.state;
+    const fallback: DeviceChoice = code === "device-unavailable" || code === "device-lost" ? "cpu" : choice;
+    return {
+      message,
+      remedy,
+      code,
+      action: {
+        label: fallback === choice ? "Load again" : "Use the CPU",
+        run: () => void this.load(fallback),
+      },
+    };
+  }
+}

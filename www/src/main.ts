@@ -1,0 +1,48 @@
+import type { DeviceChoice } from "setokim";
+import samples from "virtual:samples";
+import { Engine } from "./engine.ts";
+import { mountBench } from "./panels/bench.ts";
+import { mountCompare } from "./panels/compare.ts";
+import { mountExport } from "./panels/export.ts";
+import { mountLoading } from "./panels/loading.ts";
+import { mountNotice } from "./panels/notice.ts";
+import { mountOpen } from "./panels/open.ts";
+import { mountPrivacy } from "./panels/privacy.ts";
+import { mountSamples } from "./panels/samples.ts";
+import { mountStage } from "./panels/stage.ts";
+import { mountTheme } from "./panels/theme.ts";
+import { mountTokens } from "./panels/tokens.ts";
+import { mountToolbar } from "./panels/toolbar.ts";
+import { initialState, Store } from "./state.ts";
+
+/** `?model=` names another folder in models/, `?device=` a device: for trying things out, and for the tests. */
+const query = new URLSearchParams(location.search);
+const model = /^[\w.-]+$/.exec(query.get("model") ?? "")?.[0] ?? "setokim-tiny";
+const asked = query.get("device");
+const choice: DeviceChoice = asked === "gpu" || asked === "cpu" ? asked : "auto";
+
+const store = new Store(initialState(choice));
+const engine = new Engine(store, `models/${model}/`);
+
+mountTheme();
+mountNotice(store);
+mountLoading(store);
+mountStage(store);
+mountCompare(store);
+mountToolbar(store, engine);
+mountTokens(store);
+mountBench(store, engine);
+mountPrivacy(store, engine);
+mountExport(store);
+mountOpen(engine);
+store.on(["announcement"], ({ announcement }) => {
+  const live = document.getElementById("live");
+  if (live !== null) live.textContent = announcement;
+});
+
+// The page itself, for the next visit without a network. Development has no built files to keep.
+if (import.meta.env.PROD) void navigator.serviceWorker?.register("sw.js").catch(() => undefined);
+
+// A picture to look at while the model loads; all samples are fetched now, so that nothing is later.
+void mountSamples(store, engine, samples);
+void engine.load(choice);

@@ -1,0 +1,37 @@
+import { context2d, element } from "../dom.ts";
+import type { State, Store } from "../state.ts";
+
+/** The picture on the left of a line that can be moved, what its tokens remember of it on the right. */
+export function mountCompare(store: Store): void {
+  const box = element("compare", HTMLElement);
+  const before = element("compare-before", HTMLCanvasElement);
+  const after = element("compare-after", HTMLCanvasElement);
+  const range = element("compare-range", HTMLInputElement);
+
+  const draw = ({ picture, reconstruction, view }: State): void => {
+    box.hidden = view !== "compare" || picture === undefined;
+    if (box.hidden || picture === undefined) return;
+    const { canvas } = picture;
+    before.width = after.width = canvas.width;
+    before.height = after.height = canvas.height;
+    context2d(before).drawImage(canvas, 0, 0);
+    box.classList.toggle("waiting", reconstruction === undefined);
+    if (reconstruction === undefined) return;
+    const { image, tokens } = reconstruction;
+    const small = document.createElement("canvas");
+    small.width = image.width;
+    small.height = image.height;
+    context2d(small).putImageData(image, 0, 0);
+    const scaleX = canvas.width / tokens.image.width;
+    const scaleY = canvas.height / tokens.image.height;
+    const { x, y, width, height } = tokens.crop;
+    const context = context2d(after);
+    context.imageSmoothingQuality = "high";
+    context.drawImage(small, x * scaleX, y * scaleY, width * scaleX, height * scaleY);
+  };
+  store.on(["view", "picture", "reconstruction"], draw);
+
+  const move = (): void => box.style.setProperty("--at", `${range.value}%`);
+  range.addEventListener("input", move);
+  move();
+}

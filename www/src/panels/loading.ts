@@ -1,0 +1,38 @@
+import type { LoadProgress, LoadStage } from "setokim";
+import { element } from "../dom.ts";
+import { megabytes } from "../format.ts";
+import type { Store } from "../state.ts";
+
+const words: Record<LoadStage, string> = {
+  download: "Downloading the model",
+  verify: "Checking the weights",
+  upload: "Moving the weights to the device",
+  compile: "Putting the model together",
+  warmup: "Warming up",
+  ready: "Ready",
+};
+
+/** The bar over the picture while the model loads, and the thin line while it works. */
+export function mountLoading(store: Store): void {
+  const box = element("loading", HTMLElement);
+  const what = element("loading-what", HTMLElement);
+  const bytes = element("loading-bytes", HTMLElement);
+  const bar = element("loading-bar", HTMLProgressElement);
+  const busy = element("busy", HTMLElement);
+  store.on(["status"], ({ status }) => {
+    box.hidden = status.kind !== "loading";
+    busy.hidden = status.kind !== "working";
+    if (status.kind !== "loading") return;
+    const { progress } = status;
+    what.textContent = progress === undefined ? "Starting" : wordsFor(progress);
+    bar.value = progress?.fraction ?? 0;
+    bytes.textContent =
+      progress === undefined || progress.total === 0
+        ? ""
+        : `${megabytes(progress.loaded)} of ${megabytes(progress.total)}`;
+  });
+}
+
+function wordsFor({ stage, cached }: LoadProgress): string {
+  return stage === "download" && cached === true ? "Reading the model from this browser" : words[stage];
+}

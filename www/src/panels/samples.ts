@@ -1,0 +1,54 @@
+import { create, element } from "../dom.ts";
+import type { Engine } from "../engine.ts";
+import type { Store } from "../state.ts";
+
+/** The strip of sample pictures. The first one is opened at once, unless the person was quicker. */
+export async function mountSamples(store: Store, engine: Engine, files: readonly string[]): Promise<void> {
+  const strip = element("strip", HTMLElement);
+  const open = element("open", HTMLElement);
+  const samples = files.map((file) => ({ file, name: nameOf(file), button: create("button", "sample") }));
+  for (const { name, button } of samples) {
+    button.type = "button";
+    button.setAttribute("aria-label", `Sample: ${name}`);
+    button.title = name;
+    button.disabled = true;
+    strip.insertBefore(button, open);
+  }
+  strip.append(open);
+  store.on(["picture"], ({ picture }) => {
+    for (const { name, button } of samples) {
+      button.setAttribute("aria-pressed", String(picture?.sample === true && picture.name === name));
+    }
+  });
+
+  let waiting = true;
+  await Promise.all(
+    samples.map(async ({ file, name, button }, index) => {
+      let blob: Blob;
+      try {
+        const response = await fetch(`models/samples/${encodeURIComponent(file)}`);
+        if (!response.ok) throw new Error(String(response.status));
+        blob = await response.blob();
+      } catch {
+        button.remove(); // a sample less
+        return;
+      }
+      const image = create("img", "");
+      image.alt = "";
+      image.width = image.height = 72;
+      image.src = URL.createObjectURL(blob);
+      button.append(image);
+      button.disabled = false;
+      button.addEventListener("click", () => void engine.open(blob, name, true));
+      if (index === 0 && waiting && store.state.picture === undefined) {
+        waiting = false;
+        await engine.open(blob, name, true);
+      }
+    }),
+  );
+}
+
+function nameOf(file: string): string {
+  const words = file.replace(/\.[a-z]+$/, "").replaceAll(/[-_]+/g, " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}

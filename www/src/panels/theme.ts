@@ -1,0 +1,27 @@
+import { element } from "../dom.ts";
+
+const themes = ["auto", "light", "dark"] as const;
+type Theme = (typeof themes)[number];
+
+const names: Record<Theme, string> = { auto: "as the system says", light: "light", dark: "dark" };
+
+/** Colours: the system's, light or dark; remembered. */
+export function mountTheme(): void {
+  const button = element("theme", HTMLButtonElement);
+  let theme = themes.find((known) => known === document.documentElement.dataset["theme"]) ?? "auto";
+  const show = (): void => {
+    document.documentElement.dataset["theme"] = theme;
+    button.setAttribute("aria-label", `Colours: ${names[theme]}`);
+    button.title = `Colours: ${names[theme]}`;
+  };
+  button.addEventListener("click", () => {
+    theme = themes[(themes.indexOf(theme) + 1) % themes.length] ?? "auto";
+    try {
+      localStorage.setItem("theme", theme);
+    } catch {
+      // not remembered where storage is forbidden
+    }
+    show();
+  });
+  show();
+}

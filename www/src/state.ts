@@ -1,0 +1,111 @@
+/** What the page shows, in one place. Panels read it and listen to the parts they need. */
+
+import type { DeviceChoice, DeviceReport, LoadProgress, ModelInfo, Reconstruction, Tokenization } from "setokim";
+
+export interface OpenPicture {
+  name: string;
+  /** As it was given: what the engine reads. */
+  blob: Blob;
+  /** As it is shown: upright, at most 2,048 pixels on a side. */
+  canvas: HTMLCanvasElement;
+  sample: boolean;
+}
+
+export interface Notice {
+  /** The file that it is about. */
+  subject?: string;
+  message: string;
+  remedy: string;
+  code: string;
+  /** A way out that one press can take. */
+  action?: { label: string; run: () => void };
+}
+
+export type Status =
+  | { kind: "loading"; progress: LoadProgress | undefined }
+  | { kind: "ready" }
+  | { kind: "working" }
+  | { kind: "failed" };
+
+export type View = "tokens" | "compare";
+
+export interface State {
+  status: Status;
+  choice: DeviceChoice;
+  device: DeviceReport | undefined;
+  model: ModelInfo | undefined;
+  /** Milliseconds from the request to a model that is ready, and whether its weights came from storage. */
+  loadTime: number | undefined;
+  fromCache: boolean;
+
+  picture: OpenPicture | undefined;
+  tokens: Tokenization | undefined;
+  reconstruction: Reconstruction | undefined;
+  /** Of the last run. */
+  timings: Record<string, number> | undefined;
+
+  view: View;
+  overlay: boolean;
+  opacity: number;
+  /** The token under the pointer or the keyboard. */
+  hovered: number | undefined;
+  /** The token that was tapped or chosen; it stays until another is. */
+  pinned: number | undefined;
+
+  notice: Notice | undefined;
+  /** Said to screen readers. */
+  announcement: string;
+}
+
+export type Key = keyof State;
+
+export class Store {
+  readonly state: State;
+  readonly #listeners: { keys: ReadonlySet<Key>; run: (state: State) => void }[] = [];
+
+  constructor(state: State) {
+    this.state = state;
+  }
+
+  set(change: Partial<State>): void {
+    const changed = (Object.keys(change) as Key[]).filter((key) => this.state[key] !== change[key]);
+    if (changed.length === 0) return;
+    Object.assign(this.state, change);
+    for (const { keys, run } of this.#listeners) {
+      if (changed.some((key) => keys.has(key))) run(this.state);
+    }
+  }
+
+  /** Calls `run` now and whenever one of the keys has changed. */
+  on(keys: readonly Key[], run: (state: State) => void): void {
+    this.#listeners.push({ keys: new Set(keys), run });
+    run(this.state);
+  }
+}
+
+export function initialState(choice: DeviceChoice): State {
+  return {
+    status: { kind: "loading", progress: undefined },
+    choice,
+    device: undefined,
+    model: undefined,
+    loadTime: undefined,
+    fromCache: false,
+    picture: undefined,
+    tokens: undefined,
+    reconstruction: undefined,
+    timings: undefined,
+    view: "tokens",
+    overlay: true,
+    opacity: 0.45,
+    hovered: undefined,
+    pinned: undefined,
+    notice: undefined,
+    announcement: "",
+  };
+}
+
+/** The token that the page talks about: the one pointed at, else the one chosen. */
+export function focusedToken(state: State): number | undefined {
+  return state.hovered ?? state.pinned;
+}

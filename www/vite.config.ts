@@ -1,0 +1,117 @@
+import { createHash } from "node:crypto";
+import { cpSync, createReadStream, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { extname, join, normalize, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+import { defineConfig, type Connect, type Plugin } from "vite";
+
+const root = fileURLToPath(new URL(".", import.meta.url));
+const models = join(root, "../models");
+const tiny = join(root, "../tests/fixtures/tiny-model");
+
+/** Only this origin, and no inline script or style. WebAssembly needs its own word. */
+const policy = [
+  "default-src 'none'",
+  "script-src 'self' 'wasm-unsafe-eval'",
+  "style-src 'self'",
+  "img-src 'self' blob: data:",
+  "connect-src 'self'",
+  "worker-src 'self'",
+  "manifest-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+].join("; ");
+
+/** The built page carries its own policy, so that it is as strict on any static server. */
+function contentPolicy(): Plugin {
+  return {
+    name: "content-policy",
+    apply: "build",
+    transformIndexHtml: () => [
+      {
+        tag: "meta",
+        attrs: { "http-equiv": "Content-Security-Policy", content: policy },
+        injectTo: "head-prepend",
+      },
+    ],
+  };
+}
+
+/** `sw.js`, which knows every file of the build by name. */
+function offlinePage(): Plugin {
+  return {
+    name: "offline-page",
+    apply: "build",
+    generateBundle(_options, bundle) {
+      const hash = createHash("sha256");
+      for (const file of Object.values(bundle)) hash.update(file.type === "chunk" ? file.code : file.source);
+      const version = hash.digest("hex").slice(0, 12);
+      const files = ["./", "theme.js", "icon.svg", "app.webmanifest", ...Object.keys(bundle)].filter(
+        (name) => !name.endsWith(".map") && name !== "index.html",
+      );
+      files.push(...sampleNames().map((name) => `models/samples/${encodeURIComponent(name)}`));
+      const source = readFileSync(join(root, "sw.template.js"), "utf8")
+        .replace("__VERSION__", version)
+        .replace("__FILES__", JSON.stringify(files));
+      this.emitFile({ type: "asset", fileName: "sw.js", source });
+    },
+  };
+}
+
+function sampleNames(): string[] {
+  const folder = join(models, "samples");
+  return existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(".png")).sort() : [];
+}
+
+/**
+ * `../models` beside the page: copied into the build, served in development. The tests' fixture model is served as
+ * `models/tiny/` by the development and preview servers only. `virtual:samples` lists the sample pictures.
+ */
+function modelFiles(): Plugin {
+  const id = "virtual:samples";
+  let outDir = join(root, "dist");
+  const serve =
+    (folder: string): Connect.NextHandleFunction =>
+    (request, response, next) => {
+      const path = decodeURIComponent((request.url ?? "/").split("?")[0] ?? "/");
+      const file = normalize(join(folder, path));
+      if (!file.startsWith(folder + sep) || !existsSync(file) || !statSync(file).isFile()) {
+        next();
+        return;
+      }
+      const types: Record<string, string> = { ".json": "application/json", ".png": "image/png" };
+      response.setHeader("Content-Type", types[extname(file)] ?? "application/octet-stream");
+      response.setHeader("Content-Length", statSync(file).size);
+      response.setHeader("Cache-Control", "no-cache");
+      createReadStream(file).pipe(response);
+    };
+  return {
+    name: "model-files",
+    configResolved: (config) => void (outDir = join(config.root, config.build.outDir)),
+    resolveId: (source) => (source === id ? `\0${id}` : undefined),
+    load(source) {
+      if (source !== `\0${id}`) return undefined;
+      return `export default ${JSON.stringify(sampleNames())};`;
+    },
+    closeBundle() {
+      if (existsSync(models)) cpSync(models, join(outDir, "models"), { recursive: true });
+    },
+    configureServer(server) {
+      server.middlewares.use("/models/tiny", serve(tiny));
+      server.middlewares.use("/models", serve(models));
+    },
+    configurePreviewServer(server) {
+      server.middlewares.use("/models/tiny", serve(tiny));
+    },
+  };
+}
+
+export default defineConfig({
+  root,
+  base: "./",
+  // Missing files are answered with 404 and not with the page: a model's address that is wrong must fail.
+  appType: "mpa",
+  plugins: [contentPolicy(), modelFiles(), offlinePage()],
+  build: { target: "es2022", assetsInlineLimit: 0, reportCompressedSize: true, chunkSizeWarningLimit: 300 },
+  server: { host: "127.0.0.1", fs: { allow: [join(root, "..")] } },
+  preview: { host: "127.0.0.1", headers: { "Content-Security-Policy": policy } },
+});
