@@ -30,6 +30,8 @@ pub struct AnswerOptions {
     pub stop: Vec<String>,
     /// How visual tokens are drawn.
     pub draw: DrawOptions,
+    /// Whether `segment` and `edit` must answer with a mask or a picture, though the model would rather say something.
+    pub insist: bool,
     /// Whether a picture may copy tokens of the one before it. The paper draws every token anew.
     pub pointers: bool,
     /// Whether pixels that no changed token owns are taken from the source picture.
@@ -43,6 +45,7 @@ impl Default for AnswerOptions {
             sampling: Sampling::greedy(),
             stop: Vec::new(),
             draw: DrawOptions::default(),
+            insist: false,
             pointers: true,
             paste: true,
         }

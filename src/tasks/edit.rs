@@ -40,7 +40,7 @@ impl Setokim {
         self.detok().ok_or(Error::Unsupported("detokenizer"))?;
         let words = typed("instruction", instruction)?.to_owned();
         let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words)] };
-        let rules = Rules { text: true, mask: false, picture: true, single: true, edit: true };
+        let rules = Rules { text: !options.insist, mask: false, picture: true, single: true, edit: true };
         let turns = language.turns(&[message], &[seen])?;
         let answer = self.answer(Request { turns, source: Some(seen), rules, options }, abort, on_event).await?;
         let drawing = answer.images().next().cloned();

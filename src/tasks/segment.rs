@@ -38,7 +38,7 @@ impl Setokim {
         language.mask_head.as_ref().ok_or(Error::Unsupported("mask head"))?;
         let words = format!("segment {}", typed("phrase", phrase)?);
         let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words)] };
-        let rules = Rules { text: true, mask: true, picture: false, single: true, edit: false };
+        let rules = Rules { text: !options.insist, mask: true, picture: false, single: true, edit: false };
         let turns = language.turns(&[message], &[seen])?;
         let answer = self.answer(Request { turns, source: Some(seen), rules, options }, abort, on_event).await?;
         let found = answer.masks().find(|found| found.mask.area() > 0).cloned();

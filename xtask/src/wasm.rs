@@ -109,7 +109,8 @@ fn compile(toolchain: Toolchain, profile: &str) -> Result<()> {
 fn bind(profile: &str) -> Result<()> {
     let folder = if profile == "dev" { "debug" } else { profile };
     let built = web_dir().join(TARGET).join(folder).join("setokim.wasm");
-    let mut bind = command(setup::wasm_bindgen_tool("wasm-bindgen"), ["--remove-name-section", "--target", "web", "--out-dir"]);
+    let mut bind =
+        command(setup::wasm_bindgen_tool("wasm-bindgen"), ["--remove-name-section", "--target", "web", "--out-dir"]);
     bind.arg(bound_dir()).arg(built);
     run(bind)
 }
