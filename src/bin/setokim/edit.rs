@@ -28,6 +28,9 @@ pub struct EditArgs {
     /// Paint the whole picture, in place of taking the pixels of what stays from the source.
     #[arg(long)]
     no_paste: bool,
+    /// Do not take words for an answer: give a picture in any case.
+    #[arg(long)]
+    insist: bool,
     /// Write the answer as JSON to a file, or to standard output for `-`.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
@@ -51,7 +54,12 @@ struct Report {
 pub fn edit(args: &EditArgs) -> Result<()> {
     let model = answer::load(&args.model)?;
     let seen = answer::see(&model, &args.image)?;
-    let options = AnswerOptions { pointers: !args.no_pointers, paste: !args.no_paste, ..args.draw.options() };
+    let options = AnswerOptions {
+        pointers: !args.no_pointers,
+        paste: !args.no_paste,
+        insist: args.insist,
+        ..args.draw.options()
+    };
     let edit = pollster::block_on(model.edit(&seen, &args.instruction, &options, &NEVER, ignore))?;
     if let Some(drawing) = &edit.drawing {
         answer::write_picture(&args.output, &drawing.picture)?;

@@ -25,6 +25,9 @@ pub struct SegmentArgs {
     /// Write the picture with the mask coloured over it.
     #[arg(long, value_name = "OUT.png")]
     overlay: Option<PathBuf>,
+    /// Do not take words for an answer: give a mask in any case.
+    #[arg(long)]
+    insist: bool,
     /// Write the answer as JSON to a file, or to standard output for `-`.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
@@ -47,7 +50,7 @@ struct Report {
 pub fn segment(args: &SegmentArgs) -> Result<()> {
     let model = answer::load(&args.model)?;
     let seen = answer::see(&model, &args.image)?;
-    let options = AnswerOptions::default();
+    let options = AnswerOptions { insist: args.insist, ..AnswerOptions::default() };
     let segment = pollster::block_on(model.segment(&seen, &args.phrase, &options, &NEVER, ignore))?;
     if let Some(found) = &segment.found {
         write_file(&args.output, &found.mask.to_png()?)?;
