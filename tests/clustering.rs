@@ -188,3 +188,16 @@ async fn cpu_and_gpu_agree_on_a_picture_sized_problem() {
     assert_eq!(ours.labels, theirs.labels);
     assert_close("score", &ours.score, &theirs.score, TOLERANCE);
 }
+
+/// The features alone are 72 MiB; a distance matrix would be 1 GiB, eight times the smallest binding limit of WebGPU.
+#[cfg(not(target_family = "wasm"))]
+#[tokio::test]
+#[ignore = "minutes on a software adapter"]
+async fn sixteen_thousand_patches_of_siglip_width_fit() {
+    let (n, c) = (16_384, 1_152);
+    let open = gpu().await;
+    let ours = cluster_on(&open, &blobs(n, c, 20, 17), [n, c], &settings(5, 0.4, 64)).await.expect("clusters");
+    assert_eq!(ours.centers.len(), 20);
+    let first = ours.labels[0];
+    assert!((0..n).all(|i| (ours.labels[i] == first) == (i % 20 == 0)), "the blobs are found again");
+}

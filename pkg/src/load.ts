@@ -52,6 +52,7 @@ export async function loadEngine(
   try {
     const files = loader.files();
     progress.expect(files);
+    progress.report("download");
     const pending: Promise<Shard>[] = [];
     const startNext = (): void => {
       const file = files[pending.length];

@@ -17,6 +17,7 @@
 
 mod cpu;
 mod gpu;
+mod simd;
 
 pub use gpu::QUANT_SHADERS;
 

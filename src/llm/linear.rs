@@ -11,6 +11,10 @@ const MAX_BINDING_WORDS: usize = (128 << 20) / 4;
 
 /// `y = x W^T`; as an embedding table, its rows by number.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few dozen live as long as the model: a box would only add an indirection"
+)]
 pub enum Linear {
     /// `[N, K]` as f32.
     Dense(Tensor<2>),

@@ -8,6 +8,7 @@ export const settings: BrowserContextOptions = {
   baseURL: `http://127.0.0.1:${port}/`,
   viewport: { width: 1280, height: 860 },
   colorScheme: "light",
+  reducedMotion: "reduce",
   acceptDownloads: true,
   // The page works without its service worker; one test lets it in.
   serviceWorkers: "block",

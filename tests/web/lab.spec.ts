@@ -88,8 +88,9 @@ test("gives the same answers in the page's own thread", async ({ page }) => {
       const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
       const answers: string[] = [];
       for (const worker of [true, false]) {
-        await using setokim = await lib.Setokim.load(url, { worker });
+        const setokim = await lib.Setokim.load(url, { worker });
         const { image, tokens } = await setokim.reconstruct(bytes);
+        await setokim[Symbol.asyncDispose]();
         answers.push(`${image.width}x${image.height} ${image.data.slice(0, 400).join()} ${tokens.labels.join()}`);
       }
       return answers;
@@ -114,16 +115,16 @@ test("gives typed errors across the worker, and goes on", async ({ page }) => {
       const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
       const setokim = await lib.Setokim.load(url);
       const abort = new AbortController();
-      const first = setokim.tokenize(bytes);
-      const waiting = setokim.tokenize(bytes, { signal: abort.signal });
+      const first = codeOf(setokim.tokenize(bytes));
+      const waiting = codeOf(setokim.tokenize(bytes, { signal: abort.signal }));
       abort.abort();
       const codes = [
         await codeOf(setokim.tokenize(new Uint8Array(10))),
         await codeOf(setokim.tokenize(new Uint8Array(0))),
         await codeOf(setokim.tokenize(new ImageData(1, 1))),
         await codeOf(setokim.tokenize("/models/samples/none.png")),
-        await codeOf(waiting),
-        await codeOf(first),
+        await waiting,
+        await first,
       ];
       const broken = document.createElement("canvas");
       broken.width = 0;
@@ -244,7 +245,8 @@ test("goes on with a download where it was cut", async ({ page, context }) => {
   });
   await openLab(page);
   const name = await page.evaluate(async () => {
-    await using setokim = await lib.Setokim.load("/fixtures/tiny-model/", { device: "cpu", cache: false });
+    const setokim = await lib.Setokim.load("/fixtures/tiny-model/", { device: "cpu", cache: false });
+    await setokim.dispose();
     return setokim.model.name;
   });
   expect(name).toBe("tiny-model");

@@ -261,9 +261,16 @@ test("changes the device, and says why it cannot", async ({ page }) => {
 test("runs on WebGPU: a tiny model on a software adapter", async ({ page }) => {
   test.setTimeout(400_000);
   await page.goto("./?model=tiny&device=gpu");
-  await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 360_000 });
-  await expect(page.locator("#notice")).toBeHidden();
-  await settled(page, 60_000);
+  // Minutes of shader compilation on a busy machine; a failure shows at once.
+  await page.waitForFunction(
+    () =>
+      document.getElementById("token-count")?.textContent !== "–" ||
+      document.getElementById("notice")?.hidden === false,
+    undefined,
+    { timeout: 360_000 },
+  );
+  await expect(page.locator("#notice-message")).toBeEmpty();
+  await settled(page);
   await expect(page.locator("#device-chip")).toHaveText("Runs on the GPU");
   const onGpu = await exportedTokens(page);
   expect(onGpu.device).toBe("gpu");

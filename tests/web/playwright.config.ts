@@ -31,10 +31,6 @@ export default defineConfig({
     { name: "page", testMatch: /page\.spec\.ts/ },
     // The package without a bundler, from a plain server.
     { name: "lab", testMatch: /lab\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 1}/` } },
-    // Not a test: `npm run screenshots` makes the pictures of the README.
-    ...(process.argv.some((argument) => argument.includes("screenshots"))
-      ? [{ name: "screenshots", testMatch: /screenshots\.ts/ }]
-      : []),
   ],
   webServer: [
     {

@@ -149,8 +149,11 @@ export class Engine {
       thrown instanceof SetokimError ? thrown : new SetokimError("internal", String(thrown), { cause: thrown });
     const { message, remedy, code } = error;
     if (!reload) return { message, remedy, code };
-    const { choice } = this.#store.state;
-    const fallback: DeviceChoice = code === "device-unavailable" || code === "device-lost" ? "cpu" : choice;
+    const { choice, device } = this.#store.state;
+    // What fails on the GPU may well run without it.
+    const onGpu = device === undefined ? choice !== "cpu" : device.device === "gpu";
+    const gpuFault = onGpu && ["device-unavailable", "device-lost", "crashed"].includes(code);
+    const fallback: DeviceChoice = gpuFault ? "cpu" : choice;
     return {
       message,
       remedy,

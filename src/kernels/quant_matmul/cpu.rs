@@ -1,9 +1,9 @@
 //! The packed product on the CPU. Weights are unpacked 32 at a time into registers (one token) or a few rows at a time
 //! into a scratch that stays in the first-level cache (several tokens), never as a whole.
 //!
-//! The loops are written over fixed arrays of [`LANES`] numbers, which the compiler turns into SIMD of the target:
-//! simd128 in wasm, NEON on ARM, and on x86-64 AVX2 with FMA where the processor has them, found out at run time.
+//! The loops are written once, over [`F32x8`], and compiled for every kind of SIMD.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use burn::backend::TensorMetadata;
@@ -11,16 +11,18 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, TensorData};
 use burn_flex::{Flex, FlexTensor};
 
+use super::simd::{F32x8, LANES, SimdTask, with_simd};
 use super::{BLOCK, PackedShape, QuantOps, WeightKind};
 
 #[cfg(target_endian = "big")]
 compile_error!("packed words are read as little-endian bytes");
 
-/// f32 numbers in one SIMD register of AVX2, two of NEON or wasm.
-const LANES: usize = 8;
-/// Weight rows and tokens of one tile: 4 x 2 sums fill half of the 16 registers of AVX2, the operands the rest.
+/// [`F32x8`]s in a block.
+const PARTS: usize = BLOCK / LANES;
+/// Weight rows and tokens of one tile. Their sums and operands fill the registers: 4 x 3 + 3 + 1 of the 16 of AVX2; in
+/// wasm, where an [`F32x8`] takes two registers, fewer tokens do.
 const TILE_ROWS: usize = 4;
-const TILE_TOKENS: usize = 2;
+const TILE_TOKENS: usize = if cfg!(target_arch = "x86_64") { 3 } else { 1 };
 /// Rows that a thread takes at a time when there are several tokens.
 const CHUNK_ROWS: usize = 32;
 /// Products below this many multiplications are not worth waking a thread for.
@@ -78,11 +80,13 @@ macro_rules! with_weights {
 /// - `x`: `[T, K]`, result: `[T, N]`
 fn matmul(x: &[f32], words: &[u32], shape: PackedShape) -> Vec<f32> {
     let parallel = x.len() * shape.rows >= PARALLEL_WORK;
-    let product = Product { x, packed: Packed::open(words, shape), shape, parallel };
-    match x.len() / shape.columns {
+    let tokens = x.len() / shape.columns;
+    let x = whole_blocks(x, shape.columns);
+    let product = Product { x: &x, packed: Packed::open(words, shape), parallel };
+    match tokens {
         0 => Vec::new(),
         1 => with_weights!(shape.kind, W => product.vector::<W>()),
-        tokens => with_weights!(shape.kind, W => product.matrix::<W>(tokens)),
+        _ => with_weights!(shape.kind, W => product.matrix::<W>(tokens)),
     }
 }
 
@@ -90,29 +94,46 @@ fn matmul(x: &[f32], words: &[u32], shape: PackedShape) -> Vec<f32> {
 /// - `ids`: `[T]`, result: `[T, K]`
 fn rows(words: &[u32], ids: &[u32], shape: PackedShape) -> Vec<f32> {
     let packed = Packed::open(words, shape);
-    let mut out = vec![0.0; ids.len() * shape.columns];
-    for (&id, out) in ids.iter().zip(out.chunks_exact_mut(shape.columns)) {
-        let row = (id as usize).min(shape.rows - 1);
-        with_weights!(shape.kind, W => unpack_row::<W>(packed, row, out));
+    let mut out = Vec::with_capacity(ids.len() * shape.columns);
+    let mut row = vec![0.0; packed.width()];
+    for &id in ids {
+        let at = (id as usize).min(shape.rows - 1);
+        let out_row = &mut row;
+        with_weights!(shape.kind, W => with_simd(UnpackRow::<W> { weights: PhantomData, packed, row: at, out: out_row }));
+        out.extend_from_slice(&row[..shape.columns]);
     }
     out
 }
 
+/// Rows filled up with zeros to whole blocks, so that no loop needs a tail. Only rows of plain numbers can need it.
+fn whole_blocks(x: &[f32], columns: usize) -> Cow<'_, [f32]> {
+    if columns.is_multiple_of(BLOCK) {
+        return Cow::Borrowed(x);
+    }
+    let width = columns.next_multiple_of(BLOCK);
+    let mut whole = vec![0.0; x.len() / columns * width];
+    for (whole, x) in whole.chunks_exact_mut(width).zip(x.chunks_exact(columns)) {
+        whole[..columns].copy_from_slice(x);
+    }
+    Cow::Owned(whole)
+}
+
 /// One product to be made.
 struct Product<'a> {
+    /// In whole blocks.
     x: &'a [f32],
     packed: Packed<'a>,
-    shape: PackedShape,
     parallel: bool,
 }
 
 impl Product<'_> {
     /// One token: each row of weights is read once, straight from its packed form.
     fn vector<W: Weights>(&self) -> Vec<f32> {
-        let Self { x, packed, shape, parallel } = *self;
+        let Self { x, packed, parallel } = *self;
+        let rows = packed.shape.rows;
         let x_sums: Vec<f32> = x.chunks(BLOCK).map(|block| block.iter().sum()).collect();
-        let mut y = vec![0.0; shape.rows];
-        let chunk_rows = if parallel { shape.rows.div_ceil(4 * thread_count()).max(8) } else { shape.rows };
+        let mut y = vec![0.0; rows];
+        let chunk_rows = if parallel { rows.div_ceil(4 * thread_count()).max(8) } else { rows };
         for_each_chunk(parallel, &mut y, chunk_rows, |chunk, y| {
             let first_row = chunk * chunk_rows;
             with_simd(DotRows::<W> { weights: PhantomData, packed, x, x_sums: &x_sums, first_row, y });
@@ -122,8 +143,8 @@ impl Product<'_> {
 
     /// Several tokens: a few rows are unpacked into a scratch and multiplied with every token.
     fn matrix<W: Weights>(&self, tokens: usize) -> Vec<f32> {
-        let Self { x, packed, shape, parallel } = *self;
-        let rows = shape.rows;
+        let Self { x, packed, parallel } = *self;
+        let rows = packed.shape.rows;
         // Threads own whole rows, so the product is made as [N, T] and turned at the end.
         let mut turned = vec![0.0; rows * tokens];
         for_each_chunk(parallel, &mut turned, CHUNK_ROWS * tokens, |chunk, out| {
@@ -153,27 +174,21 @@ struct DotRows<'a, W> {
 
 impl<W: Weights> SimdTask for DotRows<'_, W> {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn run<V: F32x8>(self) {
+        let x_blocks = self.x.as_chunks::<LANES>().0.as_chunks::<PARTS>().0;
         for (row, y) in (self.first_row..).zip(self.y) {
-            let mut sums = [0.0; LANES];
+            let mut sums = V::zero();
             let mut offsets = 0.0;
-            for (column, (x, x_sum)) in self.x.chunks(BLOCK).zip(self.x_sums).enumerate() {
-                let block = W::block(self.packed, row, column, x.len());
-                let mut block_sums = [0.0; LANES];
-                if let Ok(x) = <&[f32; BLOCK]>::try_from(x) {
-                    multiply_add::<BLOCK, FUSED>(&block.quants, x, &mut block_sums);
-                } else {
-                    // The last block of a row of unquantised weights may be short.
-                    for (lane, (quant, x)) in block.quants.iter().zip(x).enumerate() {
-                        block_sums[lane % LANES] += quant * x;
-                    }
+            for (column, (x, x_sum)) in x_blocks.iter().zip(self.x_sums).enumerate() {
+                let block = W::block::<V>(self.packed, row, column);
+                let mut block_sums = V::zero();
+                for (quants, x) in block.quants.iter().zip(x) {
+                    block_sums = quants.mul_add(V::load(x), block_sums);
                 }
-                for (sum, block_sum) in sums.iter_mut().zip(block_sums) {
-                    *sum = fma::<FUSED>(block.scale, block_sum, *sum);
-                }
+                sums = block_sums.mul_add(V::splat(block.scale), sums);
                 offsets += block.offset * x_sum;
             }
-            *y = sums.iter().sum::<f32>() + offsets;
+            *y = sums.sum() + offsets;
         }
     }
 }
@@ -190,22 +205,24 @@ struct DotTiles<'a, W> {
 
 impl<W: Weights> SimdTask for DotTiles<'_, W> {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let columns = self.packed.columns;
-        let mut scratch = vec![0.0; TILE_ROWS * columns];
+    fn run<V: F32x8>(self) {
+        let width = self.packed.width();
+        let mut scratch = vec![0.0; TILE_ROWS * width];
         let first_rows = (self.first_row..).step_by(TILE_ROWS);
         for (first_row, out) in first_rows.zip(self.out.chunks_mut(TILE_ROWS * self.tokens)) {
             // A last tile of fewer rows leaves old numbers in the scratch, whose sums are not stored.
-            for (row, scratch) in scratch.chunks_exact_mut(columns).enumerate().take(out.len() / self.tokens) {
-                unpack_row::<W>(self.packed, first_row + row, scratch);
+            for (row, scratch) in scratch.chunks_exact_mut(width).enumerate().take(out.len() / self.tokens) {
+                unpack_row::<W, V>(self.packed, first_row + row, scratch);
             }
-            let rows: [&[f32]; TILE_ROWS] = std::array::from_fn(|row| &scratch[row * columns..][..columns]);
-            for (pair, x) in self.x.chunks(TILE_TOKENS * columns).enumerate() {
-                let x: [&[f32]; TILE_TOKENS] =
-                    std::array::from_fn(|token| x.get(token * columns..).filter(|x| !x.is_empty()).unwrap_or(x));
-                let sums = dot_tile::<FUSED>(rows, x.map(|x| &x[..columns]));
+            let rows: [&[f32]; TILE_ROWS] = std::array::from_fn(|row| &scratch[row * width..][..width]);
+            for (tile, x) in self.x.chunks(TILE_TOKENS * width).enumerate() {
+                // A last tile of fewer tokens takes its first one again, whose further sums are not stored.
+                let tokens: [&[f32]; TILE_TOKENS] = std::array::from_fn(|token| {
+                    x.get(token * width..).and_then(|x| x.get(..width)).unwrap_or(&x[..width])
+                });
+                let sums = dot_tile::<V>(rows, tokens);
                 for (out, sums) in out.chunks_exact_mut(self.tokens).zip(sums) {
-                    for (out, sum) in out.iter_mut().skip(pair * TILE_TOKENS).zip(sums) {
+                    for (out, sum) in out.iter_mut().skip(tile * TILE_TOKENS).zip(sums) {
                         *out = sum;
                     }
                 }
@@ -216,59 +233,49 @@ impl<W: Weights> SimdTask for DotTiles<'_, W> {
 
 /// All dot products of a few rows with a few tokens, so that each number loaded is used several times.
 #[inline(always)]
-fn dot_tile<const FUSED: bool>(rows: [&[f32]; TILE_ROWS], x: [&[f32]; TILE_TOKENS]) -> [[f32; TILE_TOKENS]; TILE_ROWS] {
-    let (row_lanes, row_rests) =
-        (rows.map(|row| row.as_chunks::<LANES>().0), rows.map(|row| row.as_chunks::<LANES>().1));
-    let (x_lanes, x_rests) = (x.map(|x| x.as_chunks::<LANES>().0), x.map(|x| x.as_chunks::<LANES>().1));
-    let mut sums = [[[0.0; LANES]; TILE_TOKENS]; TILE_ROWS];
-    for at in 0..row_lanes[0].len() {
-        for row in 0..TILE_ROWS {
-            for token in 0..TILE_TOKENS {
-                for lane in 0..LANES {
-                    let sum = &mut sums[row][token][lane];
-                    *sum = fma::<FUSED>(row_lanes[row][at][lane], x_lanes[token][at][lane], *sum);
-                }
+fn dot_tile<V: F32x8>(rows: [&[f32]; TILE_ROWS], x: [&[f32]; TILE_TOKENS]) -> [[f32; TILE_TOKENS]; TILE_ROWS] {
+    let rows = rows.map(|row| row.as_chunks::<LANES>().0);
+    let count = rows[0].len();
+    // Of one length, as the compiler then sees, and checks no bound in the loop.
+    let (rows, x) = (rows.map(|row| &row[..count]), x.map(|x| &x.as_chunks::<LANES>().0[..count]));
+    let mut sums = [[V::zero(); TILE_TOKENS]; TILE_ROWS];
+    for at in 0..count {
+        let x = x.map(|x| V::load(&x[at]));
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            let row = V::load(&row[at]);
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = row.mul_add(x, *sum);
             }
         }
     }
-    std::array::from_fn(|row| {
-        std::array::from_fn(|token| {
-            let rest: f32 = row_rests[row].iter().zip(x_rests[token]).map(|(w, x)| w * x).sum();
-            sums[row][token].iter().sum::<f32>() + rest
-        })
-    })
+    sums.map(|sums| sums.map(V::sum))
 }
 
-#[inline(always)]
-fn unpack_row<W: Weights>(packed: Packed<'_>, row: usize, out: &mut [f32]) {
-    for (column, out) in out.chunks_mut(BLOCK).enumerate() {
-        let block = W::block(packed, row, column, out.len());
-        for (out, quant) in out.iter_mut().zip(block.quants) {
-            *out = block.scale * quant + block.offset;
-        }
+/// One row of weights as f32.
+struct UnpackRow<'a, W> {
+    weights: PhantomData<W>,
+    packed: Packed<'a>,
+    row: usize,
+    /// In whole blocks.
+    out: &'a mut [f32],
+}
+
+impl<W: Weights> SimdTask for UnpackRow<'_, W> {
+    #[inline(always)]
+    fn run<V: F32x8>(self) {
+        unpack_row::<W, V>(self.packed, self.row, self.out);
     }
 }
 
 #[inline(always)]
-fn multiply_add<const COUNT: usize, const FUSED: bool>(a: &[f32; COUNT], b: &[f32; COUNT], sums: &mut [f32; LANES]) {
-    for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            *sum = fma::<FUSED>(a[lane], b[lane], *sum);
+fn unpack_row<W: Weights, V: F32x8>(packed: Packed<'_>, row: usize, out: &mut [f32]) {
+    for (column, out) in out.as_chunks_mut::<LANES>().0.as_chunks_mut::<PARTS>().0.iter_mut().enumerate() {
+        let block = W::block::<V>(packed, row, column);
+        let (scale, offset) = (V::splat(block.scale), V::splat(block.offset));
+        for (out, quants) in out.iter_mut().zip(block.quants) {
+            quants.mul_add(scale, offset).store(out);
         }
     }
-}
-
-/// `a * b + c`, in one instruction where there is one; without it `mul_add` would be a slow library call.
-#[inline(always)]
-fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FUSED { a.mul_add(b, c) } else { a * b + c }
-}
-
-/// Up to 32 weights of a row: `weight = scale * quant + offset`.
-struct Block {
-    quants: [f32; BLOCK],
-    scale: f32,
-    offset: f32,
 }
 
 /// A packed matrix, seen as its two parts.
@@ -277,46 +284,63 @@ struct Packed<'a> {
     quants: &'a [u8],
     /// f16 numbers as bits.
     scales: &'a [u16],
-    columns: usize,
+    shape: PackedShape,
 }
 
 impl<'a> Packed<'a> {
     fn open(words: &'a [u32], shape: PackedShape) -> Self {
         let (quants, scales) = words.split_at(shape.quant_words());
-        Self { quants: bytemuck::cast_slice(quants), scales: bytemuck::cast_slice(scales), columns: shape.columns }
+        Self { quants: bytemuck::cast_slice(quants), scales: bytemuck::cast_slice(scales), shape }
     }
 
-    /// The bytes of up to 32 weights of a kind that is not in blocks.
-    #[inline(always)]
-    fn values<const BYTES: usize>(&self, row: usize, column: usize, len: usize) -> &'a [[u8; BYTES]] {
-        let first = row * self.columns + column * BLOCK;
-        self.quants[first * BYTES..][..len * BYTES].as_chunks().0
+    /// Columns in whole blocks.
+    fn width(&self) -> usize {
+        self.shape.columns.next_multiple_of(BLOCK)
     }
 
-    /// The number of a block in the whole matrix.
+    /// The number of a block in a matrix of blocks.
     #[inline(always)]
     fn block_index(&self, row: usize, column: usize) -> usize {
-        row * (self.columns / BLOCK) + column
+        row * (self.shape.columns / BLOCK) + column
     }
 
-    /// The 4-bit quants of a block, less 8: low nibbles first.
+    /// The quants of a block.
     #[inline(always)]
-    fn nibbles(&self, block: usize) -> [f32; BLOCK] {
-        let bytes = &self.quants[block * BLOCK / 2..][..BLOCK / 2];
-        let mut quants = [0.0; BLOCK];
-        let (low, high) = quants.split_at_mut(BLOCK / 2);
-        for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
-            *low = (i32::from(byte & 15) - 8) as f32;
-            *high = (i32::from(byte >> 4) - 8) as f32;
-        }
-        quants
+    fn block_quants<const BYTES: usize>(&self, block: usize) -> &'a [u8; BYTES] {
+        let bytes = &self.quants[block * BYTES..][..BYTES];
+        bytes.first_chunk().expect("the slice has this length")
     }
+
+    /// Up to 32 weights of a kind that is not in blocks; zeros follow the last of a row.
+    #[inline(always)]
+    fn numbers<const BYTES: usize, T: Copy + Default>(
+        &self,
+        row: usize,
+        column: usize,
+        number: impl Fn([u8; BYTES]) -> T,
+    ) -> [[T; LANES]; PARTS] {
+        let len = (self.shape.columns - column * BLOCK).min(BLOCK);
+        let first = row * self.shape.columns + column * BLOCK;
+        let values = self.quants[first * BYTES..][..len * BYTES].as_chunks().0;
+        let mut numbers = [[T::default(); LANES]; PARTS];
+        for (out, value) in numbers.as_flattened_mut().iter_mut().zip(values) {
+            *out = number(*value);
+        }
+        numbers
+    }
+}
+
+/// 32 weights of a row: `weight = scale * quant + offset`.
+struct Block<V> {
+    quants: [V; PARTS],
+    scale: f32,
+    offset: f32,
 }
 
 /// How weights of one kind are read.
 trait Weights: Send + Sync {
-    /// Weights `32 * column ..` of a row; `len` of them, the rest is zero.
-    fn block(packed: Packed<'_>, row: usize, column: usize, len: usize) -> Block;
+    /// Weights `32 * column ..` of a row.
+    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V>;
 }
 
 struct F32;
@@ -331,107 +355,64 @@ struct Q4_1;
 
 impl Weights for F32 {
     #[inline(always)]
-    fn block(packed: Packed<'_>, row: usize, column: usize, len: usize) -> Block {
-        Block::plain(packed.values(row, column, len), f32::from_le_bytes)
+    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V> {
+        Block::plain(packed.numbers(row, column, f32::from_le_bytes).map(|part| V::load(&part)))
     }
 }
 
 impl Weights for F16 {
     #[inline(always)]
-    fn block(packed: Packed<'_>, row: usize, column: usize, len: usize) -> Block {
-        Block::plain(packed.values(row, column, len), |bytes| f32_from_f16(u16::from_le_bytes(bytes)))
+    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V> {
+        Block::plain(packed.numbers(row, column, u16::from_le_bytes).map(|part| V::from_f16(&part)))
     }
 }
 
 impl Weights for BF16 {
     #[inline(always)]
-    fn block(packed: Packed<'_>, row: usize, column: usize, len: usize) -> Block {
-        Block::plain(packed.values(row, column, len), |bytes| {
-            f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
-        })
+    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V> {
+        // A bf16 is the upper half of an f32.
+        let number = |[low, high]: [u8; 2]| f32::from_le_bytes([0, 0, low, high]);
+        Block::plain(packed.numbers(row, column, number).map(|part| V::load(&part)))
     }
 }
 
 impl Weights for Q8_0 {
     #[inline(always)]
-    fn block(packed: Packed<'_>, row: usize, column: usize, _len: usize) -> Block {
+    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V> {
         let block = packed.block_index(row, column);
-        let mut quants = [0.0; BLOCK];
-        for (quant, byte) in quants.iter_mut().zip(&packed.quants[block * BLOCK..][..BLOCK]) {
-            *quant = f32::from(*byte as i8);
-        }
-        Block { quants, scale: f32_from_f16(packed.scales[block]), offset: 0.0 }
+        let bytes = packed.block_quants::<32>(block).as_chunks().0;
+        let quants = std::array::from_fn(|part| V::from_i8(&bytes[part]));
+        Block { quants, scale: V::f16(packed.scales[block]), offset: 0.0 }
     }
 }
 
 impl Weights for Q4_0 {
     #[inline(always)]
-    fn block(packed: Packed<'_>, row: usize, column: usize, _len: usize) -> Block {
+    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V> {
         let block = packed.block_index(row, column);
-        Block { quants: packed.nibbles(block), scale: f32_from_f16(packed.scales[block]), offset: 0.0 }
+        let quants = V::from_nibbles(packed.block_quants(block));
+        Block { quants, scale: V::f16(packed.scales[block]), offset: 0.0 }
     }
 }
 
 impl Weights for Q4_1 {
     #[inline(always)]
-    fn block(packed: Packed<'_>, row: usize, column: usize, _len: usize) -> Block {
+    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V> {
         let block = packed.block_index(row, column);
-        let scale = f32_from_f16(packed.scales[2 * block]);
-        let minimum = f32_from_f16(packed.scales[2 * block + 1]);
-        // The minimum is near -8 scales: taken together they leave a small offset and no cancellation in the sums.
-        Block { quants: packed.nibbles(block), scale, offset: 8.0_f32.mul_add(scale, minimum) }
+        let quants = V::from_nibbles(packed.block_quants(block));
+        let scale = V::f16(packed.scales[2 * block]);
+        let minimum = V::f16(packed.scales[2 * block + 1]);
+        // Quants are less 8, which the offset gives back. The minimum of a block is near -8 scales, so that the offset is
+        // small and little cancels in the sums.
+        Block { quants, scale, offset: 8.0 * scale + minimum }
     }
 }
 
-impl Block {
+impl<V> Block<V> {
     #[inline(always)]
-    fn plain<const BYTES: usize>(values: &[[u8; BYTES]], number: impl Fn([u8; BYTES]) -> f32) -> Self {
-        let mut quants = [0.0; BLOCK];
-        for (quant, value) in quants.iter_mut().zip(values) {
-            *quant = number(*value);
-        }
+    fn plain(quants: [V; PARTS]) -> Self {
         Self { quants, scale: 1.0, offset: 0.0 }
     }
-}
-
-/// An f16 as f32, exactly, without branches so that whole rows go through SIMD.
-#[inline(always)]
-fn f32_from_f16(bits: u16) -> f32 {
-    const SMALLEST_NORMAL: u32 = 0x0400;
-    const INFINITY: u32 = 0x7c00;
-    let sign = u32::from(bits & 0x8000) << 16;
-    let magnitude = u32::from(bits & 0x7fff);
-    let normal = (magnitude << 13) + (112 << 23);
-    let subnormal = (magnitude as i32 as f32 * f32::from_bits(103 << 23)).to_bits(); // x 2^-24
-    let not_finite = (magnitude << 13) | 0x7f80_0000;
-    let value = if magnitude < SMALLEST_NORMAL { subnormal } else { normal };
-    f32::from_bits(sign | if magnitude >= INFINITY { not_finite } else { value })
-}
-
-/// Work that is worth compiling for the SIMD of the processor.
-trait SimdTask {
-    /// `FUSED`: multiply-add is one instruction.
-    fn run<const FUSED: bool>(self);
-}
-
-#[cfg(target_arch = "x86_64")]
-fn with_simd(task: impl SimdTask) {
-    #[target_feature(enable = "avx2,fma")]
-    fn run_avx2(task: impl SimdTask) {
-        task.run::<true>();
-    }
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the processor has both features.
-        unsafe { run_avx2(task) }
-    } else {
-        task.run::<false>();
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn with_simd(task: impl SimdTask) {
-    const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "relaxed-simd"));
-    task.run::<FUSED>();
 }
 
 /// Calls `f(index, chunk)` for each chunk of `out`, on all threads where that is asked for and possible.

@@ -48,11 +48,15 @@ export function mountStage(store: Store): void {
     context.drawImage(open.canvas, 0, 0, picture.width, picture.height);
   };
 
-  const drawTokens = ({ tokens, opacity, overlay: on }: State): void => {
+  const drawTokens = (state: State): void => {
+    const { tokens, opacity, overlay: on } = state;
     const context = context2d(overlay);
     context.clearRect(0, 0, overlay.width, overlay.height);
     overlay.classList.toggle("on", on && tokens !== undefined);
-    if (tokens !== undefined) drawOverlay(context, tokens, { opacity, lineWidth: lineWidth() });
+    if (tokens === undefined) return;
+    // The token in focus is shown as it is in the picture; the canvas above dims the others.
+    const others = tokens.tokens.filter(({ id }) => id !== focusedToken(state));
+    drawOverlay(context, { ...tokens, tokens: others }, { opacity, lineWidth: lineWidth() });
   };
 
   const drawSpot = (state: State): void => {
@@ -77,7 +81,7 @@ export function mountStage(store: Store): void {
   const lineWidth = (): number => Math.max(1, picture.width / 420);
 
   store.on(["picture"], drawPicture);
-  store.on(["tokens", "picture", "opacity", "overlay"], drawTokens);
+  store.on(["tokens", "picture", "opacity", "overlay", "hovered", "pinned"], drawTokens);
   store.on(["tokens", "picture", "hovered", "pinned"], drawSpot);
   store.on(["view"], ({ view }) => (surface.hidden = view !== "tokens"));
   store.on(["tokens", "picture"], ({ tokens, picture: open }) => {

@@ -1,0 +1,345 @@
+//! Eight f32 numbers at a time: AVX2 on x86-64 (found out at run time), simd128 in wasm, plain arrays elsewhere.
+
+/// Numbers in one [`F32x8`].
+pub const LANES: usize = 8;
+
+/// Eight f32 numbers.
+pub trait F32x8: Copy {
+    fn zero() -> Self;
+    fn splat(value: f32) -> Self;
+    fn load(values: &[f32; LANES]) -> Self;
+    fn store(self, values: &mut [f32; LANES]);
+    /// `self * factor + term`, in one rounding where there is an instruction for it.
+    fn mul_add(self, factor: Self, term: Self) -> Self;
+    fn sum(self) -> f32;
+    /// Signed bytes as numbers.
+    fn from_i8(bytes: &[u8; LANES]) -> Self;
+    /// 4-bit numbers less 8: the low nibbles of all bytes, then the high ones.
+    fn from_nibbles(bytes: &[u8; 16]) -> [Self; 4];
+
+    /// f16 numbers, given as bits.
+    #[inline(always)]
+    fn from_f16(bits: &[u16; LANES]) -> Self {
+        Self::load(&bits.map(f32_from_f16))
+    }
+
+    /// One f16 number, given as bits.
+    #[inline(always)]
+    fn f16(bits: u16) -> f32 {
+        f32_from_f16(bits)
+    }
+}
+
+/// Work that is worth compiling for the SIMD of the processor.
+pub trait SimdTask {
+    fn run<V: F32x8>(self);
+}
+
+/// Runs `task` with the widest numbers there are.
+#[cfg(target_arch = "x86_64")]
+pub fn with_simd(task: impl SimdTask) {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn run_avx2(task: impl SimdTask) {
+        task.run::<avx2::Avx2>();
+    }
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+        // SAFETY: the processor has all three.
+        unsafe { run_avx2(task) }
+    } else {
+        task.run::<Plain>();
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub fn with_simd(task: impl SimdTask) {
+    task.run::<simd128::Simd128>();
+}
+
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
+pub fn with_simd(task: impl SimdTask) {
+    task.run::<Plain>();
+}
+
+/// An f16 as f32, exactly.
+#[inline(always)]
+fn f32_from_f16(bits: u16) -> f32 {
+    const SMALLEST_NORMAL: u32 = 0x0400;
+    const INFINITY: u32 = 0x7c00;
+    let sign = u32::from(bits & 0x8000) << 16;
+    let magnitude = u32::from(bits & 0x7fff);
+    let value = match magnitude {
+        SMALLEST_NORMAL..INFINITY => (magnitude << 13) + (112 << 23),
+        0..SMALLEST_NORMAL => (magnitude as f32 * f32::from_bits(103 << 23)).to_bits(), // x 2^-24
+        _ => (magnitude << 13) | 0x7f80_0000,
+    };
+    f32::from_bits(sign | value)
+}
+
+/// Arrays, for processors without a form of their own.
+#[derive(Clone, Copy)]
+#[allow(dead_code, reason = "wasm with simd128 never needs it")]
+pub struct Plain([f32; LANES]);
+
+impl F32x8 for Plain {
+    #[inline(always)]
+    fn zero() -> Self {
+        Self([0.0; LANES])
+    }
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+
+    #[inline(always)]
+    fn load(values: &[f32; LANES]) -> Self {
+        Self(*values)
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32; LANES]) {
+        *values = self.0;
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, term: Self) -> Self {
+        // Where it is not an instruction, `f32::mul_add` is a slow library call.
+        let fused = cfg!(target_arch = "aarch64");
+        Self(std::array::from_fn(|lane| {
+            let (a, b, c) = (self.0[lane], factor.0[lane], term.0[lane]);
+            if fused { a.mul_add(b, c) } else { a * b + c }
+        }))
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        self.0.iter().sum()
+    }
+
+    #[inline(always)]
+    fn from_i8(bytes: &[u8; LANES]) -> Self {
+        Self(bytes.map(|byte| f32::from(byte as i8)))
+    }
+
+    #[inline(always)]
+    fn from_nibbles(bytes: &[u8; 16]) -> [Self; 4] {
+        std::array::from_fn(|part| {
+            let (first, shift) = (part % 2 * LANES, part / 2 * 4);
+            Self(std::array::from_fn(|lane| f32::from((bytes[first + lane] >> shift) & 15) - 8.0))
+        })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::{
+        __m128i, __m256, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadl_epi64,
+        _mm_loadu_si128, _mm_set1_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_unpackhi_epi64, _mm256_cvtepi8_epi32,
+        _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
+        _mm256_storeu_ps,
+    };
+
+    use super::{F32x8, LANES};
+
+    /// Only made by `with_simd`, after it has found AVX2, FMA and F16C: what makes every call below sound.
+    #[derive(Clone, Copy)]
+    pub struct Avx2(__m256);
+
+    impl F32x8 for Avx2 {
+        #[inline(always)]
+        fn zero() -> Self {
+            // SAFETY: see `Avx2`.
+            Self(unsafe { _mm256_setzero_ps() })
+        }
+
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            // SAFETY: see `Avx2`.
+            Self(unsafe { _mm256_set1_ps(value) })
+        }
+
+        #[inline(always)]
+        fn load(values: &[f32; LANES]) -> Self {
+            // SAFETY: see `Avx2`; eight numbers are read from eight, at any alignment.
+            Self(unsafe { _mm256_loadu_ps(values.as_ptr()) })
+        }
+
+        #[inline(always)]
+        fn store(self, values: &mut [f32; LANES]) {
+            // SAFETY: see `Avx2`; eight numbers are written to eight, at any alignment.
+            unsafe { _mm256_storeu_ps(values.as_mut_ptr(), self.0) }
+        }
+
+        #[inline(always)]
+        fn mul_add(self, factor: Self, term: Self) -> Self {
+            // SAFETY: see `Avx2`.
+            Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, term.0) })
+        }
+
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            let mut values = [0.0; LANES];
+            self.store(&mut values);
+            let [a, b, c, d, e, f, g, h] = values;
+            ((a + e) + (b + f)) + ((c + g) + (d + h))
+        }
+
+        #[inline(always)]
+        fn from_i8(bytes: &[u8; LANES]) -> Self {
+            // SAFETY: see `Avx2`; eight bytes are read from eight.
+            widen(unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) })
+        }
+
+        #[inline(always)]
+        fn from_nibbles(bytes: &[u8; 16]) -> [Self; 4] {
+            // SAFETY: see `Avx2`; sixteen bytes are read from sixteen, at any alignment.
+            unsafe {
+                let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
+                let (mask, eight) = (_mm_set1_epi8(15), _mm_set1_epi8(8));
+                let low = _mm_sub_epi8(_mm_and_si128(bytes, mask), eight);
+                let high = _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16::<4>(bytes), mask), eight);
+                let upper = |half: __m128i| _mm_unpackhi_epi64(half, half);
+                [widen(low), widen(upper(low)), widen(high), widen(upper(high))]
+            }
+        }
+
+        #[inline(always)]
+        fn from_f16(bits: &[u16; LANES]) -> Self {
+            // SAFETY: see `Avx2`; sixteen bytes are read from sixteen, at any alignment.
+            Self(unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().cast())) })
+        }
+
+        #[inline(always)]
+        fn f16(bits: u16) -> f32 {
+            // SAFETY: see `Avx2`.
+            unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+        }
+    }
+
+    /// The lower eight signed bytes as numbers.
+    #[inline(always)]
+    fn widen(bytes: __m128i) -> Avx2 {
+        // SAFETY: see `Avx2`.
+        Avx2(unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)) })
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128 {
+    use std::arch::wasm32::{
+        f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_splat, i8x16_splat, i8x16_sub,
+        i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_extend_high_i16x8, i32x4_extend_low_i16x8, u8x16_shr,
+        u8x16_splat, v128, v128_and, v128_load, v128_load64_zero, v128_store,
+    };
+
+    use super::{F32x8, LANES};
+
+    #[derive(Clone, Copy)]
+    pub struct Simd128(v128, v128);
+
+    impl F32x8 for Simd128 {
+        #[inline(always)]
+        fn zero() -> Self {
+            Self::splat(0.0)
+        }
+
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            Self(f32x4_splat(value), f32x4_splat(value))
+        }
+
+        #[inline(always)]
+        fn load(values: &[f32; LANES]) -> Self {
+            let [low, high] = [&values[..4], &values[4..]].map(|half| half.as_ptr().cast());
+            // SAFETY: four numbers are read from four, at any alignment, twice.
+            unsafe { Self(v128_load(low), v128_load(high)) }
+        }
+
+        #[inline(always)]
+        fn store(self, values: &mut [f32; LANES]) {
+            let (low, high) = values.split_at_mut(4);
+            // SAFETY: four numbers are written to four, at any alignment, twice.
+            unsafe {
+                v128_store(low.as_mut_ptr().cast(), self.0);
+                v128_store(high.as_mut_ptr().cast(), self.1);
+            }
+        }
+
+        #[inline(always)]
+        fn mul_add(self, factor: Self, term: Self) -> Self {
+            Self(f32x4_add(f32x4_mul(self.0, factor.0), term.0), f32x4_add(f32x4_mul(self.1, factor.1), term.1))
+        }
+
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            let four = f32x4_add(self.0, self.1);
+            (f32x4_extract_lane::<0>(four) + f32x4_extract_lane::<1>(four))
+                + (f32x4_extract_lane::<2>(four) + f32x4_extract_lane::<3>(four))
+        }
+
+        #[inline(always)]
+        fn from_i8(bytes: &[u8; LANES]) -> Self {
+            // SAFETY: eight bytes are read from eight, at any alignment.
+            widen(i16x8_extend_low_i8x16(unsafe { v128_load64_zero(bytes.as_ptr().cast()) }))
+        }
+
+        #[inline(always)]
+        fn from_nibbles(bytes: &[u8; 16]) -> [Self; 4] {
+            // SAFETY: sixteen bytes are read from sixteen, at any alignment.
+            let bytes = unsafe { v128_load(bytes.as_ptr().cast()) };
+            let low = i8x16_sub(v128_and(bytes, u8x16_splat(15)), i8x16_splat(8));
+            let high = i8x16_sub(u8x16_shr(bytes, 4), i8x16_splat(8));
+            [
+                widen(i16x8_extend_low_i8x16(low)),
+                widen(i16x8_extend_high_i8x16(low)),
+                widen(i16x8_extend_low_i8x16(high)),
+                widen(i16x8_extend_high_i8x16(high)),
+            ]
+        }
+    }
+
+    /// Eight 16-bit numbers.
+    #[inline(always)]
+    fn widen(numbers: v128) -> Simd128 {
+        Simd128(
+            f32x4_convert_i32x4(i32x4_extend_low_i16x8(numbers)),
+            f32x4_convert_i32x4(i32x4_extend_high_i16x8(numbers)),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Check;
+
+    impl SimdTask for Check {
+        fn run<V: F32x8>(self) {
+            let bytes: [u8; 16] = std::array::from_fn(|i| (i * 23 + 5) as u8);
+            let numbers = |v: V| {
+                let mut values = [0.0; LANES];
+                v.store(&mut values);
+                values
+            };
+            assert_eq!(V::from_nibbles(&bytes).map(numbers), Plain::from_nibbles(&bytes).map(|plain| plain.0));
+            let [low, _] = bytes.as_chunks::<LANES>().0 else { unreachable!("sixteen bytes are two chunks") };
+            assert_eq!(numbers(V::from_i8(low)), Plain::from_i8(low).0);
+            let values: [f32; LANES] = std::array::from_fn(|i| i as f32 - 2.5);
+            assert_eq!(numbers(V::load(&values).mul_add(V::splat(2.0), V::load(&values))), values.map(|x| 3.0 * x));
+            assert_eq!(V::load(&values).sum() + V::zero().sum(), 8.0);
+            for bits in 0..=u16::MAX {
+                let exact = half::f16::from_bits(bits).to_f32();
+                for ours in [V::f16(bits), Plain::f16(bits), numbers(V::from_f16(&[bits; LANES]))[7]] {
+                    assert!(ours.to_bits() == exact.to_bits() || (ours.is_nan() && exact.is_nan()), "{bits:#x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_forms_compute_the_same() {
+        with_simd(Check);
+        Check.run::<Plain>();
+    }
+}

@@ -1,0 +1,51 @@
+/** What `npm pack` would publish, and whether everything that package.json points at is in it. */
+
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { beforeAll, describe, expect, it } from "vitest";
+
+const folder = fileURLToPath(new URL("../../../pkg/", import.meta.url));
+const manifest = JSON.parse(readFileSync(`${folder}package.json`, "utf8")) as {
+  exports: Record<string, string | Record<string, string>>;
+  types: string;
+  main: string;
+};
+let files: string[];
+
+beforeAll(() => {
+  if (!existsSync(`${folder}dist/index.js`)) execFileSync("npm", ["run", "build"], { cwd: folder });
+  const answer = execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], {
+    cwd: folder,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const [pack] = Object.values(JSON.parse(answer) as Record<string, { files: { path: string }[] }>);
+  files = pack?.files.map(({ path }) => path) ?? [];
+}, 60_000);
+
+describe("the package", () => {
+  it("has everything that its exports name, but for the wasm that is built apart", () => {
+    const named = Object.values(manifest.exports).flatMap((entry) => (typeof entry === "string" ? [entry] : Object.values(entry)));
+    for (const path of [...named, manifest.main, manifest.types]) {
+      const file = path.replace(/^\.\//, "");
+      if (file.startsWith("wasm/") && !existsSync(`${folder}wasm`)) continue;
+      expect(files).toContain(file);
+    }
+  });
+
+  it("has its declarations and source maps, and no sources, tests or stand-ins", () => {
+    expect(files).toContain("README.md");
+    expect(files.filter((file) => file.startsWith("dist/") && file.endsWith(".js")).length).toBeGreaterThan(10);
+    for (const file of files) {
+      expect(file).toMatch(/^(dist\/.*\.(js|js\.map|d\.ts)|wasm\/setokim(_bg)?\.(js|wasm|d\.ts|wasm\.d\.ts)|README\.md|LICENSE|package\.json)$/);
+    }
+  });
+
+  it("imports nothing by a bare name: a plain server is enough", () => {
+    for (const file of files.filter((each) => each.startsWith("dist/") && each.endsWith(".js"))) {
+      const imports = [...readFileSync(folder + file, "utf8").matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)];
+      for (const [, path] of imports) expect(path, file).toMatch(/^\.\.?\/.*\.js$/);
+    }
+  });
+});
