@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::{MAX_CENTERS, MAX_NEIGHBORS};
+use crate::llm::LlamaConfig;
 use crate::preprocess::ResizeMode;
 use crate::{Error, Result};
 
@@ -22,6 +23,15 @@ pub struct SetokimConfig {
     pub detokenizer: Option<DetokenizerConfig>,
     /// Names of what the token heads tell apart, for models trained with them.
     pub labels: Option<LabelsConfig>,
+    /// Absent in a tokenizer without a language model.
+    #[serde(default, deserialize_with = "checked_llama")]
+    pub llm: Option<LlamaConfig>,
+    /// Absent in a model that cannot draw.
+    pub diffusion: Option<DiffusionConfig>,
+    /// Absent in a model that cannot segment.
+    pub mask_head: Option<MaskHeadConfig>,
+    /// Comes with `llm`.
+    pub special_tokens: Option<SpecialTokens>,
 }
 
 /// How a picture becomes the encoder's square.
@@ -162,6 +172,44 @@ pub struct LabelsConfig {
     pub colors: Vec<String>,
 }
 
+/// Diffusion head: hidden state -> semantic token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DiffusionConfig {
+    pub width: usize,
+    pub depth: usize,
+    pub timesteps: usize,
+    pub norm_eps: f64,
+}
+
+/// Mask head: hidden state and features -> mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskHeadConfig {
+    pub width: usize,
+}
+
+/// Ids of the tokens that are not text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecialTokens {
+    pub pad: u32,
+    /// First of every sequence.
+    pub begin: u32,
+    /// After every turn.
+    pub end: u32,
+    pub user: u32,
+    pub assistant: u32,
+    /// Before the visual tokens of a picture.
+    pub image_start: u32,
+    /// After them.
+    pub image_end: u32,
+    /// The next visual token is drawn by the diffusion head.
+    pub visual: u32,
+    /// Asks the mask head for a mask.
+    pub segment: u32,
+    /// The next visual token is token 0 of the source picture; those after it are the other tokens.
+    pub keep_first: u32,
+    pub keep_count: u32,
+}
+
 impl SetokimConfig {
     /// Reads and checks a `config.json`: ours, or a Hugging Face SigLIP folder's unchanged one (with `vision_config`
     /// inside or as the whole file).
@@ -191,6 +239,10 @@ impl SetokimConfig {
             merger: None,
             detokenizer: None,
             labels: None,
+            llm: None,
+            diffusion: None,
+            mask_head: None,
+            special_tokens: None,
         }
     }
 
@@ -208,8 +260,46 @@ impl SetokimConfig {
             sizes("detokenizer", &[detokenizer.width, detokenizer.mlp_ratio])?;
             require(self.merger.is_some(), "a detokenizer needs a merger")?;
         }
-        Ok(())
+        self.check_language()
     }
+
+    fn check_language(&self) -> Result<()> {
+        if let Some(diffusion) = &self.diffusion {
+            sizes("diffusion", &[diffusion.width, diffusion.depth, diffusion.timesteps])?;
+        }
+        if let Some(mask_head) = &self.mask_head {
+            sizes("mask_head", &[mask_head.width])?;
+        }
+        let Some(llm) = &self.llm else {
+            return require(
+                self.diffusion.is_none() && self.mask_head.is_none(),
+                "diffusion and mask_head need an llm",
+            );
+        };
+        let special = self.special_tokens.ok_or_else(|| Error::Config("an llm needs special_tokens".into()))?;
+        require(self.merger.is_some(), "an llm needs a merger: it reads semantic tokens")?;
+        let is_known = |&id: &u32| (id as usize) < llm.vocab_size;
+        require(special.ids().all(|id| is_known(&id)), "special_tokens must lie below llm.vocab_size")?;
+        // A visual token wears the embedding of its own pointer.
+        let enough = special.keep_count as usize >= self.cluster.max_clusters;
+        require(enough, "special_tokens.keep_count must be at least cluster.max_clusters")
+    }
+}
+
+impl SpecialTokens {
+    /// All of them.
+    fn ids(&self) -> impl Iterator<Item = u32> {
+        let one = [self.pad, self.begin, self.end, self.user, self.assistant, self.image_start, self.image_end];
+        let last = self.keep_first.saturating_add(self.keep_count.saturating_sub(1));
+        one.into_iter().chain([self.visual, self.segment, self.keep_first, last])
+    }
+}
+
+/// The language model's own checks, which also fill in what Hugging Face leaves out.
+fn checked_llama<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<LlamaConfig>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(deserializer)?;
+    let read = |value: serde_json::Value| LlamaConfig::from_json(&value.to_string());
+    value.map(read).transpose().map_err(serde::de::Error::custom)
 }
 
 impl VisionConfig {

@@ -1,6 +1,6 @@
 //! The few layers that the encoder, the merger and the detokenizer are made of, loaded by their checkpoint names.
 
-use burn::tensor::activation::{gelu, gelu_approximate};
+use burn::tensor::activation::{gelu, gelu_approximate, softmax};
 use burn::tensor::module;
 use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
 use burn::tensor::{Device, Tensor};
@@ -176,14 +176,30 @@ impl Attention {
         self.out.forward(Tensor::cat(mixed, 1))
     }
 
+    /// Where each position of `x` looks in `context`: the attention map, averaged over heads.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, T, width]`
+    /// - `context`: `[B, U, width]`
+    /// - output: `[B, T, U]`
+    pub fn weights(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+        let [_, _, width] = x.dims();
+        let (q, k) = (self.split(self.q.forward(x)), self.split(self.k.forward(context)));
+        let logits = q.matmul(k.swap_dims(2, 3)) / ((width / self.heads) as f64).sqrt(); // [b, heads, t, u]
+        softmax(logits, 3).mean_dim(1).squeeze_dim(1)
+    }
+
     fn mix(&self, q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> Tensor<3> {
         let [b, t, width] = q.dims();
-        let split = |x: Tensor<3>| {
-            let [b, t, _] = x.dims();
-            x.reshape([b, t, self.heads, width / self.heads]).swap_dims(1, 2) // [b, heads, t, head width]
-        };
-        let mixed = module::attention(split(q), split(k), split(v), None, None, AttentionModuleOptions::default());
+        let [q, k, v] = [q, k, v].map(|x| self.split(x));
+        let mixed = module::attention(q, k, v, None, None, AttentionModuleOptions::default());
         mixed.swap_dims(1, 2).reshape([b, t, width])
+    }
+
+    /// `[B, T, width]` -> `[B, heads, T, width / heads]`.
+    fn split(&self, x: Tensor<3>) -> Tensor<4> {
+        let [b, t, width] = x.dims();
+        x.reshape([b, t, self.heads, width / self.heads]).swap_dims(1, 2)
     }
 }
 

@@ -29,11 +29,24 @@ pub mod llm;
 pub mod sample;
 pub mod text;
 
+// talk about pictures: see one, splice it into the text, decode the answer
+pub mod event;
+pub mod generate;
+pub mod language;
+pub mod projector;
+pub mod seen;
+
+// out of the language model: tokens, masks
+pub mod diffusion;
+pub mod drawing;
+pub mod mask_head;
+
 // image out
 pub mod postprocess;
 
-// the whole
+// the whole, and what it is for
 pub mod setokim;
+pub mod tasks;
 
 // GPU kernels and their plain references
 pub mod kernels;

@@ -7,9 +7,13 @@ use web_time::Instant;
 use crate::config::SetokimConfig;
 use crate::detok::Detokenizer;
 use crate::device::{DeviceKind, OpenDevice};
+use crate::language::{Language, read_floats};
+use crate::mask_head::FeatureMaps;
 use crate::postprocess::{frame_from_square, picture_from_pixels};
 use crate::preprocess::{Crop, Normalisation, Picture, Preprocessed, preprocess};
+use crate::seen::{Seen, order_by_area};
 use crate::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
+use crate::text::Tokenizer;
 use crate::vision::VisionEncoder;
 use crate::weights::TensorStore;
 use crate::{Error, Result};
@@ -22,6 +26,7 @@ pub struct Setokim {
     setok: SetokTokenizer,
     heads: Option<NameHeads>,
     detok: Option<Detokenizer>,
+    language: Option<Language>,
 }
 
 /// A picture as semantic tokens: what a person or a program wants to know of them.
@@ -83,7 +88,29 @@ impl Setokim {
     ///
     /// # Errors
     /// [`Error::TensorMissing`], [`Error::TensorShape`], [`Error::TensorType`] when config and weights disagree.
-    pub fn load(config: SetokimConfig, mut store: TensorStore, device: OpenDevice) -> Result<Self> {
+    pub fn load(config: SetokimConfig, store: TensorStore, device: OpenDevice) -> Result<Self> {
+        Self::build(config, store, None, device)
+    }
+
+    /// [`Setokim::load`] with the language model, for which `text` is the tokenizer.
+    ///
+    /// # Errors
+    /// As [`Setokim::load`], and what [`Language::load`] says.
+    pub fn load_with_text(
+        config: SetokimConfig,
+        store: TensorStore,
+        text: Tokenizer,
+        device: OpenDevice,
+    ) -> Result<Self> {
+        Self::build(config, store, Some(text), device)
+    }
+
+    fn build(
+        config: SetokimConfig,
+        mut store: TensorStore,
+        text: Option<Tokenizer>,
+        device: OpenDevice,
+    ) -> Result<Self> {
         let vision = VisionEncoder::load(&mut store, &config.vision)?;
         let setok = SetokTokenizer::load(&mut store, &config)?;
         let token_width = config.merger.map_or(0, |merger| merger.token_width);
@@ -97,10 +124,11 @@ impl Setokim {
             Some(detokenizer) => Some(Detokenizer::load(&mut store, detokenizer, &config.vision, token_width)?),
             None => None,
         };
+        let language = text.map(|text| Language::load(&config, &mut store, text)).transpose()?;
         for name in store.leftover() {
             log::debug!("tensor `{name}` is not used");
         }
-        Ok(Self { config, device, vision, setok, heads, detok })
+        Ok(Self { config, device, vision, setok, heads, detok, language })
     }
 
     /// Loads a model folder: `config.json`, `manifest.json` and shards, or a Hugging Face SigLIP folder.
@@ -116,7 +144,11 @@ impl Setokim {
         let config = SetokimConfig::from_json(&crate::weights::read_config(folder)?)?;
         let mut store = TensorStore::new(&device.device);
         crate::weights::read_weights(folder, &mut store, &mut progress)?;
-        Self::load(config, store, device)
+        let text = match &config.llm {
+            Some(_) => Some(Tokenizer::from_json(&crate::weights::read_tokenizer(folder)?)?),
+            None => None,
+        };
+        Self::build(config, store, text, device)
     }
 
     pub fn config(&self) -> &SetokimConfig {
@@ -125,6 +157,18 @@ impl Setokim {
 
     pub fn device(&self) -> &OpenDevice {
         &self.device
+    }
+
+    /// The language model and its heads.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a tokenizer alone.
+    pub fn language(&self) -> Result<&Language> {
+        self.language.as_ref().ok_or(Error::Unsupported("language model"))
+    }
+
+    pub(crate) fn detok(&self) -> Option<&Detokenizer> {
+        self.detok.as_ref()
     }
 
     /// Picture -> the encoder's square.
@@ -156,6 +200,49 @@ impl Setokim {
         let timings_ms = Timings { preprocess, encode, cluster, merge, detokenize: None };
         let report = self.report(&square, &clusters, timings_ms);
         Ok(VisualTokens { tensor, clusters, report })
+    }
+
+    /// Picture -> what the language model reads of it. Reads back from the device twice.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a model without a language model, else as [`Setokim::tokenize`].
+    pub async fn see(&self, picture: &Picture) -> Result<Seen> {
+        let mut clock = Clock::start();
+        let projector = &self.language()?.projector;
+        let square = self.preprocess(picture)?;
+        let (features, stem) = self.features_with_stem(&square);
+        let clusters = self.setok.cluster(features.clone()).await?;
+        let tokens = self.setok.merge(features.clone(), &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let [_, width] = tokens.dims();
+        let tokens = read_floats(projector.normalize(tokens)).await?;
+        let order = order_by_area(&clusters);
+        let mut slots = vec![0; order.len()];
+        for (slot, &cluster) in order.iter().enumerate() {
+            slots[cluster] = slot as u32;
+        }
+        let side = self.config.vision.grid();
+        Ok(Seen {
+            picture: picture.clone(),
+            crop: square.crop,
+            grid: [side, side],
+            labels: clusters.labels.iter().map(|&cluster| slots[cluster]).collect(),
+            tokens: order.iter().map(|&cluster| tokens[cluster * width..][..width].to_vec()).collect(),
+            ids: order,
+            maps: maps_from_stem(features, stem),
+            milliseconds: clock.lap(),
+        })
+    }
+
+    /// What the mask head sees of a picture.
+    pub(crate) fn feature_maps(&self, picture: &Picture) -> Result<FeatureMaps> {
+        let (features, stem) = self.features_with_stem(&self.preprocess(picture)?);
+        maps_from_stem(features, stem).ok_or(Error::Unsupported("convolutional stem for masks"))
+    }
+
+    /// Normalised features `[N, C]`, and the stem's stages.
+    fn features_with_stem(&self, square: &Preprocessed) -> (Tensor<2>, Vec<Tensor<4>>) {
+        let (features, stem) = self.vision.forward_with_stem(square.to_tensor(&self.device.device));
+        (self.setok.normalize(features.squeeze_dim(0)), stem)
     }
 
     /// Picture -> semantic tokens -> picture: what the tokens remember, in the picture's own size.
@@ -213,6 +300,13 @@ impl Setokim {
             timings_ms,
         }
     }
+}
+
+/// The mask head reads the stem's first two stages.
+fn maps_from_stem(features: Tensor<2>, stem: Vec<Tensor<4>>) -> Option<FeatureMaps> {
+    let mut stages = stem.into_iter();
+    let (stride2, stride4) = (stages.next()?, stages.next()?);
+    Some(FeatureMaps { features, stride4, stride2 })
 }
 
 /// Measures laps in milliseconds.

@@ -391,7 +391,7 @@ pub fn write_safetensors_f32(name: &str, shape: &[usize], values: &[f32]) -> Res
 // --- folders
 
 #[cfg(not(target_family = "wasm"))]
-pub use folder::{Progress, read_config, read_weights};
+pub use folder::{Progress, read_config, read_tokenizer, read_weights};
 
 #[cfg(not(target_family = "wasm"))]
 mod folder {
@@ -420,6 +420,22 @@ mod folder {
     /// [`Error::Io`].
     pub fn read_config(folder: &Path) -> Result<String> {
         read_text(&folder.join("config.json"))
+    }
+
+    /// The bytes of a model folder's `tokenizer.json`, compared with their SHA-256 where a manifest has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::Manifest`], [`Error::Shard`], [`Error::HashMismatch`].
+    pub fn read_tokenizer(folder: &Path) -> Result<Vec<u8>> {
+        const NAME: &str = "tokenizer.json";
+        let (path, manifest) = (folder.join(NAME), folder.join("manifest.json"));
+        let bytes = std::fs::read(&path).map_err(|error| Error::io(&path, error))?;
+        if manifest.is_file() {
+            let files = Manifest::parse(&read_text(&manifest)?)?.files;
+            files.iter().filter(|file| file.name == NAME).try_for_each(|file| file.verify(&bytes))?;
+        }
+        Ok(bytes)
     }
 
     /// Moves the weights of a model folder into `store`: the shards of `manifest.json` (each compared with its SHA-256),

@@ -109,6 +109,17 @@ impl Detokenizer {
         image.squeeze_dim(0)
     }
 
+    /// Where the painter believes each token lies: its first look from every patch to the tokens.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[L, D]`
+    /// - output: `[N, L]`, each row adds up to 1
+    pub fn layout(&self, tokens: Tensor<2>) -> Option<Tensor<2>> {
+        let block = self.blocks.first()?;
+        let queries = block.norm_cross.forward(self.queries.clone().unsqueeze());
+        Some(block.cross_attn.weights(queries, self.token_in.forward(tokens).unsqueeze()).squeeze_dim(0))
+    }
+
     /// `[1, N, P * P * 3]` -> `[1, 3, S, S]`.
     fn image_from_patches(&self, patches: Tensor<3>) -> Tensor<4> {
         let (side, patch) = (self.side, self.patch);

@@ -1,12 +1,12 @@
 //! The sizes of a LLaMA-family model, from Hugging Face's `config.json` or a GGUF file's metadata.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::gguf::Gguf;
 use crate::{Error, Result};
 
 /// Field names are those of Hugging Face's `config.json`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LlamaConfig {
     pub vocab_size: usize,
     pub hidden_size: usize,
@@ -40,7 +40,7 @@ pub struct LlamaConfig {
 }
 
 /// How the rotation is slowed down for long contexts. Only LLaMA 3's way is known; see `rope.rs`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RopeScaling {
     pub rope_type: String,
     pub factor: f64,

@@ -36,6 +36,8 @@ pub enum Part {
     Text(String),
     /// The next picture of the request.
     Image,
+    /// A mask that the assistant answered with; only our own template has a token for it.
+    Mask,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +141,10 @@ impl Prompt<'_> {
                     self.pieces.push(PromptPiece::Image(self.images));
                     self.images += 1;
                     self.control(names::IMAGE_END)?;
+                }
+                Part::Mask => {
+                    self.text(&std::mem::take(&mut text))?;
+                    self.control(names::SEGMENT)?;
                 }
             }
         }

@@ -37,6 +37,19 @@ impl VisionEncoder {
             Self::Siglip(siglip) => siglip.forward(pixels),
         }
     }
+
+    /// As [`VisionEncoder::forward`], with what the convolutional stem saw at strides 2, 4, ... on the way: finer than a
+    /// patch, for masks. A SigLIP tower has no such stem.
+    ///
+    /// # Shapes
+    /// - `pixels`: `[B, 3, S, S]`
+    /// - output: `[B, N, C]` and `[B, C_i, S / 2^i, S / 2^i]` for i = 1, 2, ...
+    pub fn forward_with_stem(&self, pixels: Tensor<4>) -> (Tensor<3>, Vec<Tensor<4>>) {
+        match self {
+            Self::Vit(vit) => vit.forward_with_stem(pixels),
+            Self::Siglip(siglip) => (siglip.forward(pixels), Vec::new()),
+        }
+    }
 }
 
 /// `[B, C, h, w]` -> `[B, h * w, C]`, row by row.

@@ -50,14 +50,23 @@ impl Vit {
     /// - `pixels`: `[B, 3, S, S]`
     /// - output: `[B, N, C]`
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
+        self.forward_with_stem(pixels).0
+    }
+
+    /// # Shapes
+    /// - `pixels`: `[B, 3, S, S]`
+    /// - output: `[B, N, C]`, and the stem's stages after their GELU: `[B, C_i, S / 2^i, S / 2^i]`
+    pub fn forward_with_stem(&self, pixels: Tensor<4>) -> (Tensor<3>, Vec<Tensor<4>>) {
         let mut map = pixels;
+        let mut stages = Vec::with_capacity(self.stem_norm.len());
         for (i, conv) in self.stem.iter().enumerate() {
             map = conv.forward(map);
             if let Some(norm) = self.stem_norm.get(i) {
                 map = gelu(norm.forward(map));
+                stages.push(map.clone());
             }
         }
         let patches = patches_from_map(map) + self.pos.clone().unsqueeze(); // [b, n, c]
-        self.blocks.iter().fold(patches, |x, block| block.forward(x))
+        (self.blocks.iter().fold(patches, |x, block| block.forward(x)), stages)
     }
 }

@@ -1,10 +1,15 @@
 //! The command line: every subcommand is a thin layer over the library.
 
+mod answer;
 mod bench;
+mod chat;
 mod cluster;
 mod complete;
+mod edit;
 mod eval;
+mod generate;
 mod picture;
+mod segment;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,6 +43,14 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Time the kernels, their references and the encoder on this machine's devices.
     Bench(bench::BenchArgs),
+    /// Talk, about pictures too.
+    Chat(chat::ChatArgs),
+    /// Find what a phrase means in a picture.
+    Segment(segment::SegmentArgs),
+    /// Draw what a prompt describes.
+    Generate(generate::GenerateArgs),
+    /// Change a picture as an instruction says.
+    Edit(edit::EditArgs),
     /// Continue a prompt as it stands, with a GGUF model.
     Complete(complete::CompleteArgs),
     /// Say which device `auto` takes here, and why.
@@ -137,17 +150,26 @@ fn run(cli: Cli) -> Result<()> {
         Command::Cluster(args) => cluster::cluster(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Chat(args) => chat::chat(&args),
+        Command::Segment(args) => segment::segment(&args),
+        Command::Generate(args) => generate::generate(&args),
+        Command::Edit(args) => edit::edit(&args),
         Command::Complete(args) => complete::complete(&args),
         Command::Probe => write_json(Path::new("-"), &pollster::block_on(device::probe())),
+    }
+}
+
+/// One line: what went wrong and what to do about it.
+fn describe(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<setokim::Error>() {
+        Some(known) => format!("error [{}]: {known}. {}", known.code(), known.remedy()),
+        None => format!("error: {error:#}"),
     }
 }
 
 /// 0 when it worked, 2 for bad usage (clap's own), 1 for a failed run.
 fn main() -> ExitCode {
     let Err(error) = run(Cli::parse()) else { return ExitCode::SUCCESS };
-    match error.downcast_ref::<setokim::Error>() {
-        Some(known) => eprintln!("error [{}]: {known}. {}", known.code(), known.remedy()),
-        None => eprintln!("error: {error:#}"),
-    }
+    eprintln!("{}", describe(&error));
     ExitCode::FAILURE
 }

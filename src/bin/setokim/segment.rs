@@ -1,0 +1,100 @@
+//! `segment`: a phrase -> a mask.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use setokim::event::Usage;
+use setokim::generate::AnswerOptions;
+use setokim::mask_head::{CoveredToken, Segmentation};
+use setokim::postprocess::{Mask, OverlayStyle, Rle, palette};
+use setokim::preprocess::Picture;
+
+use crate::answer::{self, NEVER, ignore};
+use crate::{ModelArgs, write_file, write_json};
+
+#[derive(Args)]
+pub struct SegmentArgs {
+    image: PathBuf,
+    /// What to find, such as "the red ball".
+    phrase: String,
+    /// The mask at the picture's own size: white where it matches. Not written when nothing does.
+    #[arg(short, long, value_name = "MASK.png")]
+    output: PathBuf,
+    /// Write the picture with the mask coloured over it.
+    #[arg(long, value_name = "OUT.png")]
+    overlay: Option<PathBuf>,
+    /// Do not take words for an answer: give a mask in any case.
+    #[arg(long)]
+    insist: bool,
+    /// Write the answer as JSON to a file, or to standard output for `-`.
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Serialize)]
+struct Report {
+    phrase: String,
+    matches: bool,
+    score: Option<f32>,
+    /// Semantic tokens of which at least half lies in the mask.
+    tokens: Vec<CoveredToken>,
+    mask: Option<Rle>,
+    said: String,
+    usage: Usage,
+}
+
+pub fn segment(args: &SegmentArgs) -> Result<()> {
+    let model = answer::load(&args.model)?;
+    let seen = answer::see(&model, &args.image)?;
+    let options = AnswerOptions { insist: args.insist, ..AnswerOptions::default() };
+    let segment = pollster::block_on(model.segment(&seen, &args.phrase, &options, &NEVER, ignore))?;
+    if let Some(found) = &segment.found {
+        write_file(&args.output, &found.mask.to_png()?)?;
+        if let Some(target) = &args.overlay {
+            answer::write_picture(target, &laid_over(&seen.picture, &found.mask)?)?;
+        }
+    }
+    if let Some(target) = &args.json {
+        let found = segment.found.as_ref();
+        let report = Report {
+            phrase: args.phrase.clone(),
+            matches: found.is_some(),
+            score: found.map(|found| found.score),
+            tokens: found.map_or_else(Vec::new, |found| found.tokens.clone()),
+            mask: found.map(|found| found.mask.to_rle()),
+            said: segment.said,
+            usage: segment.usage,
+        };
+        return write_json(target, &report);
+    }
+    match &segment.found {
+        Some(found) => print_found(found, &args.output),
+        None if segment.said.is_empty() => println!("nothing matches"),
+        None => println!("nothing matches: {}", segment.said),
+    }
+    answer::report(&segment.usage);
+    Ok(())
+}
+
+fn print_found(found: &Segmentation, target: &std::path::Path) {
+    let share = 100.0 * found.mask.area() as f64 / found.mask.bits().len() as f64;
+    let tokens: Vec<String> = found.tokens.iter().map(|token| token.id.to_string()).collect();
+    let tokens = if tokens.is_empty() { "no whole token".into() } else { format!("tokens {}", tokens.join(", ")) };
+    println!("{share:.1} % of the picture, score {:.2}, {tokens} -> {}", found.score, target.display());
+}
+
+/// The picture with the mask in the colour of token 0.
+fn laid_over(picture: &Picture, mask: &Mask) -> Result<Picture> {
+    let opacity = OverlayStyle::default().opacity;
+    let mut rgb = picture.rgb().to_vec();
+    for (pixel, _) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(mask.bits()).filter(|(_, bit)| **bit) {
+        for (value, color) in pixel.iter_mut().zip(palette(0)) {
+            *value = (f32::from(*value) * (1.0 - opacity) + f32::from(color) * opacity).round() as u8;
+        }
+    }
+    Ok(Picture::from_rgb(rgb, picture.width(), picture.height())?)
+}

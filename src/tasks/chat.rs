@@ -1,0 +1,53 @@
+//! Chat: any turns of text and pictures, answered with whatever the model sees fit.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::Result;
+use crate::event::{Answer, AnswerPart, Event};
+use crate::generate::{AnswerOptions, Request, Rules};
+use crate::seen::Seen;
+use crate::setokim::Setokim;
+use crate::text::{Message, Part, Role};
+
+impl Setokim {
+    /// Answers the last message. `images` take the places of [`Part::Image`] in their order.
+    ///
+    /// Turns that the last request had as well are not read again.
+    ///
+    /// # Errors
+    /// [`crate::Error::Prompt`] when there is nothing to answer, or pictures and their places are not equally many;
+    /// [`crate::Error::ContextOverflow`]; [`crate::Error::Aborted`]; [`crate::Error::Unsupported`] for a model without a
+    /// language model.
+    pub async fn chat(
+        &self,
+        messages: &[Message],
+        images: &[&Seen],
+        options: &AnswerOptions,
+        abort: &AtomicBool,
+        on_event: impl AsyncFnMut(Event),
+    ) -> Result<Answer> {
+        let language = self.language()?;
+        let source = images.last().copied();
+        let rules = Rules {
+            text: true,
+            mask: language.mask_head.is_some() && source.is_some(),
+            picture: language.diffusion.is_some() && self.detok().is_some(),
+            single: false,
+            edit: false,
+        };
+        let turns = language.turns(messages, images)?;
+        self.answer(Request { turns, source, rules, options }, abort, on_event).await
+    }
+}
+
+impl Answer {
+    /// The answer as a message, to go on with the chat; its pictures, in order, are [`Answer::images`].
+    pub fn to_message(&self) -> Message {
+        let part = |part: &AnswerPart| match part {
+            AnswerPart::Text(text) => Part::Text(text.clone()),
+            AnswerPart::Mask(_) => Part::Mask,
+            AnswerPart::Image(_) => Part::Image,
+        };
+        Message { role: Role::Assistant, parts: self.parts.iter().map(part).collect() }
+    }
+}
