@@ -24,12 +24,13 @@ struct Step {
 const STEPS: [Step; 10] = [
     Step { name: "fmt", needs: None, work: fmt },
     Step { name: "setup", needs: None, work: set_up },
-    Step { name: "types", needs: Some("setup"), work: types },
     Step { name: "typescript", needs: Some("setup"), work: typescript },
     Step { name: "clippy", needs: None, work: clippy },
     Step { name: "native", needs: Some("setup"), work: native },
     Step { name: "clippy-wasm", needs: Some("setup"), work: clippy_wasm },
     Step { name: "wasm", needs: Some("setup"), work: wasm_package },
+    // After the package, whose generated types it reads.
+    Step { name: "types", needs: Some("wasm"), work: types },
     Step { name: "browser", needs: Some("setup"), work: browser_tests },
     Step { name: "page", needs: Some("wasm"), work: page },
 ];
