@@ -8,7 +8,7 @@ const folder = fileURLToPath(new URL("../../docs/images/", import.meta.url));
 for (const { name, scheme, view, sample, focus } of [
   { name: "demo", scheme: "light", view: { width: 1280, height: 860 }, sample: undefined, focus: undefined },
   // One token in focus, so that both looks of the overlay are shown.
-  { name: "demo-dark", scheme: "dark", view: { width: 1280, height: 860 }, sample: "Night", focus: 1 },
+  { name: "demo-dark", scheme: "dark", view: { width: 1280, height: 860 }, sample: "Night", focus: 3 },
   { name: "demo-phone", scheme: "light", view: { width: 390, height: 844 }, sample: undefined, focus: undefined },
 ] as const) {
   test(name, async ({ browser }) => {
