@@ -86,7 +86,8 @@ impl Setokim {
         request.options.draw.check()?;
         let sampler = Sampler::new(request.options.sampling.clone())?;
         let prompt: usize = request.turns.iter().map(Vec::len).sum();
-        let least = if request.rules.text { 1 } else { self.longest_picture() };
+        let must_draw = request.rules.picture && !request.rules.text;
+        let least = if must_draw { self.longest_picture() } else { 1 };
         let (needed, available) = (prompt + least, language.context());
         if needed > available {
             return Err(Error::ContextOverflow { needed, available });

@@ -198,7 +198,9 @@ fn check_messages(messages: &[Message], images: usize) -> Result<()> {
         return invalid("the last message is not the user's: there is nothing to answer".into());
     }
     let is_blank = |part: &Part| matches!(part, Part::Text(text) if text.trim().is_empty());
-    if let Some(at) = messages.iter().position(|message| message.parts.iter().all(is_blank)) {
+    // The assistant may have had nothing to say.
+    let is_empty = |message: &Message| message.role == Role::User && message.parts.iter().all(is_blank);
+    if let Some(at) = messages.iter().position(is_empty) {
         return invalid(format!("message {} is empty", at + 1));
     }
     let places = messages.iter().flat_map(|message| &message.parts).filter(|&part| *part == Part::Image).count();

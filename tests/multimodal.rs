@@ -508,6 +508,9 @@ async fn requests_that_make_no_sense_are_typed_errors() {
         other => panic!("expected an overflow, got {other:?}"),
     }
     chat(&model, &[Message::text(Role::User, "hi")], &[], 4).await.expect("the next request works");
+    let silent = Message { role: Role::Assistant, parts: Vec::new() };
+    let after_silence = [Message::text(Role::User, "hi"), silent, Message::text(Role::User, "well ?")];
+    chat(&model, &after_silence, &[], 4).await.expect("an assistant may have had nothing to say");
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]

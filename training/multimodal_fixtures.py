@@ -1,9 +1,9 @@
 """Golden answers of the four tasks: `python -m training.multimodal_fixtures`, after `training.fixtures_llm`.
 
-The model is tests/fixtures/tiny-setokim, read back from its files; its weights are random, so what it says means nothing,
-but every word, token, pixel and mask of it is decided. Everything is greedy and drawn from no noise. Each step reads the
-whole sequence anew in float64: no cache. `segment` and `edit` are not let to answer in words. Questions are searched until no step is close to call and the answer shows
-something (some tokens kept and some drawn, say).
+The model is tests/fixtures/tiny-setokim, read back from its files. Its weights are random, so what it says means
+nothing, but every word, token, pixel and mask of it is decided. Everything is greedy and drawn from no noise; each step
+reads the whole sequence anew in float64, without a cache. `segment` and `edit` may not answer in words. Questions are
+searched until no step is close to call and the answer shows something (some tokens kept and some drawn, say).
 """
 
 import argparse

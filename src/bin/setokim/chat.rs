@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use setokim::event::{Answer, Event};
 use setokim::generate::AnswerOptions;
+use setokim::postprocess::png_from_picture;
 use setokim::sample::Sampling;
 use setokim::seen::Seen;
 use setokim::setokim::Setokim;
@@ -35,9 +36,9 @@ pub struct ChatArgs {
     /// 0 always takes the best word; 1 draws as the model says.
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
-    /// Save pictures and masks of the answers in this folder.
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    save: PathBuf,
+    /// Save pictures and masks of the answers in this folder, as picture-1.png, mask-2.png, ...
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
     #[command(flatten)]
     draw: DrawArgs,
     #[command(flatten)]
@@ -48,7 +49,7 @@ pub struct ChatArgs {
 struct Chat<'a> {
     model: &'a Setokim,
     options: AnswerOptions,
-    save: &'a Path,
+    save: Option<&'a Path>,
     messages: Vec<Message>,
     images: Vec<Seen>,
     saved: usize,
@@ -61,7 +62,7 @@ pub fn chat(args: &ChatArgs) -> Result<()> {
         Sampling { temperature: args.temperature, seed: drawn.draw.seed, ..AnswerOptions::default().sampling };
     let options = AnswerOptions { max_tokens: args.max_tokens, sampling, ..drawn };
     let mut chat =
-        Chat { model: &model, options, save: &args.save, messages: Vec::new(), images: Vec::new(), saved: 0 };
+        Chat { model: &model, options, save: args.save.as_deref(), messages: Vec::new(), images: Vec::new(), saved: 0 };
     let mut waiting = args.image.clone();
     if let Some(text) = &args.text {
         chat.turn(text, &std::mem::take(&mut waiting))?;
@@ -140,19 +141,24 @@ impl Chat<'_> {
 
     fn save(&mut self, answer: &Answer) -> Result<()> {
         for drawing in answer.images() {
-            answer::write_picture(&self.next_file("picture"), &drawing.picture)?;
+            self.save_one("picture", || Ok(png_from_picture(&drawing.picture)?))?;
         }
         for found in answer.masks() {
-            crate::write_file(&self.next_file("mask"), &found.mask.to_png()?)?;
+            self.save_one("mask", || Ok(found.mask.to_png()?))?;
         }
         Ok(())
     }
 
-    fn next_file(&mut self, what: &str) -> PathBuf {
+    fn save_one(&mut self, what: &str, png: impl Fn() -> Result<Vec<u8>>) -> Result<()> {
         self.saved += 1;
-        let path = self.save.join(format!("{what}-{}.png", self.saved));
+        let Some(folder) = self.save else {
+            eprintln!("(a {what}: `--save DIR` keeps it)");
+            return Ok(());
+        };
+        let path = folder.join(format!("{what}-{}.png", self.saved));
+        crate::write_file(&path, &png()?)?;
         eprintln!("-> {}", path.display());
-        path
+        Ok(())
     }
 }
 
