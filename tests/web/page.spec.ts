@@ -344,7 +344,13 @@ test("is accessible and in place while it loads", async ({ page, context }) => {
 
 test("remembers the colours that were chosen", async ({ page }) => {
   await page.goto("./?model=no-such-model");
-  const background = (): Promise<string> => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const background = (): Promise<string> =>
+    page.evaluate(async () => {
+      void getComputedStyle(document.body).backgroundColor; // a change of colours begins with its first look
+      const fading = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
+      await Promise.allSettled(fading.map((animation) => animation.finished));
+      return getComputedStyle(document.body).backgroundColor;
+    });
   const light = await background();
   const button = page.getByRole("button", { name: /^Colours/ });
   await button.click();
