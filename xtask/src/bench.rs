@@ -14,7 +14,7 @@ use crate::{
 /// `arguments` go to `setokim bench`.
 pub fn run_all(arguments: &[&str]) -> Result<()> {
     let ours = root().join("target/bench.json");
-    let mut bench = command("cargo", ["run", "--quiet", "--bin", "setokim", "--", "bench", "--json"]);
+    let mut bench = command("cargo", ["run", "--bin", "setokim", "--", "bench", "--json"]);
     bench.arg(&ours).args(arguments);
     run(with_gpu(bench))?;
     let mut cases = rows(&fs::read_to_string(&ours)?)?;
