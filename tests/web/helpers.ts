@@ -146,6 +146,12 @@ const axe = readFileSync(fileURLToPath(new URL("../../node_modules/axe-core/axe.
 
 /** What axe finds wrong with the page as it is now, one line each. */
 export async function accessibilityFaults(page: Page): Promise<string[]> {
+  // Colours that are still fading from one scheme to the other have no contrast to speak of.
+  await page.evaluate(async () => {
+    void getComputedStyle(document.body).backgroundColor;
+    const fading = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
+    await Promise.allSettled(fading.map((animation) => animation.finished));
+  });
   await page.evaluate(axe);
   return page.evaluate(async () => {
     interface Axe {
