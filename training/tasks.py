@@ -15,6 +15,7 @@ from .text import (
     SMALL_TALK,
     Edit,
     Speaker,
+    absent_edit,
     absent_name,
     ask_any,
     caption,
@@ -27,6 +28,7 @@ from .text import (
 IGNORE = -100
 QUESTIONS_PER_IMAGE = 5
 ABSENT_SHARE = 0.15  # of referring phrases that fit nothing
+ABSENT_EDIT_SHARE = 0.06  # of instructions about something that is not there
 SMALL_TALK_SHARE = 0.05
 KEEP_IOU = 0.6  # a token of the target keeps a token of the source that covers the same region this well
 # Share of each kind of sequence, by stage.
@@ -220,6 +222,10 @@ class TaskSampler:
         elif task == "generate":
             sequence.user(speaker.say("draw", caption=speaker.pick([caption, dense_caption])(scene)))
             sequence.answer_picture(picture, [-1] * pictures.counts[picture])
+        elif task == "edit" and speaker.rng.random() < ABSENT_EDIT_SHARE:
+            instruction, answer = absent_edit(speaker, scene)
+            sequence.user(instruction, *seen)
+            sequence.answer("refusal", answer)
         elif task == "edit":
             sequence.user(edit.instruction, *seen)
             sequence.answer_picture(picture + 1, kept_tokens(pictures, picture, picture + 1, edit))

@@ -31,41 +31,138 @@ CLEARLY = 0.08  # of the image side: smaller differences in place are not asked 
 CLEARLY_BIGGER = 1.2
 
 WORDINGS = {
-    "caption": ["describe the picture", "what do you see ?", "what is in the picture ?", "tell me what this shows"],
-    "dense": ["describe the picture in detail", "list everything with its place", "say what is where"],
-    "exists": [
-        "is there {a_name} ?",
-        "do you see {a_name} ?",
-        "is {a_name} in the picture ?",
-        "can you find {a_name} ?",
+    "caption": [
+        "describe the picture",
+        "describe this",
+        "what do you see?",
+        "what is this?",
+        "what is in the picture?",
+        "caption the picture",
+        "tell me what this shows",
     ],
-    "count": ["how many objects are there ?", "how many things do you see ?", "count the objects"],
-    "count_name": ["how many {names} are there ?", "how many {names} do you see ?", "count the {names}"],
-    "color": ["what color is the {name} ?", "which color does the {name} have ?", "the {name} has what color ?"],
-    "place": ["where is the {name} ?", "where do you see the {name} ?", "in which part is the {name} ?"],
-    "at": ["what is at the {cell} ?", "which object is at the {cell} ?", "what do you see at the {cell} ?"],
-    "relation": ["is the {name} {relation} the {other} ?", "do you see the {name} {relation} the {other} ?"],
-    "neighbor": ["what is {relation} the {name} ?", "which object is {relation} the {name} ?"],
-    "bigger": ["which is bigger , the {name} or the {other} ?", "what is larger , the {name} or the {other} ?"],
-    "biggest": ["what is the biggest object ?", "which object is the largest ?", "name the biggest thing"],
-    "background": ["where is this ?", "what is the background ?", "which place is this ?"],
-    "segment": ["segment {phrase}", "show me {phrase}", "mark {phrase}", "find the mask of {phrase}"],
-    "draw": ["draw {caption}", "make a picture of {caption}", "show {caption}", "paint {caption}"],
-    "remove": ["remove {phrase}", "delete {phrase}", "take away {phrase}"],
+    "dense": [
+        "describe the picture in detail",
+        "list everything with its place",
+        "what is where?",
+        "describe everything you see",
+        "say what is where",
+    ],
+    "exists": [
+        "is there {a_name}?",
+        "is there {a_name} in the picture?",
+        "do you see {a_name}?",
+        "is {a_name} in the picture?",
+        "does the picture show {a_name}?",
+        "can you find {a_name}?",
+    ],
+    "count": [
+        "how many objects are there?",
+        "how many things are in the picture?",
+        "how many things do you see?",
+        "count the things",
+        "count the objects",
+    ],
+    "count_name": [
+        "how many {names} are there?",
+        "how many {names} are in the picture?",
+        "how many {names} do you see?",
+        "count the {names}",
+    ],
+    "color": [
+        "what color is the {name}?",
+        "what is the color of the {name}?",
+        "which color does the {name} have?",
+        "the {name} has what color?",
+    ],
+    "is_color": ["is the {name} {color}?", "does the {name} look {color}?", "is the color of the {name} {color}?"],
+    "place": [
+        "where is the {name}?",
+        "where is the {name} in the picture?",
+        "where do you see the {name}?",
+        "in which part is the {name}?",
+    ],
+    "at": [
+        "what is at the {cell}?",
+        "what is in the {cell}?",
+        "which object is at the {cell}?",
+        "what do you see at the {cell}?",
+    ],
+    "relation": [
+        "is the {name} {relation} the {other}?",
+        "can you see the {name} {relation} the {other}?",
+        "do you see the {name} {relation} the {other}?",
+    ],
+    "neighbor": [
+        "what is {relation} the {name}?",
+        "what do you see {relation} the {name}?",
+        "which object is {relation} the {name}?",
+    ],
+    "bigger": [
+        "which is bigger, the {name} or the {other}?",
+        "what is bigger, the {name} or the {other}?",
+        "what is larger, the {name} or the {other}?",
+    ],
+    "biggest": [
+        "what is the biggest object?",
+        "what is the largest thing?",
+        "which object is the largest?",
+        "name the biggest thing",
+    ],
+    "background": [
+        "where is this?",
+        "what is the background?",
+        "what is in the background?",
+        "where was this taken?",
+        "which place is this?",
+    ],
+    "segment": [
+        "segment {phrase}",
+        "show me {phrase}",
+        "mark {phrase}",
+        "find {phrase}",
+        "select {phrase}",
+        "find the mask of {phrase}",
+    ],
+    "draw": [
+        "draw {caption}",
+        "make a picture of {caption}",
+        "generate {caption}",
+        "create a picture of {caption}",
+        "paint {caption}",
+    ],
+    "remove": ["remove {phrase}", "delete {phrase}", "erase {phrase}", "take away {phrase}"],
     "add": ["add {a_name} at the {cell}", "put {a_name} at the {cell}", "place {a_name} at the {cell}"],
-    "recolor": ["make {phrase} {color}", "color {phrase} {color}", "paint {phrase} {color}"],
-    "replace": ["replace {phrase} with {a_name}", "turn {phrase} into {a_name}", "swap {phrase} for {a_name}"],
+    "recolor": [
+        "make {phrase} {color}",
+        "color {phrase} {color}",
+        "turn {phrase} {color}",
+        "change the color of {phrase} to {color}",
+        "paint {phrase} {color}",
+    ],
+    "replace": [
+        "replace {phrase} with {a_name}",
+        "turn {phrase} into {a_name}",
+        "change {phrase} to {a_name}",
+        "swap {phrase} for {a_name}",
+    ],
     "move": ["move {phrase} to the {cell}", "bring {phrase} to the {cell}", "shift {phrase} to the {cell}"],
-    "move_background": ["put it {place}", "change the background , put it {place}", "now show it {place}"],
+    "move_background": [
+        "put it {place}",
+        "change the background, put it {place}",
+        "move everything {place}",
+        "now show it {place}",
+    ],
 }
+PICTURE_WORDS = ["image", "photo", "scene"]  # besides "picture"
 SMALL_TALK = [
-    ("hello", "hello ! show me a picture ."),
-    ("hi", "hello ! show me a picture ."),
-    ("who are you ?", "i am setokim . i see pictures as a few visual tokens ."),
-    ("what can you do ?", "i answer questions about a picture , mark objects , draw and edit ."),
-    ("thanks", "you are welcome ."),
-    ("thank you", "you are welcome ."),
-    ("bye", "bye !"),
+    ("hello", "hello! show me a picture."),
+    ("hi", "hello! show me a picture."),
+    ("hey", "hello! show me a picture."),
+    ("who are you?", "i am setokim. i see pictures as a few visual tokens."),
+    ("what can you do?", "i answer questions about a picture, mark objects, draw and edit."),
+    ("thanks", "you are welcome."),
+    ("thank you", "you are welcome."),
+    ("bye", "bye!"),
 ]
 RELATIONS: dict[str, Callable[[SceneObject, SceneObject], float]] = {
     # How far `a` is into the relation with `b`, in pixels.
@@ -84,7 +181,19 @@ class Speaker:
 
     def say(self, kind: str, **parts: str) -> str:
         *usual, held_out = WORDINGS[kind]
-        return (held_out if self.held_out_words else self.pick(usual)).format(**parts)
+        if self.held_out_words:
+            return held_out.format(**parts)
+        return self._vary(self.pick(usual)).format(**parts)
+
+    def _vary(self, words: str) -> str:
+        """As people type: another word for picture, no question mark, a "please"."""
+        if self.rng.random() < 0.4:
+            words = words.replace("picture", self.pick(PICTURE_WORDS))
+        if self.rng.random() < 0.2:
+            words = words.removesuffix("?")
+        if self.rng.random() < 0.05:
+            words = f"please {words}"
+        return words
 
     def pick(self, choices):
         return choices[self.rng.integers(len(choices))]
@@ -127,7 +236,7 @@ def background_phrase(scene: Scene) -> str:
 
 
 def join(parts: list[str]) -> str:
-    return " and ".join(", ".join(parts).rsplit(", ", 1)).replace(",", " ,")
+    return " and ".join(", ".join(parts).rsplit(", ", 1))
 
 
 def caption(scene: Scene) -> str:
@@ -136,7 +245,7 @@ def caption(scene: Scene) -> str:
 
 def dense_caption(scene: Scene) -> str:
     places = [f"{with_article(colored_noun(o))} at the {cell(o)}" for o in scene.objects]
-    return f"{join(places)} , {background_phrase(scene)}"
+    return f"{join(places)}, {background_phrase(scene)}"
 
 
 def unique_objects(scene: Scene) -> list[SceneObject]:
@@ -198,6 +307,22 @@ def _color(s: Speaker, scene: Scene):
     if colored:
         o = s.pick(colored)
         return s.say("color", name=noun(o)), SPRITES.colors[o.color]
+
+
+def _is_color(s: Speaker, scene: Scene):
+    colored = [o for o in unique_objects(scene) if o.color != NATURAL]
+    if colored:
+        o = s.pick(colored)
+        true = SPRITES.colors[o.color]
+        other = s.pick([color for color in SPRITES.colors if color != true])
+        truth = bool(s.rng.random() < 0.5)
+        return s.say("is_color", name=noun(o), color=true if truth else other), "yes" if truth else "no"
+
+
+def _absent(s: Speaker, scene: Scene):
+    """A question about something that is not there."""
+    name = absent_name(s.rng, scene)
+    return s.say(s.pick(["color", "place"]), name=name), refusal(name)
 
 
 def _place(s: Speaker, scene: Scene):
@@ -276,6 +401,8 @@ QUESTIONS = {
     "count": _count,
     "count_name": _count_name,
     "color": _color,
+    "is_color": _is_color,
+    "absent": _absent,
     "place": _place,
     "at": _at,
     "relation": _relation,
@@ -353,6 +480,14 @@ def _unchanged_regions(source: Scene, target: Scene) -> list[int]:
     same_background = (source.background, source.horizon) == (target.background, target.horizon)
     first = len(source.objects)
     return regions + [first + i if same_background else -1 for i in range(len(target.bands))]
+
+
+def absent_edit(s: Speaker, scene: Scene) -> tuple[str, str]:
+    """An instruction about something that is not there, and the answer."""
+    name, kind = absent_name(s.rng, scene), s.pick(["remove", "recolor", "replace", "move"])
+    color = s.pick(SPRITES.colors)
+    other = with_article(s.pick(SPRITES.names))
+    return s.say(kind, phrase=f"the {name}", color=color, a_name=other, cell=s.pick(CELLS)), refusal(name)
 
 
 def _pick_object(s: Speaker, scene: Scene) -> tuple[SceneObject, str] | None:

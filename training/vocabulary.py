@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from .model.setokim import SpecialTokens
 from .scenes import sample_scene
 from .sprites import SPRITES
 from .text import (
     CELLS,
+    PICTURE_WORDS,
     SMALL_TALK,
     WORDINGS,
     Speaker,
@@ -44,13 +45,29 @@ def corpus(scenes: int = SCENES) -> Iterator[str]:
     yield from (sentence for turn in SMALL_TALK for sentence in turn)
     yield from (wording for wordings in WORDINGS.values() for wording in wordings)
     for name in SPRITES.names:
-        yield from (refusal(name), f"how many {plural(name)} are there ?")
+        yield from (refusal(name), f"how many {plural(name)} are there?")
     yield from CELLS
+    yield from (f"please describe the {word}" for word in PICTURE_WORDS)
 
 
 def train_vocabulary(size: int = SIZE, scenes: int = SCENES) -> Tokenizer:
     special = SpecialTokens().names
     tokenizer = Tokenizer(models.BPE())
+    # What people type becomes what the scenes say: lower case, single spaces, none before punctuation.
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Lowercase(),
+            normalizers.Replace("’", "'"),
+            normalizers.Replace("what's", "what is"),
+            normalizers.Replace("where's", "where is"),
+            normalizers.Replace("colour", "color"),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Replace(Regex(r" (?=[.,!?])"), ""),
+            normalizers.Replace(Regex(r"(?<=\w)\.$"), ""),
+            normalizers.Strip(),
+        ]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
