@@ -42,6 +42,7 @@ pub mod drawing;
 pub mod mask_head;
 
 // image out
+pub mod palette;
 pub mod postprocess;
 
 // the whole, and what it is for

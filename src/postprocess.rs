@@ -6,6 +6,7 @@ use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use serde::{Deserialize, Serialize};
 
+use crate::palette::palette;
 use crate::preprocess::{Crop, MAX_SIZE, Picture, check_size, resample};
 use crate::{Error, Result};
 
@@ -194,21 +195,6 @@ impl Default for OverlayStyle {
     fn default() -> Self {
         Self { opacity: 0.5, border: 2 }
     }
-}
-
-/// The colour of a token, the same in every picture: `hsl((id * 137.508) % 360, 70%, 55%)` in CSS. Steps of the
-/// golden angle keep the hues of any few ids apart.
-pub fn palette(id: u32) -> [u8; 3] {
-    const SATURATION: f64 = 0.70;
-    const LIGHTNESS: f64 = 0.55;
-    let hue = f64::from(id) * 137.508 % 360.0;
-    let amplitude = SATURATION * f64::min(LIGHTNESS, 1.0 - LIGHTNESS);
-    // https://www.w3.org/TR/css-color-4/#hsl-to-rgb
-    [0.0, 8.0, 4.0].map(|offset| {
-        let k = (offset + hue / 30.0) % 12.0;
-        let value = LIGHTNESS - amplitude * (k - 3.0).min(9.0 - k).clamp(-1.0, 1.0);
-        (value * 255.0).round() as u8
-    })
 }
 
 /// Lays each token's [`palette`] colour over its region, with a line of the full colour along region borders. Pixels

@@ -10,7 +10,25 @@ pub use self::edit::Edit;
 pub use self::generate::Generation;
 pub use self::segment::Segment;
 
+use crate::setokim::Setokim;
 use crate::{Error, Result};
+
+impl Setokim {
+    /// What this model can do, by the names of its methods.
+    pub fn tasks(&self) -> Vec<&'static str> {
+        let language = self.language().ok();
+        let draws = self.detok().is_some() && language.is_some_and(|language| language.diffusion.is_some());
+        let all = [
+            ("tokenize", true),
+            ("reconstruct", self.detok().is_some()),
+            ("chat", language.is_some()),
+            ("segment", language.is_some_and(|language| language.mask_head.is_some())),
+            ("generate", draws),
+            ("edit", draws),
+        ];
+        all.into_iter().filter_map(|(task, can)| can.then_some(task)).collect()
+    }
+}
 
 /// What a person typed, without the blanks around it.
 ///

@@ -13,8 +13,11 @@ use crate::{
 
 /// `arguments` go to `setokim bench`.
 pub fn run_all(arguments: &[&str]) -> Result<()> {
+    // A test is named beside the program, because tests' own dependencies give shared crates more features: without it
+    // burn would be compiled a second time (minutes).
+    run(command("cargo", ["build", "--bin", "setokim", "--test", "cli"]))?;
     let ours = root().join("target/bench.json");
-    let mut bench = command("cargo", ["run", "--bin", "setokim", "--", "bench", "--json"]);
+    let mut bench = command(root().join("target/debug/setokim"), ["bench", "--json"]);
     bench.arg(&ours).args(arguments);
     run(with_gpu(bench))?;
     let mut cases = rows(&fs::read_to_string(&ours)?)?;

@@ -8,7 +8,8 @@ use serde::Serialize;
 use setokim::event::Usage;
 use setokim::generate::AnswerOptions;
 use setokim::mask_head::{CoveredToken, Segmentation};
-use setokim::postprocess::{Mask, OverlayStyle, Rle, palette};
+use setokim::palette::palette;
+use setokim::postprocess::{Mask, OverlayStyle, Rle};
 use setokim::preprocess::Picture;
 
 use crate::answer::{self, NEVER, ignore};

@@ -1,0 +1,94 @@
+//! A model on its way in: made from `config.json` and `manifest.json`, fed one file at a time.
+
+use wasm_bindgen::prelude::*;
+
+use super::engine::Engine;
+use super::js_error;
+use super::values::js_value;
+use crate::config::SetokimConfig;
+use crate::device::{self, OpenDevice};
+use crate::setokim::Setokim;
+use crate::text::Tokenizer;
+use crate::weights::{FileEntry, Manifest, ShardLoader, TensorStore};
+use crate::{Error, Result};
+
+const TOKENIZER: &str = "tokenizer.json";
+
+#[wasm_bindgen]
+pub struct Loader {
+    config: SetokimConfig,
+    device: OpenDevice,
+    shards: ShardLoader,
+    /// The text tokenizer's file while it is still to come.
+    wanted_text: Option<FileEntry>,
+    text: Option<Tokenizer>,
+}
+
+#[wasm_bindgen]
+impl Loader {
+    /// Checks both texts and opens the device (`auto`, `gpu` or `cpu`).
+    pub async fn create(config: String, manifest: String, device: String) -> Result<Loader, JsValue> {
+        let create = async {
+            let config = SetokimConfig::from_json(&config)?;
+            let manifest = Manifest::parse(&manifest)?;
+            let wanted_text = match &config.llm {
+                Some(_) => Some(tokenizer_entry(&manifest)?),
+                None => None,
+            };
+            let device = device::open(device.parse()?).await?;
+            let shards = ShardLoader::new(&manifest, TensorStore::new(&device.device));
+            Ok(Self { config, device, shards, wanted_text, text: None })
+        };
+        create.await.map_err(js_error)
+    }
+
+    /// The files still wanted: `{ name, bytes, sha256 }[]`.
+    pub fn files(&self) -> JsValue {
+        js_value(&self.wanted_text.iter().chain(self.shards.wanted()).collect::<Vec<_>>())
+    }
+
+    /// Verifies a file against the manifest and takes it in: tensors go to the device. Async, so that a later version may
+    /// wait for the device between tensors.
+    pub async fn add(&mut self, name: String, bytes: Vec<u8>) -> Result<(), JsValue> {
+        self.take(&name, bytes).map_err(js_error)
+    }
+
+    /// Builds the model; the loader is used up.
+    pub async fn finish(self) -> Result<Engine, JsValue> {
+        self.build().map(Engine::new).map_err(js_error)
+    }
+}
+
+impl Loader {
+    fn take(&mut self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        match self.wanted_text.take_if(|file| file.name == name) {
+            Some(file) => {
+                match file.verify(&bytes).and_then(|()| Tokenizer::from_json(&bytes)) {
+                    Ok(text) => self.text = Some(text),
+                    Err(error) => {
+                        self.wanted_text = Some(file); // refused, so still wanted
+                        return Err(error);
+                    }
+                }
+                Ok(())
+            }
+            None => self.shards.add(name, bytes),
+        }
+    }
+
+    fn build(self) -> Result<Setokim> {
+        if let Some(FileEntry { name, .. }) = self.wanted_text {
+            return Err(Error::Shard { name, reason: "it was not loaded".into() });
+        }
+        let store = self.shards.finish()?;
+        match self.text {
+            Some(text) => Setokim::load_with_text(self.config, store, text, self.device),
+            None => Setokim::load(self.config, store, self.device),
+        }
+    }
+}
+
+fn tokenizer_entry(manifest: &Manifest) -> Result<FileEntry> {
+    let entry = manifest.files.iter().find(|file| file.name == TOKENIZER).cloned();
+    entry.ok_or_else(|| Error::Manifest(format!("config.json has `llm`, and there is no {TOKENIZER} in the list")))
+}

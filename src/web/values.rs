@@ -1,0 +1,145 @@
+//! Rust values as plain JavaScript objects, and back.
+
+use js_sys::{Array, Object, Reflect, Uint8Array, Uint32Array};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::prelude::*;
+
+use crate::drawing::Drawing;
+use crate::event::{Answer, AnswerPart, Event};
+use crate::mask_head::Segmentation;
+use crate::preprocess::Picture;
+use crate::text::{Message, Part, Role};
+use crate::{Error, Result};
+
+/// Plain objects, not `Map`s.
+pub(super) fn js_value(value: &impl Serialize) -> JsValue {
+    value.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).unwrap_or(JsValue::NULL)
+}
+
+/// A plain object of some properties.
+pub(super) fn object<const N: usize>(properties: [(&str, JsValue); N]) -> JsValue {
+    let object = Object::new();
+    for (key, value) in properties {
+        set(&object, key, value);
+    }
+    object.into()
+}
+
+/// Setting a property of an object that we made ourselves cannot fail.
+pub(super) fn set(object: &JsValue, key: &str, value: JsValue) {
+    let _ = Reflect::set(object, &key.into(), &value);
+}
+
+// --- in
+
+/// Settings; what is not given has its default.
+pub(super) fn settings<T: DeserializeOwned>(value: JsValue) -> Result<T> {
+    serde_wasm_bindgen::from_value(value).map_err(|error| Error::Setting(error.to_string()))
+}
+
+/// `{ bytes }` of an encoded file, or `{ rgba, width, height }`.
+pub(super) fn picture(value: &JsValue) -> Result<Picture> {
+    let bytes = |key: &str| get(value, key).dyn_into::<Uint8Array>().ok().map(|array| array.to_vec());
+    if let Some(bytes) = bytes("bytes") {
+        return Picture::decode(&bytes);
+    }
+    let side = |key: &str| get(value, key).as_f64().filter(|side| side.fract() == 0.0 && (0.0..=1e9).contains(side));
+    match (bytes("rgba"), side("width"), side("height")) {
+        (Some(rgba), Some(width), Some(height)) => Picture::from_rgba(&rgba, width as u32, height as u32),
+        _ => Err(Error::ImageDecode("neither `bytes` nor `rgba`, `width` and `height` were given".into())),
+    }
+}
+
+pub(super) fn pictures(values: &Array) -> Result<Vec<Picture>> {
+    values.iter().map(|value| picture(&value)).collect()
+}
+
+/// `{ role, parts: { type, text? }[] }[]`
+pub(super) fn messages(values: &Array) -> Result<Vec<Message>> {
+    values.iter().map(|value| message(&value)).collect()
+}
+
+fn message(value: &JsValue) -> Result<Message> {
+    let role = match get(value, "role").as_string().as_deref() {
+        Some("system") => Role::System,
+        Some("user") => Role::User,
+        Some("assistant") => Role::Assistant,
+        other => return Err(Error::Prompt(format!("a message has the role {other:?}, not user or assistant"))),
+    };
+    let parts = get(value, "parts").dyn_into::<Array>();
+    let parts = parts.map_err(|_| Error::Prompt("a message has no list of parts".into()))?;
+    Ok(Message { role, parts: parts.iter().map(|part| message_part(&part)).collect::<Result<_>>()? })
+}
+
+fn message_part(value: &JsValue) -> Result<Part> {
+    match (get(value, "type").as_string().as_deref(), get(value, "text").as_string()) {
+        (Some("text"), Some(text)) => Ok(Part::Text(text)),
+        (Some("image"), _) => Ok(Part::Image),
+        (Some("mask"), _) => Ok(Part::Mask),
+        (other, _) => Err(Error::Prompt(format!("a message has a part of type {other:?}, not text, image or mask"))),
+    }
+}
+
+/// Undefined for a property that is not there, or of something that has none.
+fn get(value: &JsValue, key: &str) -> JsValue {
+    Reflect::get(value, &key.into()).unwrap_or(JsValue::UNDEFINED)
+}
+
+// --- out
+
+pub(super) fn js_picture(picture: &Picture) -> JsValue {
+    object([
+        ("width", picture.width().into()),
+        ("height", picture.height().into()),
+        ("rgba", Uint8Array::from(picture.to_rgba().as_slice()).into()),
+    ])
+}
+
+pub(super) fn js_mask(found: &Segmentation) -> JsValue {
+    let bits: Vec<u8> = found.mask.bits().iter().map(|&bit| bit.into()).collect();
+    object([
+        ("width", found.mask.width().into()),
+        ("height", found.mask.height().into()),
+        ("bits", Uint8Array::from(bits.as_slice()).into()),
+        ("score", found.score.into()),
+        ("tokens", js_value(&found.tokens)),
+    ])
+}
+
+/// The picture's properties, and which token drew what.
+pub(super) fn js_drawing(drawing: &Drawing) -> JsValue {
+    let value = js_picture(&drawing.picture);
+    set(&value, "grid", js_value(&drawing.grid));
+    set(&value, "crop", js_value(&drawing.crop));
+    set(&value, "labels", Uint32Array::from(drawing.labels.as_slice()).into());
+    set(&value, "tokens", js_value(&drawing.tokens));
+    set(&value, "removed", js_value(&drawing.removed));
+    value
+}
+
+pub(super) fn js_event(event: &Event) -> JsValue {
+    match event {
+        Event::Text(text) => js_text(text),
+        Event::VisualToken { index, kept } => {
+            object([("type", "visual-token".into()), ("index", js_value(index)), ("kept", js_value(kept))])
+        }
+        Event::Mask(found) => object([("type", "mask".into()), ("mask", js_mask(found))]),
+        Event::Image(drawing) => object([("type", "image".into()), ("image", js_drawing(drawing))]),
+        Event::Done(usage) => object([("type", "done".into()), ("usage", js_value(usage))]),
+    }
+}
+
+pub(super) fn js_answer(answer: &Answer) -> JsValue {
+    let part = |part: &AnswerPart| match part {
+        AnswerPart::Text(text) => js_text(text),
+        AnswerPart::Mask(found) => object([("type", "mask".into()), ("mask", js_mask(found))]),
+        AnswerPart::Image(drawing) => object([("type", "image".into()), ("image", js_drawing(drawing))]),
+    };
+    let parts: Array = answer.parts.iter().map(part).collect();
+    object([("parts", parts.into()), ("usage", js_value(&answer.usage))])
+}
+
+fn js_text(text: &str) -> JsValue {
+    object([("type", "text".into()), ("text", text.into())])
+}
