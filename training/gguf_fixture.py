@@ -56,7 +56,10 @@ def train_vocabulary():
 
 
 def write_vocabulary(writer, tokens, merges, family):
-    types = {**dict.fromkeys(CONTROLS, gguf.TokenType.CONTROL), **dict.fromkeys(USER_DEFINED, gguf.TokenType.USER_DEFINED)}
+    types = {
+        **dict.fromkeys(CONTROLS, gguf.TokenType.CONTROL),
+        **dict.fromkeys(USER_DEFINED, gguf.TokenType.USER_DEFINED),
+    }
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(family)
     writer.add_token_list(tokens)
@@ -82,7 +85,12 @@ def random_weights(vocabulary):
     def matrix(rows, columns):
         return (random.standard_normal((rows, columns)) * 1.8 / np.sqrt(columns)).astype(np.float32)
 
-    weights = {"model.embed_tokens.weight": ((random.standard_normal((vocabulary, HIDDEN)) * 0.15).astype(np.float32), Kind.Q8_0)}
+    weights = {
+        "model.embed_tokens.weight": (
+            (random.standard_normal((vocabulary, HIDDEN)) * 0.15).astype(np.float32),
+            Kind.Q8_0,
+        )
+    }
     for layer in range(LAYERS):
         shapes = {
             "self_attn.q_proj": (HIDDEN, HIDDEN),
@@ -179,7 +187,9 @@ def forward(weights, ids):
     count = len(ids)
     later = np.triu(np.full((count, count), -np.inf), 1)
     for layer in range(LAYERS):
-        w = {name.split(".", 3)[3]: value for name, value in weights.items() if name.startswith(f"model.layers.{layer}.")}
+        w = {
+            name.split(".", 3)[3]: value for name, value in weights.items() if name.startswith(f"model.layers.{layer}.")
+        }
         n = rms_norm(x, w["input_layernorm.weight"])
         q = rotate((n @ w["self_attn.q_proj.weight"].T).reshape(count, HEADS, HEAD_DIM))
         k = rotate((n @ w["self_attn.k_proj.weight"].T).reshape(count, KV_HEADS, HEAD_DIM))

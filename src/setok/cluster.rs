@@ -24,6 +24,11 @@ pub struct Clusters {
 }
 
 impl Clusters {
+    /// A partition that was not found but given: no patch is a centre, and there are no scores.
+    pub(crate) fn of_labels(labels: Vec<usize>, clusters: usize) -> Self {
+        Self { labels, centers: vec![0; clusters], density: Vec::new(), delta: Vec::new(), score: Vec::new() }
+    }
+
     /// Patches of each cluster. `[L]`
     pub fn sizes(&self) -> Vec<usize> {
         let mut sizes = vec![0; self.centers.len()];

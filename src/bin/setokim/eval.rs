@@ -1,5 +1,5 @@
-//! `eval`: the tokenizer's figures on scenes whose regions are known, from a pack of `training/scenes_pack.py`. The same
-//! definitions as `training/evaluate.py`.
+//! `eval`: the model's figures on scenes whose truth is known: the tokenizer's on a pack of `training/scenes_pack.py`, those
+//! of the four tasks too on one of `training/tasks_pack.py`. The same definitions as `training/evaluate.py`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,13 +7,17 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 use setokim::preprocess::Picture;
+use setokim::setokim::Setokim;
 
+use crate::answer::DrawArgs;
+use crate::eval_tasks::{self, Tasks, Truth, Values};
 use crate::{LateBar, ModelArgs, read_file, write_json};
 
 #[derive(Args)]
 pub struct EvalArgs {
-    /// `python -m training.scenes_pack --split test --count 500 --out scenes.safetensors`
+    /// Made by `python -m training.scenes_pack` or `python -m training.tasks_pack`.
     #[arg(long, value_name = "SCENES.safetensors")]
     scenes: PathBuf,
     /// Use the first scenes only.
@@ -21,6 +25,8 @@ pub struct EvalArgs {
     limit: Option<usize>,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    draw: DrawArgs,
     /// Where to write: a file, or `-` for standard output.
     #[arg(long, default_value = "-", value_name = "FILE|-")]
     json: PathBuf,
@@ -47,7 +53,8 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
     ensure!(count > 0, "the pack holds no scene");
     let model = args.model.load()?;
     let mut bar = LateBar::new("evaluating");
-    let mut values: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+    let tasks = read_tasks(&bytes)?;
+    let mut values = Values::new();
     for i in 0..count {
         let scene = Scene {
             rgb: &images.data()[i * side * side * 3..][..side * side * 3],
@@ -57,14 +64,51 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
             names: row(&pack, "names", i)?,
         };
         for (name, value) in pollster::block_on(measure(&model, &scene, side as u32))? {
-            values.entry(name).or_default().push(value);
+            values.entry(name.to_owned()).or_default().push(value);
+        }
+        if let Some(tasks) = &tasks {
+            let (before, after) = (truth(&pack, &model, "", i)?, truth(&pack, &model, "edited_", i)?);
+            let options = args.draw.options();
+            pollster::block_on(eval_tasks::measure(&model, &before, &after, &tasks[i], &options, &mut values))?;
         }
         bar.at(i as u64 + 1, count as u64);
     }
     let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
-    let mut table: BTreeMap<&str, f64> = values.iter().map(|(&name, values)| (name, mean(values))).collect();
+    let mut table: BTreeMap<&str, f64> = values.iter().map(|(name, values)| (name.as_str(), mean(values))).collect();
     table.insert("scenes", count as f64);
     write_json(&args.json, &table)
+}
+
+/// The tasks of each scene, from the file's metadata; none in a pack for the tokenizer alone.
+fn read_tasks(bytes: &[u8]) -> Result<Option<Vec<Tasks>>> {
+    let (_, header): (usize, Metadata) = SafeTensors::read_metadata(bytes)?;
+    let Some(tasks) = header.metadata().as_ref().and_then(|texts| texts.get("tasks")) else { return Ok(None) };
+    Ok(Some(serde_json::from_str(tasks).context("the pack's tasks")?))
+}
+
+/// A scene of the pack, or with `edited_` what an edit should make of it.
+fn truth(pack: &SafeTensors<'_>, model: &Setokim, prefix: &str, i: usize) -> Result<Truth> {
+    let bytes = |name: &str| -> Result<(usize, Vec<u8>)> {
+        let tensor = pack.tensor(&format!("{prefix}{name}"))?;
+        let size: usize = tensor.shape()[1..].iter().product();
+        Ok((tensor.shape()[1], tensor.data()[i * size..][..size].to_vec()))
+    };
+    let (side, rgb) = bytes("images")?;
+    let labels =
+        model.config().labels.as_ref().context("the model names nothing, so nothing it draws can be judged")?;
+    let names = row(pack, &format!("{prefix}names"), i)?;
+    let colors = row(pack, &format!("{prefix}colors"), i)?;
+    let known = names.iter().zip(&colors).filter(|(name, _)| **name >= 0);
+    let name = |(&name, &color): (&i32, &i32)| {
+        let color = labels.colors.get(color as usize).filter(|color| *color != "natural");
+        labels.names.get(name as usize).map(|name| (name.clone(), color.cloned()))
+    };
+    Ok(Truth {
+        picture: Picture::from_rgb(rgb, side as u32, side as u32)?,
+        regions: bytes("regions")?.1,
+        patch_regions: row(pack, &format!("{prefix}patch_regions"), i)?,
+        names: known.map(name).collect::<Option<_>>().context("a name that the model does not know")?,
+    })
 }
 
 /// Row `i` of an int32 tensor [n, ..].
@@ -77,7 +121,7 @@ fn row(pack: &SafeTensors<'_>, name: &str, i: usize) -> Result<Vec<i32>> {
 }
 
 /// Named values of one scene; a name may come several times (once per region, say).
-async fn measure(model: &setokim::setokim::Setokim, scene: &Scene<'_>, side: u32) -> Result<Vec<(&'static str, f64)>> {
+async fn measure(model: &Setokim, scene: &Scene<'_>, side: u32) -> Result<Vec<(&'static str, f64)>> {
     let picture = Picture::from_rgb(scene.rgb.to_vec(), side, side)?;
     let (again, visual) = model.reconstruct(&picture).await?;
     let tokens = visual.report.tokens.len();
@@ -152,7 +196,7 @@ impl Overlap {
 }
 
 /// Peak signal to noise in dB for 8 bits.
-fn psnr(a: &[u8], b: &[u8]) -> f64 {
+pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
     let square = |(a, b): (&u8, &u8)| (f64::from(*a) - f64::from(*b)).powi(2);
     let mean = a.iter().zip(b).map(square).sum::<f64>() / a.len() as f64;
     10.0 * (255.0f64.powi(2) / mean.max(1e-9)).log10()

@@ -7,6 +7,7 @@ mod cluster;
 mod complete;
 mod edit;
 mod eval;
+mod eval_tasks;
 mod generate;
 mod picture;
 mod segment;
@@ -39,7 +40,7 @@ enum Command {
     Features(picture::FeaturesArgs),
     /// Cluster any [N, C] f32 tensor named `features`.
     Cluster(cluster::ClusterArgs),
-    /// Score the tokenizer on a pack of scenes with known regions.
+    /// Score the model on a pack of scenes whose truth is known.
     Eval(eval::EvalArgs),
     /// Time the kernels, their references and the encoder on this machine's devices.
     Bench(bench::BenchArgs),

@@ -1,0 +1,206 @@
+//! `eval` of the four tasks, from a pack of `training/tasks_pack.py`; the same definitions as
+//! `training/evaluate_tasks.py`.
+//!
+//! Pictures that the model draws are judged by its own eyes: tokenised again and named. What the same judge says of the
+//! true picture stands beside every such figure, under the same name with `_real`.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Deserialize;
+use setokim::generate::AnswerOptions;
+use setokim::preprocess::Picture;
+use setokim::seen::Seen;
+use setokim::setok::TokenName;
+use setokim::setokim::{Setokim, VisualTokens};
+use setokim::text::{Message, Part, Role};
+
+use crate::answer::{NEVER, ignore};
+use crate::eval::psnr;
+
+/// What `training/tasks_pack.py` says of a scene.
+#[derive(Deserialize)]
+pub struct Tasks {
+    questions: Vec<Question>,
+    references: Vec<Reference>,
+    /// A caption that says where things are.
+    prompt: String,
+    /// What the caption names.
+    objects: Vec<Object>,
+    edit: Edit,
+}
+
+#[derive(Deserialize)]
+struct Question {
+    kind: String,
+    question: String,
+    answer: String,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    phrase: String,
+    /// None when nothing matches.
+    region: Option<u8>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    name: String,
+    color: Option<String>,
+    cell: String,
+}
+
+#[derive(Deserialize)]
+struct Edit {
+    kind: String,
+    instruction: String,
+    /// Regions of the edited scene that are new.
+    changed: Vec<usize>,
+    /// Regions of the scene that the edit takes away.
+    gone: Vec<Gone>,
+}
+
+#[derive(Deserialize)]
+struct Gone {
+    region: usize,
+    name: String,
+}
+
+/// A picture and what is where in it.
+pub struct Truth {
+    pub picture: Picture,
+    /// Region of each pixel.
+    pub regions: Vec<u8>,
+    /// Region of each patch.
+    pub patch_regions: Vec<i32>,
+    /// Name and colour of each region, as the model's labels have them.
+    pub names: Vec<(String, Option<String>)>,
+}
+
+/// Values by the name of their mean.
+pub type Values = BTreeMap<String, Vec<f64>>;
+
+pub async fn measure(
+    model: &Setokim,
+    scene: &Truth,
+    edited: &Truth,
+    tasks: &Tasks,
+    options: &AnswerOptions,
+    values: &mut Values,
+) -> Result<()> {
+    let mut add = |name: String, value: f64| values.entry(name).or_default().push(value);
+    let seen = model.see(&scene.picture).await?;
+    for question in &tasks.questions {
+        let is_right = f64::from(ask(model, &seen, &question.question, options).await? == question.answer);
+        add("questions".into(), is_right);
+        add(format!("question_{}", question.kind), is_right);
+    }
+    for Reference { phrase, region } in &tasks.references {
+        let found = model.segment(&seen, phrase, options, &NEVER, ignore).await?.found;
+        match region {
+            Some(region) => {
+                let is_true = scene.regions.iter().map(|at| at == region);
+                add("segment_iou".into(), found.map_or(0.0, |found| iou(found.mask.bits(), is_true)));
+            }
+            None => add("segment_refused".into(), f64::from(found.is_none())),
+        }
+    }
+    let drawn = model.generate(&tasks.prompt, options, &NEVER, ignore).await?.drawing.picture;
+    for (suffix, picture) in [("", &drawn), ("_real", &scene.picture)] {
+        let found = look(model, picture).await?;
+        for object in &tasks.objects {
+            add(format!("generate_objects{suffix}"), f64::from(found.iter().any(|f| f.name == object.name)));
+            let is_placed = |f: &Found| f.name == object.name && f.color == object.color && f.cell == object.cell;
+            add(format!("generate_placed{suffix}"), f64::from(found.iter().any(is_placed)));
+        }
+    }
+    let answer = model.edit(&seen, &tasks.edit.instruction, options, &NEVER, ignore).await?.drawing;
+    let unchanged = answer.as_ref().map_or(0.0, |drawing| unchanged(scene, edited, &drawing.picture));
+    let is_judged_right = match &answer {
+        Some(drawing) => edit_is_right(model, &tasks.edit, scene, edited, &drawing.picture).await?,
+        None => false,
+    };
+    let is_right = f64::from(is_judged_right && unchanged >= UNCHANGED_PSNR);
+    add("edit".into(), is_right);
+    add(format!("edit_{}", tasks.edit.kind), is_right);
+    add("edit_judged".into(), f64::from(is_judged_right));
+    add("edit_unchanged".into(), f64::from(unchanged >= UNCHANGED_PSNR));
+    let is_real_right = edit_is_right(model, &tasks.edit, scene, edited, &edited.picture).await?;
+    add("edit_judged_real".into(), f64::from(is_real_right));
+    Ok(())
+}
+
+/// dB outside the changed region: about what a good JPEG keeps.
+const UNCHANGED_PSNR: f64 = 30.0;
+
+async fn ask(model: &Setokim, seen: &Seen, words: &str, options: &AnswerOptions) -> Result<String> {
+    let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words.to_owned())] };
+    let answer = model.chat(&[message], &[seen], options, &NEVER, ignore).await?;
+    Ok(answer.text().trim().to_owned())
+}
+
+fn iou(found: &[bool], truth: impl Iterator<Item = bool>) -> f64 {
+    let (mut both, mut either) = (0, 0);
+    for (&found, truth) in found.iter().zip(truth) {
+        both += u32::from(found && truth);
+        either += u32::from(found || truth);
+    }
+    f64::from(both) / f64::from(either.max(1))
+}
+
+/// A thing in a picture, as the model sees it.
+struct Found {
+    name: String,
+    color: Option<String>,
+    cell: &'static str,
+}
+
+async fn look(model: &Setokim, picture: &Picture) -> Result<Vec<Found>> {
+    let visual = model.tokenize(picture).await?;
+    let names = model.name_tokens(&visual).await?.unwrap_or_default();
+    let things = names.into_iter().enumerate().filter(|(_, name)| name.is_object);
+    Ok(things.map(|(id, TokenName { name, color, .. })| Found { name, color, cell: cell(&visual, id) }).collect())
+}
+
+const CELLS: [&str; 9] =
+    ["top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right"];
+/// Of the picture's side.
+const CELL_BORDERS: [f64; 2] = [0.37, 0.63];
+
+/// Where the centre of a token's patches lies.
+fn cell(visual: &VisualTokens, id: usize) -> &'static str {
+    let [rows, columns] = visual.report.grid;
+    let mine = || visual.report.labels.iter().enumerate().filter(move |(_, label)| **label as usize == id);
+    let count = mine().count().max(1) as f64;
+    let middle = |at: &dyn Fn(usize) -> usize, side: usize| {
+        mine().map(|(patch, _)| at(patch) as f64 + 0.5).sum::<f64>() / count / side as f64
+    };
+    let third = |at: f64| CELL_BORDERS.iter().filter(|border| at > **border).count();
+    let (row, column) = (middle(&|patch| patch / columns, rows), middle(&|patch| patch % columns, columns));
+    CELLS[3 * third(row) + third(column)]
+}
+
+/// PSNR over the pixels that the true edit leaves alone.
+fn unchanged(scene: &Truth, edited: &Truth, answer: &Picture) -> f64 {
+    let pixels = |picture: &Picture| picture.rgb().as_chunks::<3>().0.to_vec();
+    let (before, after, answer) = (pixels(&scene.picture), pixels(&edited.picture), pixels(answer));
+    let same = (0..before.len()).filter(|&at| before[at] == after[at]);
+    let (truth, answer): (Vec<_>, Vec<_>) = same.map(|at| (after[at], answer[at])).unzip();
+    if truth.is_empty() { f64::INFINITY } else { psnr(truth.as_flattened(), answer.as_flattened()) }
+}
+
+/// Whether what is new has the right name and colour, and what went is not to be seen any more.
+async fn edit_is_right(model: &Setokim, edit: &Edit, scene: &Truth, edited: &Truth, answer: &Picture) -> Result<bool> {
+    let new = model.name_regions(answer, &edited.patch_regions).await?;
+    let is_there = |&region: &usize| match new.get(&(region as i32)) {
+        Some(said) => (&said.name, &said.color) == (&edited.names[region].0, &edited.names[region].1),
+        None => true, // hidden, so that it owns no patch
+    };
+    let old = model.name_regions(answer, &scene.patch_regions).await?;
+    let is_gone = |gone: &Gone| {
+        let stays = edit.changed.iter().any(|&region| edited.names[region].0 == gone.name);
+        stays || old.get(&(gone.region as i32)).is_none_or(|said| said.name != gone.name)
+    };
+    Ok(edit.changed.iter().all(is_there) && edit.gone.iter().all(is_gone))
+}

@@ -1,0 +1,156 @@
+"""The decoding loop in PyTorch, one sequence at a time and without a cache: what `src/generate.rs` must agree with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from .model.cluster import cluster_features
+from .model.setokim import Setokim, order_by_area
+
+
+@dataclass
+class Picture:
+    """A picture as the language model reads it."""
+
+    image: Tensor  # [1, 3, S, S]
+    features: Tensor  # [1, N, C]
+    labels: Tensor  # [N] token of each patch, largest first
+    ids: Tensor  # [L] cluster of each token
+    tokens: Tensor  # [L, D] normalised
+
+
+def look(model: Setokim, pixels: Tensor) -> Picture:
+    """`pixels` [S, S, 3] in 0..255, in the float type of the model."""
+    image = (pixels / 127.5 - 1).permute(2, 0, 1)[None]
+    config = model.tokenizer_config
+    features = torch.nn.functional.layer_norm(model.vision(image), (config.vision.width,), eps=config.cluster.norm_eps)
+    clusters = cluster_features(features, config.vision.grid, config.cluster)
+    order = order_by_area(clusters.labels, clusters.valid)[0, : int(clusters.valid.sum())]
+    tokens = model.setok["merger"](features, clusters.labels, clusters.valid)[0, order]
+    labels = order.argsort()[clusters.labels[0]]
+    return Picture(image, features, labels, order, model.projector.normalize(tokens))
+
+
+@dataclass
+class Sequence:
+    """What has been read so far."""
+
+    empty: Tensor  # [D], stands where there is no visual token
+    ids: list[int] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    visual: list[Tensor] = field(default_factory=list)
+
+    def word(self, *ids: int) -> None:
+        for token in ids:
+            self.ids.append(token)
+            self.slots.append(-1)
+            self.visual.append(self.empty)
+
+    def token(self, slot: int, value: Tensor) -> None:
+        self.ids.append(0)  # a visual token has no word
+        self.slots.append(slot)
+        self.visual.append(value)
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch of one."""
+        return torch.tensor(self.ids)[None], torch.tensor(self.slots)[None], torch.stack(self.visual)[None]
+
+
+def prompt(model: Setokim, text: Tokenizer, words: str, pictures: list[Picture]) -> Sequence:
+    special = model.config.special_tokens
+    sequence = Sequence(torch.zeros_like(model.projector.mean))
+    sequence.word(special.begin, special.user)
+    for picture in pictures:
+        sequence.word(special.image_start)
+        for slot, value in enumerate(picture.tokens):
+            sequence.token(slot, value)
+        sequence.word(special.image_end)
+    sequence.word(*text.encode(words).ids, special.end, special.assistant)
+    return sequence
+
+
+@dataclass
+class Answer:
+    ids: list[int] = field(default_factory=list)  # as chosen, the last one included
+    tokens: list[Tensor] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)  # source token of each, or -1
+    hidden: Tensor | None = None  # at [SEG]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How visual tokens are drawn."""
+
+    noise: Callable[[Tensor], Tensor]  # of the shape of its argument
+    steps: int = 25
+    guidance: float = 1.0
+
+
+def best(logits: Tensor, allowed: set[int]) -> int:
+    """The best of the allowed tokens."""
+    index = sorted(allowed)
+    return index[int(logits[index].argmax())]
+
+
+@torch.no_grad()
+def respond(
+    model: Setokim,
+    text: Tokenizer,
+    sequence: Sequence,
+    source: Picture | None,
+    may: set[str],
+    drawing: Drawing,
+    limit: int = 64,
+    choose: Callable[[Tensor, set[int]], int] = best,
+) -> Answer:
+    """One greedy answer of at most `limit` tokens. `may` names what it may hold: text, mask, picture."""
+    special, answer, is_drawing = model.config.special_tokens, Answer(), False
+    words = set(range(special.keep_first + special.keep_count, text.get_vocab_size()))
+    while len(answer.ids) < limit:
+        hidden = model(*sequence.tensors())[0]
+        if is_drawing:
+            allowed = {special.image_end} if answer.tokens else set()
+            if len(answer.tokens) < model.tokenizer_config.cluster.max_clusters:
+                fresh = range(len(source.tokens)) if source else []
+                allowed |= {special.visual} | {special.keep_first + i for i in fresh if i not in answer.kept}
+        else:
+            allowed = words | {special.end} if "text" in may else set()
+            allowed |= {special.segment} if "mask" in may else set()
+            allowed |= {special.image_start} if "picture" in may else set()
+        chosen = choose(model.llm.logits(hidden[-1]), allowed)
+        answer.ids.append(chosen)
+        if chosen == special.end:
+            break
+        if chosen == special.visual:
+            noise = drawing.noise(sequence.empty[None])
+            value = model.diffusion.sample(noise, hidden[-1:], drawing.steps, drawing.guidance)[0]
+            answer.kept.append(-1)
+        elif special.keep_first <= chosen < special.keep_first + special.keep_count:
+            value = source.tokens[chosen - special.keep_first]
+            answer.kept.append(chosen - special.keep_first)
+        else:
+            sequence.word(chosen)
+            if chosen == special.segment:
+                answer.hidden = model(*sequence.tensors())[0, -1:]
+                break
+            if chosen == special.image_end:
+                break
+            is_drawing = is_drawing or chosen == special.image_start
+            continue
+        sequence.token(len(answer.tokens), value)
+        answer.tokens.append(value)
+    return answer
+
+
+def paste(pixels: Tensor, drawn_labels: Tensor, kept: list[int], picture: Picture, original: Tensor) -> Tensor:
+    """The source's own pixels wherever a kept token still owns what it owned. `pixels`, `original` [S, S, 3]."""
+    changed = torch.tensor(
+        [int(before) not in kept or kept[int(now)] < 0 for before, now in zip(picture.labels, drawn_labels)]
+    )
+    side = int(len(changed) ** 0.5)
+    patch = original.shape[0] // side
+    mask = changed.view(side, side).repeat_interleave(patch, 0).repeat_interleave(patch, 1)[..., None]
+    return torch.where(mask, pixels, original)

@@ -1,0 +1,111 @@
+"""Scenes with tasks and their true answers in one file, for the evaluation of the whole model in Rust.
+
+    python -m training.tasks_pack --split test --count 2000 --out tasks.safetensors
+    python -m training.tasks_pack --split test --held-out-words --count 500 --out tasks-words.safetensors
+
+Beside the arrays of `training.scenes_pack` for n scenes it holds those of the n edited scenes, with `edited_` before
+their names, and in the file's metadata, under `tasks`, a JSON list with an entry for each scene:
+
+    questions   [{kind, question, answer}]
+    references  [{phrase, region}], region null when nothing matches
+    prompt      a caption that says where things are
+    objects     [{name, color, cell}] that the caption names
+    edit        {kind, instruction, changed}: the regions of the edited scene that are new, and
+    gone        [{region, name}]: the regions of the scene that the edit takes away, with what they showed
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from .scenes import CONCEPTS, SPLITS, Scene, render_batch, sample_scene, scene_rng
+from .scenes_pack import pack_arrays
+from .sprites import SPRITES
+from .tasks import ABSENT_SHARE
+from .text import (
+    NATURAL,
+    QUESTIONS,
+    Edit,
+    Speaker,
+    absent_name,
+    ask,
+    cell,
+    dense_caption,
+    edit_any,
+    noun,
+    refer,
+)
+
+QUESTIONS_PER_SCENE = 6
+EVALUATION_STREAM = 2**33  # apart from the streams of scenes and of training sequences
+
+
+def tasks_of(scene: Scene, split: str, index: int, held_out_words: bool) -> tuple[dict, Edit]:
+    speaker = Speaker(scene_rng(split, EVALUATION_STREAM + index), held_out_words)
+    edit = edit_any(speaker, scene)
+    task = {
+        "questions": questions(speaker, scene),
+        "references": references(speaker, scene),
+        "prompt": dense_caption(scene),
+        "objects": [described(o) for o in scene.objects],
+        "edit": {"kind": edit.kind, "instruction": edit.instruction, **changes(scene, edit)},
+    }
+    return task, edit
+
+
+def questions(speaker: Speaker, scene: Scene) -> list[dict]:
+    """Of different kinds, as many as the scene allows; every kind equally often where it can be asked."""
+    kinds = [list(QUESTIONS)[i] for i in speaker.rng.permutation(len(QUESTIONS))]
+    asked = [question for kind in kinds if (question := ask(speaker, scene, kind))]
+    return [vars(question) for question in asked[:QUESTIONS_PER_SCENE]]
+
+
+def references(speaker: Speaker, scene: Scene) -> list[dict]:
+    """One thing that is there and, now and then, one that is not."""
+    target = int(speaker.rng.integers(len(scene.objects)))
+    phrase = refer(speaker, scene, scene.objects[target])
+    found = [{"phrase": phrase, "region": target}] if phrase else []
+    if speaker.rng.random() < ABSENT_SHARE:
+        found.append({"phrase": f"the {absent_name(speaker.rng, scene)}", "region": None})
+    return found
+
+
+def described(o) -> dict:
+    return {"name": noun(o), "color": None if o.color == NATURAL else SPRITES.colors[o.color], "cell": cell(o)}
+
+
+def changes(scene: Scene, edit: Edit) -> dict:
+    kept = set(edit.sources)
+    names = scene.region_names()
+    gone = [i for i in range(len(names)) if i not in kept]
+    return {
+        "changed": [i for i, source in enumerate(edit.sources) if source < 0],
+        "gone": [{"region": i, "name": CONCEPTS[names[i]]} for i in gone],
+    }
+
+
+def pack(split: str, count: int, held_out_words: bool) -> tuple[dict[str, np.ndarray], list[dict]]:
+    scenes = [sample_scene(split, index) for index in range(count)]
+    tasks, edits = zip(*(tasks_of(scene, split, i, held_out_words) for i, scene in enumerate(scenes)))
+    edited = pack_arrays(render_batch([edit.target for edit in edits]))
+    arrays = pack_arrays(render_batch(scenes)) | {f"edited_{name}": array for name, array in edited.items()}
+    return arrays, list(tasks)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--held-out-words", action="store_true", help="only wordings that training never used")
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arrays, tasks = pack(arguments.split, arguments.count, arguments.held_out_words)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(arrays, arguments.out, metadata={"tasks": json.dumps(tasks)})
+
+
+if __name__ == "__main__":
+    main()

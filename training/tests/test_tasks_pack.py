@@ -1,0 +1,43 @@
+"""Packs of tasks: the same every time, and true of their scenes."""
+
+import numpy as np
+
+from training.scenes import CONCEPTS
+from training.tasks_pack import pack
+from training.text import WORDINGS
+
+COUNT = 24
+
+
+def test_pack_is_the_same_every_time():
+    (first, first_tasks), (again, again_tasks) = (pack("test", 4, held_out_words=False) for _ in range(2))
+    assert first_tasks == again_tasks
+    assert all((first[name] == again[name]).all() for name in first)
+
+
+def test_truth_fits_the_scenes():
+    arrays, tasks = pack("test", COUNT, held_out_words=False)
+    for i, task in enumerate(tasks):
+        objects = arrays["object_counts"][i]
+        assert len(task["objects"]) == objects
+        assert [CONCEPTS[n] for n in arrays["names"][i][:objects]] == [o["name"] for o in task["objects"]]
+        assert all(r["region"] is None or r["region"] < objects for r in task["references"])
+        assert task["edit"]["changed"] or task["edit"]["gone"]
+        # What the edit does not touch looks the same before and after, and something does not.
+        assert (arrays["images"][i] != arrays["edited_images"][i]).any()
+        for gone in task["edit"]["gone"]:
+            assert CONCEPTS[arrays["names"][i][gone["region"]]] == gone["name"]
+
+
+def test_held_out_words_are_only_those():
+    _, tasks = pack("test", COUNT, held_out_words=True)
+    caption_kinds = {"count", "biggest", "background"}  # whose wordings hold no name
+    for question in (q for task in tasks for q in task["questions"] if q["kind"] in caption_kinds):
+        assert question["question"] == WORDINGS[question["kind"]][-1]
+
+
+def test_regions_have_names():
+    arrays, _ = pack("test", 4, held_out_words=False)
+    for prefix in ("", "edited_"):
+        shown = [np.unique(regions) for regions in arrays[f"{prefix}regions"]]
+        assert all((names[regions] >= 0).all() for names, regions in zip(arrays[f"{prefix}names"], shown))
