@@ -8,14 +8,13 @@ use serde_json::Value;
 use crate::{
     browser::with_gpu,
     shell::{command, find, read, root, run},
+    test::native_binary,
     wasm,
 };
 
 /// `arguments` go to `setokim bench`.
 pub fn run_all(arguments: &[&str]) -> Result<()> {
-    // A test is named beside the program, because tests' own dependencies give shared crates more features: without it
-    // burn would be compiled a second time (minutes).
-    run(command("cargo", ["build", "--bin", "setokim", "--test", "cli"]))?;
+    run(native_binary())?;
     let ours = root().join("target/bench.json");
     let mut bench = command(root().join("target/debug/setokim"), ["bench", "--json"]);
     bench.arg(&ours).args(arguments);

@@ -4,6 +4,7 @@ mod bench;
 mod browser;
 mod demo;
 mod npm;
+mod python;
 mod setup;
 mod shell;
 mod test;
@@ -15,7 +16,7 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 cargo xtask demo [--port N]          build everything and serve the page on loopback
-cargo xtask test [--full] [STEP]...  run every check, or the named steps; --full adds the slow (ignored) tests
+cargo xtask test [--full] [STEP]...  run every check, or the named steps; --full adds the slow ones, such as llama.cpp
 cargo xtask wasm [--profile NAME]    build the browser package into pkg/wasm
 cargo xtask cargo ARGUMENT...        run cargo with the toolchain and flags of the browser build
 cargo xtask setup                    install what the other commands need

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    browser, npm, setup,
+    browser, npm, python, setup,
     shell::{command, run as run_command, run_and_read},
     wasm::{self, Toolchain},
 };
@@ -17,22 +17,25 @@ struct Step {
     name: &'static str,
     /// A step that must have passed; without it this one cannot run.
     needs: Option<&'static str>,
+    /// Whether it is run only with `--full`, or by name.
+    is_slow: bool,
     /// Given whether the slow tests are wanted.
     work: fn(bool) -> Result<()>,
 }
 
-const STEPS: [Step; 10] = [
-    Step { name: "fmt", needs: None, work: fmt },
-    Step { name: "setup", needs: None, work: set_up },
-    Step { name: "typescript", needs: Some("setup"), work: typescript },
-    Step { name: "clippy", needs: None, work: clippy },
-    Step { name: "native", needs: Some("setup"), work: native },
-    Step { name: "clippy-wasm", needs: Some("setup"), work: clippy_wasm },
-    Step { name: "wasm", needs: Some("setup"), work: wasm_package },
+const STEPS: [Step; 11] = [
+    Step { name: "fmt", needs: None, is_slow: false, work: fmt },
+    Step { name: "setup", needs: None, is_slow: false, work: set_up },
+    Step { name: "typescript", needs: Some("setup"), is_slow: false, work: typescript },
+    Step { name: "clippy", needs: None, is_slow: false, work: clippy },
+    Step { name: "native", needs: Some("setup"), is_slow: false, work: native },
+    Step { name: "clippy-wasm", needs: Some("setup"), is_slow: false, work: clippy_wasm },
+    Step { name: "wasm", needs: Some("setup"), is_slow: false, work: wasm_package },
     // After the package, whose generated types it reads.
-    Step { name: "types", needs: Some("wasm"), work: types },
-    Step { name: "browser", needs: Some("setup"), work: browser_tests },
-    Step { name: "page", needs: Some("wasm"), work: page },
+    Step { name: "types", needs: Some("wasm"), is_slow: false, work: types },
+    Step { name: "browser", needs: Some("setup"), is_slow: false, work: browser_tests },
+    Step { name: "page", needs: Some("wasm"), is_slow: false, work: page },
+    Step { name: "llama-cpp", needs: None, is_slow: true, work: llama_cpp },
 ];
 
 /// Runs all steps, or those named.
@@ -45,7 +48,8 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     }
 
     let mut report: Vec<(&str, Duration, Result<()>)> = Vec::new();
-    for step in STEPS.iter().filter(|step| named.is_empty() || named.contains(&step.name)) {
+    let is_wanted = |step: &&Step| if named.is_empty() { full || !step.is_slow } else { named.contains(&step.name) };
+    for step in STEPS.iter().filter(is_wanted) {
         println!("==> {}", step.name);
         let start = Instant::now();
         let failed = |name| report.iter().any(|(done, _, result)| *done == name && result.is_err());
@@ -135,6 +139,17 @@ fn browser_tests(full: bool) -> Result<()> {
         bail!("no test ran in the browser");
     }
     Ok(())
+}
+
+/// The command line, where the tests' run of cargo leaves it.
+pub fn native_binary() -> Command {
+    // A test is named beside the program, because tests' own dependencies give shared crates more features: without it
+    // burn would be compiled a second time (minutes).
+    command("cargo", ["build", "--bin", "setokim", "--test", "cli"])
+}
+
+fn llama_cpp(_full: bool) -> Result<()> {
+    python::compare_llama_cpp()
 }
 
 fn page(_full: bool) -> Result<()> {

