@@ -563,6 +563,9 @@ async fn a_tokenizer_alone_says_that_it_cannot_talk() {
     let picture = task_picture("edit", "source");
     assert_eq!(model.see(&picture).await.expect_err("no").code(), "unsupported");
     model.tokenize(&picture).await.expect("pictures still work");
+    assert_eq!(model.tasks(), ["tokenize", "reconstruct"]);
+    let whole = tiny_model(cpu().await);
+    assert_eq!(whole.tasks(), ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"]);
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]

@@ -143,6 +143,12 @@ async fn the_whole_tokenizer_equals_pytorch_from_pixels_to_pixels() {
             assert_eq!(name.name, labels[best]);
             assert!(name.confidence > 0.0 && name.confidence <= 1.0);
         }
+        // The same partition under other numbers.
+        let regions: Vec<i32> = visual.clusters.labels.iter().map(|&label| 10 * label as i32 - 3).collect();
+        let by_region = model.name_regions(&picture, &regions).await.expect("works");
+        let said: Vec<_> = by_region.into_values().map(|named| named.name).collect();
+        assert_eq!(said, names.iter().map(|named| named.name.clone()).collect::<Vec<_>>());
+        assert_eq!(model.name_regions(&picture, &regions[1..]).await.expect_err("too few").code(), "setting-invalid");
     }
 }
 
