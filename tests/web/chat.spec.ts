@@ -130,6 +130,10 @@ test("marks what was found in the picture, and says when nothing was", async ({ 
   expect(inside[1]).toBe(0);
   await ask(page, "Find", "the cat");
   await expect(page.locator("#legend .legend-words")).toHaveText(["the balloon", "the cat"]);
+  const colors = await page.locator("#legend li").evaluateAll((entries) =>
+    entries.map((entry) => getComputedStyle(entry, "::before").backgroundColor),
+  );
+  expect(new Set(colors).size).toBe(2);
   await shot(page, "found");
   await page.getByRole("button", { name: "Take off: the balloon" }).click();
   await page.getByRole("button", { name: "Take off: the cat" }).click();
@@ -223,6 +227,24 @@ test("clears the conversation", async ({ chat: page }) => {
   await expect(page.locator("#words")).toBeFocused();
   await expect((await ask(page, "Ask", "two")).locator(".answer-text")).toHaveText("you said: two, turn 1");
   expect(await page.evaluate(() => Object.keys(localStorage).filter((key) => key !== "theme"))).toEqual([]);
+});
+
+test("stays in place while the model loads, and can be written in when it is there", async ({ page }) => {
+  await useFake(page);
+  await page.addInitScript(() => {
+    const shifts: number[] = [];
+    Object.assign(globalThis, { shifts });
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) shifts.push((entry as unknown as { value: number }).value);
+    }).observe({ type: "layout-shift", buffered: true });
+  });
+  await page.goto("./");
+  await expect(page.locator("#words")).toBeDisabled();
+  await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
+  await expect(page.locator("#words")).toBeEnabled();
+  await settled(page);
+  const shifts = await page.evaluate(() => (globalThis as unknown as { shifts: number[] }).shifts);
+  expect(shifts.reduce((sum, value) => sum + value, 0)).toBeLessThan(0.02);
 });
 
 test("has no conversation for a model without a language model", async ({ page }) => {

@@ -1,7 +1,8 @@
 /** Runs the conversation: one question at a time, each as a turn of the store that grows while its answer comes. */
 
-import { paletteColor, SetokimError, type AnswerTask } from "setokim";
+import { SetokimError, type AnswerTask } from "setokim";
 import type { Engine } from "./engine.ts";
+import { markColor } from "./marks.ts";
 import type { Mark, Store } from "./state.ts";
 import { afterAnswer, afterEvent, messagesOf, newTurn, wordsFor, type Question, type Turn } from "./turn.ts";
 
@@ -74,10 +75,8 @@ export class Conversation {
   #mark(turn: Turn): void {
     const { marks, picture } = this.#store.state;
     if (picture !== turn.picture) return;
-    const found = turn.masks.map((mask, index): Mark => {
-      const id = turn.id * 100 + index;
-      return { id, label: wordsFor("segment", turn.typed), mask, color: paletteColor(marks.length + index + 1) };
-    });
+    const label = wordsFor("segment", turn.typed);
+    const found = turn.masks.map((mask, index): Mark => ({ label, mask, color: markColor(turn.id, index) }));
     if (found.length > 0) this.#store.set({ marks: [...marks, ...found] });
   }
 }

@@ -1,4 +1,4 @@
-import type { FoundMask, Partition } from "setokim";
+import { paletteColor, type Color, type FoundMask, type Partition } from "setokim";
 import type { Mark } from "./state.ts";
 
 /** Finer outlines than this cannot be seen, and take long to trace. */
@@ -6,6 +6,11 @@ const FINEST = 256;
 
 /** The id of the region's only token. */
 export const INSIDE = 1;
+
+/** The colour of a mask, over the picture and in the conversation. */
+export function markColor(turn: number, index: number): Color {
+  return paletteColor(turn + index);
+}
 
 /** A mask as a partition of the picture with one token, which the package's overlay can draw. */
 export function regionOf({ mask }: Pick<Mark, "mask">): Partition & { tokens: { id: number }[] } {

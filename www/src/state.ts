@@ -43,7 +43,6 @@ export type View = "tokens" | "compare";
 
 /** A mask that the model found, over the picture that is shown. */
 export interface Mark {
-  id: number;
   /** What was asked for. */
   label: string;
   mask: FoundMask;

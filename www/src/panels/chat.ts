@@ -1,11 +1,11 @@
 /** The conversation: one entry for each turn, the last one growing while its answer comes. */
 
-import { drawOverlay, paletteColor, type AnswerTask, type FoundMask } from "setokim";
+import { drawOverlay, type AnswerTask, type Color, type FoundMask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { context2d, create, element } from "../dom.ts";
 import type { Engine } from "../engine.ts";
 import { count, percent, seconds, sentence } from "../format.ts";
-import { areaOf, INSIDE, regionOf } from "../marks.ts";
+import { areaOf, INSIDE, markColor, regionOf } from "../marks.ts";
 import { scaled } from "../picture.ts";
 import type { Notice, OpenPicture, Store } from "../state.ts";
 import type { Turn } from "../turn.ts";
@@ -21,7 +21,10 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
   const clear = element("chat-clear", HTMLButtonElement);
   const views = new Map<number, TurnView>();
   const actions: DrawingActions = {
-    use: (picture) => void engine.show(picture),
+    use: (picture) => {
+      element("stage", HTMLElement).scrollIntoView({ block: "nearest" });
+      void engine.show(picture);
+    },
     again: (turn) => conversation.again(turn),
   };
 
@@ -113,17 +116,17 @@ function pictureButton(picture: OpenPicture, actions: DrawingActions): HTMLButto
 
 function media(turn: Turn, actions: DrawingActions): HTMLElement[] {
   const { picture, drawing } = turn;
-  const found = picture === undefined ? [] : turn.masks.map((mask) => foundFigure(picture, mask));
+  const found = picture === undefined ? [] : turn.masks.map((mask, index) => foundFigure(picture, mask, markColor(turn.id, index)));
   if (drawing !== undefined) return [...found, drawingFigure(turn, drawing, actions)];
   return turn.strokes.length > 0 ? [...found, strokesFigure(turn)] : found;
 }
 
 /** The picture with what was found in it. */
-function foundFigure(picture: OpenPicture, mask: FoundMask): HTMLElement {
+function foundFigure(picture: OpenPicture, mask: FoundMask, color: Color): HTMLElement {
   const canvas = scaled(picture.canvas, 320);
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", "The picture with what was found in it");
-  drawOverlay(context2d(canvas), regionOf({ mask }), { opacity: 0, highlight: INSIDE, color: () => paletteColor(1) });
+  drawOverlay(context2d(canvas), regionOf({ mask }), { opacity: 0, highlight: INSIDE, color: () => color });
   const line = create("figcaption", "num", `${percent(areaOf(mask))} of the picture · ${percent(mask.score)} sure`);
   return create("figure", "found", canvas, line);
 }

@@ -13,7 +13,7 @@ export function mountLegend(store: Store): void {
         remove.type = "button";
         remove.setAttribute("aria-label", `Take off: ${mark.label}`);
         remove.addEventListener("click", () => {
-          store.set({ marks: store.state.marks.filter(({ id }) => id !== mark.id) });
+          store.set({ marks: store.state.marks.filter((other) => other !== mark) });
         });
         const entry = create("li", "legend-entry", create("span", "legend-words", mark.label), remove);
         entry.style.setProperty("--color", cssColor(mark.color));
