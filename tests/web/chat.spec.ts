@@ -172,6 +172,19 @@ test("draws, shows the tokens, saves, and draws again with the next seed", async
   await shot(page, "drawn");
 });
 
+test("shows a picture on its way, and nothing of one that was stopped", async ({ chat: page }) => {
+  await page.getByRole("radio", { name: "Draw" }).check({ force: true });
+  await page.locator("#words").fill("slowly");
+  await page.locator("#words").press("Enter");
+  const turn = page.locator(".turn").last();
+  await expect(turn.locator(".drawn-frame.waiting")).toBeVisible();
+  await expect(turn.locator("figcaption")).toHaveText("Token 2 …");
+  await expect(turn.locator(".drawn-progress .dot-token")).toHaveCount(2);
+  await page.keyboard.press("Escape");
+  await expect(turn.locator(".answer-meta")).toHaveText("Stopped");
+  await expect(turn.locator(".drawn-frame")).toHaveCount(0);
+});
+
 test("edits, compares, takes the result as the picture, and goes back", async ({ chat: page }) => {
   const turn = await ask(page, "Edit", "remove the owl");
   await expect(turn.locator(".drawn figcaption")).toHaveText("2 tokens kept, 1 new; gone: owl");

@@ -101,10 +101,10 @@ function maskOf(phrase, { width, height }) {
   return { width, height, bits, score: 0.93, tokens: [{ id, covered: 1 }] };
 }
 
-/** One after the other, with a pause in which an abort can arrive. */
-async function tell(id, events) {
+/** One after the other, with pauses in which an abort can arrive. */
+async function tell(id, events, pause) {
   for (const event of events) {
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    await new Promise((resolve) => setTimeout(resolve, pause));
     if (aborted.has(id)) throw { code: "aborted", message: "stopped on request", remedy: "Ask again to get an answer." };
     postMessage({ type: "event", id, event: structuredClone(event) });
   }
@@ -139,7 +139,7 @@ async function answer(id, { task, messages, words: asked, pictures, options }) {
     finish: "end",
     seconds: { prefill: 0, decode: 0, draw: 0, mask: 0, paint: 0 },
   };
-  await tell(id, [...events, { type: "done", usage }]);
+  await tell(id, [...events, { type: "done", usage }], said === "slowly" ? 800 : 25);
   return { parts, usage };
 }
 

@@ -82,12 +82,12 @@ class TurnView {
     if (turn === before) return false;
     this.#shown = turn;
     this.node.dataset["state"] = turn.state;
-    const hasMedia = turn.masks.length > 0 || turn.drawing !== undefined || turn.strokes.length > 0;
-    this.#text.classList.toggle("thinking", turn.state === "running" && turn.text === "" && !hasMedia);
+    // Figures hold what a person has switched and moved, so they are made anew only when there is something new in them.
+    const hasNew = (["state", "masks", "strokes", "drawing"] as const).some((key) => turn[key] !== before?.[key]);
+    if (hasNew) this.#media.replaceChildren(...media(turn, this.#actions));
+    const isEmpty = turn.text === "" && this.#media.childElementCount === 0;
+    this.#text.classList.toggle("thinking", turn.state === "running" && isEmpty);
     this.#text.textContent = turn.problem === undefined ? turn.text : "";
-    if (turn.masks !== before?.masks || turn.drawing !== before.drawing || turn.strokes !== before.strokes) {
-      this.#media.replaceChildren(...media(turn, this.#actions));
-    }
     this.#meta.textContent = metaOf(turn);
     if (turn.problem !== undefined) this.#text.append(problem(turn.problem));
     return true;
@@ -118,7 +118,8 @@ function media(turn: Turn, actions: DrawingActions): HTMLElement[] {
   const { picture, drawing } = turn;
   const found = picture === undefined ? [] : turn.masks.map((mask, index) => foundFigure(picture, mask, markColor(turn.id, index)));
   if (drawing !== undefined) return [...found, drawingFigure(turn, drawing, actions)];
-  return turn.strokes.length > 0 ? [...found, strokesFigure(turn)] : found;
+  const isDrawing = turn.state === "running" && (turn.mode === "generate" || turn.strokes.length > 0);
+  return isDrawing ? [...found, strokesFigure(turn)] : found;
 }
 
 /** The picture with what was found in it. */

@@ -28,7 +28,7 @@ export function strokesFigure({ strokes, picture, mode }: Turn): HTMLElement {
   frame.style.setProperty("aspect-ratio", mode === "edit" && picture !== undefined ? aspectOf(picture.canvas) : "1");
   const dots = strokes.map((kept, id) => dot({ id, kept }, kept === null ? "new" : "kept"));
   frame.append(create("div", "drawn-progress", ...dots));
-  return create("figure", "drawn", frame, create("figcaption", "num", `Token ${strokes.length} …`));
+  return create("figure", "drawn", frame, create("figcaption", "num", strokes.length === 0 ? "Drawing …" : `Token ${strokes.length} …`));
 }
 
 export function drawingFigure(turn: Turn, drawing: Drawing, actions: DrawingActions): HTMLElement {
