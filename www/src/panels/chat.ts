@@ -15,9 +15,9 @@ const modeNames: Record<AnswerTask, string> = { chat: "Ask", segment: "Find", ge
 
 export function mountChat(store: Store, engine: Engine, conversation: Conversation): void {
   const box = element("chat", HTMLElement);
-  const log = element("chat-log", HTMLElement);
   const intro = element("chat-intro", HTMLElement);
   const list = element("turns", HTMLOListElement);
+  const composer = element("composer", HTMLElement);
   const clear = element("chat-clear", HTMLButtonElement);
   const views = new Map<number, TurnView>();
   const actions: DrawingActions = {
@@ -38,7 +38,8 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
   store.on(["turns"], ({ turns }) => {
     intro.hidden = turns.length > 0;
     clear.hidden = turns.length === 0;
-    const follow = isAtEnd(log);
+    // Whoever has scrolled away to read, or to look at the picture, is left there.
+    const follow = list.getBoundingClientRect().bottom < composer.getBoundingClientRect().top + 60;
     for (const [id, view] of views) {
       if (turns.some((turn) => turn.id === id)) continue;
       view.node.remove();
@@ -51,15 +52,10 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
         views.set(turn.id, view);
         list.append(view.node);
         view.update(turn);
-        view.node.scrollIntoView({ block: "nearest" });
-      } else if (view.update(turn) && follow) log.scrollTop = log.scrollHeight;
+        view.node.scrollIntoView({ block: "end" });
+      } else if (view.update(turn) && follow) view.node.scrollIntoView({ block: "end" });
     }
   });
-}
-
-/** Who has scrolled back to read is left there. */
-function isAtEnd(log: HTMLElement): boolean {
-  return log.scrollHeight - log.scrollTop - log.clientHeight < 60;
 }
 
 class TurnView {
