@@ -50,6 +50,7 @@ export const test = base.extend<{ ready: Page }, { loaded: { page: Page; problem
     await page.setViewportSize({ width: 1280, height: 860 });
     await page.emulateMedia({ colorScheme: "light" });
     await page.mouse.move(1, 1);
+    await page.evaluate(() => scrollTo(0, 0));
     await page.locator("#surface").press("Escape", { timeout: 1000 }).catch(() => undefined);
     await page.locator("input[value=tokens]").check();
     await page.locator("#opacity").fill("45", { force: true });
