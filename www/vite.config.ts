@@ -6,7 +6,7 @@ import { defineConfig, type Connect, type Plugin } from "vite";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const models = join(root, "../models");
-const tiny = join(root, "../tests/fixtures/tiny-model");
+const fixtures = join(root, "../tests/fixtures");
 
 /** Only this origin, and no inline script or style. WebAssembly needs its own word. */
 const policy = [
@@ -63,8 +63,9 @@ function sampleNames(): string[] {
 }
 
 /**
- * `../models` beside the page: copied into the build, served in development. The tests' fixture model is served as
- * `models/tiny/` by the development and preview servers only. `virtual:samples` lists the sample pictures.
+ * `../models` beside the page: copied into the build, served in development. The tests' fixture models are served as
+ * `models/tiny/` and `models/tiny-setokim/` by the development and preview servers only. `virtual:samples` lists the
+ * sample pictures.
  */
 function modelFiles(): Plugin {
   const id = "virtual:samples";
@@ -84,6 +85,10 @@ function modelFiles(): Plugin {
       response.setHeader("Cache-Control", "no-cache");
       createReadStream(file).pipe(response);
     };
+  const serveFixtures = (middlewares: Connect.Server): void => {
+    middlewares.use("/models/tiny-setokim", serve(join(fixtures, "tiny-setokim")));
+    middlewares.use("/models/tiny", serve(join(fixtures, "tiny-model")));
+  };
   return {
     name: "model-files",
     configResolved: (config) => void (outDir = join(config.root, config.build.outDir)),
@@ -96,11 +101,11 @@ function modelFiles(): Plugin {
       if (existsSync(models)) cpSync(models, join(outDir, "models"), { recursive: true });
     },
     configureServer(server) {
-      server.middlewares.use("/models/tiny", serve(tiny));
+      serveFixtures(server.middlewares);
       server.middlewares.use("/models", serve(models));
     },
     configurePreviewServer(server) {
-      server.middlewares.use("/models/tiny", serve(tiny));
+      serveFixtures(server.middlewares);
     },
   };
 }

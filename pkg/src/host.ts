@@ -1,8 +1,9 @@
 /** What runs a model, here or in a worker: the face that `Setokim` talks to. */
 
 import type { Picture } from "./image.js";
+import type { AnswerTask, Task } from "./tasks.js";
 import type { DeviceChoice, DeviceReport, LoadProgress, ModelInfo, Tokenization } from "./types.js";
-import type { WasmReconstruction } from "./wasm.js";
+import type { WasmAnswer, WasmEvent, WasmMessage, WasmOptions, WasmReconstruction } from "./wasm.js";
 
 /** What crosses to the worker to load a model: absolute addresses, no functions. */
 export interface LoadRequest {
@@ -16,13 +17,23 @@ export interface LoadRequest {
 export interface LoadReply {
   device: DeviceReport;
   model: ModelInfo;
+  tasks: Task[];
 }
+
+/** What the language model is asked: a conversation, or a few words about at most one picture. */
+export type Question =
+  | { task: "chat"; messages: WasmMessage[] }
+  | { task: Exclude<AnswerTask, "chat">; words: string };
+
+export type AnswerRequest = Question & { pictures: Picture[]; options: WasmOptions };
 
 export interface Host {
   probe(wasmUrl?: string): Promise<DeviceReport>;
   load(request: LoadRequest, onProgress?: (progress: LoadProgress) => void, signal?: AbortSignal): Promise<LoadReply>;
   tokenize(picture: Picture): Promise<Tokenization>;
   reconstruct(picture: Picture): Promise<WasmReconstruction>;
+  /** `signal` stops it between two tokens. */
+  answer(request: AnswerRequest, onEvent: (event: WasmEvent) => void, signal: AbortSignal): Promise<WasmAnswer>;
   /** Network requests seen in the host's own thread since the model was loaded. */
   requests(): number;
   dispose(): Promise<void>;

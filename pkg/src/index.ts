@@ -1,6 +1,8 @@
 export { Setokim } from "./setokim.js";
 export { SetokimError, type BrowserErrorCode, type CoreErrorCode, type SetokimErrorCode } from "./errors.js";
 export type { CachedModel } from "./cache.js";
+export type { Answering } from "./answering.js";
+export type * from "./tasks.js";
 export type * from "./types.js";
 
 // Helpers for pages that show tokens.

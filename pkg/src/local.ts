@@ -2,17 +2,30 @@
 
 import { openCache } from "./cache.js";
 import { asSetokimError, SetokimError } from "./errors.js";
-import type { Host, LoadReply, LoadRequest } from "./host.js";
+import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
 import { readPicture, type Picture } from "./image.js";
 import { loadEngine } from "./load.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
-import { startWasm, type WasmEngine, type WasmModule, type WasmReconstruction } from "./wasm.js";
+import {
+  startWasm,
+  type WasmAbort,
+  type WasmAnswer,
+  type WasmEngine,
+  type WasmEvent,
+  type WasmMask,
+  type WasmDrawing,
+  type WasmModule,
+  type WasmPart,
+  type WasmPicture,
+  type WasmReconstruction,
+} from "./wasm.js";
 import { FileSource, UrlSource } from "./weights.js";
 
 export type StartWasm = (wasmUrl?: string) => Promise<WasmModule>;
 
 export class LocalHost implements Host {
   readonly #start: StartWasm;
+  #module: WasmModule | undefined;
   #engine: WasmEngine | undefined;
   #crashed: SetokimError | undefined;
   #requests = 0;
@@ -48,7 +61,7 @@ export class LocalHost implements Host {
       );
       this.#engine = engine;
       this.#countRequests();
-      return { device: engine.device(), model };
+      return { device: engine.device(), model, tasks: engine.tasks() };
     });
   }
 
@@ -72,6 +85,22 @@ export class LocalHost implements Host {
     });
   }
 
+  answer(request: AnswerRequest, onEvent: (event: WasmEvent) => void, signal: AbortSignal): Promise<WasmAnswer> {
+    return this.#guard(async () => {
+      const engine = this.#ready();
+      const abort = this.#newAbort();
+      const onAbort = (): void => abort.abort();
+      if (signal.aborted) onAbort();
+      signal.addEventListener("abort", onAbort, { once: true });
+      try {
+        return await answerWith(engine, request, onEvent, abort);
+      } finally {
+        signal.removeEventListener("abort", onAbort);
+        abort.free();
+      }
+    });
+  }
+
   requests(): number {
     this.#requests += this.#observer?.takeRecords().length ?? 0;
     return this.#requests;
@@ -89,9 +118,14 @@ export class LocalHost implements Host {
     return this.#engine;
   }
 
+  #newAbort(): WasmAbort {
+    if (this.#module === undefined) throw new SetokimError("disposed", "the model is not loaded");
+    return new this.#module.Abort();
+  }
+
   async #wasm(wasmUrl?: string): Promise<WasmModule> {
     try {
-      return await this.#start(wasmUrl);
+      return (this.#module = await this.#start(wasmUrl));
     } catch (error) {
       throw new SetokimError("network", "the WebAssembly module cannot be loaded", {
         remedy: "Check that setokim_bg.wasm is served beside the script, or pass `wasmUrl`.",
@@ -135,4 +169,45 @@ export class LocalHost implements Host {
     });
     this.#observer.observe({ type: "resource" });
   }
+}
+
+/** Every task's answer in one form: parts in order. */
+async function answerWith(
+  engine: WasmEngine,
+  request: AnswerRequest,
+  onEvent: (event: WasmEvent) => void,
+  abort: WasmAbort,
+): Promise<WasmAnswer> {
+  const { options } = request;
+  const pictures = request.pictures.map(wasmPicture);
+  if (request.task === "chat") return engine.chat(request.messages, pictures, options, onEvent, abort);
+  if (request.task === "generate") {
+    const { image, usage } = await engine.generate(request.words, options, onEvent, abort);
+    return { parts: imagePart(image), usage };
+  }
+  const [picture] = pictures;
+  if (picture === undefined) throw new SetokimError("prompt-invalid", "there is no picture");
+  if (request.task === "segment") {
+    const { found, said, usage } = await engine.segment(picture, request.words, options, onEvent, abort);
+    return { parts: [...textPart(said), ...maskPart(found)], usage };
+  }
+  const { image, said, usage } = await engine.edit(picture, request.words, options, onEvent, abort);
+  return { parts: [...textPart(said), ...imagePart(image)], usage };
+}
+
+function textPart(text: string): WasmPart[] {
+  return text === "" ? [] : [{ type: "text", text }];
+}
+
+function maskPart(mask: WasmMask | null): WasmPart[] {
+  return mask === null ? [] : [{ type: "mask", mask }];
+}
+
+function imagePart(image: WasmDrawing | null): WasmPart[] {
+  return image === null ? [] : [{ type: "image", image }];
+}
+
+function wasmPicture(picture: Picture): WasmPicture {
+  const read = readPicture(picture);
+  return read.kind === "encoded" ? { bytes: read.bytes } : { rgba: read.rgba, width: read.width, height: read.height };
 }

@@ -4,7 +4,7 @@ import type { Color } from "./palette.js";
 import { SetokimError } from "./errors.js";
 import type { Tokenization } from "./types.js";
 
-/** What these functions need of a tokenization. */
+/** What these functions need of a tokenization; a drawing has it too. */
 export type Partition = Pick<Tokenization, "image" | "grid" | "labels" | "crop">;
 
 export interface Mask {

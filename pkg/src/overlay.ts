@@ -2,7 +2,7 @@
 
 import { forEachPatchPixel, tokenOutlines, type Outline, type Partition } from "./masks.js";
 import { cssColor, paletteColor, type Color } from "./palette.js";
-import type { Rect, Tokenization } from "./types.js";
+import type { Rect } from "./types.js";
 
 export interface OverlayOptions {
   /** Of the fill, 0 to 1. Default 0.45. */
@@ -26,10 +26,10 @@ export interface DrawOptions extends OverlayOptions {
 
 type Context2D = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
-/** Draws the regions of all tokens over what is on the canvas. */
+/** Draws the regions of all tokens over what is on the canvas; takes a tokenization or a drawing. */
 export function drawOverlay(
   context: Context2D,
-  tokenization: Partition & Pick<Tokenization, "tokens">,
+  tokenization: Partition & { tokens: readonly { id: number }[] },
   options: DrawOptions = {},
 ): void {
   const {

@@ -1,13 +1,13 @@
 /**
  * What passes between the page and the worker. One request has one reply with the same id; a load sends progress
- * before it. (Answers that come piece by piece get their own `event` message when the language model arrives.)
+ * before it, an answer of the language model its events.
  */
 
 import type { ErrorMessage } from "./errors.js";
-import type { LoadReply, LoadRequest } from "./host.js";
+import type { AnswerRequest, LoadReply, LoadRequest } from "./host.js";
 import type { Picture } from "./image.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
-import type { WasmReconstruction } from "./wasm.js";
+import type { WasmAnswer, WasmEvent, WasmReconstruction } from "./wasm.js";
 
 /** Each call: what it takes and what it answers. */
 export interface Calls {
@@ -15,6 +15,7 @@ export interface Calls {
   load: { request: LoadRequest; reply: LoadReply };
   tokenize: { request: { picture: Picture }; reply: Tokenization };
   reconstruct: { request: { picture: Picture }; reply: WasmReconstruction };
+  answer: { request: AnswerRequest; reply: WasmAnswer };
   dispose: { request: Record<never, never>; reply: null };
 }
 
@@ -30,5 +31,6 @@ export type Reply =
   /** The script runs: whatever fails from here on is not a failure to start. */
   | { type: "hello" }
   | { type: "progress"; id: number; progress: LoadProgress }
+  | { type: "event"; id: number; event: WasmEvent }
   | { type: "result"; id: number; value: Calls[CallName]["reply"]; requests: number }
   | { type: "error"; id: number; error: ErrorMessage; requests: number };

@@ -1,11 +1,11 @@
 /** The page's half of the protocol: a `Host` whose work is done in a worker. */
 
 import { errorFromMessage, SetokimError } from "./errors.js";
-import type { Host, LoadReply, LoadRequest } from "./host.js";
+import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
 import { transferablesOf, type Picture } from "./image.js";
 import type { Calls, CallName, Reply, Request } from "./protocol.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
-import type { WasmReconstruction } from "./wasm.js";
+import type { WasmAnswer, WasmEvent, WasmReconstruction } from "./wasm.js";
 
 /** The part of `Worker` that is used. */
 export interface WorkerLike {
@@ -20,6 +20,14 @@ interface Pending {
   resolve(value: never): void;
   reject(error: SetokimError): void;
   onProgress?: ((progress: LoadProgress) => void) | undefined;
+  onEvent?: ((event: WasmEvent) => void) | undefined;
+}
+
+/** What a call may have besides its request. */
+interface CallOptions extends Pick<Pending, "onProgress" | "onEvent"> {
+  transfer?: Transferable[];
+  /** Told to the worker; the call ends when the worker says so. */
+  signal?: AbortSignal | undefined;
 }
 
 export class RemoteHost implements Host {
@@ -42,18 +50,19 @@ export class RemoteHost implements Host {
   }
 
   load(request: LoadRequest, onProgress?: (progress: LoadProgress) => void, signal?: AbortSignal): Promise<LoadReply> {
-    const id = this.#nextId;
-    const onAbort = (): void => this.#worker.postMessage({ type: "abort", id }, []);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    return this.#call("load", request, [], onProgress).finally(() => signal?.removeEventListener("abort", onAbort));
+    return this.#call("load", request, { onProgress, signal });
   }
 
   tokenize(picture: Picture): Promise<Tokenization> {
-    return this.#call("tokenize", { picture }, transferablesOf(picture));
+    return this.#call("tokenize", { picture }, { transfer: transferablesOf(picture) });
   }
 
   reconstruct(picture: Picture): Promise<WasmReconstruction> {
-    return this.#call("reconstruct", { picture }, transferablesOf(picture));
+    return this.#call("reconstruct", { picture }, { transfer: transferablesOf(picture) });
+  }
+
+  answer(request: AnswerRequest, onEvent: (event: WasmEvent) => void, signal: AbortSignal): Promise<WasmAnswer> {
+    return this.#call("answer", request, { transfer: request.pictures.flatMap(transferablesOf), onEvent, signal });
   }
 
   requests(): number {
@@ -72,21 +81,23 @@ export class RemoteHost implements Host {
   #call<K extends CallName>(
     type: K,
     body: Calls[K]["request"],
-    transfer: Transferable[] = [],
-    onProgress?: (progress: LoadProgress) => void,
+    { transfer = [], signal, onProgress, onEvent }: CallOptions = {},
   ): Promise<Calls[K]["reply"]> {
     if (this.#dead !== undefined) return Promise.reject(this.#dead);
     const id = this.#nextId;
     this.#nextId += 1;
-    return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject, onProgress });
+    const onAbort = (): void => this.#worker.postMessage({ type: "abort", id }, []);
+    const reply = new Promise<Calls[K]["reply"]>((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject, onProgress, onEvent });
       try {
         this.#worker.postMessage({ type, id, body } as Request, transfer);
+        signal?.addEventListener("abort", onAbort, { once: true });
       } catch (error) {
         this.#pending.delete(id);
         reject(new SetokimError("internal", "the request cannot be sent to the worker", { cause: error }));
       }
     });
+    return reply.finally(() => signal?.removeEventListener("abort", onAbort));
   }
 
   #receive(reply: Reply): void {
@@ -97,6 +108,10 @@ export class RemoteHost implements Host {
     const pending = this.#pending.get(reply.id);
     if (reply.type === "progress") {
       pending?.onProgress?.(reply.progress);
+      return;
+    }
+    if (reply.type === "event") {
+      pending?.onEvent?.(reply.event);
       return;
     }
     this.#requests = reply.requests;

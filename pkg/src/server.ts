@@ -3,6 +3,7 @@
 import { asSetokimError, errorToMessage } from "./errors.js";
 import type { Host } from "./host.js";
 import type { CallMessage, Calls, CallName, Reply, Request } from "./protocol.js";
+import type { WasmEvent, WasmPart } from "./wasm.js";
 
 /** The part of a worker's global scope (or of a `MessagePort`) that is used. */
 export interface ServerPort {
@@ -13,27 +14,23 @@ export interface ServerPort {
 export function serve(port: ServerPort, host: Host): void {
   const aborts = new Map<number, AbortController>();
 
-  const answer = async (message: CallMessage): Promise<Calls[CallName]["reply"]> => {
+  const answer = async (message: CallMessage, signal: AbortSignal): Promise<Calls[CallName]["reply"]> => {
+    const { id } = message;
     switch (message.type) {
       case "probe":
         return host.probe(message.body.wasmUrl);
-      case "load": {
-        const abort = new AbortController();
-        aborts.set(message.id, abort);
-        try {
-          return await host.load(
-            message.body,
-            (progress) => port.postMessage({ type: "progress", id: message.id, progress }, []),
-            abort.signal,
-          );
-        } finally {
-          aborts.delete(message.id);
-        }
-      }
+      case "load":
+        return host.load(message.body, (progress) => port.postMessage({ type: "progress", id, progress }, []), signal);
       case "tokenize":
         return host.tokenize(message.body.picture);
       case "reconstruct":
         return host.reconstruct(message.body.picture);
+      case "answer":
+        return host.answer(
+          message.body,
+          (event) => port.postMessage({ type: "event", id, event }, buffersOfPart(event)),
+          signal,
+        );
       case "dispose":
         await host.dispose();
         return null;
@@ -45,13 +42,18 @@ export function serve(port: ServerPort, host: Host): void {
       aborts.get(data.id)?.abort();
       return;
     }
-    answer(data).then(
-      (value) => port.postMessage({ type: "result", id: data.id, value, requests: host.requests() }, buffersOf(value)),
-      (error: unknown) => {
-        const message = errorToMessage(asSetokimError(error));
-        port.postMessage({ type: "error", id: data.id, error: message, requests: host.requests() }, []);
-      },
-    );
+    const { id } = data;
+    const abort = new AbortController();
+    aborts.set(id, abort);
+    answer(data, abort.signal)
+      .finally(() => aborts.delete(id))
+      .then(
+        (value) => port.postMessage({ type: "result", id, value, requests: host.requests() }, buffersOf(value)),
+        (error: unknown) => {
+          const message = errorToMessage(asSetokimError(error));
+          port.postMessage({ type: "error", id, error: message, requests: host.requests() }, []);
+        },
+      );
   });
   port.postMessage({ type: "hello" }, []);
 }
@@ -61,5 +63,12 @@ function buffersOf(value: Calls[CallName]["reply"]): Transferable[] {
   if (value === null) return [];
   if ("rgba" in value) return [value.rgba.buffer, value.tokens.labels.buffer] as ArrayBuffer[];
   if ("labels" in value) return [value.labels.buffer as ArrayBuffer];
+  if ("parts" in value) return value.parts.flatMap(buffersOfPart);
+  return [];
+}
+
+function buffersOfPart(part: WasmPart | WasmEvent): Transferable[] {
+  if (part.type === "mask") return [part.mask.bits.buffer as ArrayBuffer];
+  if (part.type === "image") return [part.image.rgba.buffer, part.image.labels.buffer] as ArrayBuffer[];
   return [];
 }

@@ -1,9 +1,29 @@
+import { Answering } from "./answering.js";
+import { answerFrom, eventFrom, wasmMessages, wasmOptions } from "./answers.js";
 import { openCache, type CachedModel } from "./cache.js";
 import { abortedError, asSetokimError, SetokimError, throwIfAborted } from "./errors.js";
-import type { Host, LoadReply } from "./host.js";
+import type { Host, LoadReply, Question } from "./host.js";
 import { pictureFrom, type Picture } from "./image.js";
 import { SerialQueue } from "./queue.js";
 import { RemoteHost } from "./remote.js";
+import type {
+  Answer,
+  AnswerEvent,
+  AnswerTask,
+  ChatEvent,
+  ChatOptions,
+  EditAnswer,
+  EditEvent,
+  EditOptions,
+  GenerateAnswer,
+  GenerateEvent,
+  GenerateOptions,
+  Message,
+  SegmentAnswer,
+  SegmentEvent,
+  SegmentOptions,
+  Task,
+} from "./tasks.js";
 import type {
   DeviceReport,
   ImageInput,
@@ -24,6 +44,7 @@ import type {
  * ```ts
  * const setokim = await Setokim.load("/models/setokim-tiny/");
  * const { tokens, labels } = await setokim.tokenize(file);
+ * const { text } = await setokim.chat([{ role: "user", content: [{ type: "image", image: file }, { type: "text", text: "what is this?" }] }]);
  * await setokim.dispose();
  * ```
  */
@@ -74,28 +95,71 @@ export class Setokim implements SetokimApi {
   /** What runs the model, and why. */
   readonly device: DeviceReport;
   readonly model: ModelInfo;
+  /** What this model can do: `chat` and the rest only with a language model. */
+  readonly tasks: readonly Task[];
   readonly #host: Host;
   readonly #queue = new SerialQueue();
   #fetched = 0;
   #disposed: Promise<void> | undefined;
 
-  private constructor(host: Host, { device, model }: LoadReply) {
+  private constructor(host: Host, { device, model, tasks }: LoadReply) {
     this.#host = host;
     this.device = device;
     this.model = model;
+    this.tasks = tasks;
   }
 
   /** The semantic tokens of a picture: how many there are is decided by the picture. */
   tokenize(image: ImageInput, options: RequestOptions = {}): Promise<Tokenization> {
-    return this.#request(image, options.signal, (picture) => this.#host.tokenize(picture));
+    const { signal } = options;
+    return this.#request(this.#read(image, signal), signal, (picture) => this.#host.tokenize(picture));
   }
 
   /** The picture drawn again from its tokens alone: what the tokens remember of it. */
   async reconstruct(image: ImageInput, options: RequestOptions = {}): Promise<Reconstruction> {
-    const { rgba, width, height, tokens } = await this.#request(image, options.signal, (picture) =>
+    const { signal } = options;
+    const { rgba, width, height, tokens } = await this.#request(this.#read(image, signal), signal, (picture) =>
       this.#host.reconstruct(picture),
     );
     return { image: new ImageData(Uint8ClampedArray.from(rgba), width, height), tokens };
+  }
+
+  /**
+   * Answers the last message of a conversation: with words, masks of the picture shown last, or a new picture. Turns that
+   * the request before had as well are not read again.
+   *
+   * Rejects with `unsupported` by a model without a language model, `prompt-invalid`, `context-overflow`, `aborted`.
+   */
+  chat(messages: readonly Message[], options: ChatOptions = {}): Answering<ChatEvent, Answer> {
+    return new Answering(async (emit, signal) => {
+      const { messages: turns, images } = wasmMessages(messages);
+      return this.#answer({ task: "chat", messages: turns }, images, options, emit, signal);
+    }, options.signal);
+  }
+
+  /** The mask of what a phrase means in a picture ("the red balloon"), in its pixels. Rejects as `chat` does. */
+  segment(image: ImageInput, phrase: string, options: SegmentOptions = {}): Answering<SegmentEvent, SegmentAnswer> {
+    return this.#ask<SegmentEvent, SegmentAnswer>("segment", phrase, [image], options, (answer) => ({
+      ...answer,
+      mask: answer.masks[0] ?? null,
+    }));
+  }
+
+  /** A picture of what the prompt says ("a cat and a red ball on the grass"). Rejects as `chat` does. */
+  generate(prompt: string, options: GenerateOptions = {}): Answering<GenerateEvent, GenerateAnswer> {
+    return this.#ask<GenerateEvent, GenerateAnswer>("generate", prompt, [], options, (answer) => {
+      const [image] = answer.images;
+      if (image === undefined) throw new SetokimError("internal", "the model drew no picture");
+      return { ...answer, image };
+    });
+  }
+
+  /** The picture changed as an instruction says ("make the balloon blue"), the rest of it kept. Rejects as `chat` does. */
+  edit(image: ImageInput, instruction: string, options: EditOptions = {}): Answering<EditEvent, EditAnswer> {
+    return this.#ask<EditEvent, EditAnswer>("edit", instruction, [image], options, (answer) => ({
+      ...answer,
+      image: answer.images[0] ?? null,
+    }));
   }
 
   /** What the library itself asked of the network since the model was loaded. */
@@ -117,22 +181,52 @@ export class Setokim implements SetokimApi {
     return this.dispose();
   }
 
-  #request<T>(
-    image: ImageInput,
+  #ask<Event extends AnswerEvent, Result>(
+    task: Exclude<AnswerTask, "chat">,
+    words: string,
+    images: readonly ImageInput[],
+    options: EditOptions,
+    finish: (answer: Answer) => Result,
+  ): Answering<Event, Result> {
+    return new Answering<Event, Result>(async (emit, signal) => {
+      // Which events a task can have is Rust's to keep (`Rules` in generate.rs).
+      const answer = await this.#answer({ task, words }, images, options, (event) => emit(event as Event), signal);
+      return finish(answer);
+    }, options.signal);
+  }
+
+  async #answer(
+    question: Question,
+    images: readonly ImageInput[],
+    options: EditOptions,
+    emit: (event: AnswerEvent) => void,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    const read = Promise.all(images.map((image) => this.#read(image, signal)));
+    const answer = await this.#request(read, signal, (pictures) => {
+      const request = { ...question, pictures, options: wasmOptions(options) };
+      return this.#host.answer(request, (event) => emit(eventFrom(event)), signal);
+    });
+    return answerFrom(answer);
+  }
+
+  /** Begun at once, while other requests run: a canvas may change before its turn comes. */
+  #read(image: ImageInput, signal: AbortSignal | undefined): Promise<Picture> {
+    return pictureFrom(image, signal, () => (this.#fetched += 1));
+  }
+
+  async #request<Input, T>(
+    input: Promise<Input>,
     signal: AbortSignal | undefined,
-    work: (picture: Picture) => Promise<T>,
+    work: (input: Input) => Promise<T>,
   ): Promise<T> {
-    if (this.#disposed !== undefined) {
-      return Promise.reject(new SetokimError("disposed", "the model was given back"));
+    input.catch(() => undefined); // it is awaited in its turn
+    if (this.#disposed !== undefined) throw new SetokimError("disposed", "the model was given back");
+    try {
+      return await this.#queue.run(async () => work(await input), signal);
+    } catch (error) {
+      throw asSetokimError(error);
     }
-    // Read at once, while others run: a canvas may change before its turn comes.
-    const picture = pictureFrom(image, signal, () => (this.#fetched += 1));
-    picture.catch(() => undefined); // it is awaited in its turn
-    return this.#queue
-      .run(async () => work(await picture), signal)
-      .catch((error: unknown) => {
-        throw asSetokimError(error);
-      });
   }
 }
 

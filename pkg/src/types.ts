@@ -1,4 +1,22 @@
-/** The public types: shapes, units and what each number means. */
+/** The public types: shapes, units and what each number means. Those of the language model's tasks are in `tasks.ts`. */
+
+import type { Answering } from "./answering.js";
+import type {
+  Answer,
+  ChatEvent,
+  ChatOptions,
+  EditAnswer,
+  EditEvent,
+  EditOptions,
+  GenerateAnswer,
+  GenerateEvent,
+  GenerateOptions,
+  Message,
+  SegmentAnswer,
+  SegmentEvent,
+  SegmentOptions,
+  Task,
+} from "./tasks.js";
 
 /** Where the model is: the address of its folder, or the files of that folder picked by the person. */
 export type ModelSource = string | URL | readonly File[];
@@ -91,7 +109,7 @@ export type ImageInput =
   | VideoFrame;
 
 export interface RequestOptions {
-  /** Before the work starts it is taken out of the queue; once it runs, its answer is dropped. */
+  /** A request that waits is taken out of the queue. One that runs is dropped; the language model stops at once. */
   signal?: AbortSignal;
 }
 
@@ -167,7 +185,13 @@ export interface NetworkReport {
 export interface SetokimApi extends AsyncDisposable {
   readonly device: DeviceReport;
   readonly model: ModelInfo;
+  /** What this model can do. */
+  readonly tasks: readonly Task[];
   tokenize(image: ImageInput, options?: RequestOptions): Promise<Tokenization>;
   reconstruct(image: ImageInput, options?: RequestOptions): Promise<Reconstruction>;
+  chat(messages: readonly Message[], options?: ChatOptions): Answering<ChatEvent, Answer>;
+  segment(image: ImageInput, phrase: string, options?: SegmentOptions): Answering<SegmentEvent, SegmentAnswer>;
+  generate(prompt: string, options?: GenerateOptions): Answering<GenerateEvent, GenerateAnswer>;
+  edit(image: ImageInput, instruction: string, options?: EditOptions): Answering<EditEvent, EditAnswer>;
   dispose(): Promise<void>;
 }

@@ -1,7 +1,8 @@
 /** The Rust side as TypeScript sees it: what `wasm-bindgen` generates into `pkg/wasm/`, with the types it cannot say. */
 
 import init, * as generated from "../wasm/setokim.js";
-import type { DeviceReport, Tokenization } from "./types.js";
+import type { Task } from "./tasks.js";
+import type { DeviceReport, Rect, Tokenization } from "./types.js";
 
 export interface WasmFile {
   name: string;
@@ -17,6 +18,95 @@ export interface WasmReconstruction {
   tokens: Tokenization;
 }
 
+export type WasmPicture = { bytes: Uint8Array } | { rgba: Uint8Array; width: number; height: number };
+
+/** Pictures take the places of the `image` parts in order, over the whole conversation. */
+export interface WasmMessage {
+  role: "user" | "assistant";
+  parts: ({ type: "text"; text: string } | { type: "image" } | { type: "mask" })[];
+}
+
+/** What is left out is as in Rust (`generate.rs`). */
+export interface WasmOptions {
+  max_tokens?: number;
+  stop?: readonly string[];
+  sampling?: { temperature: number; top_k: number; top_p: number; repetition_penalty: number; seed: number };
+  draw?: { steps?: number; guidance?: number; temperature?: number; seed?: number };
+  insist?: boolean;
+  pointers?: boolean;
+  paste?: boolean;
+}
+
+export interface WasmMask {
+  width: number;
+  height: number;
+  /** [height, width], 0 or 1 */
+  bits: Uint8Array;
+  score: number;
+  tokens: { id: number; covered: number }[];
+}
+
+export interface WasmDrawing {
+  width: number;
+  height: number;
+  /** [height, width, 4] */
+  rgba: Uint8Array;
+  grid: [rows: number, columns: number];
+  crop: Rect;
+  labels: Uint32Array;
+  tokens: { kept: number | null; patches: number }[];
+  removed: number[];
+}
+
+export interface WasmUsage {
+  prompt_tokens: number;
+  remembered_tokens: number;
+  answer_tokens: number;
+  visual_tokens: number;
+  finish: "end" | "length" | "stop";
+  seconds: { prefill: number; decode: number; draw: number; mask: number; paint: number };
+}
+
+export type WasmPart =
+  | { type: "text"; text: string }
+  | { type: "mask"; mask: WasmMask }
+  | { type: "image"; image: WasmDrawing };
+
+export type WasmEvent =
+  | WasmPart
+  | { type: "visual-token"; index: number; kept: number | null }
+  | { type: "done"; usage: WasmUsage };
+
+export interface WasmAnswer {
+  parts: WasmPart[];
+  usage: WasmUsage;
+}
+
+export interface WasmSegment {
+  found: WasmMask | null;
+  said: string;
+  usage: WasmUsage;
+}
+
+export interface WasmGeneration {
+  image: WasmDrawing;
+  usage: WasmUsage;
+}
+
+export interface WasmEdit {
+  image: WasmDrawing | null;
+  said: string;
+  usage: WasmUsage;
+}
+
+/** Pulled to stop one request between two tokens; the request then throws `aborted`. */
+export interface WasmAbort {
+  abort(): void;
+  free(): void;
+}
+
+type OnEvent = (event: WasmEvent) => void;
+
 /** A model that is being put together, shard by shard. */
 export interface WasmLoader {
   files(): WasmFile[];
@@ -30,14 +120,38 @@ export interface WasmLoader {
 export interface WasmEngine {
   device(): DeviceReport;
   config(): Record<string, unknown>;
+  tasks(): Task[];
   tokenize(bytes: Uint8Array): Promise<Tokenization>;
   tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<Tokenization>;
   reconstruct(bytes: Uint8Array): Promise<WasmReconstruction>;
   reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<WasmReconstruction>;
+  chat(
+    messages: WasmMessage[],
+    pictures: WasmPicture[],
+    options: WasmOptions,
+    onEvent: OnEvent,
+    abort: WasmAbort,
+  ): Promise<WasmAnswer>;
+  segment(
+    picture: WasmPicture,
+    phrase: string,
+    options: WasmOptions,
+    onEvent: OnEvent,
+    abort: WasmAbort,
+  ): Promise<WasmSegment>;
+  generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<WasmGeneration>;
+  edit(
+    picture: WasmPicture,
+    instruction: string,
+    options: WasmOptions,
+    onEvent: OnEvent,
+    abort: WasmAbort,
+  ): Promise<WasmEdit>;
   free(): void;
 }
 
 export interface WasmModule {
+  Abort: { new (): WasmAbort };
   probe(): Promise<DeviceReport>;
   Loader: { create(config: string, manifest: string, device: string): Promise<WasmLoader> };
 }

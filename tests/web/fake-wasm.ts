@@ -2,7 +2,26 @@
 
 import { createHash } from "node:crypto";
 import type { DeviceReport, Tokenization } from "../../pkg/src/types.ts";
-import type { WasmEngine, WasmFile, WasmLoader, WasmModule, WasmReconstruction } from "../../pkg/src/wasm.ts";
+import type { Task } from "../../pkg/src/tasks.ts";
+import type {
+  WasmAbort,
+  WasmAnswer,
+  WasmDrawing,
+  WasmEdit,
+  WasmEngine,
+  WasmEvent,
+  WasmFile,
+  WasmGeneration,
+  WasmLoader,
+  WasmMask,
+  WasmMessage,
+  WasmModule,
+  WasmOptions,
+  WasmPicture,
+  WasmReconstruction,
+  WasmSegment,
+  WasmUsage,
+} from "../../pkg/src/wasm.ts";
 
 export const report: DeviceReport = {
   device: "cpu",
@@ -33,6 +52,57 @@ export function halves(width = 8, height = 8): Tokenization {
   };
 }
 
+export class FakeAbort implements WasmAbort {
+  /** Those that were made and not yet given back. */
+  static alive = 0;
+  aborted = false;
+
+  constructor() {
+    FakeAbort.alive += 1;
+  }
+
+  abort(): void {
+    this.aborted = true;
+  }
+
+  free(): void {
+    FakeAbort.alive -= 1;
+  }
+}
+
+export const usage: WasmUsage = {
+  prompt_tokens: 10,
+  remembered_tokens: 4,
+  answer_tokens: 3,
+  visual_tokens: 1,
+  finish: "end",
+  seconds: { prefill: 0.1, decode: 0.2, draw: 0.3, mask: 0.4, paint: 0.5 },
+};
+
+const mask = (): WasmMask => ({
+  width: 2,
+  height: 2,
+  bits: Uint8Array.of(1, 0, 0, 1),
+  score: 0.75,
+  tokens: [{ id: 1, covered: 0.5 }],
+});
+
+const drawing = (): WasmDrawing => ({
+  width: 2,
+  height: 1,
+  rgba: Uint8Array.of(1, 2, 3, 255, 4, 5, 6, 255),
+  grid: [1, 2],
+  crop: { x: 0, y: 0, width: 2, height: 1 },
+  labels: Uint32Array.of(0, 1),
+  tokens: [
+    { kept: 1, patches: 1 },
+    { kept: null, patches: 1 },
+  ],
+  removed: [0],
+});
+
+type OnEvent = (event: WasmEvent) => void;
+
 export class FakeEngine implements WasmEngine {
   freed = false;
   /** What was asked, in order. */
@@ -46,6 +116,94 @@ export class FakeEngine implements WasmEngine {
 
   config(): Record<string, unknown> {
     return { name: "fake" };
+  }
+
+  tasks(): Task[] {
+    return ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"];
+  }
+
+  /** What the last request of the language model got. */
+  asked: { messages?: WasmMessage[]; pictures: WasmPicture[]; options: WasmOptions } | undefined;
+
+  /** Repeats the last text word by word, then a mask, a token and a picture. */
+  async chat(
+    messages: WasmMessage[],
+    pictures: WasmPicture[],
+    options: WasmOptions,
+    onEvent: OnEvent,
+    abort: FakeAbort,
+  ): Promise<WasmAnswer> {
+    this.asked = { messages, pictures, options };
+    const last = messages.at(-1)?.parts.find((part) => part.type === "text");
+    const text = last?.type === "text" ? last.text : "";
+    if (text === "trap") throw new WebAssembly.RuntimeError("unreachable");
+    await this.#tell(`chat ${text}`, abort, onEvent, [
+      ...text.split(/(?<= )/).map((word) => ({ type: "text", text: word }) as const),
+      { type: "mask", mask: mask() },
+      { type: "visual-token", index: 0, kept: 1 },
+      { type: "image", image: drawing() },
+    ]);
+    return {
+      parts: [
+        { type: "text", text },
+        { type: "mask", mask: mask() },
+        { type: "image", image: drawing() },
+      ],
+      usage,
+    };
+  }
+
+  async segment(
+    picture: WasmPicture,
+    phrase: string,
+    options: WasmOptions,
+    onEvent: OnEvent,
+    abort: FakeAbort,
+  ): Promise<WasmSegment> {
+    this.asked = { pictures: [picture], options };
+    const found = phrase === "nothing" ? null : mask();
+    const said = found === null ? "there is none" : "";
+    await this.#tell(`segment ${phrase}`, abort, onEvent, [
+      found === null ? { type: "text", text: said } : { type: "mask", mask: mask() },
+    ]);
+    return { found, said, usage };
+  }
+
+  async generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: FakeAbort): Promise<WasmGeneration> {
+    if (prompt === "") throw rustError("prompt-invalid", "the prompt is not valid: the prompt is empty");
+    this.asked = { pictures: [], options };
+    await this.#tell(`generate ${prompt}`, abort, onEvent, [
+      { type: "visual-token", index: 0, kept: null },
+      { type: "image", image: drawing() },
+    ]);
+    return { image: drawing(), usage };
+  }
+
+  async edit(
+    picture: WasmPicture,
+    instruction: string,
+    options: WasmOptions,
+    onEvent: OnEvent,
+    abort: FakeAbort,
+  ): Promise<WasmEdit> {
+    this.asked = { pictures: [picture], options };
+    const image = instruction === "nothing" ? null : drawing();
+    const said = image === null ? "there is none" : "";
+    await this.#tell(`edit ${instruction}`, abort, onEvent, [
+      image === null ? { type: "text", text: said } : { type: "image", image: drawing() },
+    ]);
+    return { image, said, usage };
+  }
+
+  /** One event after the other, with a look at `abort` and a turn of the event loop between them, as in Rust. */
+  async #tell(call: string, abort: FakeAbort, onEvent: OnEvent, events: WasmEvent[]): Promise<void> {
+    this.calls.push(call);
+    await this.gate;
+    for (const event of [...events, { type: "done", usage } as const]) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      if (abort.aborted) throw rustError("aborted", "stopped on request");
+      onEvent(event);
+    }
   }
 
   async tokenize(bytes: Uint8Array): Promise<Tokenization> {
@@ -110,6 +268,7 @@ export class FakeLoader implements WasmLoader {
 export const loaders: FakeLoader[] = [];
 
 export const fakeWasm: WasmModule = {
+  Abort: FakeAbort,
   probe: async () => report,
   Loader: {
     async create(config, manifest, device) {
@@ -129,5 +288,6 @@ export function sha256(bytes: Uint8Array): string {
 
 export const probe = fakeWasm.probe;
 export const Loader = fakeWasm.Loader;
+export const Abort = fakeWasm.Abort;
 
 export default async function init(): Promise<void> {}

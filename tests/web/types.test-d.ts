@@ -6,14 +6,23 @@
 import {
   Setokim,
   SetokimError,
+  drawOverlay,
+  maskToRle,
   tokenMask,
+  type Answer,
+  type AnswerEvent,
   type DeviceKind,
+  type Drawing,
   type ImageInput,
+  type FoundMask,
   type LoadProgress,
+  type Message,
   type Reconstruction,
   type SetokimErrorCode,
+  type Task,
   type Tokenization,
 } from "setokim";
+import { openai, type ChatCompletion, type ChatCompletionChunk } from "setokim/openai";
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 function expectType<T extends true>(): T | undefined {
@@ -50,6 +59,50 @@ export async function uses(file: File, files: File[], bitmap: ImageBitmap, canva
   again.image satisfies ImageData;
   // @ts-expect-error: read-only
   setokim.device = { device: "cpu", reason: "", adapter: null };
+}
+
+export async function asks(setokim: Setokim, file: File, context: CanvasRenderingContext2D): Promise<void> {
+  expectType<Equal<typeof setokim.tasks, readonly Task[]>>();
+  const messages: Message[] = [
+    { role: "user", content: "hello" },
+    { role: "user", content: [{ type: "image", image: file }, { type: "text", text: "what is this?" }] },
+  ];
+  // @ts-expect-error: no such role
+  messages.push({ role: "system", content: "hello" });
+  // @ts-expect-error: an image part has a picture
+  messages.push({ role: "user", content: [{ type: "image" }] });
+
+  const answer = await setokim.chat(messages, { maxTokens: 10, temperature: 0.5, seed: 1, signal: AbortSignal.timeout(1) });
+  expectType<Equal<typeof answer, Answer>>();
+  messages.push(answer.message);
+  for await (const event of setokim.chat(messages)) expectType<Equal<typeof event, AnswerEvent>>();
+  // @ts-expect-error: the name in Rust
+  await setokim.chat(messages, { max_tokens: 10 });
+
+  const { mask } = await setokim.segment(file, "the dog", { insist: true });
+  expectType<Equal<typeof mask, FoundMask | null>>();
+  if (mask !== null) maskToRle(mask);
+  // @ts-expect-error: nothing is drawn
+  await setokim.segment(file, "the dog", { steps: 5 });
+  for await (const event of setokim.segment(file, "the dog")) {
+    expectType<Equal<typeof event.type, "text" | "mask" | "done">>();
+  }
+
+  const { image } = await setokim.generate("a dog", { steps: 25, guidance: 2, noise: 1 });
+  expectType<Equal<typeof image, Drawing>>();
+  tokenMask(image, 0, "image");
+  drawOverlay(context, image);
+  const edited = await setokim.edit(image.image, "make the dog red", { pointers: false, paste: false });
+  expectType<Equal<typeof edited.image, Drawing | null>>();
+  setokim.generate("a cat").abort();
+}
+
+export async function adapts(setokim: Setokim): Promise<void> {
+  const { completions } = openai(setokim).chat;
+  const whole = await completions.create({ messages: [{ role: "user", content: "hello" }], max_tokens: 5 });
+  expectType<Equal<typeof whole, ChatCompletion>>();
+  const stream = await completions.create({ messages: [{ role: "user", content: "hello" }], stream: true });
+  for await (const chunk of stream) expectType<Equal<typeof chunk, ChatCompletionChunk>>();
 }
 
 export function reads(error: unknown, progress: LoadProgress): string {

@@ -1,9 +1,21 @@
 /** The one place that talks to the library: loads the model, runs what the page asks for, turns failures into notices. */
 
-import { Setokim, SetokimError, type DeviceChoice } from "setokim";
+import {
+  Setokim,
+  SetokimError,
+  type Answer,
+  type AnswerEvent,
+  type Answering,
+  type DeviceChoice,
+  type Message,
+} from "setokim";
 import { count } from "./format.ts";
 import { pictureFromBlob } from "./picture.ts";
 import type { Notice, OpenPicture, Store } from "./state.ts";
+import type { Turn } from "./turn.ts";
+
+/** After these the model is gone, whatever was asked. */
+const fatal: readonly string[] = ["crashed", "device-lost", "disposed"];
 
 export class Engine {
   readonly #store: Store;
@@ -11,6 +23,7 @@ export class Engine {
   #setokim: Setokim | undefined;
   #load: AbortController | undefined;
   #run: AbortController | undefined;
+  #answering: Answering<AnswerEvent, Answer> | undefined;
   /** Pictures that were opened so far: one that is slow to decode must not replace a later one. */
   #opened = 0;
 
@@ -28,6 +41,7 @@ export class Engine {
   async load(choice: DeviceChoice): Promise<void> {
     this.#load?.abort();
     this.#run?.abort();
+    this.#answering?.abort();
     const load = (this.#load = new AbortController());
     const before = this.#setokim;
     this.#setokim = undefined;
@@ -49,6 +63,7 @@ export class Engine {
         status: { kind: "ready" },
         device: setokim.device,
         model: setokim.model,
+        tasks: setokim.tasks,
         loadTime: performance.now() - start,
         fromCache: cached,
         announcement: `The model is ready on the ${setokim.device.device === "gpu" ? "GPU" : "CPU"}.`,
@@ -70,18 +85,7 @@ export class Engine {
     if (this.#setokim !== undefined) this.#store.set({ status: { kind: "working" } });
     const picture = await pictureFromBlob(blob, name, sample);
     if (turn !== this.#opened) return;
-    if (picture !== undefined) {
-      this.#store.set({
-        picture,
-        tokens: undefined,
-        reconstruction: undefined,
-        hovered: undefined,
-        pinned: undefined,
-        notice: undefined,
-      });
-      await this.tokenize();
-      return;
-    }
+    if (picture !== undefined) return this.show(picture);
     try {
       if (this.#setokim === undefined) throw new SetokimError("image-decode", "the picture cannot be read");
       await this.#setokim.tokenize(blob);
@@ -96,13 +100,50 @@ export class Engine {
     }
   }
 
+  /** Shows a picture that can be seen, and finds its tokens. */
+  async show(picture: OpenPicture): Promise<void> {
+    this.#opened += 1;
+    this.#store.set({
+      picture,
+      tokens: undefined,
+      reconstruction: undefined,
+      hovered: undefined,
+      pinned: undefined,
+      marks: [],
+      notice: undefined,
+    });
+    await this.tokenize();
+  }
+
+  /** Puts the words of a turn to the model; `messages` are the conversation for one that chats. */
+  answer({ mode, words, picture, settings }: Turn, messages: readonly Message[]): Answering<AnswerEvent, Answer> {
+    const setokim = this.#setokim;
+    if (setokim === undefined) throw new SetokimError("disposed", "the model is not loaded");
+    const ask = (): Answering<AnswerEvent, Answer> => {
+      if (mode === "chat") return setokim.chat(messages, settings);
+      if (mode === "generate") return setokim.generate(words, settings);
+      if (picture === undefined) throw new SetokimError("prompt-invalid", "no picture is open");
+      const { source } = picture;
+      return mode === "segment" ? setokim.segment(source, words) : setokim.edit(source, words, settings);
+    };
+    return (this.#answering = ask());
+  }
+
+  /** What stopped an answer, in words; a model that is gone says so over the picture too. */
+  failed(error: unknown): Notice {
+    const lost = error instanceof SetokimError && fatal.includes(error.code);
+    const notice = this.#notice(error, lost);
+    if (lost) this.#store.set({ status: { kind: "failed" }, notice });
+    return notice;
+  }
+
   /** Finds the tokens of the picture that is shown, and draws it again from them when that is in view. */
   async tokenize(): Promise<void> {
     const { picture } = this.#store.state;
     const setokim = this.#setokim;
     if (picture === undefined || setokim === undefined) return;
     await this.#work(picture, async (signal) => {
-      const tokens = await setokim.tokenize(picture.blob, { signal });
+      const tokens = await setokim.tokenize(picture.source, { signal });
       this.#store.set({
         tokens,
         timings: tokens.timings_ms,
@@ -121,7 +162,7 @@ export class Engine {
   }
 
   async #reconstruct(setokim: Setokim, picture: OpenPicture, signal: AbortSignal): Promise<void> {
-    const reconstruction = await setokim.reconstruct(picture.blob, { signal });
+    const reconstruction = await setokim.reconstruct(picture.source, { signal });
     this.#store.set({ reconstruction, timings: reconstruction.tokens.timings_ms });
   }
 
@@ -135,7 +176,7 @@ export class Engine {
       if (run === this.#run) this.#store.set({ status: { kind: "ready" } });
     } catch (error) {
       if (run.signal.aborted || run !== this.#run) return;
-      const lost = error instanceof SetokimError && ["crashed", "device-lost", "disposed"].includes(error.code);
+      const lost = error instanceof SetokimError && fatal.includes(error.code);
       const notice = this.#notice(error, lost);
       this.#store.set({
         status: { kind: lost ? "failed" : "ready" },

@@ -6,8 +6,12 @@ export function megabytes(bytes: number): string {
 }
 
 export function milliseconds(time: number): string {
-  if (time >= 1000) return `${tenths.format(time / 1000)} s`;
+  if (time >= 1000) return seconds(time);
   return time < 10 ? `${tenths.format(time)} ms` : `${whole.format(time)} ms`;
+}
+
+export function seconds(time: number): string {
+  return `${tenths.format(time / 1000)} s`;
 }
 
 /** As a sentence: what comes from the library begins in lower case and has no full stop. */

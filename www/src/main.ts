@@ -1,9 +1,13 @@
 import type { DeviceChoice } from "setokim";
 import samples from "virtual:samples";
+import { Conversation } from "./conversation.ts";
 import { Engine } from "./engine.ts";
 import { mountBench } from "./panels/bench.ts";
+import { mountChat } from "./panels/chat.ts";
 import { mountCompare } from "./panels/compare.ts";
+import { mountComposer } from "./panels/composer.ts";
 import { mountExport } from "./panels/export.ts";
+import { mountLegend } from "./panels/legend.ts";
 import { mountLoading } from "./panels/loading.ts";
 import { mountNotice } from "./panels/notice.ts";
 import { mountOpen } from "./panels/open.ts";
@@ -23,13 +27,17 @@ const choice: DeviceChoice = asked === "gpu" || asked === "cpu" ? asked : "auto"
 
 const store = new Store(initialState(choice));
 const engine = new Engine(store, `models/${model}/`);
+const conversation = new Conversation(store, engine);
 
 mountTheme();
 mountNotice(store);
 mountLoading(store);
 mountStage(store);
+mountLegend(store);
 mountCompare(store);
 mountToolbar(store, engine);
+mountChat(store, engine, conversation);
+mountComposer(store, conversation);
 mountTokens(store);
 mountBench(store, engine);
 mountPrivacy(store, engine);

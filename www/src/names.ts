@@ -1,7 +1,7 @@
 import type { Tokenization } from "setokim";
 
 /** Below it, the name is a guess that helps nobody: pictures from another world get names too. */
-const SURE = 0.35;
+export const SURE = 0.35;
 
 /** What a token most likely shows ("green bike"); undefined when the model cannot say. */
 export function nameOf({ tokens, names }: Tokenization, id: number): string | undefined {

@@ -1,5 +1,6 @@
-/** A file as the page shows it. */
+/** A picture as the page shows it. */
 
+import type { Drawing } from "setokim";
 import { context2d } from "./dom.ts";
 import type { OpenPicture } from "./state.ts";
 
@@ -14,13 +15,32 @@ export async function pictureFromBlob(blob: Blob, name: string, sample: boolean)
   } catch {
     return undefined;
   }
-  const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
+  const canvas = scaled(bitmap, Math.min(LONGEST_SIDE, Math.max(bitmap.width, bitmap.height)));
+  bitmap.close();
+  return { name, source: blob, canvas, sample };
+}
+
+/** A picture that the model drew. */
+export function pictureFromDrawing({ image }: Drawing, name: string): OpenPicture {
+  return { name, source: image, canvas: canvasFromImage(image), sample: false };
+}
+
+export function canvasFromImage(image: ImageData): HTMLCanvasElement {
   const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  canvas.width = image.width;
+  canvas.height = image.height;
+  context2d(canvas).putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** A copy whose longer side has this many pixels. */
+export function scaled(from: HTMLCanvasElement | ImageBitmap, longest: number): HTMLCanvasElement {
+  const scale = longest / Math.max(from.width, from.height);
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(from.width * scale));
+  canvas.height = Math.max(1, Math.round(from.height * scale));
   const context = context2d(canvas);
   context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  bitmap.close();
-  return { name, blob, canvas, sample };
+  context.drawImage(from, 0, 0, canvas.width, canvas.height);
+  return canvas;
 }

@@ -1,11 +1,23 @@
 /** What the page shows, in one place. Panels read it and listen to the parts they need. */
 
-import type { DeviceChoice, DeviceReport, LoadProgress, ModelInfo, Reconstruction, Tokenization } from "setokim";
+import type {
+  AnswerTask,
+  Color,
+  DeviceChoice,
+  DeviceReport,
+  FoundMask,
+  LoadProgress,
+  ModelInfo,
+  Reconstruction,
+  Task,
+  Tokenization,
+} from "setokim";
+import type { Turn } from "./turn.ts";
 
 export interface OpenPicture {
   name: string;
-  /** As it was given: what the engine reads. */
-  blob: Blob;
+  /** As it was given, or as the model drew it: what the engine reads. */
+  source: Blob | ImageData;
   /** As it is shown: upright, at most 2,048 pixels on a side. */
   canvas: HTMLCanvasElement;
   sample: boolean;
@@ -29,11 +41,28 @@ export type Status =
 
 export type View = "tokens" | "compare";
 
+/** A mask that the model found, over the picture that is shown. */
+export interface Mark {
+  /** What was asked for. */
+  label: string;
+  mask: FoundMask;
+  color: Color;
+}
+
+/** How pictures are drawn. */
+export interface DrawingSettings {
+  seed: number;
+  guidance: number;
+  steps: number;
+}
+
 export interface State {
   status: Status;
   choice: DeviceChoice;
   device: DeviceReport | undefined;
   model: ModelInfo | undefined;
+  /** What the model can do; undefined until it is loaded. */
+  tasks: readonly Task[] | undefined;
   /** Milliseconds from the request to a model that is ready, and whether its weights came from storage. */
   loadTime: number | undefined;
   fromCache: boolean;
@@ -51,6 +80,15 @@ export interface State {
   hovered: number | undefined;
   /** The token that was tapped or chosen; it stays until another is. */
   pinned: number | undefined;
+
+  /** What the next words are for. */
+  mode: AnswerTask;
+  settings: DrawingSettings;
+  /** The conversation, oldest first. It is kept here and nowhere else. */
+  turns: readonly Turn[];
+  /** An answer is on its way. */
+  answering: boolean;
+  marks: readonly Mark[];
 
   notice: Notice | undefined;
   /** Said to screen readers. */
@@ -89,6 +127,7 @@ export function initialState(choice: DeviceChoice): State {
     choice,
     device: undefined,
     model: undefined,
+    tasks: undefined,
     loadTime: undefined,
     fromCache: false,
     picture: undefined,
@@ -100,6 +139,11 @@ export function initialState(choice: DeviceChoice): State {
     opacity: 0.45,
     hovered: undefined,
     pinned: undefined,
+    mode: "chat",
+    settings: { seed: 0, guidance: 1, steps: 25 },
+    turns: [],
+    answering: false,
+    marks: [],
     notice: undefined,
     announcement: "",
   };

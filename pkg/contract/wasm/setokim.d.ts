@@ -11,13 +11,23 @@ export class Loader {
   finish(): Promise<Engine>;
   free(): void;
 }
+export class Abort {
+  constructor();
+  abort(): void;
+  free(): void;
+}
 export class Engine {
   private constructor();
   device(): unknown;
   config(): unknown;
+  tasks(): unknown;
   tokenize(bytes: Uint8Array): Promise<unknown>;
   tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
   reconstruct(bytes: Uint8Array): Promise<unknown>;
   reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
+  chat(messages: unknown, pictures: unknown, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
+  segment(picture: unknown, phrase: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
+  generate(prompt: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
+  edit(picture: unknown, instruction: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
   free(): void;
 }

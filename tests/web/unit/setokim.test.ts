@@ -1,67 +1,14 @@
 /** The whole package but for the WebAssembly module: page, queue, protocol, worker, loading. */
 
-import { MessageChannel } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { LocalHost } from "../../../pkg/src/local.ts";
-import type { Reply, Request } from "../../../pkg/src/protocol.ts";
-import { serve, type ServerPort } from "../../../pkg/src/server.ts";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { LoadProgress } from "../../../pkg/src/types.ts";
 import { FakeServer, someBytes } from "../fake-server.ts";
-import { fakeWasm, halves, loaders, report } from "../fake-wasm.ts";
+import { halves, loaders, report } from "../fake-wasm.ts";
+import { FakeImageData, FakeWorker } from "../fake-worker.ts";
 
 const url = "https://example.org/models/fake/";
 const picture = Uint8Array.of(1, 2, 3);
-
-/** A worker in this thread: messages are cloned and transferred as between real ones. */
-class FakeWorker {
-  static readonly all: FakeWorker[] = [];
-  terminated = false;
-  readonly #listeners: { type: string; run: (event: never) => void }[] = [];
-  readonly #page;
-  readonly #worker;
-
-  constructor() {
-    FakeWorker.all.push(this);
-    const { port1, port2 } = new MessageChannel();
-    this.#page = port1;
-    this.#worker = port2;
-    port1.on("message", (data: Reply) => this.dispatch("message", { data }));
-    const scope: ServerPort = {
-      postMessage: (message, transfer) => port2.postMessage(message, transfer as never),
-      addEventListener: (_, listener) =>
-        void port2.on("message", (data: Request) => listener({ data } as MessageEvent<Request>)),
-    };
-    queueMicrotask(() => serve(scope, new LocalHost(async () => fakeWasm)));
-  }
-
-  postMessage(message: Request, transfer: Transferable[]): void {
-    if (!this.terminated) this.#page.postMessage(message, transfer as never);
-  }
-
-  addEventListener(type: string, run: (event: never) => void): void {
-    this.#listeners.push({ type, run });
-  }
-
-  dispatch(type: string, event: object): void {
-    for (const listener of this.#listeners) if (listener.type === type) listener.run(event as never);
-  }
-
-  terminate(): void {
-    this.terminated = true;
-    this.#page.close();
-    this.#worker.close();
-  }
-}
-
-class FakeImageData {
-  readonly data: Uint8ClampedArray;
-  readonly width: number;
-  readonly height: number;
-  constructor(data: Uint8ClampedArray, width: number, height: number) {
-    [this.data, this.width, this.height] = [data, width, height];
-  }
-}
 
 let server: FakeServer;
 

@@ -20,11 +20,11 @@ export function mountBench(store: Store, engine: Engine): void {
     element("bench", HTMLElement).scrollIntoView({ block: "nearest" });
     select.focus();
   });
-  store.on(["status", "device", "choice"], ({ status, device, choice }) => {
+  store.on(["status", "answering", "device", "choice"], ({ status, answering, device, choice }) => {
     select.value = choice;
     const label = device === undefined ? undefined : device.device === "gpu" ? "GPU" : "CPU";
     chip.dataset["state"] =
-      status.kind === "failed" ? "failed" : status.kind === "loading" || status.kind === "working" ? "busy" : "ready";
+      status.kind === "failed" ? "failed" : answering || status.kind !== "ready" ? "busy" : "ready";
     chipText.textContent =
       status.kind === "failed" ? "Not running" : label === undefined ? "Loading" : `Runs on the ${label}`;
     name.textContent = label === undefined ? "–" : `${label}${device?.device === "gpu" ? adapterName(device.adapter) : ""}`;

@@ -1,4 +1,5 @@
 import { context2d, element } from "../dom.ts";
+import { canvasFromImage } from "../picture.ts";
 import type { State, Store } from "../state.ts";
 
 /** The picture on the left of a line that can be moved, what its tokens remember of it on the right. */
@@ -18,19 +19,20 @@ export function mountCompare(store: Store): void {
     box.classList.toggle("waiting", reconstruction === undefined);
     if (reconstruction === undefined) return;
     const { image, tokens } = reconstruction;
-    const small = document.createElement("canvas");
-    small.width = image.width;
-    small.height = image.height;
-    context2d(small).putImageData(image, 0, 0);
     const scaleX = canvas.width / tokens.image.width;
     const scaleY = canvas.height / tokens.image.height;
     const { x, y, width, height } = tokens.crop;
     const context = context2d(after);
     context.imageSmoothingQuality = "high";
-    context.drawImage(small, x * scaleX, y * scaleY, width * scaleX, height * scaleY);
+    context.drawImage(canvasFromImage(image), x * scaleX, y * scaleY, width * scaleX, height * scaleY);
   };
   store.on(["view", "picture", "reconstruction"], draw);
 
+  moveLine(box, range);
+}
+
+/** Lets a slider move the line between two pictures. */
+export function moveLine(box: HTMLElement, range: HTMLInputElement): void {
   const move = (): void => box.style.setProperty("--at", `${range.value}%`);
   range.addEventListener("input", move);
   move();

@@ -19,9 +19,9 @@ export function mountLoading(store: Store): void {
   const bytes = element("loading-bytes", HTMLElement);
   const bar = element("loading-bar", HTMLProgressElement);
   const busy = element("busy", HTMLElement);
-  store.on(["status"], ({ status }) => {
+  store.on(["status", "answering"], ({ status, answering }) => {
     box.hidden = status.kind !== "loading";
-    busy.hidden = status.kind !== "working";
+    busy.hidden = status.kind !== "working" && !answering;
     if (status.kind !== "loading") return;
     const { progress } = status;
     what.textContent = progress === undefined ? "Starting" : wordsFor(progress);

@@ -20,7 +20,7 @@ export function mountPrivacy(store: Store, engine: Engine): void {
           : "since the model was loaded; your pictures stay on this machine.";
   };
   const counter: NetworkCounter = new NetworkCounter(() => queueMicrotask(show));
-  store.on(["status", "tokens", "reconstruction"], ({ status }) => {
+  store.on(["status", "tokens", "reconstruction", "answering"], ({ status }) => {
     if (status.kind === "loading") counter.count(false);
     else if (status.kind !== "failed") counter.count(true);
     queueMicrotask(show);

@@ -3,6 +3,7 @@
 import { drawOverlay, paletteColor, cssColor, tokenAt, type Tokenization } from "setokim";
 import { context2d, element } from "../dom.ts";
 import { count, percent } from "../format.ts";
+import { regionOf } from "../marks.ts";
 import { nameOf, titleOf } from "../names.ts";
 import { focusedToken, type State, type Store } from "../state.ts";
 
@@ -15,7 +16,8 @@ export function mountStage(store: Store): void {
   const picture = element("picture", HTMLCanvasElement);
   const overlay = element("overlay", HTMLCanvasElement);
   const spot = element("spot", HTMLCanvasElement);
-  const canvases = [picture, overlay, spot];
+  const marks = element("marks", HTMLCanvasElement);
+  const canvases = [picture, overlay, marks, spot];
 
   /** Fits the frame into the stage; true when the canvases changed size and must be drawn again. */
   const fit = (): boolean => {
@@ -52,11 +54,21 @@ export function mountStage(store: Store): void {
     const { tokens, opacity, overlay: on } = state;
     const context = context2d(overlay);
     context.clearRect(0, 0, overlay.width, overlay.height);
-    overlay.classList.toggle("on", on && tokens !== undefined);
+    // What was found is easier to see without the tokens under it.
+    overlay.classList.toggle("on", on && tokens !== undefined && state.marks.length === 0);
     if (tokens === undefined) return;
     // The token in focus is shown as it is in the picture; the canvas above dims the others.
     const others = tokens.tokens.filter(({ id }) => id !== focusedToken(state));
     drawOverlay(context, { ...tokens, tokens: others }, { opacity, lineWidth: lineWidth() });
+  };
+
+  const drawMarks = ({ marks: found, opacity, overlay: on }: State): void => {
+    const context = context2d(marks);
+    context.clearRect(0, 0, marks.width, marks.height);
+    marks.classList.toggle("on", on && found.length > 0);
+    for (const mark of found) {
+      drawOverlay(context, regionOf(mark), { opacity, color: () => mark.color, lineWidth: 1.5 * lineWidth() });
+    }
   };
 
   const drawSpot = (state: State): void => {
@@ -81,7 +93,8 @@ export function mountStage(store: Store): void {
   const lineWidth = (): number => Math.max(1, picture.width / 420);
 
   store.on(["picture"], drawPicture);
-  store.on(["tokens", "picture", "opacity", "overlay", "hovered", "pinned"], drawTokens);
+  store.on(["tokens", "picture", "opacity", "overlay", "marks", "hovered", "pinned"], drawTokens);
+  store.on(["marks", "picture", "opacity", "overlay"], drawMarks);
   store.on(["tokens", "picture", "hovered", "pinned"], drawSpot);
   store.on(["view"], ({ view }) => (surface.hidden = view !== "tokens"));
   store.on(["tokens", "picture"], ({ tokens, picture: open }) => {
@@ -92,6 +105,7 @@ export function mountStage(store: Store): void {
     if (!fit()) return;
     drawPicture(store.state);
     drawTokens(store.state);
+    drawMarks(store.state);
     drawSpot(store.state);
   }).observe(stage);
 

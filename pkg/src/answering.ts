@@ -1,0 +1,85 @@
+/** Makes an answer: tells of each event as it happens, and heeds the signal. */
+export type AnswerMaker<Event, Result> = (emit: (event: Event) => void, signal: AbortSignal) => Promise<Result>;
+
+/**
+ * An answer on its way: await it for the whole, or iterate over what happens.
+ *
+ * ```ts
+ * const { text } = await setokim.chat(messages);
+ * for await (const event of setokim.chat(messages)) if (event.type === "text") show(event.text);
+ * ```
+ *
+ * Both may be done with the same answer, and an iteration that begins late misses nothing. Leaving a loop early aborts.
+ * An answer that is neither awaited nor iterated over fails in silence.
+ */
+export class Answering<Event, Result> implements AsyncIterable<Event, void>, Promise<Result> {
+  readonly [Symbol.toStringTag] = "Answering";
+  readonly #stop = new AbortController();
+  readonly #result: Promise<Result>;
+  readonly #events: Event[] = [];
+  #ended = false;
+  /** Loops that have shown everything there is, and wait for more. */
+  #waiting: (() => void)[] = [];
+
+  /** `signal` is the caller's: it aborts as {@link abort} does. */
+  constructor(make: AnswerMaker<Event, Result>, signal?: AbortSignal) {
+    const onAbort = (): void => this.abort(signal?.reason);
+    if (signal?.aborted === true) onAbort();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    this.#result = make((event) => this.#emit(event), this.#stop.signal).finally(() => {
+      signal?.removeEventListener("abort", onAbort);
+      this.#ended = true;
+      this.#wake();
+    });
+    // A loop that was left has nobody who would hear of the abort.
+    this.#result.catch(() => undefined);
+  }
+
+  /** Stops before the next token; the promise and all loops reject with `aborted`. Does nothing after the end. */
+  abort(reason?: unknown): void {
+    if (!this.#ended) this.#stop.abort(reason);
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Event, void> {
+    try {
+      for (let next = 0; ; next += 1) {
+        while (next >= this.#events.length && !this.#ended) {
+          await new Promise<void>((resolve) => this.#waiting.push(resolve));
+        }
+        const event = this.#events[next];
+        if (event === undefined) break;
+        yield event;
+      }
+      await this.#result;
+    } finally {
+      this.abort();
+    }
+  }
+
+  then<A = Result, B = never>(
+    onFulfilled?: ((result: Result) => A | PromiseLike<A>) | null,
+    onRejected?: ((error: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.#result.then(onFulfilled, onRejected);
+  }
+
+  catch<B = never>(onRejected?: ((error: unknown) => B | PromiseLike<B>) | null): Promise<Result | B> {
+    return this.#result.catch(onRejected);
+  }
+
+  finally(onFinally?: (() => void) | null): Promise<Result> {
+    return this.#result.finally(onFinally);
+  }
+
+  #emit(event: Event): void {
+    if (this.#ended || this.#stop.signal.aborted) return; // what was on its way when it was aborted
+    this.#events.push(event);
+    this.#wake();
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resume of waiting) resume();
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * The shape of OpenAI's `chat.completions` over a model in the page, for chat interfaces that are written for it. Types are
+ * structural: those of the `openai` package fit. It is the subpath `setokim/openai` of the package.
+ */
+
+import { SetokimError } from "./errors.js";
+import type { ChatOptions, Drawing, Message, MessagePart, Usage } from "./tasks.js";
+import type { SetokimApi } from "./types.js";
+
+export interface ImageUrlPart {
+  type: "image_url";
+  /** `data:`, `blob:`, or an address of the page's own origin. */
+  image_url: { url: string };
+}
+
+export interface ChatCompletionMessage {
+  /** `system` and `developer` messages are left out: the model was not trained with any. */
+  role: "user" | "assistant" | "system" | "developer";
+  content: string | readonly ({ type: "text"; text: string } | ImageUrlPart)[] | null;
+  /** Pictures that the model drew, in messages that it answered. */
+  images?: readonly ImageUrlPart[];
+}
+
+export interface ChatCompletionParams {
+  messages: readonly ChatCompletionMessage[];
+  /** There is one model: the name is not looked at. */
+  model?: string;
+  stream?: boolean | null;
+  /** With `include_usage`, one more chunk at the end has no choices but the usage. */
+  stream_options?: { include_usage?: boolean } | null;
+  max_tokens?: number | null;
+  /** Default 0, unlike OpenAI's. */
+  temperature?: number | null;
+  top_p?: number | null;
+  /** The same seed gives the same answer. */
+  seed?: number | null;
+  stop?: string | readonly string[] | null;
+}
+
+export type FinishReason = "stop" | "length";
+
+export interface CompletionUsage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+}
+
+export interface ChatCompletion {
+  id: string;
+  object: "chat.completion";
+  /** Seconds since 1970. */
+  created: number;
+  model: string;
+  choices: {
+    index: 0;
+    /** `images` only when something was drawn. Masks have no place here: `Setokim.chat` gives them. */
+    message: { role: "assistant"; content: string; refusal: null; images?: ImageUrlPart[] };
+    finish_reason: FinishReason;
+    logprobs: null;
+  }[];
+  usage: CompletionUsage;
+}
+
+export interface ChatCompletionChunk {
+  id: string;
+  object: "chat.completion.chunk";
+  created: number;
+  model: string;
+  choices: {
+    index: 0;
+    delta: { role?: "assistant"; content?: string; images?: ImageUrlPart[] };
+    finish_reason: FinishReason | null;
+    logprobs: null;
+  }[];
+  usage?: CompletionUsage | null;
+}
+
+export interface CompletionRequestOptions {
+  signal?: AbortSignal | null;
+}
+
+export interface ChatCompletions {
+  create(
+    params: ChatCompletionParams & { stream: true },
+    options?: CompletionRequestOptions,
+  ): Promise<AsyncIterable<ChatCompletionChunk>>;
+  create(
+    params: ChatCompletionParams & { stream?: false | null },
+    options?: CompletionRequestOptions,
+  ): Promise<ChatCompletion>;
+}
+
+/** A client whose `chat.completions.create` asks `model`. Errors are the package's own (`SetokimError`). */
+export function openai(model: Pick<SetokimApi, "chat" | "model">): { chat: { completions: ChatCompletions } } {
+  async function create(
+    params: ChatCompletionParams,
+    options: CompletionRequestOptions = {},
+  ): Promise<ChatCompletion | AsyncIterable<ChatCompletionChunk>> {
+    const head = { id: nextId(), created: Math.floor(Date.now() / 1000), model: model.model.name };
+    const messages = params.messages.flatMap(messageFrom);
+    const settings = chatOptions(params, options);
+    return params.stream === true
+      ? streamed(model, head, messages, settings, params.stream_options?.include_usage === true)
+      : completed(model, head, messages, settings);
+  }
+  return { chat: { completions: { create: create as ChatCompletions["create"] } } };
+}
+
+interface Head {
+  id: string;
+  created: number;
+  model: string;
+}
+
+async function completed(
+  model: Pick<SetokimApi, "chat">,
+  head: Head,
+  messages: readonly Message[],
+  options: ChatOptions,
+): Promise<ChatCompletion> {
+  const { text, images, usage } = await model.chat(messages, options);
+  const urls = await Promise.all(images.map(imageUrl));
+  const drawn = urls.length === 0 ? {} : { images: urls };
+  return {
+    ...head,
+    object: "chat.completion",
+    choices: [
+      {
+        index: 0,
+        message: { role: "assistant", content: text, refusal: null, ...drawn },
+        finish_reason: finishReason(usage),
+        logprobs: null,
+      },
+    ],
+    usage: completionUsage(usage),
+  };
+}
+
+async function* streamed(
+  model: Pick<SetokimApi, "chat">,
+  head: Head,
+  messages: readonly Message[],
+  options: ChatOptions,
+  includeUsage: boolean,
+): AsyncGenerator<ChatCompletionChunk, void> {
+  type Choice = ChatCompletionChunk["choices"][number];
+  const chunk = (delta: Choice["delta"], finish_reason: FinishReason | null = null): ChatCompletionChunk => ({
+    ...head,
+    object: "chat.completion.chunk",
+    choices: [{ index: 0, delta, finish_reason, logprobs: null }],
+  });
+  yield chunk({ role: "assistant", content: "" });
+  for await (const event of model.chat(messages, options)) {
+    if (event.type === "text") yield chunk({ content: event.text });
+    if (event.type === "image") yield chunk({ images: [await imageUrl(event.image)] });
+    if (event.type !== "done") continue;
+    yield chunk({}, finishReason(event.usage));
+    if (includeUsage) {
+      yield { ...head, object: "chat.completion.chunk", choices: [], usage: completionUsage(event.usage) };
+    }
+  }
+}
+
+function chatOptions(params: ChatCompletionParams, { signal }: CompletionRequestOptions): ChatOptions {
+  const { max_tokens: maxTokens, temperature, top_p: topP, seed, stop } = params;
+  return {
+    ...(signal == null ? {} : { signal }),
+    ...(maxTokens == null ? {} : { maxTokens }),
+    ...(temperature == null ? {} : { temperature }),
+    ...(topP == null ? {} : { topP }),
+    ...(seed == null ? {} : { seed }),
+    ...(stop == null ? {} : { stop: typeof stop === "string" ? [stop] : stop }),
+  };
+}
+
+function messageFrom({ role, content, images = [] }: ChatCompletionMessage): Message[] {
+  if (role === "system" || role === "developer") return [];
+  const parts = typeof content === "string" ? [{ type: "text", text: content } as const] : (content ?? []);
+  const all = [...parts, ...images];
+  return [{ role, content: all.map((part): MessagePart => (part.type === "text" ? part : imagePart(part))) }];
+}
+
+/** Nothing is fetched from elsewhere because somebody wrote an address into a chat. */
+function imagePart({ image_url: { url } }: ImageUrlPart): MessagePart {
+  const base = typeof document === "undefined" ? globalThis.location?.href : document.baseURI;
+  const { protocol, origin } = URL.canParse(url, base) ? new URL(url, base) : { protocol: "", origin: "" };
+  if (protocol !== "data:" && protocol !== "blob:" && origin !== globalThis.location?.origin) {
+    throw new SetokimError("prompt-invalid", "a picture must be a data: or blob: URL, or come from this page's origin", {
+      remedy: "Fetch the picture yourself and pass it as a data: URL.",
+    });
+  }
+  return { type: "image", image: url };
+}
+
+async function imageUrl({ image }: Drawing): Promise<ImageUrlPart> {
+  const canvas = new OffscreenCanvas(image.width, image.height);
+  const context = canvas.getContext("2d");
+  if (context === null) throw new SetokimError("internal", "the browser gives no 2-D canvas");
+  context.putImageData(image, 0, 0);
+  const png = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
+  const binary = Array.from(png, (byte) => String.fromCharCode(byte)).join("");
+  return { type: "image_url", image_url: { url: `data:image/png;base64,${btoa(binary)}` } };
+}
+
+function finishReason({ finish }: Usage): FinishReason {
+  return finish === "length" ? "length" : "stop";
+}
+
+function completionUsage({ promptTokens, answerTokens }: Usage): CompletionUsage {
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: answerTokens,
+    total_tokens: promptTokens + answerTokens,
+  };
+}
+
+let answers = 0;
+
+function nextId(): string {
+  answers += 1;
+  return `chatcmpl-${answers}`;
+}

@@ -1,0 +1,306 @@
+/** The conversation of the built page, with a stand-in for the model: what a person sees, presses and hears. */
+
+import { readFileSync } from "node:fs";
+import { expect, type Locator, type Page } from "@playwright/test";
+import { accessibilityFaults, middlePixel, openPage, settled, test as base } from "./helpers.ts";
+
+const fake = readFileSync(new URL("./fake-model.js", import.meta.url), "utf8");
+
+const test = base.extend<{ chat: Page }>({
+  chat: async ({ page }, use) => {
+    await useFake(page);
+    await openPage(page);
+    await use(page);
+  },
+});
+
+async function useFake(page: Page): Promise<void> {
+  await page.route(/\/worker-[^/]*\.js$/, (route) => route.fulfill({ body: fake, contentType: "text/javascript" }));
+}
+
+async function shot(page: Page, name: string): Promise<void> {
+  await page.screenshot({ path: `${import.meta.dirname}/screenshots/chat-${name}.png`, animations: "disabled" });
+}
+
+type Mode = "Ask" | "Find" | "Draw" | "Edit";
+
+/** Asks by keyboard and waits for the whole answer. */
+async function ask(page: Page, mode: Mode, words: string): Promise<Locator> {
+  const before = await page.locator(".turn").count();
+  await page.getByRole("radio", { name: mode, exact: true }).check({ force: true });
+  await page.locator("#words").fill(words);
+  await page.locator("#words").press("Enter");
+  await expect(page.locator(".turn")).toHaveCount(before + 1);
+  await settled(page);
+  return page.locator(".turn").last();
+}
+
+test("answers, word by word, with tokens and seconds", async ({ chat: page }) => {
+  await expect(page.locator("#chat-intro")).toContainText("tiny model of a drawn world");
+  const turn = await ask(page, "Ask", "what do you see?");
+  await expect(turn.locator(".asked-words")).toContainText("what do you see?");
+  await expect(turn.locator(".answer-text")).toHaveText("an owl, a red balloon and a cat on a beach");
+  await expect(turn.locator(".answer-meta")).toHaveText(/^11 tokens · \d\.\d s$/);
+  await expect(page.locator("#words")).toHaveValue("");
+  await expect(page.locator("#words")).toBeFocused();
+  await expect(page.locator("#chat-intro")).toBeHidden();
+  // Said once, when it is whole.
+  await expect(page.locator("#live")).toHaveText("Answer 1: an owl, a red balloon and a cat on a beach");
+  await expect(turn.locator("..")).not.toHaveAttribute("aria-live");
+  await shot(page, "answer");
+});
+
+test("goes on with the same picture, and starts anew with another", async ({ chat: page }) => {
+  await expect((await ask(page, "Ask", "one")).locator(".answer-text")).toHaveText("you said: one, turn 1");
+  await ask(page, "Find", "the owl"); // is no part of the talk
+  await expect((await ask(page, "Ask", "two")).locator(".answer-text")).toHaveText("you said: two, turn 3");
+  await page.getByRole("button", { name: "Sample" }).nth(1).click();
+  await settled(page);
+  const turn = await ask(page, "Ask", "three");
+  await expect(turn.locator(".answer-text")).toHaveText("you said: three, turn 1");
+  await expect(turn.locator(".asked-picture")).toBeVisible();
+});
+
+test("stops by button and by Escape, between two words", async ({ chat: page }) => {
+  for (const stop of [
+    () => page.getByRole("button", { name: "Stop" }).click(),
+    () => page.keyboard.press("Escape"),
+  ]) {
+    await page.locator("#words").fill("count to a thousand");
+    await page.locator("#words").press("Enter");
+    const turn = page.locator(".turn").last();
+    await expect(turn.locator(".answer-text")).toContainText("one two");
+    // What is typed meanwhile waits.
+    await page.locator("#words").fill("next");
+    await page.locator("#words").press("Enter");
+    await expect(page.locator("#words")).toHaveValue("next");
+    await stop();
+    await expect(turn.locator(".answer-meta")).toHaveText("Stopped");
+    await settled(page);
+    await expect(page.getByRole("button", { name: "Send" })).toBeEnabled();
+    const words = (await turn.locator(".answer-text").textContent())?.split(" ").length ?? 0;
+    expect(words).toBeLessThan(250);
+    await page.locator("#words").fill("");
+  }
+  await expect((await ask(page, "Ask", "hello")).locator(".answer-text")).toContainText("you said: hello");
+});
+
+test("writes a new line with Shift+Enter and sends nothing empty", async ({ chat: page }) => {
+  const words = page.locator("#words");
+  await words.press("Enter");
+  await words.fill("  ");
+  await words.press("Enter");
+  await expect(page.locator(".turn")).toHaveCount(0);
+  await words.fill("one");
+  const { height = 0 } = (await words.boundingBox()) ?? {};
+  await words.press("Shift+Enter");
+  await words.pressSequentially("two");
+  await expect(words).toHaveValue("one\ntwo");
+  expect((await words.boundingBox())?.height).toBeGreaterThan(height + 10);
+});
+
+test("suggests what fits the mode, the picture and the chosen token", async ({ chat: page }) => {
+  const chips = page.locator("#suggestions button");
+  await expect(chips.first()).toHaveText("what do you see?");
+  await page.getByRole("radio", { name: "Find" }).check({ force: true });
+  await expect(chips).toHaveText(["the owl", "the balloon", "the cat", "the biggest object"]);
+  await page.locator("#token-4").click();
+  await expect(chips.first()).toHaveText("the cat");
+  await page.getByRole("radio", { name: "Edit" }).check({ force: true });
+  await expect(chips).toContainText(["make the balloon blue", "remove the cat", "replace the cat with a dog"]);
+  await page.getByRole("radio", { name: "Find" }).check({ force: true });
+  await chips.nth(0).click();
+  await settled(page);
+  await expect(page.locator("#legend")).toContainText("the cat");
+});
+
+test("marks what was found in the picture, and says when nothing was", async ({ chat: page }) => {
+  const turn = await ask(page, "Find", "find the balloon");
+  await expect(turn.locator(".found figcaption")).toHaveText("3.5 % of the picture · 93 % sure");
+  await expect(page.locator("#legend .legend-words")).toHaveText(["the balloon"]);
+  await expect(page.locator("#marks")).toHaveClass("on");
+  await expect(page.locator("#overlay")).not.toHaveClass("on");
+  const inside = await page.locator("#marks").evaluate((node) => {
+    const { width, height } = node as HTMLCanvasElement;
+    const at = (x: number, y: number): number =>
+      (node as HTMLCanvasElement).getContext("2d")?.getImageData(x * width, y * height, 1, 1).data[3] ?? 0;
+    return [at(0.65, 0.33), at(0.2, 0.33)];
+  });
+  expect(inside[0]).toBeGreaterThan(60);
+  expect(inside[1]).toBe(0);
+  await ask(page, "Find", "the cat");
+  await expect(page.locator("#legend .legend-words")).toHaveText(["the balloon", "the cat"]);
+  const colors = await page.locator("#legend li").evaluateAll((entries) =>
+    entries.map((entry) => getComputedStyle(entry, "::before").backgroundColor),
+  );
+  expect(new Set(colors).size).toBe(2);
+  await shot(page, "found");
+  await page.getByRole("button", { name: "Take off: the balloon" }).click();
+  await page.getByRole("button", { name: "Take off: the cat" }).click();
+  await expect(page.locator("#legend")).toBeHidden();
+  await expect(page.locator("#overlay")).toHaveClass("on");
+
+  await expect((await ask(page, "Find", "the dog")).locator(".answer-text")).toHaveText("there is no dog");
+  await expect(page.locator("#legend")).toBeHidden();
+  await ask(page, "Find", "the owl");
+  await page.getByRole("button", { name: "Sample" }).nth(1).click();
+  await expect(page.locator("#legend")).toBeHidden(); // masks belong to their picture
+});
+
+test("draws, shows the tokens, saves, and draws again with the next seed", async ({ chat: page }) => {
+  const turn = await ask(page, "Draw", "a sun over grass");
+  await expect(turn.locator(".drawn figcaption")).toHaveText("3 tokens");
+  await expect(turn.locator(".dot-token")).toHaveCount(3);
+  await expect(turn.locator(".answer-meta")).toHaveText(/^seed 0 · /);
+  await expect(turn.locator(".asked-picture")).toHaveCount(0);
+  const tokens = turn.getByRole("button", { name: "Tokens" });
+  await expect(turn.locator(".drawn-tokens")).not.toHaveClass(/on/);
+  await tokens.click();
+  await expect(tokens).toHaveAttribute("aria-pressed", "true");
+  await expect(turn.locator(".drawn-tokens")).toHaveClass(/on/);
+
+  const [saved] = await Promise.all([page.waitForEvent("download"), turn.getByRole("button", { name: "Save" }).click()]);
+  expect(saved.suggestedFilename()).toBe("a-sun-over-grass.png");
+  expect(readFileSync(await saved.path()).readUInt32BE(16)).toBe(128);
+
+  await turn.getByRole("button", { name: "Again" }).click();
+  await expect(page.locator(".turn")).toHaveCount(2);
+  await settled(page);
+  await expect(page.locator(".turn").last().locator(".answer-meta")).toHaveText(/^seed 1 · /);
+  await page.getByRole("button", { name: "Settings" }).click();
+  await expect(page.getByLabel("Seed")).toHaveValue("1");
+  await shot(page, "drawn");
+});
+
+test("shows a picture on its way, and nothing of one that was stopped", async ({ chat: page }) => {
+  await page.getByRole("radio", { name: "Draw" }).check({ force: true });
+  await page.locator("#words").fill("slowly");
+  await page.locator("#words").press("Enter");
+  const turn = page.locator(".turn").last();
+  await expect(turn.locator(".drawn-frame.waiting")).toBeVisible();
+  await expect(turn.locator("figcaption")).toHaveText("Token 2 …");
+  await expect(turn.locator(".drawn-progress .dot-token")).toHaveCount(2);
+  await page.keyboard.press("Escape");
+  await expect(turn.locator(".answer-meta")).toHaveText("Stopped");
+  await expect(turn.locator(".drawn-frame")).toHaveCount(0);
+});
+
+test("edits, compares, takes the result as the picture, and goes back", async ({ chat: page }) => {
+  const turn = await ask(page, "Edit", "remove the owl");
+  await expect(turn.locator(".drawn figcaption")).toHaveText("2 tokens kept, 1 new; gone: owl");
+  await expect(turn.locator(".dot-token.kept")).toHaveCount(2);
+  await turn.getByRole("slider").fill("30");
+  await expect(turn.locator(".drawn-frame")).toHaveCSS("--at", "30%");
+  await shot(page, "edited");
+  const before = await middlePixel(page, "#picture");
+  await turn.getByRole("button", { name: "Use this picture" }).click();
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+  await settled(page);
+  expect(await middlePixel(page, "#picture")).not.toEqual(before);
+  await turn.getByRole("button", { name: "Show Beach again" }).click();
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", "Beach, 5 tokens");
+  expect(await middlePixel(page, "#picture")).toEqual(before);
+});
+
+test("puts settings back that cannot be used", async ({ chat: page }) => {
+  const toggle = page.getByRole("button", { name: "Settings" });
+  await toggle.click();
+  await expect(toggle).toHaveAttribute("aria-expanded", "true");
+  for (const [name, bad, good] of [
+    ["Seed", "-3", "7"],
+    ["Guidance", "99", "2.5"],
+    ["Steps", "0", "10"],
+  ] as const) {
+    const field = page.getByLabel(name);
+    const value = await field.inputValue();
+    await field.fill(bad);
+    await field.blur();
+    await expect(field).toHaveValue(value);
+    await field.fill(good);
+    await field.blur();
+    await expect(field).toHaveValue(good);
+  }
+  await expect((await ask(page, "Draw", "a sun")).locator(".answer-meta")).toHaveText(/^seed 7 · /);
+});
+
+test("says what went wrong in its place, and goes on", async ({ chat: page }) => {
+  const turn = await ask(page, "Ask", "fail");
+  await expect(turn.locator(".answer-problem")).toHaveText("The request is too long. Shorten it. context-overflow");
+  await expect(page.locator("#notice")).toBeHidden();
+  await expect((await ask(page, "Ask", "hello")).locator(".answer-text")).toContainText("you said: hello");
+});
+
+test("clears the conversation", async ({ chat: page }) => {
+  await ask(page, "Ask", "one");
+  await ask(page, "Find", "the cat");
+  await page.getByRole("button", { name: "Clear" }).click();
+  await expect(page.locator(".turn")).toHaveCount(0);
+  await expect(page.locator("#legend")).toBeHidden();
+  await expect(page.locator("#chat-intro")).toBeVisible();
+  await expect(page.locator("#words")).toBeFocused();
+  await expect((await ask(page, "Ask", "two")).locator(".answer-text")).toHaveText("you said: two, turn 1");
+  expect(await page.evaluate(() => Object.keys(localStorage).filter((key) => key !== "theme"))).toEqual([]);
+});
+
+test("stays in place while the model loads, and can be written in when it is there", async ({ page }) => {
+  await useFake(page);
+  await page.addInitScript(() => {
+    const shifts: number[] = [];
+    Object.assign(globalThis, { shifts });
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) shifts.push((entry as unknown as { value: number }).value);
+    }).observe({ type: "layout-shift", buffered: true });
+  });
+  await page.goto("./");
+  await expect(page.locator("#words")).toBeDisabled();
+  await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
+  await expect(page.locator("#words")).toBeEnabled();
+  await settled(page);
+  const shifts = await page.evaluate(() => (globalThis as unknown as { shifts: number[] }).shifts);
+  expect(shifts.reduce((sum, value) => sum + value, 0)).toBeLessThan(0.02);
+});
+
+test("has no conversation for a model without a language model", async ({ page }) => {
+  await useFake(page);
+  await openPage(page, "?model=tokens-only");
+  await expect(page.locator("#chat")).toBeHidden();
+  await expect(page.locator("#token-list [role=option]")).toHaveCount(5);
+  const [stage, side] = await Promise.all([page.locator("#stage").boundingBox(), page.locator(".side").boundingBox()]);
+  expect(side?.x).toBeGreaterThan((stage?.x ?? 0) + (stage?.width ?? 0)); // beside the picture, as without it
+});
+
+test("sends nothing while it talks", async ({ chat: page }) => {
+  const requests: string[] = [];
+  page.on("request", (request) => {
+    if (request.url().startsWith("http")) requests.push(request.url());
+  });
+  await ask(page, "Ask", "what do you see?");
+  await ask(page, "Find", "the cat");
+  await ask(page, "Draw", "a sun");
+  await ask(page, "Edit", "remove the owl");
+  expect(requests).toEqual([]);
+  await expect(page.locator("#sent")).toHaveText("0 bytes sent");
+});
+
+for (const scheme of ["light", "dark"] as const) {
+  for (const [place, width, height] of [
+    ["desktop", 1280, 860],
+    ["wide", 1680, 950],
+    ["phone", 390, 844],
+  ] as const) {
+    test(`is accessible and fits: ${place}, ${scheme}`, async ({ chat: page }) => {
+      await page.setViewportSize({ width, height });
+      await page.emulateMedia({ colorScheme: scheme });
+      await shot(page, `${place}-${scheme}-first`);
+      await ask(page, "Ask", "what do you see?");
+      await ask(page, "Find", "the balloon");
+      await ask(page, "Draw", "a sun over grass");
+      await ask(page, "Edit", "remove the owl");
+      await page.getByRole("button", { name: "Settings" }).click();
+      expect(await accessibilityFaults(page)).toEqual([]);
+      expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
+      await expect(page.locator("#words")).toBeInViewport();
+      await shot(page, `${place}-${scheme}`);
+    });
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * Takes the place of the package's worker in tests of the page: it speaks the same protocol (`pkg/src/protocol.ts`) and
+ * answers at once with things that are easy to check. No WebAssembly, no weights.
+ */
+
+const side = 128;
+const grid = 16;
+const words = {
+  "what do you see?": "an owl, a red balloon and a cat on a beach",
+  "how many things are there?": "three",
+};
+const names = [
+  { name: "sky", confidence: 0.99, color: null, is_object: false },
+  { name: "owl", confidence: 0.97, color: null, is_object: true },
+  { name: "balloon", confidence: 0.95, color: "red", is_object: true },
+  { name: "sand", confidence: 0.99, color: null, is_object: false },
+  { name: "cat", confidence: 0.9, color: null, is_object: true },
+];
+/** [token, first row, last row, first column, last column] */
+const boxes = [
+  [1, 4, 6, 6, 7],
+  [2, 4, 6, 9, 11],
+  [4, 10, 13, 6, 9],
+];
+const aborted = new Set();
+/** Nothing is ever fetched here. */
+const requests = 0;
+
+const labels = () =>
+  Uint32Array.from({ length: grid * grid }, (_, patch) => {
+    const [row, column] = [Math.floor(patch / grid), patch % grid];
+    const box = boxes.find(([, top, bottom, left, right]) => row >= top && row <= bottom && column >= left && column <= right);
+    return box?.[0] ?? (row < 7 ? 0 : 3);
+  });
+
+const crop = (width, height) => ({ x: 0, y: 0, width, height });
+
+async function sizeOf(picture) {
+  if (picture.kind === "rgba") return picture;
+  const bitmap = picture.bitmap ?? (await createImageBitmap(new Blob([picture.bytes])));
+  return { width: bitmap.width, height: bitmap.height };
+}
+
+function tokenization({ width, height }) {
+  const found = labels();
+  return {
+    image: { width, height },
+    grid: [grid, grid],
+    labels: found,
+    crop: crop(width, height),
+    tokens: names.map((_, id) => ({
+      id,
+      center: [Math.floor(found.indexOf(id) / grid), found.indexOf(id) % grid],
+      patches: found.filter((label) => label === id).length,
+      score: 1 - id / 10,
+    })),
+    names,
+    device: "cpu",
+    timings_ms: { preprocess: 1, encode: 20, cluster: 5, merge: 3 },
+  };
+}
+
+/** A sun on a meadow; where the sun stands is the seed's. */
+function scene(seed) {
+  const rgba = new Uint8Array(side * side * 4);
+  const [sunX, sunY] = [30 + ((seed * 23) % 70), 34];
+  for (let y = 0; y < side; y += 1) {
+    for (let x = 0; x < side; x += 1) {
+      const sun = Math.hypot(x - sunX, y - sunY) < 18;
+      const color = sun ? [255, 205, 60] : y < 62 ? [130 + y, 200, 245] : [110 - y / 4, 200 - y / 2, 80];
+      rgba.set([...color, 255], (y * side + x) * 4);
+    }
+  }
+  const drawn = Uint32Array.from({ length: grid * grid }, (_, patch) => {
+    const [row, column] = [Math.floor(patch / grid), patch % grid];
+    return Math.hypot(column * 8 + 4 - sunX, row * 8 + 4 - sunY) < 18 ? 2 : row < 8 ? 0 : 1;
+  });
+  return { rgba, labels: drawn };
+}
+
+function drawing(seed, edited) {
+  return {
+    width: side,
+    height: side,
+    ...scene(seed),
+    grid: [grid, grid],
+    crop: crop(side, side),
+    tokens: [0, 1, 2].map((id) => ({ kept: edited && id < 2 ? [0, 3][id] : null, patches: 80 })),
+    removed: edited ? [1] : [],
+  };
+}
+
+function maskOf(phrase, { width, height }) {
+  const id = names.findIndex(({ name }) => phrase.includes(name));
+  if (id < 0) return null;
+  const found = labels();
+  const bits = Uint8Array.from({ length: width * height }, (_, pixel) => {
+    const [y, x] = [Math.floor(pixel / width), pixel % width];
+    return Number(found[Math.floor((y / height) * grid) * grid + Math.floor((x / width) * grid)] === id);
+  });
+  return { width, height, bits, score: 0.93, tokens: [{ id, covered: 1 }] };
+}
+
+/** One after the other, with pauses in which an abort can arrive. */
+async function tell(id, events, pause) {
+  for (const event of events) {
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    if (aborted.has(id)) throw { code: "aborted", message: "stopped on request", remedy: "Ask again to get an answer." };
+    postMessage({ type: "event", id, event: structuredClone(event) });
+  }
+}
+
+async function answer(id, { task, messages, words: asked, pictures, options }) {
+  const said = asked ?? messages.at(-1).parts.find((part) => part.type === "text").text;
+  if (said === "fail") throw { code: "context-overflow", message: "the request is too long", remedy: "Shorten it." };
+  const seed = options.draw?.seed ?? 0;
+  const parts = [];
+  const events = [];
+  if (task === "chat") {
+    const text = said.startsWith("count") ? "one two three ".repeat(100) : (words[said] ?? `you said: ${said}, turn ${messages.length}`);
+    events.push(...text.split(/(?<= )/).map((word) => ({ type: "text", text: word })));
+    parts.push({ type: "text", text });
+  }
+  if (task === "segment") {
+    const mask = maskOf(said, await sizeOf(pictures[0]));
+    parts.push(mask === null ? { type: "text", text: `there is no ${said.replace("the ", "")}` } : { type: "mask", mask });
+    events.push(...parts);
+  }
+  if (task === "generate" || task === "edit") {
+    const image = drawing(seed, task === "edit");
+    events.push(...image.tokens.map(({ kept }, index) => ({ type: "visual-token", index, kept })), { type: "image", image });
+    parts.push({ type: "image", image });
+  }
+  const usage = {
+    prompt_tokens: 12,
+    remembered_tokens: 0,
+    answer_tokens: events.length,
+    visual_tokens: events.filter(({ type }) => type === "visual-token").length,
+    finish: "end",
+    seconds: { prefill: 0, decode: 0, draw: 0, mask: 0, paint: 0 },
+  };
+  await tell(id, [...events, { type: "done", usage }], said === "slowly" ? 800 : 25);
+  return { parts, usage };
+}
+
+async function reply({ type, id, body }) {
+  switch (type) {
+    case "load": {
+      const device = { device: "cpu", reason: "this is a test", adapter: null };
+      const model = { name: "fake", bytes: 1e6, config: { detokenizer: {} } };
+      await new Promise((resolve) => setTimeout(resolve, 300)); // as long as the samples take
+      const tasks = ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"];
+      postMessage({ type: "progress", id, progress: { stage: "ready", loaded: 1e6, total: 1e6, fraction: 1 } });
+      return { device, model, tasks: body.source.includes("/tokens-only/") ? tasks.slice(0, 2) : tasks };
+    }
+    case "tokenize":
+      return tokenization(await sizeOf(body.picture));
+    case "reconstruct":
+      return { width: side, height: side, rgba: scene(0).rgba, tokens: tokenization(await sizeOf(body.picture)) };
+    case "answer":
+      return answer(id, body);
+    default:
+      return null;
+  }
+}
+
+addEventListener("message", ({ data }) => {
+  if (data.type === "abort") {
+    aborted.add(data.id);
+    return;
+  }
+  reply(data).then(
+    (value) => postMessage({ type: "result", id: data.id, value, requests }),
+    (error) => postMessage({ type: "error", id: data.id, error: { code: "internal", remedy: "", ...error }, requests }),
+  );
+});
+postMessage({ type: "hello" });

@@ -1,0 +1,203 @@
+/**
+ * The four tasks through the real wasm, with a tiny model whose weights are random: answers mean nothing, but they have
+ * their form, come piece by piece, stop on request, and are the same every time.
+ */
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, type Page } from "@playwright/test";
+import type * as Package from "setokim";
+import { test } from "./helpers.ts";
+
+declare const lib: typeof Package;
+
+const sample = readFileSync(fileURLToPath(new URL("../../models/samples/beach.png", import.meta.url))).toString("base64");
+const url = "/fixtures/tiny-setokim/";
+
+async function openLab(page: Page): Promise<void> {
+  await page.goto("lab.html");
+  await page.waitForFunction(() => "lib" in globalThis);
+  await page.evaluate((base64) => {
+    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    Object.assign(globalThis, { picture: new Blob([bytes], { type: "image/png" }) });
+  }, sample);
+}
+
+declare const picture: Blob;
+
+test("chats: text in pieces, whole at the end, and the next turn remembers the first", async ({ page }) => {
+  await openLab(page);
+  const outcome = await page.evaluate(async (model) => {
+    const setokim = await lib.Setokim.load(model, { device: "cpu" });
+    const messages: Package.Message[] = [
+      { role: "user", content: [{ type: "image", image: picture }, { type: "text", text: "what is this?" }] },
+    ];
+    const options = { maxTokens: 12, temperature: 1, seed: 5 };
+    const answering = setokim.chat(messages, options);
+    const events: Package.AnswerEvent[] = [];
+    for await (const event of answering) events.push(event);
+    const answer = await answering;
+    const again = await setokim.chat(messages, options);
+    messages.push(answer.message, { role: "user", content: "and now?" });
+    const next = await setokim.chat(messages, { maxTokens: 4 });
+    await setokim.dispose();
+    return {
+      tasks: setokim.tasks,
+      types: events.map(({ type }) => type),
+      streamed: events.map((event) => (event.type === "text" ? event.text : "")).join(""),
+      text: answer.text,
+      again: again.text,
+      usage: answer.usage,
+      next: next.usage,
+    };
+  }, url);
+  expect(outcome.tasks).toEqual(["tokenize", "reconstruct", "chat", "segment", "generate", "edit"]);
+  expect(outcome.types.at(-1)).toBe("done");
+  expect(outcome.types.filter((type) => type === "done")).toHaveLength(1);
+  expect(outcome.streamed).toBe(outcome.text);
+  expect(outcome.again).toBe(outcome.text);
+  expect(outcome.usage.answerTokens).toBeGreaterThan(0);
+  expect(outcome.usage.answerTokens).toBeLessThanOrEqual(12);
+  expect(outcome.usage.promptTokens).toBeGreaterThan(5);
+  expect(["end", "length"]).toContain(outcome.usage.finish);
+  expect(outcome.next.rememberedTokens).toBeGreaterThan(0);
+});
+
+test("segments, generates and edits: sizes, tokens, seeds", async ({ page }) => {
+  await openLab(page);
+  const outcome = await page.evaluate(async (model) => {
+    const setokim = await lib.Setokim.load(model, { device: "cpu" });
+    const { mask, usage } = await setokim.segment(picture, "the owl", { insist: true });
+    const drawn: number[][] = [];
+    for (const seed of [3, 3, 4]) {
+      const { image } = await setokim.generate("a dog on grass", { seed, steps: 4 });
+      drawn.push([...image.image.data]);
+    }
+    const { image: first } = await setokim.generate("a dog", { seed: 3, steps: 4 });
+    const edited = await setokim.edit(picture, "remove the owl", { insist: true, steps: 4 });
+    const onDrawing = await setokim.edit(first.image, "make it red", { insist: true, steps: 4 });
+    const shapeOf = ({ image, grid, labels, tokens }: Package.Drawing) => ({
+      size: [image.width, image.height],
+      grid,
+      labels: labels.length,
+      owned: labels.every((label) => label < tokens.length),
+      patches: tokens.reduce((sum, { patches }) => sum + patches, 0),
+    });
+    const { requests } = setokim.network;
+    await setokim.dispose();
+    return {
+      mask: mask === null ? null : { size: [mask.width, mask.height], data: mask.data.length, score: mask.score },
+      finish: usage.finish,
+      same: drawn[0]?.join() === drawn[1]?.join(),
+      other: drawn[0]?.join() !== drawn[2]?.join(),
+      opaque: drawn[0]?.filter((_, index) => index % 4 === 3).every((alpha) => alpha === 255),
+      first: shapeOf(first),
+      edited: edited.image === null ? null : shapeOf(edited.image),
+      onDrawing: onDrawing.image === null ? null : shapeOf(onDrawing.image),
+      requests,
+    };
+  }, url);
+  if (outcome.mask !== null) {
+    expect(outcome.mask).toMatchObject({ size: [128, 128], data: 128 * 128 });
+    expect(outcome.mask.score).toBeGreaterThan(0);
+  }
+  expect(outcome).toMatchObject({ same: true, other: true, opaque: true, requests: 0 });
+  const shape = { grid: [4, 4], labels: 16, owned: true, patches: 16 };
+  expect(outcome.first).toEqual({ size: [32, 32], ...shape });
+  expect(outcome.edited).toEqual({ size: [128, 128], ...shape });
+  expect(outcome.onDrawing).toEqual({ size: [32, 32], ...shape });
+});
+
+test("stops between two tokens, and answers the next request", async ({ page }) => {
+  await openLab(page);
+  const outcome = await page.evaluate(async (model) => {
+    const setokim = await lib.Setokim.load(model, { device: "cpu" });
+    const codeOf = (promise: PromiseLike<unknown>): Promise<string> =>
+      Promise.resolve(promise).then(
+        () => "fulfilled",
+        (error: unknown) => (error instanceof lib.SetokimError ? error.code : String(error)),
+      );
+    const slow = { steps: 1000, seed: 1 };
+    const start = performance.now();
+    await setokim.generate("a dog", slow);
+    const whole = performance.now() - start;
+
+    const left = setokim.generate("a dog", slow);
+    const from = performance.now();
+    for await (const event of left) if (event.type === "visual-token") break;
+    const after = await setokim.generate("a cat", { steps: 1 });
+    const stopped = performance.now() - from;
+
+    const abort = new AbortController();
+    const running = setokim.generate("a dog", { ...slow, signal: abort.signal });
+    const waiting = setokim.chat([{ role: "user", content: "hello" }], { signal: abort.signal });
+    abort.abort();
+    const codes = [await codeOf(left), await codeOf(running), await codeOf(waiting)];
+    codes.push(await codeOf(setokim.generate("  ")));
+    codes.push(await codeOf(setokim.generate("a dog", { steps: 0 })));
+    codes.push(await codeOf(setokim.chat([])));
+    codes.push(await codeOf(setokim.chat([{ role: "user", content: "long ".repeat(500) }])));
+    codes.push(await codeOf(setokim.chat([{ role: "user", content: "hello" }], { maxTokens: 2 })));
+    await setokim.dispose();
+    return { whole, stopped, tokens: after.image.tokens.length, codes };
+  }, url);
+  expect(outcome.codes).toEqual([
+    "aborted",
+    "aborted",
+    "aborted",
+    "prompt-invalid",
+    "setting-invalid",
+    "prompt-invalid",
+    "context-overflow",
+    "fulfilled",
+  ]);
+  expect(outcome.tokens).toBeGreaterThan(0);
+  // At least two tokens are drawn in the whole answer, and one before it was stopped.
+  expect(outcome.stopped).toBeLessThan(outcome.whole * 0.95 + 200);
+});
+
+test("gives the same answers in the page's own thread", async ({ page }) => {
+  await openLab(page);
+  const [inWorker, inPage] = await page.evaluate(async (model) => {
+    const answers: string[] = [];
+    for (const worker of [true, false]) {
+      const setokim = await lib.Setokim.load(model, { device: "cpu", worker });
+      const { text } = await setokim.chat([{ role: "user", content: "hello" }], { maxTokens: 8 });
+      const { image } = await setokim.generate("a dog", { seed: 9, steps: 3 });
+      answers.push(`${text} ${image.image.data.join()} ${image.labels.join()}`);
+      await setokim.dispose();
+    }
+    return answers;
+  }, url);
+  expect(inWorker).toBe(inPage);
+});
+
+test("speaks as OpenAI's API does", async ({ page }) => {
+  await openLab(page);
+  const outcome = await page.evaluate(
+    async ({ model, base64 }) => {
+      const address = "/pkg/dist/openai.js";
+      const { openai } = (await import(address)) as typeof import("setokim/openai");
+      const setokim = await lib.Setokim.load(model, { device: "cpu" });
+      const { completions } = openai(setokim).chat;
+      const content = [
+        { type: "image_url", image_url: { url: `data:image/png;base64,${base64}` } },
+        { type: "text", text: "what is this?" },
+      ] as const;
+      const params = { messages: [{ role: "user", content }], max_tokens: 8 } as const;
+      const whole = await completions.create(params);
+      let streamed = "";
+      for await (const chunk of await completions.create({ ...params, stream: true })) {
+        streamed += chunk.choices[0]?.delta.content ?? "";
+      }
+      await setokim.dispose();
+      return { whole, streamed };
+    },
+    { model: url, base64: sample },
+  );
+  expect(outcome.streamed).toBe(outcome.whole.choices[0]?.message.content);
+  expect(outcome.whole.usage.total_tokens).toBe(
+    outcome.whole.usage.prompt_tokens + outcome.whole.usage.completion_tokens,
+  );
+  expect(outcome.whole.model).toBe("tiny-model");
+});

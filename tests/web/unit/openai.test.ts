@@ -1,0 +1,152 @@
+import { beforeEach, afterEach, describe, expect, it, vi } from "vitest";
+import { Answering } from "../../../pkg/src/answering.ts";
+import { openai } from "../../../pkg/src/openai.ts";
+import type { Answer, AnswerEvent, ChatOptions, Drawing, Message, Usage } from "../../../pkg/src/tasks.ts";
+import { FakeImageData } from "../fake-worker.ts";
+
+const usage: Usage = {
+  promptTokens: 10,
+  rememberedTokens: 0,
+  answerTokens: 5,
+  visualTokens: 2,
+  finish: "end",
+  seconds: { prefill: 0, decode: 0, draw: 0, mask: 0, paint: 0 },
+};
+
+const drawing: Drawing = {
+  image: new FakeImageData(new Uint8ClampedArray(4), 1, 1) as unknown as ImageData,
+  grid: [1, 1],
+  crop: { x: 0, y: 0, width: 1, height: 1 },
+  labels: Uint32Array.of(0),
+  tokens: [{ id: 0, kept: null, patches: 1 }],
+  removed: [],
+};
+
+/** Answers "a cat" with a picture; notes what it was asked. */
+class FakeModel {
+  readonly model = { name: "fake", bytes: 0, config: {} };
+  asked: { messages: readonly Message[]; options: ChatOptions } | undefined;
+  stopped = false;
+  finish: Usage["finish"] = "end";
+
+  chat(messages: readonly Message[], options: ChatOptions = {}): Answering<AnswerEvent, Answer> {
+    this.asked = { messages, options };
+    const spent = { ...usage, finish: this.finish };
+    return new Answering<AnswerEvent, Answer>(async (emit, signal) => {
+      signal.addEventListener("abort", () => (this.stopped = true));
+      const events: AnswerEvent[] = [
+        { type: "text", text: "a " },
+        { type: "text", text: "cat" },
+        { type: "visual-token", index: 0, kept: null },
+        { type: "image", image: drawing },
+        { type: "done", usage: spent },
+      ];
+      for (const event of events) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        emit(event);
+      }
+      return { text: "a cat", masks: [], images: [drawing], parts: [], usage: spent, message: { role: "assistant", content: "" } };
+    }, options.signal);
+  }
+}
+
+class FakeCanvas {
+  getContext(): { putImageData: () => void } {
+    return { putImageData: () => undefined };
+  }
+
+  async convertToBlob(): Promise<Blob> {
+    return new Blob([Uint8Array.of(1, 2, 3)]);
+  }
+}
+
+let model: FakeModel;
+beforeEach(() => {
+  model = new FakeModel();
+  vi.stubGlobal("OffscreenCanvas", FakeCanvas);
+  vi.stubGlobal("location", { href: "https://example.org/chat/", origin: "https://example.org" });
+});
+afterEach(() => vi.unstubAllGlobals());
+
+const png = { type: "image_url", image_url: { url: "data:image/png;base64,AQID" } };
+const hello = [{ role: "user", content: "hello" }] as const;
+
+describe("chat.completions.create", () => {
+  it("answers in one piece", async () => {
+    const completion = await openai(model).chat.completions.create({ messages: hello });
+    expect(completion).toMatchObject({
+      object: "chat.completion",
+      model: "fake",
+      choices: [{ index: 0, message: { role: "assistant", content: "a cat", images: [png] }, finish_reason: "stop" }],
+      usage: { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 },
+    });
+    expect(completion.id).not.toBe((await openai(model).chat.completions.create({ messages: hello })).id);
+  });
+
+  it("streams chunks, with the usage when it is asked for", async () => {
+    const stream = await openai(model).chat.completions.create({
+      messages: hello,
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    const chunks = [];
+    for await (const chunk of stream) chunks.push(chunk);
+    expect(new Set(chunks.map(({ id }) => id)).size).toBe(1);
+    expect(chunks.map(({ choices }) => choices[0]?.delta)).toEqual([
+      { role: "assistant", content: "" },
+      { content: "a " },
+      { content: "cat" },
+      { images: [png] },
+      {},
+      undefined,
+    ]);
+    expect(chunks.at(-2)?.choices[0]?.finish_reason).toBe("stop");
+    expect(chunks.at(-1)).toMatchObject({ choices: [], usage: { total_tokens: 15 } });
+  });
+
+  it("passes settings on, and says when the limit was reached", async () => {
+    model.finish = "length";
+    const { signal } = new AbortController();
+    const completion = await openai(model).chat.completions.create(
+      { messages: hello, model: "x", max_tokens: 5, temperature: 0.5, top_p: 0.9, seed: 3, stop: "." },
+      { signal },
+    );
+    expect(completion.choices[0]?.finish_reason).toBe("length");
+    expect(model.asked?.options).toEqual({ maxTokens: 5, temperature: 0.5, topP: 0.9, seed: 3, stop: ["."], signal });
+    await openai(model).chat.completions.create({ messages: hello, max_tokens: null, stop: null });
+    expect(model.asked?.options).toEqual({});
+  });
+
+  it("reads parts, pictures and its own answers, and leaves system messages out", async () => {
+    await openai(model).chat.completions.create({
+      messages: [
+        { role: "system", content: "You are a pirate." },
+        { role: "user", content: [{ type: "image_url", image_url: { url: "beach.png" } }, { type: "text", text: "what?" }] },
+        { role: "assistant", content: null, images: [{ type: "image_url", image_url: { url: png.image_url.url } }] },
+        { role: "user", content: "and now?" },
+      ],
+    });
+    expect(model.asked?.messages).toEqual([
+      { role: "user", content: [{ type: "image", image: "beach.png" }, { type: "text", text: "what?" }] },
+      { role: "assistant", content: [{ type: "image", image: png.image_url.url }] },
+      { role: "user", content: [{ type: "text", text: "and now?" }] },
+    ]);
+  });
+
+  it("fetches no picture from another site", async () => {
+    for (const url of ["https://elsewhere.org/a.png", "//elsewhere.org/a.png", "file:///a.png", "http://"]) {
+      const messages = [{ role: "user", content: [{ type: "image_url", image_url: { url } }] }] as const;
+      await expect(openai(model).chat.completions.create({ messages }), url).rejects.toMatchObject({
+        code: "prompt-invalid",
+      });
+    }
+    expect(model.asked).toBeUndefined();
+  });
+
+  it("stops when the stream is left or the signal says so", async () => {
+    for await (const chunk of await openai(model).chat.completions.create({ messages: hello, stream: true })) {
+      if (chunk.choices[0]?.delta.content === "a ") break;
+    }
+    expect(model.stopped).toBe(true);
+  });
+});

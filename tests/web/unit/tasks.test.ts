@@ -1,0 +1,193 @@
+/** Chat, segment, generate, edit: through the page's half, the protocol and the worker's half, but for the real wasm. */
+
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Setokim } from "../../../pkg/src/setokim.ts";
+import type { Message } from "../../../pkg/src/tasks.ts";
+import { FakeServer, someBytes } from "../fake-server.ts";
+import { FakeAbort, loaders, usage } from "../fake-wasm.ts";
+import { FakeImageData, FakeWorker } from "../fake-worker.ts";
+
+const url = "https://example.org/models/fake/";
+const picture = Uint8Array.of(1, 2, 3);
+const hello: Message[] = [{ role: "user", content: "hello you there" }];
+
+beforeEach(() => {
+  const server = new FakeServer();
+  server.addModel({ "a.safetensors": someBytes(100, 1) });
+  vi.stubGlobal("fetch", server.fetch);
+  vi.stubGlobal("Worker", FakeWorker);
+  vi.stubGlobal("ImageData", FakeImageData);
+  loaders.length = 0;
+  FakeWorker.all.length = 0;
+  FakeAbort.alive = 0;
+});
+afterEach(() => {
+  for (const worker of FakeWorker.all) worker.terminate();
+  vi.unstubAllGlobals();
+});
+
+const engine = () => {
+  const last = loaders.at(-1);
+  if (last === undefined) throw new Error("nothing was loaded");
+  return last.engine;
+};
+
+for (const worker of [true, false]) {
+  describe(worker ? "in a worker" : "in the page", () => {
+    const load = (): Promise<Setokim> => Setokim.load(url, { worker, cache: false });
+
+    it("says what the model can do", async () => {
+      await using setokim = await load();
+      expect(setokim.tasks).toEqual(["tokenize", "reconstruct", "chat", "segment", "generate", "edit"]);
+    });
+
+    it("chats: events as they happen, then the whole answer", async () => {
+      await using setokim = await load();
+      const answering = setokim.chat(hello);
+      const events = [];
+      for await (const event of answering) events.push(event);
+      expect(events.map((event) => (event.type === "text" ? event.text : event.type))).toEqual([
+        "hello ",
+        "you ",
+        "there",
+        "mask",
+        "visual-token",
+        "image",
+        "done",
+      ]);
+      const answer = await answering;
+      expect(answer.text).toBe("hello you there");
+      expect(answer.parts.map(({ type }) => type)).toEqual(["text", "mask", "image"]);
+      expect(answer.masks).toEqual([
+        { width: 2, height: 2, data: Uint8Array.of(1, 0, 0, 1), score: 0.75, tokens: [{ id: 1, covered: 0.5 }] },
+      ]);
+      expect(answer.images[0]).toMatchObject({ grid: [1, 2], removed: [0] });
+      expect(answer.images[0]?.tokens).toEqual([
+        { id: 0, kept: 1, patches: 1 },
+        { id: 1, kept: null, patches: 1 },
+      ]);
+      expect([...(answer.images[0]?.image.data ?? [])]).toEqual([1, 2, 3, 255, 4, 5, 6, 255]);
+      expect(answer.usage).toEqual({
+        promptTokens: 10,
+        rememberedTokens: 4,
+        answerTokens: 3,
+        visualTokens: 1,
+        finish: "end",
+        seconds: usage.seconds,
+      });
+      expect(FakeAbort.alive).toBe(0);
+    });
+
+    it("sends pictures apart from the words, and takes an answer as a turn", async () => {
+      await using setokim = await load();
+      const messages: Message[] = [
+        { role: "user", content: [{ type: "image", image: picture }, { type: "text", text: "draw" }] },
+      ];
+      const { message } = await setokim.chat(messages);
+      expect(engine().asked?.messages).toEqual([
+        { role: "user", parts: [{ type: "image" }, { type: "text", text: "draw" }] },
+      ]);
+      expect(engine().asked?.pictures).toEqual([{ bytes: picture }]);
+      messages.push(message, { role: "user", content: "again" });
+      await setokim.chat(messages);
+      expect(engine().asked?.messages?.[1]).toEqual({
+        role: "assistant",
+        parts: [{ type: "text", text: "draw" }, { type: "mask" }, { type: "image" }],
+      });
+      expect(engine().asked?.pictures).toHaveLength(2);
+      expect(picture.byteLength).toBe(3);
+    });
+
+    it("says options in the words of Rust, and only those that were given", async () => {
+      await using setokim = await load();
+      const greedy = { temperature: 0, top_k: 0, top_p: 1, repetition_penalty: 1, seed: 0 };
+      await setokim.chat(hello);
+      expect(engine().asked?.options).toEqual({ sampling: greedy, draw: {} });
+      await setokim.edit(picture, "make it red", {
+        maxTokens: 40,
+        temperature: 0.5,
+        topK: 3,
+        topP: 0.9,
+        repetitionPenalty: 1.2,
+        seed: 7,
+        stop: ["."],
+        steps: 5,
+        guidance: 2,
+        noise: 0,
+        insist: true,
+        pointers: false,
+        paste: false,
+      });
+      expect(engine().asked?.options).toEqual({
+        max_tokens: 40,
+        stop: ["."],
+        sampling: { temperature: 0.5, top_k: 3, top_p: 0.9, repetition_penalty: 1.2, seed: 7 },
+        draw: { steps: 5, guidance: 2, temperature: 0, seed: 7 },
+        insist: true,
+        pointers: false,
+        paste: false,
+      });
+    });
+
+    it("segments, generates and edits", async () => {
+      await using setokim = await load();
+      const found = await setokim.segment(picture, "the dog");
+      expect(found.mask).toMatchObject({ width: 2, height: 2, score: 0.75 });
+      expect(found.message.content).toEqual([{ type: "mask" }]);
+      const none = await setokim.segment(picture, "nothing");
+      expect(none).toMatchObject({ mask: null, text: "there is none", masks: [] });
+
+      const drawn = await setokim.generate("a dog");
+      expect(drawn.image.image).toMatchObject({ width: 2, height: 1 });
+      expect(drawn.image.labels).toEqual(Uint32Array.of(0, 1));
+
+      expect((await setokim.edit(picture, "remove the dog")).image?.removed).toEqual([0]);
+      expect(await setokim.edit(picture, "nothing")).toMatchObject({ image: null, text: "there is none" });
+      expect(engine().calls).toEqual([
+        "segment the dog",
+        "segment nothing",
+        "generate a dog",
+        "edit remove the dog",
+        "edit nothing",
+      ]);
+    });
+
+    it("answers in order, and takes out of the queue what is aborted", async () => {
+      await using setokim = await load();
+      const abort = new AbortController();
+      const answers = [
+        setokim.chat(hello),
+        setokim.segment(picture, "the cat", { signal: abort.signal }),
+        setokim.generate("a dog"),
+      ];
+      abort.abort();
+      const outcome = await Promise.allSettled(answers);
+      expect(outcome.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+      expect(engine().calls).toEqual(["chat hello you there", "generate a dog"]);
+    });
+
+    it("stops between two tokens when the loop is left, and goes on with the next", async () => {
+      await using setokim = await load();
+      const seen: string[] = [];
+      for await (const event of setokim.chat([{ role: "user", content: "word ".repeat(500) }])) {
+        if (event.type === "text") seen.push(event.text);
+        if (seen.length === 2) break;
+      }
+      // 500 words would take longer than this test may.
+      expect((await setokim.chat(hello)).text).toBe("hello you there");
+      expect(FakeAbort.alive).toBe(0);
+    });
+
+    it("gives typed errors", async () => {
+      await using setokim = await load();
+      await expect(setokim.generate("")).rejects.toMatchObject({ code: "prompt-invalid", name: "SetokimError" });
+      await expect(setokim.segment(42 as never, "x")).rejects.toMatchObject({ code: "image-decode" });
+      const odd = [{ role: "user", content: [{ type: "audio" }] }] as unknown as Message[];
+      await expect(setokim.chat(odd)).rejects.toMatchObject({ code: "prompt-invalid" });
+      await expect(setokim.chat(hello, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "aborted" });
+      await expect(setokim.chat([{ role: "user", content: "trap" }])).rejects.toMatchObject({ code: "crashed" });
+      await setokim.dispose();
+      await expect(setokim.chat(hello)).rejects.toMatchObject({ code: "disposed" });
+    });
+  });
+}

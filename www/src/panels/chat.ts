@@ -1,0 +1,141 @@
+/** The conversation: one entry for each turn, the last one growing while its answer comes. */
+
+import { drawOverlay, type AnswerTask, type Color, type FoundMask } from "setokim";
+import type { Conversation } from "../conversation.ts";
+import { context2d, create, element } from "../dom.ts";
+import type { Engine } from "../engine.ts";
+import { count, percent, seconds, sentence } from "../format.ts";
+import { areaOf, INSIDE, markColor, regionOf } from "../marks.ts";
+import { scaled } from "../picture.ts";
+import type { Notice, OpenPicture, Store } from "../state.ts";
+import type { Turn } from "../turn.ts";
+import { drawingFigure, strokesFigure, type DrawingActions } from "./drawing.ts";
+
+const modeNames: Record<AnswerTask, string> = { chat: "Ask", segment: "Find", generate: "Draw", edit: "Edit" };
+
+export function mountChat(store: Store, engine: Engine, conversation: Conversation): void {
+  const box = element("chat", HTMLElement);
+  const intro = element("chat-intro", HTMLElement);
+  const list = element("turns", HTMLOListElement);
+  const composer = element("composer", HTMLElement);
+  const clear = element("chat-clear", HTMLButtonElement);
+  const views = new Map<number, TurnView>();
+  const actions: DrawingActions = {
+    use: (picture) => {
+      element("stage", HTMLElement).scrollIntoView({ block: "nearest" });
+      void engine.show(picture);
+    },
+    again: (turn) => conversation.again(turn),
+  };
+
+  clear.addEventListener("click", () => {
+    conversation.clear();
+    element("words", HTMLTextAreaElement).focus();
+  });
+  store.on(["tasks"], ({ tasks }) => {
+    box.hidden = tasks !== undefined && !tasks.includes("chat");
+  });
+  store.on(["turns"], ({ turns }) => {
+    intro.hidden = turns.length > 0;
+    clear.hidden = turns.length === 0;
+    // Whoever has scrolled away to read, or to look at the picture, is left there.
+    const follow = list.getBoundingClientRect().bottom < composer.getBoundingClientRect().top + 60;
+    for (const [id, view] of views) {
+      if (turns.some((turn) => turn.id === id)) continue;
+      view.node.remove();
+      views.delete(id);
+    }
+    for (const [index, turn] of turns.entries()) {
+      let view = views.get(turn.id);
+      if (view === undefined) {
+        view = new TurnView(turn, turns[index - 1], actions);
+        views.set(turn.id, view);
+        list.append(view.node);
+        view.update(turn);
+        view.node.scrollIntoView({ block: "end" });
+      } else if (view.update(turn) && follow) view.node.scrollIntoView({ block: "end" });
+    }
+  });
+}
+
+class TurnView {
+  readonly node: HTMLLIElement;
+  readonly #text = create("p", "answer-text");
+  readonly #media = create("div", "answer-media");
+  readonly #meta = create("p", "answer-meta num");
+  readonly #actions: DrawingActions;
+  #shown: Turn | undefined;
+
+  constructor(turn: Turn, before: Turn | undefined, actions: DrawingActions) {
+    this.#actions = actions;
+    const answer = create("div", "answer", create("span", "sr", "Answer: "), this.#text, this.#media, this.#meta);
+    this.node = create("li", "turn", asked(turn, before, actions), answer);
+  }
+
+  /** True when there was something new. */
+  update(turn: Turn): boolean {
+    const before = this.#shown;
+    if (turn === before) return false;
+    this.#shown = turn;
+    this.node.dataset["state"] = turn.state;
+    // Figures hold what a person has switched and moved, so they are made anew only when there is something new in them.
+    const hasNew = (["state", "masks", "strokes", "drawing"] as const).some((key) => turn[key] !== before?.[key]);
+    if (hasNew) this.#media.replaceChildren(...media(turn, this.#actions));
+    const isEmpty = turn.text === "" && this.#media.childElementCount === 0;
+    this.#text.classList.toggle("thinking", turn.state === "running" && isEmpty);
+    this.#text.textContent = turn.problem === undefined ? turn.text : "";
+    this.#meta.textContent = metaOf(turn);
+    if (turn.problem !== undefined) this.#text.append(problem(turn.problem));
+    return true;
+  }
+}
+
+/** The person's side: the words, and the picture when it is another than before. */
+function asked(turn: Turn, before: Turn | undefined, actions: DrawingActions): HTMLElement {
+  const mode = turn.mode === "chat" ? [] : [create("span", "asked-mode", modeNames[turn.mode]), " "];
+  const words = create("p", "asked-words", create("span", "sr", "You: "), ...mode, turn.typed);
+  const { picture } = turn;
+  return picture === undefined || picture === before?.picture
+    ? create("div", "asked", words)
+    : create("div", "asked", pictureButton(picture, actions), words);
+}
+
+/** A small picture that goes back to the large one: the way to undo an edit. */
+function pictureButton(picture: OpenPicture, actions: DrawingActions): HTMLButtonElement {
+  const button = create("button", "asked-picture", scaled(picture.canvas, 112));
+  button.type = "button";
+  button.title = `Show ${picture.name}`;
+  button.setAttribute("aria-label", `Show ${picture.name} again`);
+  button.addEventListener("click", () => actions.use(picture));
+  return button;
+}
+
+function media(turn: Turn, actions: DrawingActions): HTMLElement[] {
+  const { picture, drawing } = turn;
+  const found = picture === undefined ? [] : turn.masks.map((mask, index) => foundFigure(picture, mask, markColor(turn.id, index)));
+  if (drawing !== undefined) return [...found, drawingFigure(turn, drawing, actions)];
+  const isDrawing = turn.state === "running" && (turn.mode === "generate" || turn.strokes.length > 0);
+  return isDrawing ? [...found, strokesFigure(turn)] : found;
+}
+
+/** The picture with what was found in it. */
+function foundFigure(picture: OpenPicture, mask: FoundMask, color: Color): HTMLElement {
+  const canvas = scaled(picture.canvas, 320);
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", "The picture with what was found in it");
+  drawOverlay(context2d(canvas), regionOf({ mask }), { opacity: 0, highlight: INSIDE, color: () => color });
+  const line = create("figcaption", "num", `${percent(areaOf(mask))} of the picture · ${percent(mask.score)} sure`);
+  return create("figure", "found", canvas, line);
+}
+
+function metaOf({ state, usage, time, drawing, settings }: Turn): string {
+  if (state === "stopped") return "Stopped";
+  if (usage === undefined || time === undefined) return "";
+  // The tokens of a picture are listed under it.
+  const what = drawing === undefined ? count(usage.answerTokens, "token") : `seed ${settings.seed}`;
+  return `${what}${usage.finish === "length" ? ", cut at the limit" : ""} · ${seconds(time)}`;
+}
+
+function problem({ message, remedy, code }: Notice): HTMLElement {
+  return create("span", "answer-problem", `${sentence(message)} ${remedy} `, create("code", "", code));
+}

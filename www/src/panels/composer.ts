@@ -1,0 +1,118 @@
+/** Where the next words are written: the text box, what they are for, suggestions, and how pictures are drawn. */
+
+import type { AnswerTask } from "setokim";
+import type { Conversation } from "../conversation.ts";
+import { create, element } from "../dom.ts";
+import type { DrawingSettings, State, Store } from "../state.ts";
+import { suggestions } from "../suggest.ts";
+
+const hints: Record<AnswerTask, string> = {
+  chat: "Ask about this picture",
+  segment: "What should be found?",
+  generate: "Describe a new picture",
+  edit: "How should this picture change?",
+};
+
+export function mountComposer(store: Store, conversation: Conversation): void {
+  const form = element("composer", HTMLFormElement);
+  const words = element("words", HTMLTextAreaElement);
+  const ask = (text: string): boolean => conversation.ask(store.state.mode, text);
+  const grow = (): void => {
+    words.style.setProperty("height", "auto");
+    words.style.setProperty("height", `${words.scrollHeight}px`);
+  };
+  const submit = (): void => {
+    if (!ask(words.value)) return;
+    words.value = "";
+    grow();
+  };
+  words.addEventListener("input", grow);
+  words.addEventListener("keydown", (event) => {
+    // While an input method composes a word, Enter is its own.
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    submit();
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (store.state.answering) conversation.stop();
+    else submit();
+  });
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") conversation.stop();
+  });
+  mountModes(store, form, words);
+  mountSend(store, words);
+  mountSuggestions(store, ask);
+  mountSettings(store);
+}
+
+function mountModes(store: Store, form: HTMLFormElement, words: HTMLTextAreaElement): void {
+  const modes = [...form.querySelectorAll<HTMLInputElement>('input[name="mode"]')];
+  for (const radio of modes) {
+    radio.addEventListener("change", () => store.set({ mode: radio.value as AnswerTask }));
+  }
+  store.on(["tasks"], ({ tasks }) => {
+    for (const radio of modes) radio.disabled = tasks !== undefined && !tasks.includes(radio.value as AnswerTask);
+  });
+  store.on(["mode"], ({ mode }) => {
+    words.placeholder = hints[mode];
+  });
+}
+
+/** One button sends and stops, so that the keyboard's place is not lost between the two. */
+function mountSend(store: Store, words: HTMLTextAreaElement): void {
+  const send = element("send", HTMLButtonElement);
+  store.on(["tasks", "status", "answering"], (state) => {
+    words.disabled = !canAsk(state);
+    send.disabled = !canAsk(state) && !state.answering;
+    send.setAttribute("aria-label", state.answering ? "Stop" : "Send");
+    send.dataset["state"] = state.answering ? "stop" : "go";
+  });
+}
+
+function canAsk({ tasks, status }: State): boolean {
+  return tasks?.includes("chat") === true && status.kind !== "loading" && status.kind !== "failed";
+}
+
+function mountSuggestions(store: Store, ask: (text: string) => boolean): void {
+  const row = element("suggestions", HTMLElement);
+  store.on(["mode", "tokens", "pinned"], ({ mode, tokens, pinned }) => {
+    row.replaceChildren(
+      ...suggestions(mode, tokens, pinned).map((text) => {
+        const button = create("button", "suggestion", text);
+        button.type = "button";
+        button.addEventListener("click", () => ask(text));
+        return button;
+      }),
+    );
+    row.scrollLeft = 0;
+  });
+  store.on(["mode", "tokens", "pinned", "tasks", "status", "answering"], (state) => {
+    for (const button of row.querySelectorAll("button")) {
+      button.disabled = !canAsk(state);
+      button.setAttribute("aria-disabled", String(state.answering)); // keeps the keyboard's place
+    }
+  });
+}
+
+function mountSettings(store: Store): void {
+  const panel = element("settings", HTMLElement);
+  const toggle = element("settings-toggle", HTMLButtonElement);
+  toggle.addEventListener("click", () => {
+    panel.hidden = !panel.hidden;
+    toggle.setAttribute("aria-expanded", String(!panel.hidden));
+  });
+  for (const key of ["seed", "guidance", "steps"] as const satisfies (keyof DrawingSettings)[]) {
+    const input = element(`setting-${key}`, HTMLInputElement);
+    input.addEventListener("change", () => {
+      const { settings } = store.state;
+      // What cannot be used is put back.
+      if (input.validity.valid && input.value !== "") store.set({ settings: { ...settings, [key]: input.valueAsNumber } });
+      else input.value = String(settings[key]);
+    });
+    store.on(["settings"], ({ settings }) => {
+      input.value = String(settings[key]);
+    });
+  }
+}
