@@ -269,6 +269,23 @@ test("has no conversation for a model without a language model", async ({ page }
   expect(side?.x).toBeGreaterThan((stage?.x ?? 0) + (stage?.width ?? 0)); // beside the picture, as without it
 });
 
+test("asks, finds, draws and edits with the real engine and random weights", async ({ page }) => {
+  await openPage(page, "?model=tiny-setokim&device=cpu");
+  const requests: string[] = [];
+  page.on("request", (request) => {
+    if (request.url().startsWith("http")) requests.push(request.url());
+  });
+  for (const mode of ["Ask", "Find", "Draw", "Edit"] as const) {
+    const turn = await ask(page, mode, "the owl");
+    await expect(turn.locator(".answer-problem")).toHaveCount(0);
+    await expect(turn.locator(".answer-meta")).toHaveText(/ · \d+\.\d s$/);
+  }
+  await expect(page.locator(".turn").nth(2).locator(".drawn-frame")).toBeVisible();
+  expect(requests).toEqual([]);
+  await expect(page.locator("#sent")).toHaveText("0 bytes sent");
+  await shot(page, "random");
+});
+
 test("sends nothing while it talks", async ({ chat: page }) => {
   const requests: string[] = [];
   page.on("request", (request) => {

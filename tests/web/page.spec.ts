@@ -328,7 +328,7 @@ test("is accessible and in place while it loads", async ({ page, context }) => {
     await wait;
     await route.continue();
   });
-  await page.goto("./");
+  await page.goto("./?model=tiny-setokim"); // with a conversation: the whole of the page
   await expect(page.locator("#strip .sample img").first()).toBeVisible();
   await expect(page.locator("#loading-bytes")).toContainText("MB");
   expect(await accessibilityFaults(page)).toEqual([]);

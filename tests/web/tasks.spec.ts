@@ -117,9 +117,9 @@ test("stops between two tokens, and answers the next request", async ({ page }) 
         () => "fulfilled",
         (error: unknown) => (error instanceof lib.SetokimError ? error.code : String(error)),
       );
-    const slow = { steps: 1000, seed: 1 };
+    const slow = { steps: 1000, temperature: 1, seed: 2 };
     const start = performance.now();
-    await setokim.generate("a dog", slow);
+    const { image } = await setokim.generate("a dog", slow);
     const whole = performance.now() - start;
 
     const left = setokim.generate("a dog", slow);
@@ -139,7 +139,7 @@ test("stops between two tokens, and answers the next request", async ({ page }) 
     codes.push(await codeOf(setokim.chat([{ role: "user", content: "long ".repeat(500) }])));
     codes.push(await codeOf(setokim.chat([{ role: "user", content: "hello" }], { maxTokens: 2 })));
     await setokim.dispose();
-    return { whole, stopped, tokens: after.image.tokens.length, codes };
+    return { whole, stopped, tokens: [image.tokens.length, after.image.tokens.length], codes };
   }, url);
   expect(outcome.codes).toEqual([
     "aborted",
@@ -151,9 +151,10 @@ test("stops between two tokens, and answers the next request", async ({ page }) 
     "context-overflow",
     "fulfilled",
   ]);
-  expect(outcome.tokens).toBeGreaterThan(0);
-  // At least two tokens are drawn in the whole answer, and one before it was stopped.
-  expect(outcome.stopped).toBeLessThan(outcome.whole * 0.95 + 200);
+  expect(outcome.tokens[0]).toBeGreaterThan(1);
+  expect(outcome.tokens[1]).toBeGreaterThan(0);
+  // The one that was left had drawn one token of these, and the next request came at once.
+  expect(outcome.stopped).toBeLessThan(outcome.whole * 0.8);
 });
 
 test("gives the same answers in the page's own thread", async ({ page }) => {

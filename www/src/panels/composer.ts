@@ -89,10 +89,9 @@ function mountSuggestions(store: Store, ask: (text: string) => boolean): void {
     row.scrollLeft = 0;
   });
   store.on(["mode", "tokens", "pinned", "tasks", "status", "answering"], (state) => {
-    for (const button of row.querySelectorAll("button")) {
-      button.disabled = !canAsk(state);
-      button.setAttribute("aria-disabled", String(state.answering)); // keeps the keyboard's place
-    }
+    // Not `disabled`: the keyboard keeps its place, and can always scroll the row.
+    const off = String(!canAsk(state) || state.answering);
+    for (const button of row.querySelectorAll("button")) button.setAttribute("aria-disabled", off);
   });
 }
 
