@@ -157,7 +157,7 @@ class Stage2(Run):
 
     # Without the naming loss on the positions of visual tokens the language model never binds words to them
     # (colour questions .13 instead of .81 after the same number of steps).
-    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 0.5, "naming": 0.5}
+    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 1.0, "naming": 0.5}
 
     def __init__(self, model: Setokim, text: Tokenizer, settings: Stage2Settings, workers: Workers, folder: Path):
         torch.manual_seed(settings.seed)

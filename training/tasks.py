@@ -232,8 +232,8 @@ class TaskSampler:
         return sequence
 
     def _segment_turns(self, sequence: Sequence, speaker: Speaker, scene: Scene, seen: tuple[int, int]) -> None:
-        """Two objects, or something that is not there."""
-        for turn in range(2):
+        """Three objects, or something that is not there."""
+        for turn in range(3):
             target = int(speaker.rng.integers(len(scene.objects)))
             phrase = refer(speaker, scene, scene.objects[target])
             absent = absent_name(speaker.rng, scene)

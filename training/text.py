@@ -239,12 +239,18 @@ def join(parts: list[str]) -> str:
     return " and ".join(", ".join(parts).rsplit(", ", 1))
 
 
+def by_size(scene: Scene) -> list[SceneObject]:
+    """The largest first, as the language model reads and writes visual tokens: so captions can be foreseen, and pictures
+    be drawn in the order of the words."""
+    return sorted(scene.objects, key=lambda o: -o.size)
+
+
 def caption(scene: Scene) -> str:
-    return f"{join([with_article(colored_noun(o)) for o in scene.objects])} {background_phrase(scene)}"
+    return f"{join([with_article(colored_noun(o)) for o in by_size(scene)])} {background_phrase(scene)}"
 
 
 def dense_caption(scene: Scene) -> str:
-    places = [f"{with_article(colored_noun(o))} at the {cell(o)}" for o in scene.objects]
+    places = [f"{with_article(colored_noun(o))} at the {cell(o)}" for o in by_size(scene)]
     return f"{join(places)}, {background_phrase(scene)}"
 
 

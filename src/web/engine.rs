@@ -101,7 +101,9 @@ impl Engine {
             }
             let seen: Vec<&Seen> = seen.iter().map(|seen| &**seen).collect();
             let answer = self.model.chat(&said, &seen, &options, &abort, tell(&on_event)).await?;
-            answer.images().for_each(|drawing| self.album.borrow_mut().add(drawing.to_seen()));
+            for drawing in answer.images() {
+                self.album.borrow_mut().add(drawing.to_seen());
+            }
             Ok(js_answer(&answer))
         };
         chat.await.map_err(js_error)
@@ -159,7 +161,9 @@ impl Engine {
         let edit = async {
             let (seen, options) = (self.see(picture(&shown)?).await?, settings(options)?);
             let answer = self.model.edit(&seen, &instruction, &options, &abort, tell(&on_event)).await?;
-            answer.drawing.iter().for_each(|drawing| self.album.borrow_mut().add(drawing.to_seen()));
+            if let Some(drawing) = &answer.drawing {
+                self.album.borrow_mut().add(drawing.to_seen());
+            }
             Ok(object([
                 ("image", answer.drawing.as_ref().map_or(JsValue::NULL, js_drawing)),
                 ("said", answer.said.into()),

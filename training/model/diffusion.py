@@ -79,7 +79,7 @@ class DiffusionHead(nn.Module):
         x = F.layer_norm(x, x.shape[-1:], eps=self.config.norm_eps) * (1 + scale) + shift
         return self.out(x)
 
-    def loss(self, token: Tensor, hidden: Tensor, repeats: int = 4, null_share: float = 0.1) -> Tensor:
+    def loss(self, token: Tensor, hidden: Tensor, repeats: int = 16, null_share: float = 0.1) -> Tensor:
         """Mean squared error of v; each token is seen at `repeats` times."""
         token, hidden = token.repeat(repeats, 1), hidden.repeat(repeats, 1)
         is_null = torch.rand(len(hidden), 1, device=hidden.device) < null_share
