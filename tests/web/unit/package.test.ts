@@ -1,17 +1,28 @@
-/** What `npm pack` would publish, and whether everything that package.json points at is in it. */
+/**
+ * What `npm pack` would publish, and whether everything that package.json points at is in it. How its types resolve is
+ * judged by `npm run check:package`, which needs the wasm.
+ */
 
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, it } from "vitest";
+
+/** Of the scripts together, gzipped: what a page pays before the wasm. */
+const SCRIPTS = 30_000;
+/** Of all that is published, unpacked; nearly all of it is the wasm, which optimisation by `cargo xtask wasm` shrinks. */
+const UNPACKED = 32_000_000;
 
 const folder = fileURLToPath(new URL("../../../pkg/", import.meta.url));
 const manifest = JSON.parse(readFileSync(`${folder}package.json`, "utf8")) as {
   exports: Record<string, string | Record<string, string>>;
   types: string;
   main: string;
+  sideEffects: string[];
 };
 let files: string[];
+let unpacked: number;
 
 beforeAll(() => {
   if (!existsSync(`${folder}dist/index.js`)) execFileSync("npm", ["run", "build"], { cwd: folder });
@@ -20,7 +31,8 @@ beforeAll(() => {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "ignore"],
   });
-  const [pack] = Object.values(JSON.parse(answer) as Record<string, { files: { path: string }[] }>);
+  const [pack] = Object.values(JSON.parse(answer) as Record<string, { files: { path: string }[]; unpackedSize: number }>);
+  unpacked = pack?.unpackedSize ?? Infinity;
   files = pack?.files.map(({ path }) => path) ?? [];
 }, 60_000);
 
@@ -39,6 +51,28 @@ describe("the package", () => {
     expect(files.filter((file) => file.startsWith("dist/") && file.endsWith(".js")).length).toBeGreaterThan(10);
     for (const file of files) {
       expect(file).toMatch(/^(dist\/.*\.(js|js\.map|d\.ts)|wasm\/setokim(_bg)?\.(js|wasm|d\.ts|wasm\.d\.ts)|README\.md|LICENSE|package\.json)$/);
+    }
+  });
+
+  it("carries the licence of the project", () => {
+    expect(files).toContain("LICENSE");
+    expect(readFileSync(`${folder}LICENSE`, "utf8")).toBe(readFileSync(`${folder}../LICENSE`, "utf8"));
+  });
+
+  it("is as large as it says, and no larger", () => {
+    const scripts = files.filter((file) => file.startsWith("dist/") && file.endsWith(".js"));
+    const bytes = gzipSync(Buffer.concat(scripts.map((file) => readFileSync(folder + file)))).byteLength;
+    expect(bytes).toBeLessThan(SCRIPTS);
+    expect(unpacked).toBeLessThan(UNPACKED);
+    expect(files.length).toBeLessThan(90);
+  });
+
+  it("declares as a side effect what runs by being imported, and nothing else", () => {
+    expect(manifest.sideEffects).toEqual(["./dist/worker.js"]);
+    for (const file of files.filter((each) => /^dist\/.*\.js$/.test(each))) {
+      // A statement at the first column that is a call: what a bundler must not drop.
+      const calls = /^[a-zA-Z.]+\(/m.test(readFileSync(folder + file, "utf8"));
+      expect(calls, file).toBe(file === "dist/worker.js");
     }
   });
 
