@@ -31,6 +31,7 @@ export default defineConfig({
     { name: "page", testMatch: /(page|chat)\.spec\.ts/ },
     // The package without a bundler, from a plain server.
     { name: "lab", testMatch: /(lab|tasks)\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 1}/` } },
+    { name: "examples", testMatch: /examples\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 2}/` } },
   ],
   webServer: [
     {
@@ -43,6 +44,11 @@ export default defineConfig({
     {
       command: `node ${fileURLToPath(new URL("./static-server.mjs", import.meta.url))} ${port + 1}`,
       url: `http://127.0.0.1:${port + 1}/lab.html`,
+      reuseExistingServer: false,
+    },
+    {
+      command: `node ${fileURLToPath(new URL("./static-server.mjs", import.meta.url))} ${port + 2} examples`,
+      url: `http://127.0.0.1:${port + 2}/static/index.html`,
       reuseExistingServer: false,
     },
   ],

@@ -1,6 +1,7 @@
 /**
  * The package as a plain web server would serve it: no bundler, no special headers but a strict content policy. For
  * tests only. Files: /pkg (built package), /models (shipped), /fixtures, and /lab.html, an empty page that imports it.
+ * Given `examples` after the port: the built examples, each under its name, and a tiny model where they look for one.
  */
 
 import { createReadStream, statSync } from "node:fs";
@@ -9,11 +10,21 @@ import { extname, join, normalize, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const folders = {
+const labFolders = {
   "/pkg/": join(root, "pkg"),
   "/models/": join(root, "models"),
   "/fixtures/": join(root, "tests/fixtures"),
 };
+const exampleFolders = {
+  "/vite/": join(root, "examples/vite/dist"),
+  "/webpack/": join(root, "examples/webpack"),
+  "/static/": join(root, "examples/static"),
+  "/react/": join(root, "examples/react/dist"),
+  "/own-worker/": join(root, "examples/own-worker/dist"),
+  "/setokim/": join(root, "pkg"),
+  "/models/setokim-tiny/": join(root, "tests/fixtures/tiny-setokim"),
+};
+const folders = process.argv[3] === "examples" ? exampleFolders : labFolders;
 const types = {
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript",
