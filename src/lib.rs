@@ -10,6 +10,7 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod layers;
+pub mod matrix;
 pub mod weights;
 
 // image in

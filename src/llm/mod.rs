@@ -89,7 +89,7 @@ impl Llama {
             return Err(Error::Prompt("there are no tokens".into()));
         }
         check_ids(ids, self.config.vocab_size)?;
-        Ok(self.embed_tokens.rows(ids, &self.device))
+        Ok(self.embed_tokens.rows(ids))
     }
 
     /// Hidden states of new positions, which follow those in `cache` and join them.
