@@ -50,6 +50,10 @@ pub mod postprocess;
 pub mod setokim;
 pub mod tasks;
 
+// from other programs' checkpoints
+#[cfg(not(target_family = "wasm"))]
+pub mod convert;
+
 // GPU kernels and their plain references
 pub mod kernels;
 

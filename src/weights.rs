@@ -145,6 +145,8 @@ pub struct TensorStore {
     device: Device,
     keep: Box<dyn Fn(&str) -> bool>,
     tensors: BTreeMap<String, Stored>,
+    /// What modules asked for, in a store that only records it.
+    recorded: Option<Vec<(String, Vec<usize>)>>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "nearly every tensor is `Values`: a box would only add an allocation")]
@@ -181,7 +183,19 @@ impl Stored {
 impl TensorStore {
     /// An empty store.
     pub fn new(device: &Device) -> Self {
-        Self { device: device.clone(), keep: Box::new(|_| true), tensors: BTreeMap::new() }
+        Self { device: device.clone(), keep: Box::new(|_| true), tensors: BTreeMap::new(), recorded: None }
+    }
+
+    /// A store that gives zeros for every tensor that modules ask for, and remembers what that was.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn recording(device: &Device) -> Self {
+        Self { recorded: Some(Vec::new()), ..Self::new(device) }
+    }
+
+    /// The names and shapes that were asked for.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn into_recorded(self) -> Vec<(String, Vec<usize>)> {
+        self.recorded.unwrap_or_default()
     }
 
     /// An empty store that passes over the tensors whose names `keep` refuses, such as the text half of a checkpoint
@@ -271,6 +285,12 @@ impl TensorStore {
 
     /// Takes all parts of a tensor, of which together they have the shape.
     fn take_parts(&mut self, name: &str, want: &[usize]) -> Result<Vec<Stored>> {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push((name.into(), want.to_vec()));
+            let length: usize = want.iter().product();
+            let values = Tensor::zeros([length], &self.device);
+            return Ok(vec![Stored::Values { shape: want.to_vec(), values }]);
+        }
         let got = self.whole_shape(name)?;
         if got != want {
             return Err(Error::TensorShape { name: name.into(), want: want.to_vec(), got });
@@ -459,13 +479,53 @@ fn read_header(name: &str, file: &mut dyn Read, length: u64) -> Result<Metadata>
 }
 
 /// Reads exactly `length` bytes, allocating no more than there are.
-fn read_bytes(file: &mut dyn Read, length: usize) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_bytes(file: &mut dyn Read, length: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(length as u64).read_to_end(&mut bytes)?;
     if bytes.len() != length {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
     Ok(bytes)
+}
+
+/// Where in a file a tensor lies, and what it is.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) struct TensorPlace {
+    pub name: String,
+    /// None for a type that is not read here, whose name `dtype` is.
+    pub kind: Option<WeightKind>,
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    pub bytes: std::ops::Range<u64>,
+}
+
+/// The tensors of a safetensors file of `length` bytes, packed ones by what they stand for.
+///
+/// # Errors
+///
+/// As [`TensorStore::add_shard`].
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn list_tensors(file_name: &str, file: &mut dyn Read, length: u64) -> Result<Vec<TensorPlace>> {
+    let header = read_header(file_name, file, length)?;
+    let start = length - header.data_len() as u64;
+    let place = |(name, info): (String, &TensorInfo)| {
+        let (first, last) = info.data_offsets;
+        let bytes = start + first as u64..start + last as u64;
+        Ok(match declaration(file_name, &header, &name, info)? {
+            Some(Declaration { kind, text, shape }) => TensorPlace { name, kind, dtype: text, shape, bytes },
+            None => {
+                let dtype = info.dtype.to_string();
+                let kind = match info.dtype {
+                    Dtype::F32 => Some(WeightKind::F32),
+                    Dtype::F16 => Some(WeightKind::F16),
+                    Dtype::BF16 => Some(WeightKind::BF16),
+                    _ => None,
+                };
+                TensorPlace { name, kind, dtype, shape: shape_of(info), bytes }
+            }
+        })
+    };
+    header.tensors().into_iter().map(place).collect()
 }
 
 /// The values of a tensor as 32-bit floats; none when it is not of a float type that is read here.
@@ -519,6 +579,8 @@ pub fn write_safetensors_f32(name: &str, shape: &[usize], values: &[f32]) -> Res
 // --- folders
 
 #[cfg(not(target_family = "wasm"))]
+pub(crate) use folder::shard_files;
+#[cfg(not(target_family = "wasm"))]
 pub use folder::{Progress, read_config, read_tokenizer, read_weights};
 
 #[cfg(not(target_family = "wasm"))]
@@ -526,7 +588,7 @@ mod folder {
     use std::collections::BTreeSet;
     use std::fs::File;
     use std::io::{self, BufReader, Seek};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
 
@@ -574,21 +636,41 @@ mod folder {
     /// [`Error::Io`], [`Error::Manifest`], [`Error::Shard`], [`Error::HashMismatch`]; [`Error::TensorMissing`] when an
     /// index lists a tensor that its file does not have.
     pub fn read_weights(folder: &Path, store: &mut TensorStore, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
-        let (manifest, index) = (folder.join("manifest.json"), folder.join("model.safetensors.index.json"));
-        if manifest.is_file() {
-            let shards: Vec<FileEntry> = Manifest::parse(&read_text(&manifest)?)?.files;
-            let shards: Vec<Shard> = shards.into_iter().filter(FileEntry::is_shard).map(Shard::from).collect();
-            return read_shards(folder, &shards, store, progress);
-        }
-        if !index.is_file() {
-            return read_shards(folder, &[Shard::named("model.safetensors")], store, progress);
-        }
-        let index = Index::parse(&read_text(&index)?)?;
-        read_shards(folder, &index.shards(), store, progress)?;
-        match index.weight_map.keys().find(|name| (store.keep)(name) && !store.contains(name)) {
+        let (shards, index) = list_shards(folder)?;
+        read_shards(folder, &shards, store, progress)?;
+        let listed = index.iter().flat_map(|index| index.weight_map.keys());
+        match listed.into_iter().find(|name| (store.keep)(name) && !store.contains(name)) {
             Some(name) => Err(Error::TensorMissing(name.clone())),
             None => Ok(()),
         }
+    }
+
+    /// The paths of the files that [`read_weights`] would read; those of a manifest are compared with it.
+    pub(crate) fn shard_files(folder: &Path) -> Result<Vec<PathBuf>> {
+        let path = |shard: &Shard| {
+            let path = folder.join(&shard.name);
+            if let Some(entry) = &shard.entry {
+                let mut file = BufReader::new(File::open(&path).map_err(|error| Error::io(&path, error))?);
+                let length = file.get_ref().metadata().map_err(|error| Error::io(&path, error))?.len();
+                verify(entry, &mut file, length, &path)?;
+            }
+            Ok(path)
+        };
+        list_shards(folder)?.0.iter().map(path).collect()
+    }
+
+    /// The safetensors files of a folder, and Hugging Face's index where that is what lists them.
+    fn list_shards(folder: &Path) -> Result<(Vec<Shard>, Option<Index>)> {
+        let (manifest, index) = (folder.join("manifest.json"), folder.join("model.safetensors.index.json"));
+        if manifest.is_file() {
+            let files: Vec<FileEntry> = Manifest::parse(&read_text(&manifest)?)?.files;
+            return Ok((files.into_iter().filter(FileEntry::is_shard).map(Shard::from).collect(), None));
+        }
+        if !index.is_file() {
+            return Ok((vec![Shard::named("model.safetensors")], None));
+        }
+        let index = Index::parse(&read_text(&index)?)?;
+        Ok((index.shards(), Some(index)))
     }
 
     /// A safetensors file, and what a manifest says of it.

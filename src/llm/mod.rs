@@ -19,7 +19,9 @@ use burn::tensor::{Device, Tensor};
 use self::attention::Positions;
 use self::block::Block;
 pub use self::config::{LlamaConfig, RopeScaling};
-pub use self::gguf_source::GgufSource;
+pub use self::gguf_source::{GgufSource, weight_names};
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use self::gguf_source::{gguf_name, in_rotate_half_order};
 pub use self::kv_cache::KvCache;
 pub use self::linear::Linear;
 use self::linear::check_ids;
