@@ -9,7 +9,6 @@ pub const MAX_BINDING_WORDS: usize = (128 << 20) / 4;
 
 /// Consecutive rows of a matrix `[N, K]`.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "a few hundred live as long as the model: a box would only add a step")]
 pub enum Rows {
     Dense(Tensor<2>),
     Packed(PackedRows),
