@@ -116,6 +116,9 @@ pub struct ClusterConfig {
     pub fallback_clusters: usize,
     /// Weight of the 2-D positions added before clustering.
     pub pos_scale: f32,
+    /// In these positions sine and cosine of a frequency stand side by side, as in the reference code; else each fill a
+    /// quarter.
+    pub pos_interleaved: bool,
     /// LayerNorm without affine first, so that distances lie in [0, 2] and a threshold means something.
     pub normalize: bool,
     pub norm_eps: f64,
@@ -129,6 +132,7 @@ impl Default for ClusterConfig {
             max_clusters: 16,
             fallback_clusters: 1,
             pos_scale: 0.0,
+            pos_interleaved: false,
             normalize: true,
             norm_eps: 1e-6,
         }
@@ -141,11 +145,14 @@ pub struct MergerConfig {
     pub width: usize,
     pub heads: usize,
     pub mlp_ratio: usize,
+    /// Inner width of the MLPs where it is no multiple of `width`; 0 for `width * mlp_ratio`.
+    #[serde(default)]
+    pub mlp_hidden: usize,
     pub inner_depth: usize,
     pub inter_depth: usize,
     pub token_width: usize,
     pub norm_eps: f64,
-    /// The reference code's form: one norm pair and one MLP serve every layer of a depth, only attention differs.
+    /// The reference code's form: attention layers under one norm, then one MLP, and no norm after the last layer.
     #[serde(default)]
     pub shared_blocks: bool,
 }
@@ -344,7 +351,7 @@ impl VisionConfig {
         }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let (heads, mlp) = match self {
             Self::Vit(vit) => (vit.heads, vit.mlp_ratio),
             Self::Siglip(siglip) => (siglip.num_attention_heads, siglip.intermediate_size),

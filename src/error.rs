@@ -41,6 +41,8 @@ pub enum Error {
     Setting(String),
     #[error("this model has no {0}")]
     Unsupported(&'static str),
+    #[error("the model cannot be converted: {0}")]
+    Convert(String),
     #[error("no GPU device: {0}")]
     DeviceUnavailable(String),
     #[error("the GPU device was lost: {0}")]
@@ -75,6 +77,7 @@ impl Error {
             Self::ContextOverflow { .. } => "context-overflow",
             Self::Setting(_) => "setting-invalid",
             Self::Unsupported(_) => "unsupported",
+            Self::Convert(_) => "convert-unsupported",
             Self::DeviceUnavailable(_) => "device-unavailable",
             Self::DeviceLost(_) => "device-lost",
             Self::Aborted => "aborted",
@@ -93,7 +96,9 @@ impl Error {
             Self::TensorMissing(_) | Self::TensorShape { .. } => {
                 "Check that config.json and the weights come from the same model."
             }
-            Self::TensorType { .. } => "Convert the weights to F32, F16 or BF16 first.",
+            Self::TensorType { .. } => {
+                "Convert the weights to F32, F16, BF16 or a packed type of docs/weights.md first."
+            }
             Self::NotFinite { .. } => "Check the weights and the input: the encoder should never give NaN or infinity.",
             Self::Clustering(_) => "Choose 1 <= k <= number of patches, k <= 32, k_max >= 1 and a finite threshold.",
             Self::Gguf(_) => "Download the GGUF file again; F32, F16, Q8_0, Q4_0 and Q4_1 tensors are supported.",
@@ -102,6 +107,7 @@ impl Error {
             Self::ContextOverflow { .. } => "Shorten the request, drop earlier turns, or ask for fewer new tokens.",
             Self::Setting(_) => "Change the setting as the message says.",
             Self::Unsupported(_) => "Load a model that has this part.",
+            Self::Convert(_) => "See docs/convert.md for what can be converted, and what can be left out.",
             Self::DeviceUnavailable(_) => "Choose the device `cpu` or `auto`.",
             Self::DeviceLost(_) => "Load the model again; choose the device `cpu` if it happens twice.",
             Self::Aborted => "Ask again to get an answer.",

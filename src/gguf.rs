@@ -41,6 +41,13 @@ pub struct TensorInfo {
     range: std::ops::Range<usize>,
 }
 
+impl TensorInfo {
+    /// The tensor in the bytes of the file whose header this is.
+    pub(crate) fn raw<'a>(&self, file: &'a [u8]) -> RawTensor<'a> {
+        RawTensor { kind: self.kind, shape: self.shape.clone(), bytes: Cow::Borrowed(&file[self.range.clone()]) }
+    }
+}
+
 /// A tensor's values as they are stored.
 #[derive(Debug, Clone)]
 pub struct RawTensor<'a> {
@@ -55,6 +62,11 @@ impl RawTensor<'_> {
     /// All values as f32.
     pub fn to_f32(&self) -> Vec<f32> {
         dequantize(self.kind, &self.bytes)
+    }
+
+    /// The same with bytes of its own.
+    pub fn into_owned(self) -> RawTensor<'static> {
+        RawTensor { kind: self.kind, shape: self.shape, bytes: Cow::Owned(self.bytes.into_owned()) }
     }
 
     /// Fails where the shape is not `want`.
@@ -127,8 +139,7 @@ impl<'a> Gguf<'a> {
     /// A tensor's values as they are stored.
     pub fn tensor(&self, name: &str) -> Result<RawTensor<'a>> {
         let info = self.tensors.get(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?;
-        let bytes = Cow::Borrowed(&self.bytes[info.range.clone()]);
-        Ok(RawTensor { kind: info.kind, shape: info.shape.clone(), bytes })
+        Ok(info.raw(self.bytes))
     }
 
     /// A whole number that must be there.

@@ -203,6 +203,9 @@ impl Attention {
     }
 }
 
+/// What our own checkpoints call the four layers of an [`Attention`].
+const OUR_NAMES: [&str; 4] = ["q", "k", "v", "out"];
+
 /// Which GELU a checkpoint was trained with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gelu {
@@ -244,8 +247,8 @@ impl Mlp {
 pub struct Block {
     norm1: LayerNorm,
     attn: Attention,
-    norm2: LayerNorm,
-    mlp: Mlp,
+    /// None in the first blocks of a row that feeds forward once, at its end.
+    feed_forward: Option<(LayerNorm, Mlp)>,
 }
 
 /// Sizes of a [`Block`].
@@ -260,32 +263,39 @@ pub struct BlockSize {
 impl Block {
     /// Takes `{name}.{norm1, attn.{q,k,v,out}, norm2, mlp.{fc1,fc2}}`.
     pub fn load(store: &mut TensorStore, name: &str, size: BlockSize) -> Result<Self> {
-        Self::load_parts(store, &format!("{name}.attn"), name, size)
-    }
-
-    /// A block whose norms and MLP may be named apart from its attention: blocks that share them.
-    pub fn load_parts(store: &mut TensorStore, attention: &str, rest: &str, size: BlockSize) -> Result<Self> {
+        let mlp = Mlp::load(store, &format!("{name}.mlp"), size.width, size.hidden, Gelu::Exact)?;
         Ok(Self {
-            norm1: LayerNorm::load(store, &format!("{rest}.norm1"), size.width, size.eps)?,
-            attn: Attention::load(store, attention, ["q", "k", "v", "out"], size.width, size.heads)?,
-            norm2: LayerNorm::load(store, &format!("{rest}.norm2"), size.width, size.eps)?,
-            mlp: Mlp::load(store, &format!("{rest}.mlp"), size.width, size.hidden, Gelu::Exact)?,
+            norm1: LayerNorm::load(store, &format!("{name}.norm1"), size.width, size.eps)?,
+            attn: Attention::load(store, &format!("{name}.attn"), OUR_NAMES, size.width, size.heads)?,
+            feed_forward: Some((LayerNorm::load(store, &format!("{name}.norm2"), size.width, size.eps)?, mlp)),
         })
     }
 
-    /// The same norms and MLP with other attention weights.
-    pub fn with_attention(&self, attn: Attention) -> Self {
-        Self { attn, ..self.clone() }
+    /// The reference code's `Block`: attention layers under one norm, then one MLP. Takes
+    /// `{name}.{norm1, i.attn.{q,k,v,out}, norm2, mlp.{fc1,fc2}}`; `depth` is at least 1.
+    pub fn load_shared(store: &mut TensorStore, name: &str, depth: usize, size: BlockSize) -> Result<Vec<Self>> {
+        let norm1 = LayerNorm::load(store, &format!("{name}.norm1"), size.width, size.eps)?;
+        let norm2 = LayerNorm::load(store, &format!("{name}.norm2"), size.width, size.eps)?;
+        let mlp = Mlp::load(store, &format!("{name}.mlp"), size.width, size.hidden, Gelu::Exact)?;
+        let mut blocks = Vec::new();
+        for i in 0..depth {
+            let attn = Attention::load(store, &format!("{name}.{i}.attn"), OUR_NAMES, size.width, size.heads)?;
+            blocks.push(Self { norm1: norm1.clone(), attn, feed_forward: None });
+        }
+        if let Some(last) = blocks.last_mut() {
+            last.feed_forward = Some((norm2, mlp));
+        }
+        Ok(blocks)
     }
 
     /// SigLIP's names and activation.
     pub fn load_siglip(store: &mut TensorStore, name: &str, size: BlockSize, gelu: Gelu) -> Result<Self> {
         let names = ["q_proj", "k_proj", "v_proj", "out_proj"];
+        let mlp = Mlp::load(store, &format!("{name}.mlp"), size.width, size.hidden, gelu)?;
         Ok(Self {
             norm1: LayerNorm::load(store, &format!("{name}.layer_norm1"), size.width, size.eps)?,
             attn: Attention::load(store, &format!("{name}.self_attn"), names, size.width, size.heads)?,
-            norm2: LayerNorm::load(store, &format!("{name}.layer_norm2"), size.width, size.eps)?,
-            mlp: Mlp::load(store, &format!("{name}.mlp"), size.width, size.hidden, gelu)?,
+            feed_forward: Some((LayerNorm::load(store, &format!("{name}.layer_norm2"), size.width, size.eps)?, mlp)),
         })
     }
 
@@ -293,13 +303,18 @@ impl Block {
     /// - `x`, output: `[B, T, width]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let normal = self.norm1.forward(x.clone());
-        let x = x + self.attn.forward(normal.clone(), normal);
-        x.clone() + self.mlp.forward(self.norm2.forward(x))
+        self.feed_forward(x + self.attn.forward(normal.clone(), normal))
     }
 
     /// Like [`Block::forward`], with attention kept inside consecutive segments.
     pub fn forward_segments(&self, x: Tensor<3>, segments: &[usize]) -> Tensor<3> {
-        let x = x.clone() + self.attn.forward_segments(self.norm1.forward(x), segments);
-        x.clone() + self.mlp.forward(self.norm2.forward(x))
+        self.feed_forward(x.clone() + self.attn.forward_segments(self.norm1.forward(x), segments))
+    }
+
+    fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.feed_forward {
+            Some((norm, mlp)) => x.clone() + mlp.forward(norm.forward(x)),
+            None => x,
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod layers;
+pub mod matrix;
 pub mod weights;
 
 // image in
@@ -48,6 +49,10 @@ pub mod postprocess;
 // the whole, and what it is for
 pub mod setokim;
 pub mod tasks;
+
+// from other programs' checkpoints
+#[cfg(not(target_family = "wasm"))]
+pub mod convert;
 
 // GPU kernels and their plain references
 pub mod kernels;

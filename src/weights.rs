@@ -3,7 +3,7 @@
 //! Shards come in any order and modules ask for tensors in theirs. So a [`TensorStore`] moves each tensor of a shard
 //! to the device at once, one at a time, and hands it out later by name: the whole model is never held twice.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -12,6 +12,8 @@ use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::kernels::quant_matmul::{PackedShape, WeightKind};
+use crate::matrix::{MAX_BINDING_WORDS, PackedRows, Rows};
 use crate::{Error, Result};
 
 /// The one value of [`Manifest::format`] that this library reads.
@@ -143,21 +145,57 @@ pub struct TensorStore {
     device: Device,
     keep: Box<dyn Fn(&str) -> bool>,
     tensors: BTreeMap<String, Stored>,
+    /// What modules asked for, in a store that only records it.
+    recorded: Option<Vec<(String, Vec<usize>)>>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "nearly every tensor is `Values`: a box would only add an allocation")]
 enum Stored {
     /// 32-bit floats on the device, and the shape they are to have.
     Values { shape: Vec<usize>, values: Tensor<1> },
+    /// Blocks of a few bits a weight on the device, and the shape they are to have.
+    Packed { shape: Vec<usize>, rows: Vec<PackedRows> },
     /// Of a type that is not read, left behind. An error only for the one who asks for it: Hugging Face checkpoints
     /// carry integer tables (`position_ids`) that no module needs.
-    Unreadable { dtype: Dtype },
+    Unreadable { dtype: String },
+}
+
+impl Stored {
+    fn into_values(self) -> Option<Tensor<1>> {
+        match self {
+            Self::Values { values, .. } => Some(values),
+            Self::Packed { rows, .. } => {
+                Some(concatenate(rows.into_iter().map(|rows| Rows::Packed(rows).into_dense().flatten(0, 1)).collect()))
+            }
+            Self::Unreadable { .. } => None,
+        }
+    }
+
+    fn into_rows(self, columns: usize) -> Vec<Rows> {
+        match self {
+            Self::Values { shape, values } => vec![Rows::Dense(values.reshape([shape[0], columns]))],
+            Self::Packed { rows, .. } => rows.into_iter().map(Rows::Packed).collect(),
+            Self::Unreadable { .. } => Vec::new(),
+        }
+    }
 }
 
 impl TensorStore {
     /// An empty store.
     pub fn new(device: &Device) -> Self {
-        Self { device: device.clone(), keep: Box::new(|_| true), tensors: BTreeMap::new() }
+        Self { device: device.clone(), keep: Box::new(|_| true), tensors: BTreeMap::new(), recorded: None }
+    }
+
+    /// A store that gives zeros for every tensor that modules ask for, and remembers what that was.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn recording(device: &Device) -> Self {
+        Self { recorded: Some(Vec::new()), ..Self::new(device) }
+    }
+
+    /// The names and shapes that were asked for.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn into_recorded(self) -> Vec<(String, Vec<usize>)> {
+        self.recorded.unwrap_or_default()
     }
 
     /// An empty store that passes over the tensors whose names `keep` refuses, such as the text half of a checkpoint
@@ -171,12 +209,14 @@ impl TensorStore {
         &self.device
     }
 
-    /// Moves the tensors of a safetensors file (F32, F16, BF16) to the device as 32-bit floats, and drops the bytes.
-    /// `name` is for messages. A file that is refused leaves the store as it was.
+    /// Moves the tensors of a safetensors file to the device, and drops the bytes: F32, F16 and BF16 as 32-bit floats,
+    /// packed ones (docs/weights.md) as they are. `name` is for messages. A file that is refused leaves the store as it
+    /// was.
     ///
     /// # Errors
     ///
-    /// [`Error::Shard`] when it is not a sound safetensors file, a tensor is empty, or another shard had one of its names.
+    /// [`Error::Shard`] when it is not a sound safetensors file, a tensor is empty, another shard had one of its names, or
+    /// a packed tensor is not what the file says of it.
     pub fn add_shard(&mut self, name: &str, bytes: Vec<u8>) -> Result<()> {
         self.add(name, &mut bytes.as_slice(), bytes.len() as u64, &mut |_| ())
     }
@@ -190,7 +230,10 @@ impl TensorStore {
             let bytes = read_bytes(file, info.data_offsets.1 - info.data_offsets.0).map_err(|e| corrupt(name, e))?;
             moved(bytes.len() as u64);
             if (self.keep)(&tensor) {
-                let stored = self.store(info, &bytes);
+                let stored = match declaration(name, &header, &tensor, info)? {
+                    Some(packed) => packed.store(&bytes, &self.device),
+                    None => self.store(info, &bytes),
+                };
                 self.tensors.insert(tensor, stored);
             }
         }
@@ -206,59 +249,164 @@ impl TensorStore {
             if self.tensors.contains_key(&tensor) {
                 return Err(corrupt(name, format!("tensor `{tensor}` came with another shard already")));
             }
+            declaration(name, header, &tensor, info)?;
         }
         Ok(())
     }
 
     fn store(&self, info: &TensorInfo, bytes: &[u8]) -> Stored {
         let Some(values) = f32_from_bytes(info.dtype, bytes) else {
-            return Stored::Unreadable { dtype: info.dtype };
+            return Stored::Unreadable { dtype: info.dtype.to_string() };
         };
         let length = values.len();
         let values = Tensor::from_data(TensorData::new(values, [length]), (&self.device, DType::F32));
         Stored::Values { shape: shape_of(info), values }
     }
 
-    /// Takes a tensor out of the store. A scalar has the shape `[1]`.
+    /// Takes a tensor out of the store as 32-bit floats. A scalar has the shape `[1]`.
     ///
     /// # Errors
     ///
     /// [`Error::TensorMissing`]; [`Error::TensorType`] when it is stored as integers or the like;
     /// [`Error::TensorShape`], which leaves the tensor in the store.
     pub fn take<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
-        match self.tensors.get(name) {
-            None => return Err(Error::TensorMissing(name.into())),
-            Some(Stored::Unreadable { dtype }) => {
-                return Err(Error::TensorType { name: name.into(), dtype: dtype.to_string() });
-            }
-            Some(Stored::Values { shape: got, .. }) if got[..] != shape => {
-                return Err(Error::TensorShape { name: name.into(), want: shape.to_vec(), got: got.clone() });
-            }
-            Some(Stored::Values { .. }) => (),
-        }
-        match self.tensors.remove(name) {
-            Some(Stored::Values { values, .. }) => Ok(values.reshape(shape)),
-            _ => Err(Error::TensorMissing(name.into())),
-        }
+        let parts = self.take_parts(name, &shape)?.into_iter().filter_map(Stored::into_values);
+        Ok(concatenate(parts.collect()).reshape(shape))
     }
 
-    /// The shape of a tensor in the store, as stored.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        match self.tensors.get(name)? {
-            Stored::Values { shape, .. } => Some(shape),
-            Stored::Unreadable { .. } => None,
+    /// Takes a matrix out of the store in the parts it is stored in, packed where it is stored packed.
+    ///
+    /// # Errors
+    ///
+    /// As [`TensorStore::take`].
+    pub fn take_rows(&mut self, name: &str, shape: [usize; 2]) -> Result<Vec<Rows>> {
+        Ok(self.take_parts(name, &shape)?.into_iter().flat_map(|part| part.into_rows(shape[1])).collect())
+    }
+
+    /// Takes all parts of a tensor, of which together they have the shape.
+    fn take_parts(&mut self, name: &str, want: &[usize]) -> Result<Vec<Stored>> {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push((name.into(), want.to_vec()));
+            let length: usize = want.iter().product();
+            let values = Tensor::zeros([length], &self.device);
+            return Ok(vec![Stored::Values { shape: want.to_vec(), values }]);
         }
+        let got = self.whole_shape(name)?;
+        if got != want {
+            return Err(Error::TensorShape { name: name.into(), want: want.to_vec(), got });
+        }
+        let names = self.stored_names(name);
+        Ok(names.iter().filter_map(|name| self.tensors.remove(name)).collect())
+    }
+
+    /// Under what a tensor is stored: its own name, or, in parts of some rows each, the names of these.
+    fn stored_names(&self, name: &str) -> Vec<String> {
+        if self.tensors.contains_key(name) {
+            return vec![name.into()];
+        }
+        (0..).map(|part| part_name(name, part)).take_while(|name| self.tensors.contains_key(name)).collect()
+    }
+
+    fn whole_shape(&self, name: &str) -> Result<Vec<usize>> {
+        let mut whole: Option<Vec<usize>> = None;
+        for stored_name in self.stored_names(name) {
+            let shape = match self.tensors.get(&stored_name) {
+                None => return Err(Error::TensorMissing(stored_name)),
+                Some(Stored::Unreadable { dtype }) => {
+                    return Err(Error::TensorType { name: stored_name, dtype: dtype.clone() });
+                }
+                Some(Stored::Values { shape, .. } | Stored::Packed { shape, .. }) => shape,
+            };
+            match &mut whole {
+                None => whole = Some(shape.clone()),
+                Some(whole) if whole[1..] == shape[1..] => whole[0] = whole[0].saturating_add(shape[0]),
+                Some(whole) => {
+                    return Err(Error::TensorShape { name: stored_name, want: whole.clone(), got: shape.clone() });
+                }
+            }
+        }
+        whole.ok_or_else(|| Error::TensorMissing(name.into()))
+    }
+
+    /// The shape of a tensor in the store; none where it is missing or cannot be read.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.whole_shape(name).ok()
     }
 
     /// Whether a tensor of that name waits in the store.
     pub fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        !self.stored_names(name).is_empty()
     }
 
     /// The names of the tensors that nobody has taken, in alphabetical order. After loading, a name here is a sign
     /// that config and weights do not belong together.
     pub fn leftover(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+}
+
+/// The name of some rows of a tensor that is too large for one file.
+pub fn part_name(tensor: &str, part: usize) -> String {
+    format!("{tensor}.part.{part}")
+}
+
+/// `Tensor::cat` that leaves a single tensor alone.
+fn concatenate(mut tensors: Vec<Tensor<1>>) -> Tensor<1> {
+    if tensors.len() == 1 { tensors.swap_remove(0) } else { Tensor::cat(tensors, 0) }
+}
+
+// --- packed tensors
+
+/// What the metadata of a safetensors file says of a U8 tensor: `q8_0 256 704`, its type and its shape.
+struct Declaration {
+    /// Nothing for a type that is not read here.
+    kind: Option<WeightKind>,
+    text: String,
+    shape: Vec<usize>,
+}
+
+/// The declaration of a packed tensor, held against the tensor; none for one that is not packed.
+fn declaration(file: &str, header: &Metadata, tensor: &str, info: &TensorInfo) -> Result<Option<Declaration>> {
+    let texts: Option<&HashMap<String, String>> = header.metadata().as_ref();
+    let Some(text) = texts.and_then(|texts| texts.get(tensor)).filter(|_| info.dtype == Dtype::U8) else {
+        return Ok(None);
+    };
+    let wrong = |reason: &str| corrupt(file, format!("packed tensor `{tensor}` is said to be `{text}`: {reason}"));
+    let mut words = text.split(' ');
+    let name = words.next().unwrap_or_default();
+    let shape = words.map(str::parse).collect::<Result<Vec<usize>, _>>();
+    let shape = shape.map_err(|_| wrong("after the type comes a shape"))?;
+    let kind = WeightKind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name));
+    if let Some(kind) = kind {
+        let Some((rows, columns)) = rows_and_columns(&shape) else { return Err(wrong("no such matrix is possible")) };
+        if PackedShape::new(kind, rows, columns).is_none() {
+            return Err(wrong(&format!("its rows of {columns} values are not whole blocks")));
+        }
+        let bytes = kind.byte_count(&[rows, columns]).ok_or_else(|| wrong("it is too large"))?;
+        if info.shape != [rows, bytes / rows] {
+            return Err(wrong(&format!("that takes bytes of shape [{rows}, {}], not {:?}", bytes / rows, info.shape)));
+        }
+    }
+    Ok(Some(Declaration { kind, text: text.clone(), shape }))
+}
+
+/// A tensor as a matrix with a row for each index of its first dimension.
+fn rows_and_columns(shape: &[usize]) -> Option<(usize, usize)> {
+    let (&rows, rest) = shape.split_first()?;
+    let columns = rest.iter().try_fold(1usize, |product, &size| product.checked_mul(size))?;
+    rows.checked_mul(columns).filter(|&weights| weights > 0)?;
+    Some((rows, columns))
+}
+
+impl Declaration {
+    fn store(self, bytes: &[u8], device: &Device) -> Stored {
+        let shape = self.kind.zip(rows_and_columns(&self.shape));
+        match shape.and_then(|(kind, (rows, columns))| PackedShape::new(kind, rows, columns)) {
+            Some(packed) => {
+                Stored::Packed { shape: self.shape, rows: PackedRows::pack(bytes, packed, MAX_BINDING_WORDS, device) }
+            }
+            None => Stored::Unreadable { dtype: self.text },
+        }
     }
 }
 
@@ -331,13 +479,53 @@ fn read_header(name: &str, file: &mut dyn Read, length: u64) -> Result<Metadata>
 }
 
 /// Reads exactly `length` bytes, allocating no more than there are.
-fn read_bytes(file: &mut dyn Read, length: usize) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_bytes(file: &mut dyn Read, length: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(length as u64).read_to_end(&mut bytes)?;
     if bytes.len() != length {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
     Ok(bytes)
+}
+
+/// Where in a file a tensor lies, and what it is.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) struct TensorPlace {
+    pub name: String,
+    /// None for a type that is not read here, whose name `dtype` is.
+    pub kind: Option<WeightKind>,
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    pub bytes: std::ops::Range<u64>,
+}
+
+/// The tensors of a safetensors file of `length` bytes, packed ones by what they stand for.
+///
+/// # Errors
+///
+/// As [`TensorStore::add_shard`].
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn list_tensors(file_name: &str, file: &mut dyn Read, length: u64) -> Result<Vec<TensorPlace>> {
+    let header = read_header(file_name, file, length)?;
+    let start = length - header.data_len() as u64;
+    let place = |(name, info): (String, &TensorInfo)| {
+        let (first, last) = info.data_offsets;
+        let bytes = start + first as u64..start + last as u64;
+        Ok(match declaration(file_name, &header, &name, info)? {
+            Some(Declaration { kind, text, shape }) => TensorPlace { name, kind, dtype: text, shape, bytes },
+            None => {
+                let dtype = info.dtype.to_string();
+                let kind = match info.dtype {
+                    Dtype::F32 => Some(WeightKind::F32),
+                    Dtype::F16 => Some(WeightKind::F16),
+                    Dtype::BF16 => Some(WeightKind::BF16),
+                    _ => None,
+                };
+                TensorPlace { name, kind, dtype, shape: shape_of(info), bytes }
+            }
+        })
+    };
+    header.tensors().into_iter().map(place).collect()
 }
 
 /// The values of a tensor as 32-bit floats; none when it is not of a float type that is read here.
@@ -391,6 +579,8 @@ pub fn write_safetensors_f32(name: &str, shape: &[usize], values: &[f32]) -> Res
 // --- folders
 
 #[cfg(not(target_family = "wasm"))]
+pub(crate) use folder::shard_files;
+#[cfg(not(target_family = "wasm"))]
 pub use folder::{Progress, read_config, read_tokenizer, read_weights};
 
 #[cfg(not(target_family = "wasm"))]
@@ -398,7 +588,7 @@ mod folder {
     use std::collections::BTreeSet;
     use std::fs::File;
     use std::io::{self, BufReader, Seek};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
 
@@ -446,21 +636,41 @@ mod folder {
     /// [`Error::Io`], [`Error::Manifest`], [`Error::Shard`], [`Error::HashMismatch`]; [`Error::TensorMissing`] when an
     /// index lists a tensor that its file does not have.
     pub fn read_weights(folder: &Path, store: &mut TensorStore, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
-        let (manifest, index) = (folder.join("manifest.json"), folder.join("model.safetensors.index.json"));
-        if manifest.is_file() {
-            let shards: Vec<FileEntry> = Manifest::parse(&read_text(&manifest)?)?.files;
-            let shards: Vec<Shard> = shards.into_iter().filter(FileEntry::is_shard).map(Shard::from).collect();
-            return read_shards(folder, &shards, store, progress);
-        }
-        if !index.is_file() {
-            return read_shards(folder, &[Shard::named("model.safetensors")], store, progress);
-        }
-        let index = Index::parse(&read_text(&index)?)?;
-        read_shards(folder, &index.shards(), store, progress)?;
-        match index.weight_map.keys().find(|name| (store.keep)(name) && !store.contains(name)) {
+        let (shards, index) = list_shards(folder)?;
+        read_shards(folder, &shards, store, progress)?;
+        let listed = index.iter().flat_map(|index| index.weight_map.keys());
+        match listed.into_iter().find(|name| (store.keep)(name) && !store.contains(name)) {
             Some(name) => Err(Error::TensorMissing(name.clone())),
             None => Ok(()),
         }
+    }
+
+    /// The paths of the files that [`read_weights`] would read; those of a manifest are compared with it.
+    pub(crate) fn shard_files(folder: &Path) -> Result<Vec<PathBuf>> {
+        let path = |shard: &Shard| {
+            let path = folder.join(&shard.name);
+            if let Some(entry) = &shard.entry {
+                let mut file = BufReader::new(File::open(&path).map_err(|error| Error::io(&path, error))?);
+                let length = file.get_ref().metadata().map_err(|error| Error::io(&path, error))?.len();
+                verify(entry, &mut file, length, &path)?;
+            }
+            Ok(path)
+        };
+        list_shards(folder)?.0.iter().map(path).collect()
+    }
+
+    /// The safetensors files of a folder, and Hugging Face's index where that is what lists them.
+    fn list_shards(folder: &Path) -> Result<(Vec<Shard>, Option<Index>)> {
+        let (manifest, index) = (folder.join("manifest.json"), folder.join("model.safetensors.index.json"));
+        if manifest.is_file() {
+            let files: Vec<FileEntry> = Manifest::parse(&read_text(&manifest)?)?.files;
+            return Ok((files.into_iter().filter(FileEntry::is_shard).map(Shard::from).collect(), None));
+        }
+        if !index.is_file() {
+            return Ok((vec![Shard::named("model.safetensors")], None));
+        }
+        let index = Index::parse(&read_text(&index)?)?;
+        Ok((index.shards(), Some(index)))
     }
 
     /// A safetensors file, and what a manifest says of it.

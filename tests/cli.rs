@@ -185,6 +185,50 @@ fn a_model_with_one_flipped_bit_is_refused() {
 }
 
 #[test]
+fn convert_prints_what_it_wrote_and_it_works() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (image, out) = (picture(folder.path()), folder.path().join("model"));
+    let table = succeeds(&["convert", TINY, "-o", text(&out), "--type", "q8", "--vision", "f16"]);
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["part", "tensors", "parameters", "bytes", "type"]);
+    assert_eq!(
+        lines.iter().skip(1).map(|line| line[0]).collect::<Vec<_>>(),
+        ["vision", "merger", "detokenizer", "all"]
+    );
+    assert_eq!(lines[1][4..], ["f16,", "f32"]);
+    assert!(lines[2][4..].iter().any(|word| word.starts_with("q8_0")), "{table}");
+    succeeds(&["tokenize", text(&image), "--model", text(&out), "--device", "cpu"]);
+
+    let joined = folder.path().join("joined");
+    let llama = "tests/fixtures/llama-tiny";
+    let output = setokim(&["convert", SIGLIP, "--language", llama, "--seed", "5", "-o", text(&joined)]);
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stderr).contains("random, from seed 5"));
+}
+
+#[test]
+fn convert_refuses_what_it_cannot_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("model");
+    let reference = "tests/fixtures/reference";
+    fails_with("io", &["convert", "no/such/folder.pt", "-o", text(&out)]);
+    fails_with("shard-corrupt", &["convert", "tests/fixtures/tiny.gguf", "-o", text(&out)]);
+    fails_with("setting-invalid", &["convert", TINY, "-o", TINY]);
+    fails_with("convert-unsupported", &["convert", reference, "-o", text(&out)]);
+    fails_with("convert-unsupported", &["convert", reference, "-o", text(&out), "--leave-out", "detokenizer"]);
+    let left = ["--leave-out", "detokenizer", "--leave-out", "diffusion"];
+    succeeds(&[&["convert", reference, "-o", text(&out)], left.as_slice()].concat());
+    for arguments in [
+        vec!["convert", TINY],
+        vec!["convert", TINY, "-o", text(&out), "--type", "q5"],
+        vec!["convert", TINY, "-o", text(&out), "--shard-mib", "0"],
+        vec!["convert", TINY, "-o", text(&out), "--seed", "1"],
+        vec!["convert", TINY, "-o", text(&out), "--leave-out", "vision"],
+    ] {
+        assert_eq!(setokim(&arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
 fn probe_says_what_auto_takes_and_why() {
     let json: Value = serde_json::from_str(&succeeds(&["probe"])).expect("JSON");
     assert!(json["device"] == "cpu" || json["device"] == "gpu");

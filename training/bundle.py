@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from .model import ModelConfig, SeTok
@@ -64,8 +65,34 @@ def read_bundle(folder: Path) -> SeTok | Setokim:
     model = SeTok(ModelConfig.from_json(config))
     if "llm" in json.loads(config):
         model = Setokim(model, SetokimConfig.from_json(config))
+    model.load_state_dict(read_tensors(folder))
+    return model.eval()
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a folder's shards as float32; docs/weights.md says what packed tensors and parts are."""
     tensors = {}
     for shard in sorted(folder.glob("*.safetensors")):
-        tensors |= load_file(shard)
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return model.eval()
+        with safe_open(shard, "pt") as file:
+            packed = file.metadata() or {}
+            for name in file.keys():  # noqa: SIM118 (a file is no dict)
+                tensor = file.get_tensor(name)
+                tensors[name] = unpack(tensor, packed[name]) if tensor.dtype == torch.uint8 else tensor.float()
+    for name in [name.removesuffix(".part.0") for name in tensors if name.endswith(".part.0")]:
+        count = sum(other.startswith(f"{name}.part.") for other in tensors)
+        tensors[name] = torch.cat([tensors.pop(f"{name}.part.{i}") for i in range(count)])
+    return tensors
+
+
+def unpack(stored: Tensor, declared: str) -> Tensor:
+    """U8 [rows, bytes] of ggml blocks of 32 weights, declared as "q8_0 256 704" -> float32."""
+    kind, *shape = declared.split()
+    block = {"q8_0": 34, "q4_0": 18}[kind]
+    blocks = stored.reshape(-1, block)
+    scale = blocks[:, :2].contiguous().view(torch.float16).float()
+    quants = blocks[:, 2:].contiguous()
+    if kind == "q8_0":
+        values = quants.view(torch.int8).float()
+    else:
+        values = torch.cat([quants & 15, quants >> 4], dim=1).float() - 8
+    return (scale * values).reshape([int(size) for size in shape])

@@ -1,21 +1,26 @@
-"""Write a checkpoint as the model the library ships, with its model card, or the sample pictures of the demo.
+"""Write a checkpoint as a model folder of 32-bit floats, with its model card, or the sample pictures of the demo.
 
-python -m training.export runs/stage1-nano/checkpoint.pt --metrics metrics.json
+python -m training.export runs/stage1-nano/checkpoint.pt --metrics metrics.json --out runs/exported
+python -m training.export runs/stage3-nano/checkpoint.pt --text tokenizer.json --out runs/exported
+cargo run --release --bin setokim -- convert runs/exported -o models/setokim-tiny --type q8     # smaller weights
 python -m training.export --samples models/samples
 """
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from .bundle import write_bundle
 from .evaluate import add_clustering_options, chosen_clustering, load_average
 from .model import SeTok
+from .model.setokim import Setokim
 from .scenes import BACKGROUND_NAMES, render_scene, sample_scene
+from .stage2 import load_setokim
 
-BUNDLE = Path("models/setokim-tiny")
 SAMPLES = 8
 
 METRIC_LINES = {
@@ -33,15 +38,48 @@ METRIC_LINES = {
 }
 
 
-def model_card(model: SeTok, report: dict) -> str:
+TASK_LINES = {
+    "questions": "questions answered exactly",
+    "segment_iou": "referring masks, IoU by pixel",
+    "segment_refused": "phrases for absent things refused",
+    "generate_objects": "objects of a prompt found in the drawn picture",
+    "generate_objects_real": "the same on real pictures",
+    "edit": "edits right and everything else unchanged",
+    "edit_judged_real": "the same on real pictures",
+}
+
+
+def load(checkpoint: Path, clustering: dict[str, float]) -> SeTok | Setokim:
+    """The averaged weights of a checkpoint of any stage."""
+    config = json.loads(torch.load(checkpoint, map_location="cpu")["config"])
+    return load_setokim(checkpoint, clustering) if "llm" in config else load_average(checkpoint, clustering)
+
+
+def task_card(model: Setokim, tasks: dict[str, float] | None) -> str:
+    """What a language model adds to the card; `tasks` is the report of `training.evaluate_tasks` or `setokim eval`."""
+    llm, diffusion = model.config.llm, model.config.diffusion
+    rows = "\n".join(f"| {line} | {tasks[name]:.3f} |" for name, line in TASK_LINES.items() if name in (tasks or {}))
+    table = f"\n| task | value |\n| --- | --- |\n{rows}\n" if rows else ""
+    return f"""
+## Language model
+
+Talks about its pictures, marks what a phrase means, draws and edits: a LLaMA of width {llm.hidden_size},
+{llm.num_hidden_layers} layers, a vocabulary of {llm.vocab_size} and a context of {llm.max_position_embeddings}
+tokens; visual tokens are drawn by a diffusion head of width {diffusion.width}.
+{table}"""
+
+
+def model_card(model: SeTok | Setokim, report: dict, tasks: dict[str, float] | None = None) -> str:
     """README.md of the bundle, with the numbers of `training.evaluate`."""
-    config, parameters = model.config, sum(p.numel() for p in model.parameters())
+    is_setokim, parameters = isinstance(model, Setokim), sum(p.numel() for p in model.parameters())
+    config = model.tokenizer_config if is_setokim else model.config
+    language = task_card(model, tasks) if is_setokim else ""
     rows = "\n".join(f"| {line} | {report['metrics'][name]:.3f} |" for name, line in METRIC_LINES.items())
     return f"""# {config.name}
 
 A SeTok tokenizer and detokenizer: it turns a picture of {config.vision.image_size} x {config.vision.image_size} pixels
 into a few visual tokens, about one for each thing in it, and tokens back into a picture.
-{parameters / 1e6:.1f} M parameters, float16.
+{parameters / 1e6:.1f} M parameters.
 
 **It knows one world only**: emoji-style objects on ten plain backgrounds, drawn by the scene generator in `training/`.
 Photographs are out of distribution: it will cut one into patches of similar colour and reconstruct a blur.
@@ -63,11 +101,12 @@ Photographs are out of distribution: it will cut one into patches of similar col
 
 Naming from a reconstructed picture is judged by this model's own naming head on the true regions; what the same head
 reaches on real pictures ("from their token") is the most that a perfect reconstruction could get.
-
+{language}
 ## Training
 
-Stage 1 of `training/`: {report["images"]:,} rendered scenes, seen once each, in {report["minutes"]:.0f} minutes on two
-CPU cores shared with other work. The numbers were still rising when the time was up.
+Stage 1 of `training/`, the tokenizer: {report["images"]:,} rendered scenes, seen once each, in
+{report["minutes"]:.0f} minutes on two CPU cores shared with other work. The numbers were still rising when the
+time was up.
 
 ## Licences
 
@@ -90,21 +129,31 @@ def write_samples(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, nargs="?")
-    parser.add_argument("--out", type=Path, default=BUNDLE)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="of any stage")
+    parser.add_argument("--out", type=Path, help="folder to write")
+    parser.add_argument("--text", type=Path, help="tokenizer.json of the language model (stages 2 and 3)")
     parser.add_argument("--metrics", type=Path, help="report of training.evaluate, for the model card")
+    parser.add_argument("--tasks", type=Path, help="report of training.evaluate_tasks, for the model card")
     add_clustering_options(parser)
     parser.add_argument("--samples", type=Path, help="write sample pictures into this folder")
     arguments = parser.parse_args()
     if arguments.samples:
         write_samples(arguments.samples)
-    if arguments.checkpoint:
-        model = load_average(arguments.checkpoint, chosen_clustering(arguments))
-        write_bundle(arguments.out, model)
-        if arguments.metrics:
-            card = model_card(model, json.loads(arguments.metrics.read_text()))
-            (arguments.out / "README.md").write_text(card)
+    if not arguments.checkpoint:
+        return
+    if not arguments.out:
+        parser.error("a checkpoint needs --out")
+    model = load(arguments.checkpoint, chosen_clustering(arguments))
+    if isinstance(model, Setokim) and not arguments.text:
+        parser.error("a language model needs the --text it was trained with")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.text:
+        shutil.copyfile(arguments.text, arguments.out / "tokenizer.json")
+    write_bundle(arguments.out, model, matrix_dtype=torch.float32)
+    if arguments.metrics:
+        tasks = json.loads(arguments.tasks.read_text()) if arguments.tasks else None
+        (arguments.out / "README.md").write_text(model_card(model, json.loads(arguments.metrics.read_text()), tasks))
 
 
 if __name__ == "__main__":

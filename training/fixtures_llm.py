@@ -49,6 +49,13 @@ def greedy(logits_of, ids: list[int], count: int) -> list[int] | None:
     return ids[-count:]
 
 
+def save_checkpoint(path: Path, model: Setokim) -> None:
+    """What a run of stage 2 saves, as far as `setokim convert` reads it; matrices as float16 to keep the file small."""
+    average = {f"setokim.{name}": t.half() if t.ndim > 1 else t.clone() for name, t in model.state_dict().items()}
+    average["naming.name.weight"] = torch.ones(2, 2)
+    torch.save({"config": model.config_json(), "average": average, "step": 3, "elapsed": 0.5}, path)
+
+
 # --- our own model ----------------------------------------------------------------------------------------
 
 
@@ -78,6 +85,7 @@ def write_setokim_fixtures(folder: Path) -> None:
     model.projector.mean.normal_(generator=torch.Generator().manual_seed(9)).mul_(0.1)
     model.projector.std.fill_(1.25)
     write_bundle(target, model, matrix_dtype=torch.float32)
+    save_checkpoint(folder / "tiny_checkpoint.pt", model)
     model = model.double()
 
     image = (tiny_picture(0).double() / 127.5 - 1).permute(2, 0, 1)[None]

@@ -1,5 +1,6 @@
 """Stages 2 and 3: the language model learns to read, name, mark and write visual tokens; the tokenizer stays frozen."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,10 +190,12 @@ def setokim_from_stage1(checkpoint: Path, text: Tokenizer) -> Setokim:
     return Setokim(load_average(checkpoint), SetokimConfig(llm=LlmConfig(vocab_size=vocabulary)))
 
 
-def load_setokim(checkpoint: Path) -> Setokim:
-    """The averaged weights of a checkpoint of stage 2 or 3."""
+def load_setokim(checkpoint: Path, clustering: dict[str, float] | None = None) -> Setokim:
+    """The averaged weights of a checkpoint of stage 2 or 3; `clustering` replaces settings of that section."""
     state = torch.load(checkpoint, map_location="cpu")
-    model = Setokim(SeTok(ModelConfig.from_json(state["config"])), SetokimConfig.from_json(state["config"]))
+    config = ModelConfig.from_json(state["config"])
+    config = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **(clustering or {})))
+    model = Setokim(SeTok(config), SetokimConfig.from_json(state["config"]))
     prefix = "setokim."
     weights = {name.removeprefix(prefix): t for name, t in state["average"].items() if name.startswith(prefix)}
     model.load_state_dict(weights)

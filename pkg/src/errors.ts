@@ -22,6 +22,7 @@ export type CoreErrorCode =
   | "context-overflow"
   | "setting-invalid"
   | "unsupported"
+  | "convert-unsupported"
   | "device-unavailable"
   | "device-lost"
   | "aborted"
@@ -51,7 +52,7 @@ const remedies: Record<SetokimErrorCode, string> = {
   "hash-mismatch": "Delete the cached file and download it again.",
   "tensor-missing": "Check that config.json and the weights come from the same model.",
   "tensor-shape": "Check that config.json and the weights come from the same model.",
-  "tensor-type": "Convert the weights to F32, F16 or BF16 first.",
+  "tensor-type": "Convert the weights to F32, F16, BF16 or a packed type of docs/weights.md first.",
   "not-finite": "Check the weights and the input.",
   "clustering-invalid": "Check the clustering block of the model's config.json.",
   "gguf-invalid": "Download the GGUF file again.",
@@ -60,6 +61,7 @@ const remedies: Record<SetokimErrorCode, string> = {
   "context-overflow": "Shorten the request, drop earlier turns, or ask for fewer new tokens.",
   "setting-invalid": "Change the setting as the message says.",
   unsupported: "Load a model that has this part.",
+  "convert-unsupported": "See docs/convert.md for what can be converted, and what can be left out.",
   "device-unavailable": "Choose the device `cpu` or `auto`.",
   "device-lost": "Load the model again; choose the device `cpu` if it happens twice.",
   aborted: "Ask again to get an answer.",

@@ -44,16 +44,17 @@ impl<'a> GgufSource<'a> {
     /// A tensor in Hugging Face's order, as it is stored.
     pub fn tensor(&self, name: &str) -> Result<RawTensor<'a>> {
         let stored = gguf_name(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?;
-        let raw = self.gguf.tensor(&stored)?;
-        let heads = if name.ends_with("q_proj.weight") {
-            self.config.num_attention_heads
-        } else if name.ends_with("k_proj.weight") {
-            self.config.num_key_value_heads
-        } else {
-            return Ok(raw);
-        };
-        rotate_half_order(raw, &stored, heads)
+        in_rotate_half_order(self.gguf.tensor(&stored)?, name, self.config)
     }
+}
+
+/// The names of all weights of a model, Hugging Face's.
+pub fn weight_names(config: &LlamaConfig) -> Vec<String> {
+    let outside = OUTSIDE.iter().map(|(name, _)| (*name).to_owned());
+    let outside = outside.filter(|name| !(config.tie_word_embeddings && name == "lm_head.weight"));
+    let layers = 0..config.num_hidden_layers;
+    let inside = layers.flat_map(|layer| INSIDE.iter().map(move |(name, _)| format!("model.layers.{layer}.{name}")));
+    outside.chain(inside).collect()
 }
 
 impl WeightSource for GgufSource<'_> {
@@ -78,13 +79,25 @@ impl WeightSource for GgufSource<'_> {
     }
 }
 
-fn gguf_name(name: &str) -> Option<String> {
+/// llama.cpp's name for Hugging Face's.
+pub(crate) fn gguf_name(name: &str) -> Option<String> {
     if let Some((_, stored)) = OUTSIDE.iter().find(|(outside, _)| *outside == name) {
         return Some((*stored).to_owned());
     }
     let (layer, inside) = name.strip_prefix("model.layers.")?.split_once('.')?;
     let (_, stored) = INSIDE.iter().find(|(name, _)| *name == inside)?;
     Some(format!("blk.{layer}.{stored}"))
+}
+
+/// A query or key matrix in Hugging Face's order, and every other tensor as it is. `name` is Hugging Face's.
+pub(crate) fn in_rotate_half_order<'a>(raw: RawTensor<'a>, name: &str, config: &LlamaConfig) -> Result<RawTensor<'a>> {
+    if name.ends_with("q_proj.weight") {
+        rotate_half_order(raw, name, config.num_attention_heads)
+    } else if name.ends_with("k_proj.weight") {
+        rotate_half_order(raw, name, config.num_key_value_heads)
+    } else {
+        Ok(raw)
+    }
 }
 
 /// llama.cpp's converter stores the rows of a query or key head so that the two numbers that are turned together are

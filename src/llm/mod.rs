@@ -19,7 +19,9 @@ use burn::tensor::{Device, Tensor};
 use self::attention::Positions;
 use self::block::Block;
 pub use self::config::{LlamaConfig, RopeScaling};
-pub use self::gguf_source::GgufSource;
+pub use self::gguf_source::{GgufSource, weight_names};
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use self::gguf_source::{gguf_name, in_rotate_half_order};
 pub use self::kv_cache::KvCache;
 pub use self::linear::Linear;
 use self::linear::check_ids;
@@ -89,7 +91,7 @@ impl Llama {
             return Err(Error::Prompt("there are no tokens".into()));
         }
         check_ids(ids, self.config.vocab_size)?;
-        Ok(self.embed_tokens.rows(ids, &self.device))
+        Ok(self.embed_tokens.rows(ids))
     }
 
     /// Hidden states of new positions, which follow those in `cache` and join them.

@@ -26,7 +26,7 @@ pub trait WeightSource {
 
 impl WeightSource for TensorStore {
     fn linear(&mut self, name: &str, rows: usize, columns: usize) -> Result<Linear> {
-        Ok(Linear::Dense(self.take(name, [rows, columns])?))
+        Ok(Linear::new(self.take_rows(name, [rows, columns])?))
     }
 
     fn vector(&mut self, name: &str, width: usize) -> Result<Tensor<1>> {

@@ -9,7 +9,7 @@ use super::position::sine_positions;
 use crate::Result;
 use crate::config::MergerConfig;
 use crate::kernels::ClusterOps;
-use crate::layers::{Attention, Block, BlockSize, LayerNorm, Linear};
+use crate::layers::{Block, BlockSize, LayerNorm, Linear};
 use crate::weights::TensorStore;
 
 /// Blocks inside the clusters, mean over each cluster, blocks between the clusters; tensors `setok.merger.*`.
@@ -20,19 +20,24 @@ pub struct Merger {
     inner: Vec<Block>,
     inter: Vec<Block>,
     out: Linear,
-    out_norm: LayerNorm,
+    /// None in the reference code's form.
+    out_norm: Option<LayerNorm>,
 }
 
 impl Merger {
     pub fn load(store: &mut TensorStore, config: &MergerConfig, side: usize) -> Result<Self> {
         let width = config.width;
+        let out_norm = match config.shared_blocks {
+            true => None,
+            false => Some(LayerNorm::load(store, "setok.merger.out_norm", config.token_width, config.norm_eps)?),
+        };
         Ok(Self {
             positions: sine_positions(side, width, store.device()),
             pos_proj: Linear::load(store, "setok.merger.pos_proj", width, width)?,
             inner: load_blocks(store, "setok.merger.inner", config, config.inner_depth)?,
             inter: load_blocks(store, "setok.merger.inter", config, config.inter_depth)?,
             out: Linear::load(store, "setok.merger.out", width, config.token_width)?,
-            out_norm: LayerNorm::load(store, "setok.merger.out_norm", config.token_width, config.norm_eps)?,
+            out_norm,
         })
     }
 
@@ -56,7 +61,11 @@ impl Merger {
         );
         let tokens = Tensor::<2>::from_dispatch(means).unsqueeze(); // [1, l, c]
         let tokens = self.inter.iter().fold(tokens, |x, block| block.forward(x));
-        self.out_norm.forward(self.out.forward(tokens)).squeeze_dim(0)
+        let tokens = self.out.forward(tokens).squeeze_dim(0);
+        match &self.out_norm {
+            Some(norm) => norm.forward(tokens),
+            None => tokens,
+        }
     }
 }
 
@@ -64,23 +73,14 @@ fn load_blocks(store: &mut TensorStore, name: &str, config: &MergerConfig, depth
     let size = BlockSize {
         width: config.width,
         heads: config.heads,
-        hidden: config.width * config.mlp_ratio,
+        hidden: if config.mlp_hidden > 0 { config.mlp_hidden } else { config.width * config.mlp_ratio },
         eps: config.norm_eps,
     };
-    if !config.shared_blocks {
-        return (0..depth).map(|i| Block::load(store, &format!("{name}.{i}"), size)).collect();
+    match (config.shared_blocks, depth) {
+        (_, 0) => Ok(Vec::new()),
+        (true, _) => Block::load_shared(store, name, depth, size),
+        (false, _) => (0..depth).map(|i| Block::load(store, &format!("{name}.{i}"), size)).collect(),
     }
-    if depth == 0 {
-        return Ok(Vec::new());
-    }
-    let first = Block::load_parts(store, &format!("{name}.0.attn"), name, size)?;
-    let rest = (1..depth).map(|i| {
-        let names = ["q", "k", "v", "out"];
-        let attention = Attention::load(store, &format!("{name}.{i}.attn"), names, size.width, size.heads)?;
-        Ok(first.with_attention(attention))
-    });
-    let rest: Vec<Block> = rest.collect::<Result<_>>()?;
-    Ok([vec![first], rest].concat())
 }
 
 fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {

@@ -8,7 +8,7 @@ mod position;
 pub use cluster::{Clusters, cluster};
 pub use heads::{NameHeads, TokenName};
 pub use merger::Merger;
-pub use position::sine_positions;
+pub use position::{interleaved_positions, sine_positions};
 
 use burn::tensor::{Device, Tensor};
 
@@ -31,10 +31,14 @@ impl SetokTokenizer {
         let device: Device = store.device().clone();
         let (width, side) = (config.vision.width(), config.vision.grid());
         let merger = config.merger.as_ref().map(|merger| Merger::load(store, merger, side)).transpose()?;
+        let positions = match config.cluster.pos_interleaved {
+            true => interleaved_positions(side, width, &device),
+            false => sine_positions(side, width, &device),
+        };
         Ok(Self {
             config: config.cluster,
             norm: LayerNorm::without_affine(width, config.cluster.norm_eps, &device),
-            positions: sine_positions(side, width, &device) * config.cluster.pos_scale,
+            positions: positions * config.cluster.pos_scale,
             merger,
         })
     }

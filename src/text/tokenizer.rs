@@ -51,22 +51,12 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads the `tokenizer.ggml.*` metadata of a GGUF file.
     pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self> {
-        let model = gguf.optional_string("tokenizer.ggml.model")?.unwrap_or("none");
-        if model != "gpt2" {
-            return Err(invalid(format!("`{model}` is not supported, only byte-level BPE (`gpt2`)")));
-        }
-        let family = Family::named(gguf.optional_string("tokenizer.ggml.pre")?.unwrap_or("default"))?;
-        let names = gguf.strings("tokenizer.ggml.tokens")?;
-        let types = gguf.optional_integers("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![1; names.len()]);
-        if types.len() != names.len() {
-            return Err(invalid(format!("{} tokens have {} types", names.len(), types.len())));
-        }
-
+        let (family, listed) = listed_tokens(gguf)?;
         let mut vocabulary = Vocab::default();
         let mut controls = HashMap::new();
         let mut added = Vec::new();
-        let mut tokens = Vec::with_capacity(names.len());
-        for ((id, &name), token_type) in (0..).zip(&names).zip(types) {
+        let mut tokens = Vec::with_capacity(listed.len());
+        for (id, &(name, token_type)) in (0..).zip(&listed) {
             if token_type == TYPE_CONTROL {
                 controls.insert(name.to_owned(), id);
                 tokens.push(Some(Token::Control));
@@ -80,17 +70,13 @@ impl Tokenizer {
             }
             vocabulary.insert(name.to_owned(), id);
         }
-
-        let merges = gguf.strings("tokenizer.ggml.merges")?.into_iter().map(merge_pair).collect::<Result<Vec<_>>>()?;
-        let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(family == Family::Llama3);
-        let mut bpe = Bpe::new(bpe.build().map_err(invalid)?);
-        bpe.with_pre_tokenizer(Some(family.pre_tokenizer()?));
+        let mut bpe = bpe(gguf, family, vocabulary)?;
         bpe.add_tokens(&added);
 
         let id = |key: &str| -> Result<Option<u32>> {
             let id = gguf.optional_size(key)?;
-            match id.filter(|id| *id >= names.len()) {
-                Some(id) => Err(invalid(format!("`{key}` is {id}, and there are {} tokens", names.len()))),
+            match id.filter(|id| *id >= listed.len()) {
+                Some(id) => Err(invalid(format!("`{key}` is {id}, and there are {} tokens", listed.len()))),
                 None => Ok(id.map(|id| id as u32)),
             }
         };
@@ -191,6 +177,45 @@ impl Tokenizer {
     fn token(&self, id: u32) -> Option<&Token> {
         self.tokens.get(id as usize)?.as_ref()
     }
+}
+
+/// How a GGUF file cuts text, and its tokens in order of id with their types.
+fn listed_tokens<'a>(gguf: &'a Gguf<'_>) -> Result<(Family, Vec<(&'a str, i64)>)> {
+    let model = gguf.optional_string("tokenizer.ggml.model")?.unwrap_or("none");
+    if model != "gpt2" {
+        return Err(invalid(format!("`{model}` is not supported, only byte-level BPE (`gpt2`)")));
+    }
+    let family = Family::named(gguf.optional_string("tokenizer.ggml.pre")?.unwrap_or("default"))?;
+    let names = gguf.strings("tokenizer.ggml.tokens")?;
+    let types = gguf.optional_integers("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![1; names.len()]);
+    if types.len() != names.len() {
+        return Err(invalid(format!("{} tokens have {} types", names.len(), types.len())));
+    }
+    Ok((family, names.into_iter().zip(types).collect()))
+}
+
+fn bpe(gguf: &Gguf<'_>, family: Family, vocabulary: Vocab) -> Result<Bpe> {
+    let merges = gguf.strings("tokenizer.ggml.merges")?.into_iter().map(merge_pair).collect::<Result<Vec<_>>>()?;
+    let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(family == Family::Llama3);
+    let mut bpe = Bpe::new(bpe.build().map_err(invalid)?);
+    bpe.with_pre_tokenizer(Some(family.pre_tokenizer()?));
+    Ok(bpe)
+}
+
+/// The tokenizer of a GGUF file in the form of a `tokenizer.json`, where control tokens are special added tokens.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn bpe_from_gguf(gguf: &Gguf<'_>) -> Result<Bpe> {
+    let (family, listed) = listed_tokens(gguf)?;
+    let vocabulary = (0..).zip(&listed).map(|(id, &(name, _))| (name.to_owned(), id)).collect();
+    let mut bpe = bpe(gguf, family, vocabulary)?;
+    bpe.with_decoder(Some(ByteLevel::default()));
+    let of_type = |wanted: i64, special: bool| -> Vec<AddedToken> {
+        let names = listed.iter().filter(|(_, token_type)| *token_type == wanted);
+        names.map(|(name, _)| AddedToken::from(*name, special).normalized(false)).collect()
+    };
+    bpe.add_special_tokens(&of_type(TYPE_CONTROL, true));
+    bpe.add_tokens(&of_type(TYPE_USER_DEFINED, false));
+    Ok(bpe)
 }
 
 /// How text is cut before the merges: llama.cpp's `tokenizer.ggml.pre`.

@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod cluster;
 mod complete;
+mod convert;
 mod edit;
 mod eval;
 mod eval_tasks;
@@ -54,6 +55,8 @@ enum Command {
     Edit(edit::EditArgs),
     /// Continue a prompt as it stands, with a GGUF model.
     Complete(complete::CompleteArgs),
+    /// Make a model folder of a checkpoint.
+    Convert(convert::ConvertArgs),
     /// Say which device `auto` takes here, and why.
     Probe,
 }
@@ -156,6 +159,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Generate(args) => generate::generate(&args),
         Command::Edit(args) => edit::edit(&args),
         Command::Complete(args) => complete::complete(&args),
+        Command::Convert(args) => convert::convert(&args),
         Command::Probe => write_json(Path::new("-"), &pollster::block_on(device::probe())),
     }
 }

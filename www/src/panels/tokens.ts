@@ -45,8 +45,10 @@ export function mountTokens(store: Store): void {
     const option = event.target instanceof Element ? event.target.closest<HTMLElement>("[role=option]") : null;
     return option === null ? undefined : Number(option.dataset["id"]);
   };
-  list.addEventListener("pointerover", (event) => {
-    if (event.pointerType === "mouse") store.set({ hovered: idOf(event) });
+  list.addEventListener("pointermove", (event) => {
+    // Only where the mouse itself moves: a list that scrolls under a resting one is not pointed at.
+    const moved = event.movementX !== 0 || event.movementY !== 0;
+    if (event.pointerType === "mouse" && moved) store.set({ hovered: idOf(event) });
   });
   list.addEventListener("pointerleave", () => store.set({ hovered: undefined }));
   list.addEventListener("click", (event) => {

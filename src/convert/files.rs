@@ -1,0 +1,108 @@
+//! Tensors in files, read when they are wanted.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufReader, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use pytorch_reader::{DType, PytorchReader};
+
+use super::{Lazy, Tensors};
+use crate::gguf::RawTensor;
+use crate::kernels::quant_matmul::WeightKind;
+use crate::weights::{self, TensorPlace};
+use crate::{Error, Result};
+
+/// The tensors of a folder of safetensors: one of ours, or Hugging Face's.
+pub(crate) fn tensors_of_folder(folder: &Path) -> Result<Tensors> {
+    let mut tensors = Tensors::new();
+    for path in weights::shard_files(folder)? {
+        tensors.extend(tensors_of_safetensors(&path)?);
+    }
+    Ok(with_joined_parts(tensors))
+}
+
+/// The tensors of one safetensors file.
+pub(crate) fn tensors_of_safetensors(path: &Path) -> Result<Tensors> {
+    let mut file = BufReader::new(File::open(path).map_err(|error| Error::io(path, error))?);
+    let length = file.get_ref().metadata().map_err(|error| Error::io(path, error))?.len();
+    let places = weights::list_tensors(&path.display().to_string(), &mut file, length)?;
+    let lazy = |place: TensorPlace| -> (String, Lazy) {
+        let (name, path) = (place.name.clone(), path.to_owned());
+        (name, Rc::new(move || read_place(&path, &place)))
+    };
+    Ok(places.into_iter().map(lazy).collect())
+}
+
+fn read_place(path: &PathBuf, place: &TensorPlace) -> Result<RawTensor<'static>> {
+    let Some(kind) = place.kind else {
+        return Err(Error::TensorType { name: place.name.clone(), dtype: place.dtype.clone() });
+    };
+    let read = || {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(place.bytes.start))?;
+        weights::read_bytes(&mut file, (place.bytes.end - place.bytes.start) as usize)
+    };
+    let bytes = read().map_err(|error| Error::io(path, error))?;
+    Ok(RawTensor { kind, shape: place.shape.clone(), bytes: Cow::Owned(bytes) })
+}
+
+/// `NAME.part.0`, `NAME.part.1` ... as `NAME`.
+fn with_joined_parts(mut tensors: Tensors) -> Tensors {
+    let firsts: Vec<String> =
+        tensors.keys().filter_map(|name| Some(name.strip_suffix(".part.0")?.to_owned())).collect();
+    for name in firsts {
+        let parts: Vec<Lazy> = (0..).map_while(|part| tensors.remove(&weights::part_name(&name, part))).collect();
+        tensors.insert(name, Rc::new(move || joined(&parts)));
+    }
+    tensors
+}
+
+fn joined(parts: &[Lazy]) -> Result<RawTensor<'static>> {
+    let mut whole = parts[0]()?;
+    for part in &parts[1..] {
+        let part = part()?;
+        // Of one kind, as this library writes them; else the bytes could not follow one another.
+        if part.kind != whole.kind || part.shape[1..] != whole.shape[1..] {
+            return Err(Error::Convert("a tensor in parts has parts of several kinds".into()));
+        }
+        whole.shape[0] += part.shape[0];
+        whole.bytes.to_mut().extend_from_slice(&part.bytes);
+    }
+    Ok(whole)
+}
+
+/// The tensors of a file that `torch.save` wrote, or of one dictionary in it.
+pub(crate) fn tensors_of_torch(path: &Path, key: Option<&str>) -> Result<Tensors> {
+    let reader = match key {
+        Some(key) => PytorchReader::with_top_level_key(path, key),
+        None => PytorchReader::new(path),
+    };
+    let reader = reader.map_err(|error| torch_error(path, &error))?;
+    let lazy = |(name, tensor): (String, pytorch_reader::Tensor)| -> (String, Lazy) {
+        let path = path.to_owned();
+        (name, Rc::new(move || read_torch(&path, &tensor)))
+    };
+    Ok(reader.into_tensors().into_iter().map(lazy).collect())
+}
+
+pub(crate) fn torch_error(path: &Path, error: &pytorch_reader::PytorchError) -> Error {
+    Error::Shard { name: path.display().to_string(), reason: error.to_string() }
+}
+
+fn read_torch(path: &Path, tensor: &pytorch_reader::Tensor) -> Result<RawTensor<'static>> {
+    let kind = match tensor.dtype() {
+        // Twice the digits that any part of a model keeps.
+        DType::F32 | DType::F64 => WeightKind::F32,
+        DType::F16 => WeightKind::F16,
+        DType::BF16 => WeightKind::BF16,
+        other => return Err(Error::TensorType { name: tensor.name.clone(), dtype: format!("{other:?}") }),
+    };
+    let mut bytes = tensor.read().map_err(|error| Error::io(path, error))?;
+    if tensor.dtype() == DType::F64 {
+        bytes =
+            bytes.as_chunks().0.iter().flat_map(|&value| (f64::from_ne_bytes(value) as f32).to_le_bytes()).collect();
+    }
+    Ok(RawTensor { kind, shape: tensor.shape().to_vec(), bytes: Cow::Owned(bytes) })
+}

@@ -1,0 +1,87 @@
+//! Rows of a matrix on the device, plain or packed. What is larger than one binding is a list of them.
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use crate::kernels::quant_matmul::{PackedShape, pack, quant_matmul, quant_rows};
+
+/// WebGPU promises no storage binding above 128 MiB.
+pub const MAX_BINDING_WORDS: usize = (128 << 20) / 4;
+
+/// Consecutive rows of a matrix `[N, K]`.
+#[derive(Debug, Clone)]
+pub enum Rows {
+    Dense(Tensor<2>),
+    Packed(PackedRows),
+}
+
+/// Consecutive rows, packed as `kernels/quant_matmul.rs` says.
+#[derive(Debug, Clone)]
+pub struct PackedRows {
+    words: Tensor<1, Int>,
+    shape: PackedShape,
+}
+
+impl Rows {
+    /// Rows in this part.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Dense(weight) => weight.dims()[0],
+            Self::Packed(rows) => rows.shape.rows,
+        }
+    }
+
+    /// `x W^T`.
+    ///
+    /// # Shapes
+    /// - `x`: `[T, K]`, result: `[T, N]`
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Dense(weight) => x.matmul(weight.clone().transpose()),
+            Self::Packed(rows) => quant_matmul(x, rows.words.clone(), rows.shape),
+        }
+    }
+
+    /// Rows by their numbers, which must be below [`Rows::count`].
+    ///
+    /// # Shapes
+    /// - `ids`: `[T]`, result: `[T, K]`
+    pub fn select(&self, ids: &[u32]) -> Tensor<2> {
+        match self {
+            Self::Dense(weight) => weight.clone().select(0, indices(ids, &weight.device())),
+            Self::Packed(rows) => quant_rows(rows.words.clone(), indices(ids, &rows.words.device()), rows.shape),
+        }
+    }
+
+    /// All of them as f32, `[N, K]`.
+    pub fn into_dense(self) -> Tensor<2> {
+        match self {
+            Self::Dense(weight) => weight,
+            Self::Packed(rows) => {
+                let ids = Tensor::arange(0..rows.shape.rows as i64, (&rows.words.device(), DType::U32));
+                quant_rows(rows.words, ids, rows.shape)
+            }
+        }
+    }
+}
+
+impl PackedRows {
+    /// Packs the blocks of a file, which must be as many as `shape` asks for, in parts of at most `max_words` words each,
+    /// or a single row.
+    pub fn pack(bytes: &[u8], shape: PackedShape, max_words: usize, device: &Device) -> Vec<Self> {
+        let row_bytes = bytes.len() / shape.rows;
+        let row_words = PackedShape { rows: 1, ..shape }.words();
+        let rows_per_part = (max_words / row_words).max(1);
+        let parts = bytes.chunks(rows_per_part * row_bytes).map(|bytes| {
+            let shape = PackedShape { rows: bytes.len() / row_bytes, ..shape };
+            let words = pack(bytes, shape);
+            let count = words.len();
+            let words = Tensor::from_data(TensorData::new(words, [count]), (device, DType::U32));
+            Self { words, shape }
+        });
+        parts.collect()
+    }
+}
+
+fn indices(ids: &[u32], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(ids.to_vec(), [ids.len()]), (device, DType::U32))
+}
