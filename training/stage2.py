@@ -36,7 +36,10 @@ class Stage2Settings(RunSettings):
 
 
 class VisualNaming(nn.Module):
-    """What the language model should know where it reads a visual token: name, colour, cell. Used in training only."""
+    """What the language model should know where it reads a visual token, or is about to draw one: name, colour, cell.
+
+    Used in training only.
+    """
 
     def __init__(self, hidden: int, names: int, colors: int):
         super().__init__()
@@ -52,7 +55,9 @@ class VisualNaming(nn.Module):
         )
 
 
-def stage2_losses(model: Setokim, naming: VisualNaming, batch: TaskBatch) -> dict[str, Tensor]:
+def stage2_losses(
+    model: Setokim, naming: VisualNaming, planning: VisualNaming, batch: TaskBatch
+) -> dict[str, Tensor]:
     device = batch.ids.device
     with torch.autocast(device.type, torch.bfloat16):
         hidden = model(batch.ids, batch.slots, batch.visual)
@@ -71,15 +76,19 @@ def stage2_losses(model: Setokim, naming: VisualNaming, batch: TaskBatch) -> dic
         rows, positions, pictures, regions = zip(*masked)
         logits = mask_logits(model, batch, hidden[list(rows), list(positions)], list(pictures))
         losses["mask"] = mask_loss(logits, object_masks(batch.pictures, list(zip(pictures, regions))))
-    losses["naming"] = naming_loss(naming, batch, hidden)
+    losses["naming"] = naming_loss(naming, batch, hidden, [s.sources for s in batch.sequences])
+    losses["planning"] = naming_loss(planning, batch, hidden, [s.plans for s in batch.sequences])
     return losses
 
 
-def naming_loss(naming: VisualNaming, batch: TaskBatch, hidden: Tensor) -> Tensor:
-    read = [(b, *source) for b, sequence in enumerate(batch.sequences) for source in sequence.sources]
-    if not read:
+def naming_loss(
+    naming: VisualNaming, batch: TaskBatch, hidden: Tensor, places: list[list[tuple[int, int, int]]]
+) -> Tensor:
+    """`places`: for each sequence the (position, picture, token) to be named."""
+    named = [(b, *place) for b, of_sequence in enumerate(places) for place in of_sequence]
+    if not named:
         return hidden.sum() * 0
-    rows, positions, pictures, tokens = (list(column) for column in zip(*read))
+    rows, positions, pictures, tokens = (list(column) for column in zip(*named))
     scenes, device = batch.pictures.batch, hidden.device
     cells = np.full_like(scenes.names, -1)
     for m, scene in enumerate(scenes.scenes):
@@ -154,30 +163,32 @@ NOT_QUESTIONS = ("caption", "dense", "segment", "refusal", "small talk")
 
 
 class Stage2(Run):
-    """Only the language model and the heads around it learn; `model` holds Setokim and the naming heads."""
+    """Only the language model and the heads around it learn; `model` holds Setokim and the heads that name."""
 
     # Without the naming loss on the positions of visual tokens the language model never binds words to them
     # (colour questions .13 instead of .81 after the same number of steps).
-    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 1.0, "naming": 0.5}
+    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 1.0, "naming": 0.5, "planning": 0.5}
 
     def __init__(self, model: Setokim, text: Tokenizer, settings: Stage2Settings, workers: Workers, folder: Path):
         torch.manual_seed(settings.seed)
         for frozen in (model.vision, model.setok, model.detok, model.heads):
             frozen.requires_grad_(False)
         labels = model.tokenizer_config.labels
-        naming = VisualNaming(model.config.llm.hidden_size, len(labels.names), len(labels.colors))
-        both = nn.ModuleDict({"setokim": model, "naming": naming})
+        naming, planning = (
+            VisualNaming(model.config.llm.hidden_size, len(labels.names), len(labels.colors)) for _ in range(2)
+        )
+        trained = nn.ModuleDict({"setokim": model, "naming": naming, "planning": planning})
         shares = TASK_SHARES[settings.stage]
         if settings.stage == 2:
             model.diffusion.requires_grad_(False)  # nothing is drawn yet, and decay alone would shrink it
             measure_tokens(TaskSampler(model, text, shares))
-        super().__init__(both, model.config_json(), settings, workers, folder)
+        super().__init__(trained, model.config_json(), settings, workers, folder)
         self.sampler = TaskSampler(self.model["setokim"], text, shares)
         self.average_sampler = TaskSampler(self.average["setokim"], text, shares)
 
     def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
         batch = self.sampler.batch("train", first, count)
-        losses = stage2_losses(self.model["setokim"], self.model["naming"], batch)
+        losses = stage2_losses(self.model["setokim"], self.model["naming"], self.model["planning"], batch)
         return losses, {"length": float(batch.ids.shape[1])}
 
     def evaluate_average(self) -> dict[str, float]:

@@ -27,6 +27,7 @@ from .text import (
 
 IGNORE = -100
 QUESTIONS_PER_IMAGE = 5
+SEQUENCES_PER_SCENE = 2  # in training: tokenising a picture costs as much as learning from a sequence about it
 ABSENT_SHARE = 0.15  # of referring phrases that fit nothing
 ABSENT_EDIT_SHARE = 0.06  # of instructions about something that is not there
 SMALL_TALK_SHARE = 0.05
@@ -34,7 +35,7 @@ KEEP_IOU = 0.6  # a token of the target keeps a token of the source that covers 
 # Share of each kind of sequence, by stage.
 TASK_SHARES = {
     2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
-    3: {"chat": 0.4, "caption": 0.1, "segment": 0.15, "generate": 0.2, "edit": 0.15},
+    3: {"chat": 0.35, "caption": 0.1, "segment": 0.15, "generate": 0.22, "edit": 0.18},
 }
 
 
@@ -114,6 +115,7 @@ class Sequence:
     answers: list[tuple[str, int, int]] = field(default_factory=list)  # (kind, first, end) of text answers
     masks: list[tuple[int, int, int]] = field(default_factory=list)  # (position of [SEG], picture, region)
     sources: list[tuple[int, int, int]] = field(default_factory=list)  # (position, picture, token) that was read
+    plans: list[tuple[int, int, int]] = field(default_factory=list)  # (position before, picture, token) to be drawn
 
     def __post_init__(self):
         self._put(self.special.begin, learn=False)
@@ -153,6 +155,8 @@ class Sequence:
         """`kept` has an entry for each token: the source token it copies, or -1 for one to be drawn."""
         self._put(self.special.image_start, learn=True)
         for i, source in enumerate(kept):
+            if source < 0:
+                self.plans.append((len(self.ids) - 1, picture, i))
             token = self.special.visual if source < 0 else self.special.keep_first + source
             self._put(token, learn=True, slot=i, visual=(picture, i))
         self._put(self.special.image_end, learn=True)
@@ -176,7 +180,7 @@ class TaskBatch:
 
 
 class TaskSampler:
-    """Sequences `first`, `first + 1`, ... of a split, fresh scenes every time."""
+    """Sequences `first`, `first + 1`, ... of a split, fresh scenes every time; in `train` a few about each scene."""
 
     def __init__(self, model: Setokim, text: Tokenizer, shares: dict[str, float]):
         self.model, self.text = model, text
@@ -184,24 +188,34 @@ class TaskSampler:
 
     def batch(self, split: str, first: int, count: int, kind: str | None = None, held_out_words=False) -> TaskBatch:
         """`kind` fixes the task, as evaluation wants it."""
-        plans, scenes = [], []
+        shared = SEQUENCES_PER_SCENE if split == "train" else 1
+        numbers = range(first // shared, -(-(first + count) // shared))
+        scenes = [sample_scene(split, number) for number in numbers]
+        plans = []
         for index in range(first, first + count):
             # Its own stream: the words of a scene change nothing about the scene.
             rng = scene_rng(split, 2**32 + index)
-            scene = sample_scene(split, index)
+            picture = index // shared - numbers.start
             task = kind or self.kinds[int(np.searchsorted(self.odds, rng.random() * self.odds[-1]))]
             speaker = Speaker(rng, held_out_words)
-            edit = edit_any(speaker, scene) if task == "edit" else None
-            plans.append((task, speaker, scene, edit, len(scenes)))
-            scenes.append(scene)
+            edit = edit_any(speaker, scenes[picture]) if task == "edit" else None
+            plans.append((task, speaker, scenes[picture], edit, picture, len(scenes)))
             if edit:
                 scenes.append(edit.target)
         pictures = tokenize_scenes(self.model, scenes)
         return self._pad([self._sequence(*plan, pictures) for plan in plans], pictures)
 
     def _sequence(
-        self, task: str, speaker: Speaker, scene: Scene, edit: Edit | None, picture: int, pictures: Pictures
+        self,
+        task: str,
+        speaker: Speaker,
+        scene: Scene,
+        edit: Edit | None,
+        picture: int,
+        edited: int,
+        pictures: Pictures,
     ) -> Sequence:
+        """A sequence about `picture`; `edited` is the number of the picture that the edit makes."""
         sequence = Sequence(self.model.config.special_tokens, self.text)
         seen = (picture, pictures.counts[picture])
         if task == "chat":
@@ -228,7 +242,7 @@ class TaskSampler:
             sequence.answer("refusal", answer)
         elif task == "edit":
             sequence.user(edit.instruction, *seen)
-            sequence.answer_picture(picture + 1, kept_tokens(pictures, picture, picture + 1, edit))
+            sequence.answer_picture(edited, kept_tokens(pictures, picture, edited, edit))
         return sequence
 
     def _segment_turns(self, sequence: Sequence, speaker: Speaker, scene: Scene, seen: tuple[int, int]) -> None:
