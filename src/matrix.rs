@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+use crate::kernels::dense::linear;
 use crate::kernels::quant_matmul::{PackedShape, pack, quant_matmul, quant_rows};
 
 /// WebGPU promises no storage binding above 128 MiB.
@@ -36,7 +37,7 @@ impl Rows {
     /// - `x`: `[T, K]`, result: `[T, N]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Dense(weight) => x.matmul(weight.clone().transpose()),
+            Self::Dense(weight) => linear(x, weight.clone().transpose(), None),
             Self::Packed(rows) => quant_matmul(x, rows.words.clone(), rows.shape),
         }
     }

@@ -84,7 +84,7 @@ async fn greedy_text_repeats(device: &Device) {
     for _ in 0..2 {
         let mut shown = String::new();
         let completion =
-            complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &abort, |text| shown += text).await.unwrap();
+            complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &abort, async |text| shown += text).await.unwrap();
         let ids: Vec<u32> = completion.steps.iter().map(|step| step.id).collect();
         assert_eq!(completion.prompt_ids, tiny.prompt);
         assert_eq!(ids, tiny.ids[tiny.prompt.len()..]);
@@ -221,7 +221,7 @@ async fn bad_requests_are_errors_and_the_next_works() {
     let go = AtomicBool::new(false);
     let run = async |prompt: &str, max_tokens, abort: &AtomicBool| {
         let options = CompleteOptions { max_tokens, sampling: Sampling::greedy(), stop: Vec::new() };
-        complete(&tiny.model, &tiny.tokenizer, prompt, &options, abort, |_| ()).await
+        complete(&tiny.model, &tiny.tokenizer, prompt, &options, abort, async |_| ()).await
     };
     assert_eq!(run("", 4, &go).await.unwrap_err().code(), "prompt-invalid");
     assert_eq!(run(PROMPT, 4, &AtomicBool::new(true)).await.unwrap_err().code(), "aborted");
@@ -247,7 +247,7 @@ async fn an_abort_takes_effect_within_one_token() {
     let options = CompleteOptions { max_tokens: 40, sampling: Sampling::greedy(), stop: Vec::new() };
     let abort = AtomicBool::new(false);
     let mut pieces = 0;
-    let stop_at_first = |_: &str| {
+    let stop_at_first = async |_: &str| {
         pieces += 1;
         abort.store(true, Ordering::Relaxed);
     };
@@ -263,7 +263,7 @@ async fn a_stop_string_ends_the_text_before_it() {
     let stop: String = text.chars().skip(5).take(2).collect();
     let options = CompleteOptions { max_tokens: 16, sampling: Sampling::greedy(), stop: vec![stop.clone()] };
     let go = AtomicBool::new(false);
-    let completion = complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &go, |_| ()).await.unwrap();
+    let completion = complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &go, async |_| ()).await.unwrap();
     assert_eq!(completion.finish, Finish::Stop);
     assert_eq!(completion.text, text[..text.find(&stop).unwrap()]);
 }

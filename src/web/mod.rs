@@ -2,6 +2,7 @@
 
 mod engine;
 mod loader;
+mod text_model;
 mod values;
 
 use js_sys::Reflect;

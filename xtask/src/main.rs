@@ -4,6 +4,7 @@ mod bench;
 mod browser;
 mod demo;
 mod npm;
+mod peers;
 mod python;
 mod setup;
 mod shell;
@@ -20,7 +21,8 @@ cargo xtask test [--full] [STEP]...  run every check, or the named steps; --full
 cargo xtask wasm [--profile NAME]    build the browser package into pkg/wasm
 cargo xtask cargo ARGUMENT...        run cargo with the toolchain and flags of the browser build
 cargo xtask setup                    install what the other commands need
-cargo xtask bench                    measure the kernels, the model and the package";
+cargo xtask bench                    measure the kernels, the model and the package
+cargo xtask bench --peers            measure the package beside onnxruntime-web, wllama and llama.cpp";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +45,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["wasm", "--profile", profile] => wasm::build(profile)?,
         ["cargo", rest @ ..] => shell::run(wasm::Toolchain::find()?.cargo(rest))?,
         ["setup"] => setup::run()?,
+        ["bench", "--peers"] => peers::run_all()?,
         ["bench", rest @ ..] => bench::run_all(rest)?,
         ["help" | "--help" | "-h"] => println!("{USAGE}"),
         _ => bail!("that is not a command of xtask; these are:\n{USAGE}"),

@@ -63,7 +63,7 @@ pub fn complete(args: &CompleteArgs) -> Result<()> {
 
     let mut stdout = std::io::stdout().lock();
     let mut written = Ok(());
-    let show = |text: &str| {
+    let show = async |text: &str| {
         if !args.json && written.is_ok() {
             written = write!(stdout, "{text}").and_then(|()| stdout.flush());
         }
