@@ -5,29 +5,33 @@ use burn::tensor::module;
 use burn::tensor::{Device, Tensor};
 
 use crate::Result;
-use crate::kernels::dense::{attention, conv2d, linear, matmul};
+use crate::kernels::dense::{attention, conv2d, matmul};
 use crate::weights::TensorStore;
 
 /// `y = x W^T + b`.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    weight: Tensor<2>, // [in, out]
-    bias: Option<Tensor<1>>,
+    /// `[out, in]`, packed where the file has it packed.
+    weight: crate::llm::Linear,
+    bias: Tensor<1>,
 }
 
 impl Linear {
     /// Takes `{name}.weight` `[output, input]` and `{name}.bias`.
     pub fn load(store: &mut TensorStore, name: &str, input: usize, output: usize) -> Result<Self> {
-        let weight = store.take(&format!("{name}.weight"), [output, input])?.transpose();
-        let bias = store.take(&format!("{name}.bias"), [output])?;
-        Ok(Self { weight, bias: Some(bias) })
+        let weight = crate::llm::Linear::new(store.take_rows(&format!("{name}.weight"), [output, input])?);
+        Ok(Self { weight, bias: store.take(&format!("{name}.bias"), [output])? })
     }
 
     /// # Shapes
     /// - `x`: `[.., in]`
     /// - output: `[.., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(x, self.weight.clone(), self.bias.clone())
+        let mut dims = x.dims();
+        let x = x.flatten::<2>(0, D - 2);
+        let y = self.weight.forward_plus(x, self.bias.clone());
+        [_, dims[D - 1]] = y.dims();
+        y.reshape(dims)
     }
 }
 

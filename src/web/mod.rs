@@ -10,9 +10,17 @@ use wasm_bindgen::prelude::*;
 
 use crate::{Error, device};
 
+unsafe extern "C" {
+    /// Made by the linker: what crates registered to run before `main`.
+    fn __wasm_call_ctors();
+}
+
 /// Runs once when the module is instantiated.
 #[wasm_bindgen(start)]
 fn start() {
+    // SAFETY: the linker's own function, called once. A module that never calls it gets a call of it around each of its
+    // exports, thousands of registrations for every call from JavaScript.
+    unsafe { __wasm_call_ctors() };
     console_error_panic_hook::set_once();
     // An error here means that a logger is set already, by a page that instantiates the module twice.
     if log::set_logger(&CONSOLE).is_ok() {

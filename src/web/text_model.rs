@@ -10,6 +10,7 @@ use crate::Result;
 use crate::complete::{CompleteOptions, Completion, complete};
 use crate::device::{self, DeviceReport};
 use crate::gguf::Gguf;
+use crate::kernels::quant_matmul::Activations;
 use crate::llm::Llama;
 use crate::text::Tokenizer;
 
@@ -28,7 +29,7 @@ impl TextModel {
             let gguf = Gguf::parse(&gguf)?;
             let device = device::open(device.parse()?).await?;
             let tokenizer = Tokenizer::from_gguf(&gguf)?;
-            let model = Llama::from_gguf(&gguf, &device.device)?;
+            let model = Llama::from_gguf(&gguf, Activations::default(), &device.device)?;
             Ok(Self { model, tokenizer, device: device.report })
         };
         create.await.map_err(js_error)
