@@ -16,9 +16,21 @@ from pathlib import Path
 
 import llama_cpp
 
-from compare_llama_cpp import packaged_model
+from compare_llama_cpp import last_logits, packaged_model
 
 NEW_TOKENS = 128
+
+
+def without_extra_buffers() -> None:
+    """llama.cpp 0.3.36 crashes on Q4_1 in the layout that it makes for processors with AMX; this takes the ordinary one."""
+    defaults = llama_cpp.llama_cpp.llama_model_default_params
+
+    def parameters():
+        chosen = defaults()
+        chosen.use_extra_bufts = False
+        return chosen
+
+    llama_cpp.llama_cpp.llama_model_default_params = parameters
 
 
 def llama_cpp_speed(model, prompt: bytes) -> dict[str, float]:
@@ -30,7 +42,7 @@ def llama_cpp_speed(model, prompt: bytes) -> dict[str, float]:
     prefill = time.perf_counter() - started
     started = time.perf_counter()
     for _ in range(NEW_TOKENS):
-        model.eval([model.sample(temp=0)])
+        model.eval([int(last_logits(model).argmax())])
     decode = time.perf_counter() - started
     return {"prefill": len(ids) / prefill, "decode": NEW_TOKENS / decode}
 
@@ -51,6 +63,7 @@ def main() -> None:
     parser.add_argument("--prompt", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
+    without_extra_buffers()
     path, prompt = packaged_model(), arguments.prompt.read_text().strip()
     threads = os.cpu_count()
     model = llama_cpp.Llama(
