@@ -192,14 +192,46 @@ test("edits, compares, takes the result as the picture, and goes back", async ({
   await turn.getByRole("slider").fill("30");
   await expect(turn.locator(".drawn-frame")).toHaveCSS("--at", "30%");
   await shot(page, "edited");
-  const before = await middlePixel(page, "#picture");
-  await turn.getByRole("button", { name: "Use this picture" }).click();
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
-  await settled(page);
-  expect(await middlePixel(page, "#picture")).not.toEqual(before);
+  const edited = await middlePixel(page, "#picture");
   await turn.getByRole("button", { name: "Show Beach again" }).click();
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "Beach, 5 tokens");
+  expect(await middlePixel(page, "#picture")).not.toEqual(edited);
+  await turn.getByRole("button", { name: "Use this picture" }).click();
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+});
+
+test("undoes and redoes changes of the picture, and leaves the conversation", async ({ chat: page }) => {
+  const surface = page.locator("#surface");
+  const [undo, redo] = [page.getByRole("button", { name: "Undo" }), page.getByRole("button", { name: "Redo" })];
+  await expect(undo).toHaveAttribute("aria-disabled", "true");
+  const before = await middlePixel(page, "#picture");
+  await ask(page, "Edit", "remove the owl");
+  await expect(surface).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+  const after = await middlePixel(page, "#picture");
+  expect(after).not.toEqual(before);
+  await expect(undo).toHaveAttribute("title", "Undo: show “Beach”");
+  await undo.click();
+  await expect(surface).toHaveAttribute("aria-label", "Beach, 5 tokens");
   expect(await middlePixel(page, "#picture")).toEqual(before);
+  await expect(undo).toHaveAttribute("aria-disabled", "true");
+  await redo.click();
+  await expect(surface).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+  expect(await middlePixel(page, "#picture")).toEqual(after);
+  // By keyboard; in a text field the same keys are the text's.
+  await page.locator("#words").press("Control+z");
+  await expect(surface).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+  await surface.press("Control+z");
+  await expect(surface).toHaveAttribute("aria-label", "Beach, 5 tokens");
+  await surface.press("Control+Shift+Z");
+  await expect(surface).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+  await expect(page.locator(".turn")).toHaveCount(1);
+  // A new change takes the place of what was undone.
+  await surface.press("Control+z");
+  await page.getByRole("button", { name: "Sample" }).nth(1).click();
+  await settled(page);
+  await expect(redo).toHaveAttribute("aria-disabled", "true");
+  await shot(page, "undo");
 });
 
 test("puts settings back that cannot be used", async ({ chat: page }) => {

@@ -10,6 +10,7 @@ import {
   type Message,
 } from "setokim";
 import { count } from "./format.ts";
+import { stepped, withPicture, type History } from "./history.ts";
 import { pictureFromBlob } from "./picture.ts";
 import type { Notice, OpenPicture, Store } from "./state.ts";
 import type { Turn } from "./turn.ts";
@@ -101,10 +102,21 @@ export class Engine {
   }
 
   /** Shows a picture that can be seen, and finds its tokens. */
-  async show(picture: OpenPicture): Promise<void> {
+  show(picture: OpenPicture): Promise<void> {
+    return this.#showAt(withPicture(this.#store.state.history, picture));
+  }
+
+  /** Undoes (-1) or redoes (1) a change of the picture, if there is one. */
+  async step(step: -1 | 1): Promise<void> {
+    const history = stepped(this.#store.state.history, step);
+    if (history !== undefined) await this.#showAt(history);
+  }
+
+  async #showAt(history: History): Promise<void> {
     this.#opened += 1;
     this.#store.set({
-      picture,
+      history,
+      picture: history.pictures[history.at],
       tokens: undefined,
       reconstruction: undefined,
       hovered: undefined,

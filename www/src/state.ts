@@ -12,6 +12,7 @@ import type {
   Task,
   Tokenization,
 } from "setokim";
+import type { History } from "./history.ts";
 import type { Turn } from "./turn.ts";
 
 export interface OpenPicture {
@@ -68,6 +69,8 @@ export interface State {
   fromCache: boolean;
 
   picture: OpenPicture | undefined;
+  /** `picture` is its last but for what was undone. */
+  history: History;
   tokens: Tokenization | undefined;
   reconstruction: Reconstruction | undefined;
   /** Of the last run. */
@@ -131,6 +134,7 @@ export function initialState(choice: DeviceChoice): State {
     loadTime: undefined,
     fromCache: false,
     picture: undefined,
+    history: { pictures: [], at: -1 },
     tokens: undefined,
     reconstruction: undefined,
     timings: undefined,

@@ -4,7 +4,7 @@ import { cssColor, drawOverlay, paletteColor, type Color, type DrawnToken, type 
 import { context2d, create, download } from "../dom.ts";
 import { count } from "../format.ts";
 import { nameOf } from "../names.ts";
-import { canvasFromImage, pictureFromDrawing, scaled } from "../picture.ts";
+import { canvasFromImage, scaled } from "../picture.ts";
 import type { OpenPicture } from "../state.ts";
 import type { Turn } from "../turn.ts";
 import { moveLine } from "./compare.ts";
@@ -49,12 +49,13 @@ export function drawingFigure(turn: Turn, drawing: Drawing, actions: DrawingActi
     tokens.classList.toggle("on", on);
   });
   showTokens.setAttribute("aria-pressed", "false");
-  const use = button("Use this picture", () => actions.use(pictureFromDrawing(drawing, turn.words)));
+  const { result } = turn;
+  const use = result === undefined ? [] : [button("Use this picture", () => actions.use(result))];
   const save = button("Save", () => savePng(drawing, turn.words));
   save.setAttribute("aria-label", "Save as PNG");
   const again = button("Again", () => actions.again(turn));
   again.title = "Once more, with the next seed";
-  const tools = create("div", "drawn-tools", use, showTokens, ...(turn.mode === "chat" ? [] : [again]), save);
+  const tools = create("div", "drawn-tools", ...use, showTokens, ...(turn.mode === "chat" ? [] : [again]), save);
   return create("figure", "drawn", frame, create("figcaption", "", ...summary(turn, drawing)), tools);
 }
 
