@@ -234,6 +234,52 @@ test("undoes and redoes changes of the picture, and leaves the conversation", as
   await shot(page, "undo");
 });
 
+test("offers what can be asked about a token, by mouse and by keyboard", async ({ chat: page }) => {
+  const surface = page.locator("#surface");
+  const menu = page.getByRole("menu");
+  const tap = async (row: number, column: number): Promise<void> => {
+    const box = await surface.boundingBox();
+    if (box === null) throw new Error("the picture is not shown");
+    await page.mouse.click(box.x + ((column + 0.5) / 16) * box.width, box.y + ((row + 0.5) / 16) * box.height);
+  };
+  await tap(5, 10); // the balloon
+  await expect(menu).toHaveAttribute("aria-label", "red balloon");
+  await expect(menu.getByRole("menuitem").first()).toBeFocused();
+  await shot(page, "token-menu");
+  expect(await accessibilityFaults(page)).toEqual([]);
+  await menu.getByRole("menuitem", { name: "Find the balloon" }).click();
+  await expect(menu).toBeHidden();
+  await settled(page);
+  await expect(page.locator(".turn").last().locator(".asked-words")).toHaveText("You: Find the balloon");
+  await expect(page.locator("#legend")).toContainText("the balloon");
+
+  await tap(5, 10); // lets go of it
+  await tap(5, 10);
+  await menu.getByRole("menuitem", { name: "make the balloon blue" }).click();
+  await settled(page);
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", "make the balloon blue, 5 tokens");
+
+  // By keyboard; what is to be chosen is selected in the text box.
+  await surface.focus();
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  const title = await menu.getAttribute("aria-label");
+  expect(["owl", "cat", "sand", "red balloon"]).toContain(title);
+  await page.keyboard.press("Escape");
+  await expect(menu).toBeHidden();
+  await expect(surface).toBeFocused();
+  await tap(11, 7); // the cat
+  await page.keyboard.press("End");
+  await expect(menu.getByRole("menuitem").last()).toBeFocused();
+  await page.keyboard.press("Enter");
+  await expect(page.locator("#words")).toHaveValue("replace the cat with a dog");
+  await expect(page.locator("#words")).toBeFocused();
+  await expect(page.getByRole("radio", { name: "Edit", exact: true })).toBeChecked();
+  await page.keyboard.type("an owl");
+  await expect(page.locator("#words")).toHaveValue("replace the cat with an owl");
+});
+
 test("puts settings back that cannot be used", async ({ chat: page }) => {
   const toggle = page.getByRole("button", { name: "Settings" });
   await toggle.click();

@@ -86,6 +86,8 @@ export interface State {
 
   /** What the next words are for. */
   mode: AnswerTask;
+  /** Words that are put into the text box, and the part of them that the person is to choose. */
+  draft: { words: string; open: string } | undefined;
   settings: DrawingSettings;
   /** The conversation, oldest first. It is kept here and nowhere else. */
   turns: readonly Turn[];
@@ -144,6 +146,7 @@ export function initialState(choice: DeviceChoice): State {
     hovered: undefined,
     pinned: undefined,
     mode: "chat",
+    draft: undefined,
     settings: { seed: 0, guidance: 1, steps: 25 },
     turns: [],
     answering: false,

@@ -41,6 +41,14 @@ export function mountComposer(store: Store, conversation: Conversation): void {
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") conversation.stop();
   });
+  store.on(["draft"], ({ draft }) => {
+    if (draft === undefined) return;
+    words.value = draft.words;
+    grow();
+    words.focus();
+    const start = draft.words.lastIndexOf(draft.open);
+    words.setSelectionRange(start, start + draft.open.length);
+  });
   mountModes(store, form, words);
   mountSend(store, words);
   mountSuggestions(store, ask);
@@ -57,6 +65,7 @@ function mountModes(store: Store, form: HTMLFormElement, words: HTMLTextAreaElem
   });
   store.on(["mode"], ({ mode }) => {
     words.placeholder = hints[mode];
+    for (const radio of modes) radio.checked = radio.value === mode;
   });
 }
 
