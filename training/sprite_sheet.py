@@ -71,7 +71,7 @@ def description() -> dict:
 
 
 def golden() -> list[dict]:
-    """Scenes with the mean colour of each patch, their caption, and where their objects are."""
+    """Two bare backgrounds with the mean colour of each patch, and a scene with its caption and its objects' cells."""
     index = SPRITES.names.index
     red, blue = SPRITES.colors.index("red"), SPRITES.colors.index("blue")
     scenes = [
@@ -87,9 +87,6 @@ def golden() -> list[dict]:
 
 
 def _described(scene: Scene) -> dict:
-    side = IMAGE_SIZE // PATCH_SIZE
-    image, _ = render_scene(scene)
-    patches = image.reshape(side, PATCH_SIZE, side, PATCH_SIZE, 3).mean((1, 3))
     return {
         "background": scene.background,
         "horizon": scene.horizon,
@@ -108,8 +105,15 @@ def _described(scene: Scene) -> dict:
             for o in scene.objects
         ],
         "caption": caption(scene) if scene.objects else None,
-        "patches": [[round(float(v), 1) for v in patch] for patch in patches.reshape(-1, 3)],
+        "patches": [] if scene.objects else _patch_means(scene),
     }
+
+
+def _patch_means(scene: Scene) -> list[list[float]]:
+    side = IMAGE_SIZE // PATCH_SIZE
+    image, _ = render_scene(scene)
+    patches = image.reshape(side, PATCH_SIZE, side, PATCH_SIZE, 3).mean((1, 3))
+    return [[round(float(v), 1) for v in patch] for patch in patches.reshape(-1, 3)]
 
 
 def main() -> None:

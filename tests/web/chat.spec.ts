@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { expect, type Locator, type Page } from "@playwright/test";
-import { accessibilityFaults, middlePixel, openPage, settled, test as base } from "./helpers.ts";
+import { accessibilityFaults, fingerprint, middlePixel, openPage, settled, test as base } from "./helpers.ts";
 
 const fake = readFileSync(new URL("./fake-model.js", import.meta.url), "utf8");
 
@@ -278,6 +278,57 @@ test("offers what can be asked about a token, by mouse and by keyboard", async (
   await expect(page.getByRole("radio", { name: "Edit", exact: true })).toBeChecked();
   await page.keyboard.type("an owl");
   await expect(page.locator("#words")).toHaveValue("replace the cat with an owl");
+});
+
+test("composes a scene by keyboard and by mouse, as a picture to talk about", async ({ chat: page }) => {
+  const dialog = page.getByRole("dialog", { name: "Compose a scene" });
+  const status = dialog.locator("#scene-status");
+  await page.getByRole("button", { name: "Compose a scene" }).click();
+  await expect(status).toHaveText("an owl and a red balloon on grass");
+  await shot(page, "scene");
+  expect(await accessibilityFaults(page)).toEqual([]);
+
+  await dialog.getByRole("button", { name: "at night" }).click();
+  await dialog.getByRole("button", { name: "Add: star" }).click();
+  await dialog.getByRole("button", { name: "blue", exact: true }).click();
+  await expect(status).toHaveText("an owl, a red balloon and a blue star at night");
+
+  const owl = dialog.getByRole("button", { name: /^owl, / });
+  await expect(owl).toHaveAttribute("aria-label", "owl, bottom left");
+  await owl.focus();
+  for (let i = 0; i < 2; i += 1) await page.keyboard.press("Shift+ArrowRight");
+  await expect(owl).toHaveAttribute("aria-label", "owl, bottom");
+  const size = async (): Promise<number> => (await owl.boundingBox())?.width ?? 0;
+  const before = await size();
+  await page.keyboard.press("+");
+  await expect.poll(size).toBeGreaterThan(before);
+  await page.keyboard.press("-");
+  await expect.poll(size).toBe(before);
+
+  const canvas = await fingerprint(page, "#scene-canvas");
+  const board = await dialog.locator("#scene-board").boundingBox();
+  if (board === null) throw new Error("the board is not shown");
+  const balloon = dialog.getByRole("button", { name: /^red balloon/ });
+  await balloon.hover();
+  await page.mouse.down();
+  await page.mouse.move(board.x + board.width * 0.85, board.y + board.height * 0.85, { steps: 4 });
+  await page.mouse.up();
+  await expect(balloon).toHaveAttribute("aria-label", "red balloon, bottom right");
+  expect(await fingerprint(page, "#scene-canvas")).not.toBe(canvas);
+  await page.keyboard.press("Delete");
+  await expect(balloon).toHaveCount(0);
+  await expect(status).toHaveText("an owl and a blue star at night");
+  for (const name of ["cat", "dog", "bee"]) await dialog.getByRole("button", { name: `Add: ${name}` }).click();
+  await expect(status).toHaveText("5 things: the model has not seen more.");
+  await expect(dialog.getByRole("button", { name: "Add: fox" })).toHaveAttribute("aria-disabled", "true");
+  await shot(page, "scene-full");
+
+  await dialog.getByRole("button", { name: "Use this picture" }).click();
+  await expect(dialog).toBeHidden();
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", /^an owl, .* at night, 5 tokens$/);
+  await settled(page);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", "Beach, 5 tokens");
 });
 
 test("puts settings back that cannot be used", async ({ chat: page }) => {

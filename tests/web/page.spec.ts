@@ -146,6 +146,30 @@ test("opens pictures that are chosen, dropped or pasted", async ({ ready: page }
   await expect(surface).toHaveAttribute("aria-label", /^pasted\.webp, \d+ tokens?$/);
 });
 
+test("knows what was composed", async ({ ready: page }) => {
+  const dialog = page.getByRole("dialog", { name: "Compose a scene" });
+  let known = 0;
+  for (const [place, things] of [
+    ["on grass", ["cat", "sunflower"]],
+    ["in the snow", ["strawberry", "rocket"]],
+    ["on a teal background", ["panda", "pizza"]],
+  ] as const) {
+    await page.getByRole("button", { name: "Compose a scene" }).click();
+    await dialog.getByRole("button", { name: place }).click();
+    while ((await dialog.locator(".scene-thing").count()) > 0) {
+      await dialog.locator(".scene-thing").last().focus();
+      await page.keyboard.press("Delete");
+    }
+    for (const thing of things) await dialog.getByRole("button", { name: `Add: ${thing}` }).click();
+    await dialog.getByRole("button", { name: "Use this picture" }).click();
+    await expect(page.locator("#surface")).toHaveAttribute("aria-label", new RegExp(`${things[0]}.*${place}, \\d+ tokens`));
+    await settled(page);
+    const { names } = await exportedTokens(page);
+    known += things.filter((thing) => names?.some(({ name, confidence }) => name === thing && confidence > 0.5)).length;
+  }
+  expect(known).toBeGreaterThanOrEqual(4); // of six; it knows .82 of the objects of its own test scenes
+});
+
 test("says what is wrong with a bad file, and goes on", async ({ ready: page }) => {
   const notice = page.locator("#notice");
   const whole = fixtureBytes("noise.png");

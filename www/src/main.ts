@@ -14,6 +14,7 @@ import { mountNotice } from "./panels/notice.ts";
 import { mountOpen } from "./panels/open.ts";
 import { mountPrivacy } from "./panels/privacy.ts";
 import { mountSamples } from "./panels/samples.ts";
+import { mountScene } from "./panels/scene.ts";
 import { mountStage } from "./panels/stage.ts";
 import { mountTheme } from "./panels/theme.ts";
 import { mountTokenMenu } from "./panels/token-menu.ts";
@@ -57,4 +58,5 @@ if (import.meta.env.PROD) void navigator.serviceWorker?.register("sw.js").catch(
 
 // A picture to look at while the model loads; all samples are fetched now, so that nothing is later.
 void mountSamples(store, engine, samples);
+void mountScene(engine);
 void engine.load(choice);

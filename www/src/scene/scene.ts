@@ -57,11 +57,11 @@ export function withThing(scene: Scene, name: string, color: ColorName = "red"):
 function roomiestPlace({ things }: Scene, size: number): { x: number; y: number } {
   const steps = Array.from({ length: 5 }, (_, step) => MARGIN + (step * (SIDE - 2 * MARGIN - size)) / 4);
   const places = steps.flatMap((y) => steps.map((x) => ({ x: Math.round(x), y: Math.round(y) })));
-  // The first one stands in the middle.
+  // The first one leaves room for a second across from it.
   const others = things.length === 0 ? [] : things.map(centerOf);
   const room = ({ x, y }: { x: number; y: number }): number => {
     const center = { x: x + size / 2, y: y + size / 2 };
-    if (others.length === 0) return -Math.hypot(center.x - SIDE / 2, center.y - SIDE / 2);
+    if (others.length === 0) return -Math.hypot(center.x - SIDE / 3, center.y - (2 * SIDE) / 3);
     return Math.min(...others.map((other) => Math.hypot(other.x - center.x, other.y - center.y)));
   };
   return places.reduce((best, place) => (room(place) > room(best) ? place : best));
