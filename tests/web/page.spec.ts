@@ -170,6 +170,23 @@ test("knows what was composed", async ({ ready: page }) => {
   expect(known).toBeGreaterThanOrEqual(4); // of six; it knows .82 of the objects of its own test scenes
 });
 
+test("says when a picture is not of the model's world, and only then", async ({ ready: page }) => {
+  const hint = page.locator("#hint");
+  for (const sample of await page.getByRole("button", { name: "Sample" }).all()) {
+    await sample.click();
+    await settled(page);
+    await expect(hint).not.toHaveClass(/strange/);
+  }
+  for (const name of ["noise.png", "progressive.jpg"]) {
+    await page.locator("#file").setInputFiles(fixture(name));
+    await expect(page.locator("#surface")).toHaveAttribute("aria-label", new RegExp(`^${name}, `));
+    await settled(page);
+    await expect(hint).toHaveText("This picture looks unlike the scenes that this small model was trained on; expect mistakes.");
+  }
+  await shot(page, "unlike");
+  expect(await accessibilityFaults(page)).toEqual([]);
+});
+
 test("says what is wrong with a bad file, and goes on", async ({ ready: page }) => {
   const notice = page.locator("#notice");
   const whole = fixtureBytes("noise.png");

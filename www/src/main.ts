@@ -7,6 +7,7 @@ import { mountChat } from "./panels/chat.ts";
 import { mountCompare } from "./panels/compare.ts";
 import { mountComposer } from "./panels/composer.ts";
 import { mountExport } from "./panels/export.ts";
+import { mountFamiliar } from "./panels/familiar.ts";
 import { mountHistory } from "./panels/history.ts";
 import { mountLegend } from "./panels/legend.ts";
 import { mountLoading } from "./panels/loading.ts";
@@ -48,6 +49,7 @@ mountBench(store, engine);
 mountPrivacy(store, engine);
 mountExport(store);
 mountOpen(engine);
+mountFamiliar(store);
 store.on(["announcement"], ({ announcement }) => {
   const live = document.getElementById("live");
   if (live !== null) live.textContent = announcement;
