@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { expect, type Locator, type Page } from "@playwright/test";
-import { accessibilityFaults, fingerprint, middlePixel, openPage, settled, test as base } from "./helpers.ts";
+import { accessibilityFaults, fingerprint, middlePixel, openPage, savedFrom, settled, test as base, textOf } from "./helpers.ts";
 
 const fake = readFileSync(new URL("./fake-model.js", import.meta.url), "utf8");
 
@@ -357,6 +357,68 @@ test("says what went wrong in its place, and goes on", async ({ chat: page }) =>
   await expect(turn.locator(".answer-problem")).toHaveText("The request is too long. Shorten it. context-overflow");
   await expect(page.locator("#notice")).toBeHidden();
   await expect((await ask(page, "Ask", "hello")).locator(".answer-text")).toContainText("you said: hello");
+});
+
+test("asks again what was stopped, and copies an answer", async ({ chat: page, context }) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.locator("#words").fill("slowly");
+  await page.locator("#words").press("Enter");
+  const [first, second] = [page.locator(".turn").nth(0), page.locator(".turn").nth(1)];
+  await expect(first.locator(".answer-text")).toHaveText("you ");
+  await expect(first.locator(".answer-tools button")).toHaveCount(0);
+  await page.keyboard.press("Escape");
+  await first.getByRole("button", { name: "Retry" }).click();
+  await expect(second.locator(".asked-words")).toHaveText("You: slowly");
+  await settled(page);
+  await expect(second.getByRole("button", { name: "Retry" })).toHaveCount(0);
+  await second.getByRole("button", { name: "Copy" }).click();
+  await expect(second.locator(".answer-tools")).toHaveText("Copied");
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  expect(copied).toBe(await second.locator(".answer-text").textContent());
+});
+
+test("saves the picture, a mask of it, and the conversation", async ({ chat: page }) => {
+  await ask(page, "Ask", "what do you see?");
+  await ask(page, "Find", "the owl");
+  await ask(page, "Find", "the dog");
+  const mask = await savedFrom(page, "#export", "The mask of the owl");
+  expect(mask.suggestedFilename()).toBe("the-owl-mask.png");
+  const png = readFileSync(await mask.path());
+  expect([png.readUInt32BE(16), png.readUInt32BE(20)]).toEqual([128, 128]);
+  const colors = await page.evaluate(async (base64) => {
+    const image = new Image();
+    image.src = `data:image/png;base64,${base64}`;
+    await image.decode();
+    const context = Object.assign(document.createElement("canvas"), { width: 128, height: 128 }).getContext("2d");
+    if (context === null) throw new Error("no context");
+    context.drawImage(image, 0, 0);
+    const { data } = context.getImageData(0, 0, 128, 128);
+    return { white: data.filter((value, i) => i % 4 === 0 && value === 255).length, black: data.filter((value, i) => i % 4 === 0 && value === 0).length };
+  }, png.toString("base64"));
+  expect(colors.white).toBe(6 * 64); // the owl's patches
+  expect(colors.black).toBe(128 * 128 - 6 * 64);
+  const picture = await savedFrom(page, "#export", "The picture");
+  expect(picture.suggestedFilename()).toBe("beach.png");
+
+  const markdown = await savedFrom(page, "#chat-save", "As text \\(Markdown\\)");
+  expect(await textOf(markdown)).toBe(
+    [
+      "# A conversation with fake\n",
+      "**Ask**, about “Beach”: what do you see?\n\nan owl, a red balloon and a cat on a beach\n",
+      "**Find**, about “Beach”: the owl\n\n*(a mask: 2.3 % of the picture, 93 % sure)*\n",
+      "**Find**, about “Beach”: the dog\n\nthere is no dog\n",
+    ].join("\n"),
+  );
+  const json = JSON.parse(await textOf(await savedFrom(page, "#chat-save", "As data"))) as {
+    model: string;
+    turns: { typed: string; masks: { counts: number[] }[] }[];
+  };
+  expect(json.model).toBe("fake");
+  expect(json.turns.map(({ typed }) => typed)).toEqual(["what do you see?", "the owl", "the dog"]);
+  expect(json.turns[1]?.masks[0]?.counts.reduce((sum, run) => sum + run, 0)).toBe(128 * 128);
+  await page.locator("#chat-save").click();
+  await shot(page, "save");
+  expect(await accessibilityFaults(page)).toEqual([]);
 });
 
 test("clears the conversation", async ({ chat: page }) => {

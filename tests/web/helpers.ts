@@ -96,11 +96,18 @@ export interface ExportedTokens {
 
 /** The tokens as the page saves them: what a test reads numbers back from. */
 export async function exportedTokens(page: Page): Promise<ExportedTokens> {
-  const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#export-json").click()]);
-  return JSON.parse(await textOf(download)) as ExportedTokens;
+  return JSON.parse(await textOf(await savedFrom(page, "#export", "The tokens"))) as ExportedTokens;
 }
 
-async function textOf(download: Download): Promise<string> {
+/** Chooses an entry of a menu that saves a file. */
+export async function savedFrom(page: Page, button: string, entry: string): Promise<Download> {
+  await page.locator(button).click();
+  const item = page.getByRole("menuitem").filter({ hasText: new RegExp(`${entry}$`) });
+  const [download] = await Promise.all([page.waitForEvent("download"), item.click()]);
+  return download;
+}
+
+export async function textOf(download: Download): Promise<string> {
   return readFileSync(await download.path(), "utf8");
 }
 

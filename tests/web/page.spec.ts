@@ -11,6 +11,7 @@ import {
   fixtureBytes,
   middlePixel,
   openPage,
+  savedFrom,
   settings,
   settled,
   test,
@@ -326,7 +327,7 @@ test("runs on WebGPU: a tiny model on a software adapter", async ({ page }) => {
 });
 
 test("saves the picture with its overlay", async ({ ready: page }) => {
-  const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#export-png").click()]);
+  const download = await savedFrom(page, "#export", "The picture with its tokens");
   expect(download.suggestedFilename()).toMatch(/-tokens\.png$/);
   const png = readFileSync(await download.path());
   expect(png.subarray(1, 4).toString()).toBe("PNG");

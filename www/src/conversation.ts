@@ -38,6 +38,11 @@ export class Conversation {
     void this.#run({ ...turn, settings });
   }
 
+  /** The same request as it was, after one that failed or was stopped. */
+  retry(turn: Turn): void {
+    if (this.#stop === undefined) void this.#run(turn);
+  }
+
   stop(): void {
     this.#stop?.();
   }

@@ -1,4 +1,4 @@
-import { element } from "../dom.ts";
+import { create, element } from "../dom.ts";
 import { isFamiliar } from "../familiar.ts";
 import type { Store } from "../state.ts";
 
@@ -11,7 +11,7 @@ export function mountFamiliar(store: Store): void {
   store.on(["tokens"], ({ tokens }) => {
     if (tokens === undefined) return;
     const strange = isFamiliar(tokens) === false;
-    hint.textContent = strange ? unlike : usual;
+    hint.replaceChildren(create("span", "", strange ? unlike : usual));
     hint.classList.toggle("strange", strange);
   });
 }

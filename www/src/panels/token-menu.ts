@@ -1,4 +1,3 @@
-import type { AnswerTask } from "setokim";
 import { colors } from "../colors.ts";
 import type { Conversation } from "../conversation.ts";
 import { element } from "../dom.ts";
@@ -6,8 +5,7 @@ import { openMenu, placeUnder, type MenuEntry } from "../menu.ts";
 import { titleOf } from "../names.ts";
 import { requestsFor, type Request } from "../refer.ts";
 import type { Store } from "../state.ts";
-
-const kinds: Record<AnswerTask, string> = { chat: "Ask", segment: "Find", generate: "Draw", edit: "Edit" };
+import { modeNames } from "../transcript.ts";
 
 /** What can be done with the token that was chosen: each entry is a request in plain words, sent or filled in. */
 export function mountTokenMenu(store: Store, conversation: Conversation): void {
@@ -24,7 +22,7 @@ export function mountTokenMenu(store: Store, conversation: Conversation): void {
     const { requests, recolor } = requestsFor(tokens, id);
     const items = requests.map((request): MenuEntry => {
       const { mode, words, open } = request;
-      return { kind: kinds[mode], label: open === undefined ? words : words.replace(open, "…"), run: () => ask(request) };
+      return { kind: modeNames[mode], label: open === undefined ? words : words.replace(open, "…"), run: () => ask(request) };
     });
     const swatches = recolor.map(({ color, request }) => ({
       label: request.words,
