@@ -28,6 +28,7 @@ import type {
   DeviceReport,
   ImageInput,
   LoadOptions,
+  MemoryReport,
   ModelInfo,
   ModelSource,
   NetworkReport,
@@ -165,6 +166,11 @@ export class Setokim implements SetokimApi {
   /** What the library itself asked of the network since the model was loaded. */
   get network(): NetworkReport {
     return { requests: this.#fetched + this.#host.requests() };
+  }
+
+  /** What the model takes of this machine's memory, after the last request. */
+  get memory(): MemoryReport {
+    return { wasm: this.#host.memory() };
   }
 
   /** Gives back the device and ends the worker. Requests under way reject with `disposed`. */

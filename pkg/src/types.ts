@@ -182,11 +182,19 @@ export interface NetworkReport {
   requests: number;
 }
 
+export interface MemoryReport {
+  /** Bytes of WebAssembly memory: the weights too when the CPU runs them. It grows and never shrinks. What a GPU holds is
+   *  not in it: browsers do not tell. */
+  wasm: number;
+}
+
 export interface SetokimApi extends AsyncDisposable {
   readonly device: DeviceReport;
   readonly model: ModelInfo;
   /** What this model can do. */
   readonly tasks: readonly Task[];
+  readonly memory: MemoryReport;
+  readonly network: NetworkReport;
   tokenize(image: ImageInput, options?: RequestOptions): Promise<Tokenization>;
   reconstruct(image: ImageInput, options?: RequestOptions): Promise<Reconstruction>;
   chat(messages: readonly Message[], options?: ChatOptions): Answering<ChatEvent, Answer>;

@@ -24,7 +24,7 @@ const boxes = [
 ];
 const aborted = new Set();
 /** Nothing is ever fetched here. */
-const requests = 0;
+const state = { requests: 0, memory: 65_536 };
 
 const labels = () =>
   Uint32Array.from({ length: grid * grid }, (_, patch) => {
@@ -170,8 +170,8 @@ addEventListener("message", ({ data }) => {
     return;
   }
   reply(data).then(
-    (value) => postMessage({ type: "result", id: data.id, value, requests }),
-    (error) => postMessage({ type: "error", id: data.id, error: { code: "internal", remedy: "", ...error }, requests }),
+    (value) => postMessage({ type: "result", id: data.id, value, ...state }),
+    (error) => postMessage({ type: "error", id: data.id, error: { code: "internal", remedy: "", ...error }, ...state }),
   );
 });
 postMessage({ type: "hello" });

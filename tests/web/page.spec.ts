@@ -272,6 +272,25 @@ test("takes the model from the browser's storage the second time", async ({ page
   await expect(page.locator("#model-size")).toContainText("kept in this browser");
 });
 
+test("shows speed and memory, and deletes what is kept", async ({ page }) => {
+  await openPage(page);
+  await page.locator("#words").fill("what do you see?");
+  await page.locator("#words").press("Enter");
+  await expect(page.locator(".turn")).toHaveCount(1);
+  await settled(page);
+  await expect(page.locator("#answer-speed")).toHaveText(/^\d+ tokens\/s$/);
+  await expect(page.locator("#answer-time .time-list")).toContainText("reading");
+  await expect(page.locator("#model-memory")).toHaveText(/^\d+\.\d MB$/);
+  await page.locator("#bench").scrollIntoViewIfNeeded();
+  await shot(page, "bench");
+  expect(await accessibilityFaults(page)).toEqual([]);
+  await page.getByRole("button", { name: "Delete setokim-tiny from this browser" }).click();
+  await expect(page.locator("#cache-empty")).toBeVisible();
+  await page.reload();
+  await expect(page.locator("#cache-list")).toContainText("setokim-tiny", { timeout: 120_000 });
+  await expect(page.locator("#model-size")).not.toContainText("kept");
+});
+
 test("opens without a network the second time", async ({ browser }) => {
   const context = await browser.newContext({ ...settings, serviceWorkers: "allow" });
   const page = await context.newPage();

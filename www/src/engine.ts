@@ -38,6 +38,11 @@ export class Engine {
     return this.#setokim?.network.requests ?? 0;
   }
 
+  /** Bytes of WebAssembly memory; undefined while no model is there. */
+  get memory(): number | undefined {
+    return this.#setokim?.memory.wasm;
+  }
+
   /** Loads the model on a device, in place of the one that is there; then runs it on the picture that is shown. */
   async load(choice: DeviceChoice): Promise<void> {
     this.#load?.abort();

@@ -1,4 +1,4 @@
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+export const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 export function megabytes(bytes: number): string {

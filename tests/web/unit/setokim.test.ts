@@ -48,6 +48,7 @@ for (const worker of [true, false]) {
       expect([...image.data]).toEqual([1, 2, 3, 255, 4, 5, 6, 255]);
       expect(tokens.labels).toBeInstanceOf(Uint32Array);
       expect(setokim.network.requests).toBe(0);
+      expect(setokim.memory.wasm).toBe(65_536);
       await setokim.dispose();
     });
 
