@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { expect, type Locator, type Page } from "@playwright/test";
-import { accessibilityFaults, fingerprint, middlePixel, openPage, savedFrom, settled, test as base, textOf } from "./helpers.ts";
+import { accessibilityFaults, fingerprint, middlePixel, openPage, savedFrom, settled, test as base, textOf, visit } from "./helpers.ts";
 
 const fake = readFileSync(new URL("./fake-model.js", import.meta.url), "utf8");
 
@@ -442,7 +442,7 @@ test("stays in place while the model loads, and can be written in when it is the
       for (const entry of list.getEntries()) shifts.push((entry as unknown as { value: number }).value);
     }).observe({ type: "layout-shift", buffered: true });
   });
-  await page.goto("./");
+  await visit(page);
   await expect(page.locator("#words")).toBeDisabled();
   await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
   await expect(page.locator("#words")).toBeEnabled();

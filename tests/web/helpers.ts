@@ -72,9 +72,18 @@ export async function settled(page: Page, timeout = 120_000): Promise<void> {
   await expect(page.locator("#device-chip")).toHaveAttribute("data-state", "ready", { timeout });
 }
 
+/** Opens the page; on a first visit it asks before it downloads a model. */
+export async function visit(page: Page, query = ""): Promise<void> {
+  await page.goto(`./${query}`);
+  const start = page.getByRole("button", { name: "Download and start" });
+  await expect(page.locator("#device-chip")).not.toHaveText("Starting");
+  await expect(start.or(page.locator("#loading:not([hidden]), #device-chip[data-state=ready]")).first()).toBeVisible();
+  if (await start.isVisible()) await start.click();
+}
+
 /** Opens the page and waits for the tokens of the first sample. */
 export async function openPage(page: Page, query = ""): Promise<void> {
-  await page.goto(`./${query}`);
+  await visit(page, query);
   await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 120_000 });
   await settled(page);
 }

@@ -16,6 +16,7 @@ import {
   settled,
   test,
   tokenCount,
+  visit,
 } from "./helpers.ts";
 
 /** Pictures of every state, to look at; not compared. */
@@ -213,6 +214,31 @@ test("says what is wrong with a bad file, and goes on", async ({ ready: page }) 
   expect(await tokenCount(page)).toBeGreaterThan(1);
 });
 
+test("says what a first visit would download, and waits", async ({ page }) => {
+  const shards: string[] = [];
+  page.on("request", (request) => {
+    if (request.url().endsWith(".safetensors")) shards.push(request.url());
+  });
+  await page.goto("./");
+  const welcome = page.locator("#welcome");
+  await expect(page.locator("#welcome-size")).toHaveText(/^\d+\.\d MB$/);
+  await expect(page.locator("#welcome-verdict")).toHaveText(/^Runs on the CPU: .+ It takes about \d+ MB of memory\.$/);
+  await expect(page.locator("#device-chip")).toHaveText("Not started");
+  await expect(page.locator("#strip .sample img").first()).toBeVisible();
+  await shot(page, "welcome");
+  expect(await accessibilityFaults(page)).toEqual([]);
+  expect(shards).toEqual([]);
+  await page.getByRole("button", { name: "what do you see?" }).click({ force: true }); // nobody to answer yet
+  await expect(page.locator(".turn")).toHaveCount(0);
+  await page.getByRole("button", { name: "Download and start" }).click();
+  await expect(welcome).toBeHidden();
+  await settled(page);
+  expect(shards.length).toBeGreaterThan(0);
+  await page.reload(); // the second visit starts by itself
+  await settled(page);
+  await expect(welcome).toBeHidden();
+});
+
 test("says so when the weights are spoilt, and loads again on request", async ({ page, context }) => {
   let spoil = true;
   await context.route("**/*.safetensors", async (route) => {
@@ -221,7 +247,7 @@ test("says so when the weights are spoilt, and loads again on request", async ({
     if (spoil) body.writeUInt8(body.readUInt8(5000) ^ 1, 5000);
     await route.fulfill({ response, body });
   });
-  await page.goto("./");
+  await visit(page);
   await expect(page.locator("#notice-code")).toHaveText("hash-mismatch", { timeout: 120_000 });
   await expect(page.locator("#device-chip")).toHaveAttribute("data-state", "failed");
   await shot(page, "spoilt-weights");
@@ -321,7 +347,7 @@ test("changes the device, and says why it cannot", async ({ page }) => {
 
 test("runs on WebGPU: a tiny model on a software adapter", async ({ page }) => {
   test.setTimeout(400_000);
-  await page.goto("./?model=tiny&device=gpu");
+  await visit(page, "?model=tiny&device=gpu");
   // Minutes of shader compilation on a busy machine; a failure shows at once.
   await page.waitForFunction(
     () =>
@@ -389,7 +415,7 @@ test("is accessible and in place while it loads", async ({ page, context }) => {
     await wait;
     await route.continue();
   });
-  await page.goto("./?model=tiny-setokim"); // with a conversation: the whole of the page
+  await visit(page, "?model=tiny-setokim"); // with a conversation: the whole of the page
   await expect(page.locator("#strip .sample img").first()).toBeVisible();
   await expect(page.locator("#loading-bytes")).toContainText("MB");
   expect(await accessibilityFaults(page)).toEqual([]);

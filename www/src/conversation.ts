@@ -4,7 +4,7 @@ import { SetokimError, type AnswerTask } from "setokim";
 import type { Engine } from "./engine.ts";
 import { markColor } from "./marks.ts";
 import { pictureFromDrawing } from "./picture.ts";
-import type { Mark, Store } from "./state.ts";
+import { isRunning, type Mark, type Store } from "./state.ts";
 import { afterAnswer, afterEvent, messagesOf, newTurn, wordsFor, type Question, type Turn } from "./turn.ts";
 
 export class Conversation {
@@ -22,7 +22,7 @@ export class Conversation {
   ask(mode: AnswerTask, typed: string): boolean {
     const { picture, tokens, settings, status } = this.#store.state;
     const words = typed.trim();
-    if (words === "" || this.#stop !== undefined || status.kind === "loading" || status.kind === "failed") return false;
+    if (words === "" || this.#stop !== undefined || !isRunning(status)) return false;
     const needsPicture = mode === "segment" || mode === "edit";
     if (needsPicture && picture === undefined) return false;
     const about = mode === "generate" ? { picture: undefined, tokens: undefined } : { picture, tokens };

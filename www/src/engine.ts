@@ -43,6 +43,21 @@ export class Engine {
     return this.#setokim?.memory.wasm;
   }
 
+  /** Loads a model that this browser keeps; of another one says first what it is. */
+  async start(choice: DeviceChoice): Promise<void> {
+    const address = new URL(this.#modelUrl, document.baseURI).href;
+    const kept = await Setokim.cache.list();
+    if (kept.some(({ url }) => url === address)) return this.load(choice);
+    this.#store.set({ choice, status: { kind: "waiting" } });
+    try {
+      const probe = await Setokim.probe({ model: address });
+      this.#store.set({ probe });
+    } catch (error) {
+      if (this.#store.state.status.kind !== "waiting") return;
+      this.#store.set({ status: { kind: "failed" }, notice: this.#notice(error, true) });
+    }
+  }
+
   /** Loads the model on a device, in place of the one that is there; then runs it on the picture that is shown. */
   async load(choice: DeviceChoice): Promise<void> {
     this.#load?.abort();

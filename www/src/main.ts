@@ -21,6 +21,7 @@ import { mountTheme } from "./panels/theme.ts";
 import { mountTokenMenu } from "./panels/token-menu.ts";
 import { mountTokens } from "./panels/tokens.ts";
 import { mountToolbar } from "./panels/toolbar.ts";
+import { mountWelcome } from "./panels/welcome.ts";
 import { initialState, Store } from "./state.ts";
 
 /** `?model=` names another folder in models/, `?device=` a device: for trying things out, and for the tests. */
@@ -36,6 +37,7 @@ const conversation = new Conversation(store, engine);
 mountTheme();
 mountNotice(store);
 mountLoading(store);
+mountWelcome(store, engine);
 mountStage(store);
 mountLegend(store);
 mountCompare(store);
@@ -61,4 +63,4 @@ if (import.meta.env.PROD) void navigator.serviceWorker?.register("sw.js").catch(
 // A picture to look at while the model loads; all samples are fetched now, so that nothing is later.
 void mountSamples(store, engine, samples);
 void mountScene(engine);
-void engine.load(choice);
+void engine.start(choice);

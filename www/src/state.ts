@@ -8,6 +8,7 @@ import type {
   FoundMask,
   LoadProgress,
   ModelInfo,
+  ProbeReport,
   Reconstruction,
   Task,
   Tokenization,
@@ -35,10 +36,17 @@ export interface Notice {
 }
 
 export type Status =
+  /** The first visit: nothing of the model is downloaded before the person says so. */
+  | { kind: "waiting" }
   | { kind: "loading"; progress: LoadProgress | undefined }
   | { kind: "ready" }
   | { kind: "working" }
   | { kind: "failed" };
+
+/** The model is there. */
+export function isRunning({ kind }: Status): boolean {
+  return kind === "ready" || kind === "working";
+}
 
 export type View = "tokens" | "compare";
 
@@ -61,6 +69,8 @@ export interface State {
   status: Status;
   choice: DeviceChoice;
   device: DeviceReport | undefined;
+  /** What a first load would do. */
+  probe: ProbeReport | undefined;
   model: ModelInfo | undefined;
   /** What the model can do; undefined until it is loaded. */
   tasks: readonly Task[] | undefined;
@@ -131,6 +141,7 @@ export function initialState(choice: DeviceChoice): State {
     status: { kind: "loading", progress: undefined },
     choice,
     device: undefined,
+    probe: undefined,
     model: undefined,
     tasks: undefined,
     loadTime: undefined,

@@ -32,9 +32,9 @@ export function mountBench(store: Store, engine: Engine): void {
     select.value = choice;
     const label = device === undefined ? undefined : device.device === "gpu" ? "GPU" : "CPU";
     chip.dataset["state"] =
-      status.kind === "failed" ? "failed" : answering || status.kind !== "ready" ? "busy" : "ready";
+      status.kind === "failed" ? "failed" : status.kind === "waiting" ? "waiting" : answering || status.kind !== "ready" ? "busy" : "ready";
     chipText.textContent =
-      status.kind === "failed" ? "Not running" : label === undefined ? "Loading" : `Runs on the ${label}`;
+      status.kind === "failed" ? "Not running" : status.kind === "waiting" ? "Not started" : label === undefined ? "Loading" : `Runs on the ${label}`;
     name.textContent = label === undefined ? "–" : `${label}${device?.device === "gpu" ? adapterName(device.adapter) : ""}`;
     reason.textContent = sentence(device?.reason ?? "");
   });

@@ -3,7 +3,7 @@
 import type { AnswerTask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { create, element } from "../dom.ts";
-import type { DrawingSettings, State, Store } from "../state.ts";
+import { isRunning, type DrawingSettings, type State, type Store } from "../state.ts";
 import { suggestions } from "../suggest.ts";
 
 const hints: Record<AnswerTask, string> = {
@@ -81,7 +81,7 @@ function mountSend(store: Store, words: HTMLTextAreaElement): void {
 }
 
 function canAsk({ tasks, status }: State): boolean {
-  return tasks?.includes("chat") === true && status.kind !== "loading" && status.kind !== "failed";
+  return tasks?.includes("chat") === true && isRunning(status);
 }
 
 function mountSuggestions(store: Store, ask: (text: string) => boolean): void {
