@@ -1,6 +1,7 @@
 /** The built page with the real wasm and the real weights, as a person uses it. */
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
 import { expect, type Page } from "@playwright/test";
 import {
   accessibilityFaults,
@@ -330,7 +331,37 @@ test("opens without a network the second time", async ({ browser }) => {
   await page.getByRole("button", { name: "Sample" }).nth(2).click();
   await settled(page);
   expect(await tokenCount(page)).toBeGreaterThan(0);
+  await page.getByRole("button", { name: "Compose a scene" }).click(); // its sprites are kept too
+  await page.getByRole("button", { name: "Use this picture" }).click();
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", /^an owl and a red balloon on grass, \d+ tokens$/);
   await context.close();
+});
+
+test("can be installed", async ({ page, context }) => {
+  await visit(page);
+  const client = await context.newCDPSession(page);
+  const { installabilityErrors } = await client.send("Page.getInstallabilityErrors");
+  // Tests run in private windows, where nothing can be installed.
+  expect(installabilityErrors.map(({ errorId }) => errorId).filter((id) => id !== "in-incognito")).toEqual([]);
+});
+
+test("is at most 150 kB of script beside the wasm, gzipped", async () => {
+  const folder = new URL("../../www/dist/assets/", import.meta.url);
+  const scripts = readdirSync(folder).filter((name) => name.endsWith(".js"));
+  const sizes = scripts.map((name) => gzipSync(readFileSync(new URL(name, folder))).byteLength);
+  expect(scripts.length).toBeGreaterThan(1);
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(150_000);
+});
+
+test("reads from right to left too", async ({ ready: page }) => {
+  await page.evaluate(() => (document.documentElement.dir = "rtl"));
+  for (const width of [1280, 390]) {
+    await page.setViewportSize({ width, height: 860 });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
+    await shot(page, `rtl-${width}`);
+  }
+  expect(await accessibilityFaults(page)).toEqual([]);
+  await page.evaluate(() => document.documentElement.removeAttribute("dir"));
 });
 
 test("changes the device, and says why it cannot", async ({ page }) => {
