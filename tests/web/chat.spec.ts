@@ -16,6 +16,7 @@ const test = base.extend<{ chat: Page }>({
 
 async function useFake(page: Page): Promise<void> {
   await page.route(/\/worker-[^/]*\.js$/, (route) => route.fulfill({ body: fake, contentType: "text/javascript" }));
+  await page.route("**/manifest.json", (route) => route.fulfill({ json: { files: [{ name: "fake", bytes: 1e6 }] } }));
 }
 
 async function shot(page: Page, name: string): Promise<void> {

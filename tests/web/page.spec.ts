@@ -313,7 +313,7 @@ test("shows speed and memory, and deletes what is kept", async ({ page }) => {
   expect(await accessibilityFaults(page)).toEqual([]);
   await page.getByRole("button", { name: "Delete setokim-tiny from this browser" }).click();
   await expect(page.locator("#cache-empty")).toBeVisible();
-  await page.reload();
+  await visit(page); // as for the first time
   await expect(page.locator("#cache-list")).toContainText("setokim-tiny", { timeout: 120_000 });
   await expect(page.locator("#model-size")).not.toContainText("kept");
 });
