@@ -23,7 +23,12 @@ export function mountBench(store: Store, engine: Engine): void {
   const name = element("device-name", HTMLElement);
   const reason = element("device-reason", HTMLElement);
 
-  select.addEventListener("change", () => void engine.load(select.value as DeviceChoice));
+  select.addEventListener("change", () => {
+    const choice = select.value as DeviceChoice;
+    // Before the first download it is only a choice.
+    if (store.state.status.kind === "waiting") store.set({ choice });
+    else void engine.load(choice);
+  });
   chip.addEventListener("click", () => {
     element("bench", HTMLElement).scrollIntoView({ block: "nearest" });
     select.focus();
