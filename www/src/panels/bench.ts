@@ -10,7 +10,7 @@ const stages = ["preprocess", "encode", "cluster", "merge", "detokenize"];
 const answerStages: [stage: keyof Usage["seconds"], label: string][] = [
   ["prefill", "reading"],
   ["decode", "words"],
-  ["draw", "drawing tokens"],
+  ["draw", "drawing"],
   ["mask", "mask"],
   ["paint", "painting"],
 ];
