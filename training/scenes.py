@@ -226,13 +226,17 @@ def _contrast_table() -> np.ndarray:
 # --- rendering --------------------------------------------------------------------------------------------
 
 
+def coarse_textures() -> list[np.ndarray]:
+    """The 64 noise fields as they are drawn, [7, 7] uint8, before they are made smooth."""
+    rng = np.random.default_rng(0)
+    return [rng.normal(128, 40, (7, 7)).clip(0, 255).astype(np.uint8) for _ in range(64)]
+
+
 @cache
 def _textures() -> np.ndarray:
     """64 smooth noise fields in about [-1, 1], [64, S, S, 1]: the fixed grain of all backgrounds."""
-    rng = np.random.default_rng(0)
     fields = []
-    for _ in range(64):
-        coarse = rng.normal(128, 40, (7, 7)).clip(0, 255).astype(np.uint8)
+    for coarse in coarse_textures():
         smooth = Image.fromarray(coarse).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
         fields.append(np.asarray(smooth, np.float32) / 128 - 1)
     return np.stack(fields)[..., None]

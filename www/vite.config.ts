@@ -97,6 +97,10 @@ function modelFiles(): Plugin {
       if (source !== `\0${id}`) return undefined;
       return `export default ${JSON.stringify(sampleNames())};`;
     },
+    generateBundle() {
+      // The page shows this art, so it carries its licences.
+      this.emitFile({ type: "asset", fileName: "NOTICE.txt", source: readFileSync(join(root, "../training/NOTICE")) });
+    },
     closeBundle() {
       if (existsSync(models)) cpSync(models, join(outDir, "models"), { recursive: true });
     },

@@ -36,5 +36,7 @@ export interface Host {
   answer(request: AnswerRequest, onEvent: (event: WasmEvent) => void, signal: AbortSignal): Promise<WasmAnswer>;
   /** Network requests seen in the host's own thread since the model was loaded. */
   requests(): number;
+  /** Bytes of WebAssembly memory after the last call; 0 before the first. */
+  memory(): number;
   dispose(): Promise<void>;
 }

@@ -106,6 +106,10 @@ export class LocalHost implements Host {
     return this.#requests;
   }
 
+  memory(): number {
+    return this.#module?.memoryBytes() ?? 0;
+  }
+
   async dispose(): Promise<void> {
     this.#observer?.disconnect();
     const engine = this.#engine;

@@ -32,5 +32,5 @@ export type Reply =
   | { type: "hello" }
   | { type: "progress"; id: number; progress: LoadProgress }
   | { type: "event"; id: number; event: WasmEvent }
-  | { type: "result"; id: number; value: Calls[CallName]["reply"]; requests: number }
-  | { type: "error"; id: number; error: ErrorMessage; requests: number };
+  | { type: "result"; id: number; value: Calls[CallName]["reply"]; requests: number; memory: number }
+  | { type: "error"; id: number; error: ErrorMessage; requests: number; memory: number };

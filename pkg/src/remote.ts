@@ -37,6 +37,7 @@ export class RemoteHost implements Host {
   #started = false;
   #dead: SetokimError | undefined;
   #requests = 0;
+  #memory = 0;
 
   constructor(worker: WorkerLike) {
     this.#worker = worker;
@@ -67,6 +68,10 @@ export class RemoteHost implements Host {
 
   requests(): number {
     return this.#requests;
+  }
+
+  memory(): number {
+    return this.#memory;
   }
 
   /** Frees the model in the worker, then ends the worker; waits for nothing if it already died. */
@@ -115,6 +120,7 @@ export class RemoteHost implements Host {
       return;
     }
     this.#requests = reply.requests;
+    this.#memory = reply.memory;
     this.#pending.delete(reply.id);
     if (reply.type === "result") pending?.resolve(reply.value as never);
     else {

@@ -37,6 +37,8 @@ export function serve(port: ServerPort, host: Host): void {
     }
   };
 
+  const state = (): { requests: number; memory: number } => ({ requests: host.requests(), memory: host.memory() });
+
   port.addEventListener("message", ({ data }) => {
     if (data.type === "abort") {
       aborts.get(data.id)?.abort();
@@ -48,10 +50,10 @@ export function serve(port: ServerPort, host: Host): void {
     answer(data, abort.signal)
       .finally(() => aborts.delete(id))
       .then(
-        (value) => port.postMessage({ type: "result", id, value, requests: host.requests() }, buffersOf(value)),
+        (value) => port.postMessage({ type: "result", id, value, ...state() }, buffersOf(value)),
         (error: unknown) => {
           const message = errorToMessage(asSetokimError(error));
-          port.postMessage({ type: "error", id, error: message, requests: host.requests() }, []);
+          port.postMessage({ type: "error", id, error: message, ...state() }, []);
         },
       );
   });

@@ -4,6 +4,7 @@ import { openCache, type CachedModel } from "./cache.js";
 import { abortedError, asSetokimError, SetokimError, throwIfAborted } from "./errors.js";
 import type { Host, LoadReply, Question } from "./host.js";
 import { pictureFrom, type Picture } from "./image.js";
+import { downloadSize, probeReport } from "./probe.js";
 import { SerialQueue } from "./queue.js";
 import { RemoteHost } from "./remote.js";
 import type {
@@ -28,15 +29,18 @@ import type {
   DeviceReport,
   ImageInput,
   LoadOptions,
+  MemoryReport,
   ModelInfo,
   ModelSource,
   NetworkReport,
   ProbeOptions,
+  ProbeReport,
   Reconstruction,
   RequestOptions,
   SetokimApi,
   Tokenization,
 } from "./types.js";
+import { UrlSource } from "./weights.js";
 
 /**
  * A loaded model. Requests run one after the other in the order in which they were made.
@@ -60,12 +64,23 @@ export class Setokim implements SetokimApi {
     },
   };
 
-  /** Which device `auto` would take, and why, before any weights are downloaded. Never rejects for want of a GPU. */
-  static async probe(options: ProbeOptions = {}): Promise<DeviceReport> {
-    throwIfAborted(options.signal);
+  /**
+   * Which device `auto` would take and why, and whether a model fits, before any weights are downloaded. Never rejects for
+   * want of a GPU; with a `model`, rejects with `network` or `manifest-invalid` when that is not there.
+   */
+  static async probe(options: ProbeOptions = {}): Promise<ProbeReport> {
+    const { signal, model } = options;
+    throwIfAborted(signal);
     const host = await openHost(options);
     try {
-      return await withSignal(host.probe(absoluteOrUndefined(options.wasmUrl)), options.signal);
+      const [device, manifest] = await withSignal(
+        Promise.all([
+          host.probe(absoluteOrUndefined(options.wasmUrl)),
+          model === undefined ? undefined : new UrlSource(absolute(model), signal).text("manifest.json"),
+        ]),
+        signal,
+      );
+      return probeReport(device, manifest === undefined ? null : downloadSize(manifest), machineMemory());
     } finally {
       await host.dispose();
     }
@@ -165,6 +180,11 @@ export class Setokim implements SetokimApi {
   /** What the library itself asked of the network since the model was loaded. */
   get network(): NetworkReport {
     return { requests: this.#fetched + this.#host.requests() };
+  }
+
+  /** What the model takes of this machine's memory, after the last request. */
+  get memory(): MemoryReport {
+    return { wasm: this.#host.memory() };
   }
 
   /** Gives back the device and ends the worker. Requests under way reject with `disposed`. */
@@ -267,6 +287,12 @@ function absolute(url: string | URL): string {
   } catch (error) {
     throw new SetokimError("setting-invalid", `this is not an address: ${String(url)}`, { cause: error });
   }
+}
+
+/** Bytes of RAM, as coarsely as browsers tell it (8 GiB stands for more in some); null where they do not. */
+function machineMemory(): number | null {
+  const deviceMemory = (globalThis.navigator as { deviceMemory?: number } | undefined)?.deviceMemory;
+  return deviceMemory === undefined ? null : deviceMemory * 2 ** 30;
 }
 
 function absoluteOrUndefined(url: string | URL | undefined): string | undefined {

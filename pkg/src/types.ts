@@ -84,7 +84,22 @@ export interface LoadOptions {
   workerUrl?: string | URL;
 }
 
+/** What would happen if a model were loaded now. */
+export interface ProbeReport extends DeviceReport {
+  /** Bytes of the model's files; null when no model was named. */
+  download: number | null;
+  /** Bytes of memory that it will take, estimated from above; null when no model was named. */
+  memory: number | null;
+  /** Whether that is at most half of the machine's memory, as far as the browser tells, and within what WebAssembly can
+   *  have; null when no model was named. */
+  fits: boolean | null;
+  /** All this in a sentence or two for the person. */
+  verdict: string;
+}
+
 export interface ProbeOptions {
+  /** The address of a model's folder, of which only the manifest is fetched. */
+  model?: string | URL;
   worker?: boolean;
   wasmUrl?: string | URL;
   workerUrl?: string | URL;
@@ -182,11 +197,19 @@ export interface NetworkReport {
   requests: number;
 }
 
+export interface MemoryReport {
+  /** Bytes of WebAssembly memory: the weights too when the CPU runs them. It grows and never shrinks. What a GPU holds is
+   *  not in it: browsers do not tell. */
+  wasm: number;
+}
+
 export interface SetokimApi extends AsyncDisposable {
   readonly device: DeviceReport;
   readonly model: ModelInfo;
   /** What this model can do. */
   readonly tasks: readonly Task[];
+  readonly memory: MemoryReport;
+  readonly network: NetworkReport;
   tokenize(image: ImageInput, options?: RequestOptions): Promise<Tokenization>;
   reconstruct(image: ImageInput, options?: RequestOptions): Promise<Reconstruction>;
   chat(messages: readonly Message[], options?: ChatOptions): Answering<ChatEvent, Answer>;

@@ -151,6 +151,8 @@ export interface WasmEngine {
 }
 
 export interface WasmModule {
+  /** Bytes of its linear memory now. */
+  memoryBytes(): number;
   Abort: { new (): WasmAbort };
   probe(): Promise<DeviceReport>;
   Loader: { create(config: string, manifest: string, device: string): Promise<WasmLoader> };
@@ -161,7 +163,7 @@ let started: Promise<WasmModule> | undefined;
 /** Instantiates the module once per realm; a failed try may be repeated. */
 export function startWasm(wasmUrl?: string): Promise<WasmModule> {
   started ??= init(wasmUrl === undefined ? undefined : { module_or_path: new URL(wasmUrl) }).then(
-    () => generated as WasmModule,
+    ({ memory }) => ({ ...(generated as Omit<WasmModule, "memoryBytes">), memoryBytes: () => memory.buffer.byteLength }),
     (error: unknown) => {
       started = undefined;
       throw error;

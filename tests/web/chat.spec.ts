@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { expect, type Locator, type Page } from "@playwright/test";
-import { accessibilityFaults, middlePixel, openPage, settled, test as base } from "./helpers.ts";
+import { accessibilityFaults, fingerprint, middlePixel, openPage, savedFrom, settled, test as base, textOf, visit } from "./helpers.ts";
 
 const fake = readFileSync(new URL("./fake-model.js", import.meta.url), "utf8");
 
@@ -16,6 +16,7 @@ const test = base.extend<{ chat: Page }>({
 
 async function useFake(page: Page): Promise<void> {
   await page.route(/\/worker-[^/]*\.js$/, (route) => route.fulfill({ body: fake, contentType: "text/javascript" }));
+  await page.route("**/manifest.json", (route) => route.fulfill({ json: { files: [{ name: "fake", bytes: 1e6 }] } }));
 }
 
 async function shot(page: Page, name: string): Promise<void> {
@@ -192,14 +193,143 @@ test("edits, compares, takes the result as the picture, and goes back", async ({
   await turn.getByRole("slider").fill("30");
   await expect(turn.locator(".drawn-frame")).toHaveCSS("--at", "30%");
   await shot(page, "edited");
-  const before = await middlePixel(page, "#picture");
-  await turn.getByRole("button", { name: "Use this picture" }).click();
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
-  await settled(page);
-  expect(await middlePixel(page, "#picture")).not.toEqual(before);
+  const edited = await middlePixel(page, "#picture");
   await turn.getByRole("button", { name: "Show Beach again" }).click();
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "Beach, 5 tokens");
+  expect(await middlePixel(page, "#picture")).not.toEqual(edited);
+  await turn.getByRole("button", { name: "Use this picture" }).click();
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+});
+
+test("undoes and redoes changes of the picture, and leaves the conversation", async ({ chat: page }) => {
+  const surface = page.locator("#surface");
+  const [undo, redo] = [page.getByRole("button", { name: "Undo" }), page.getByRole("button", { name: "Redo" })];
+  await expect(undo).toHaveAttribute("aria-disabled", "true");
+  const before = await middlePixel(page, "#picture");
+  await ask(page, "Edit", "remove the owl");
+  await expect(surface).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+  const after = await middlePixel(page, "#picture");
+  expect(after).not.toEqual(before);
+  await expect(undo).toHaveAttribute("title", "Undo: show “Beach”");
+  await undo.click();
+  await expect(surface).toHaveAttribute("aria-label", "Beach, 5 tokens");
   expect(await middlePixel(page, "#picture")).toEqual(before);
+  await expect(undo).toHaveAttribute("aria-disabled", "true");
+  await redo.click();
+  await expect(surface).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+  expect(await middlePixel(page, "#picture")).toEqual(after);
+  // By keyboard; in a text field the same keys are the text's.
+  await page.locator("#words").press("Control+z");
+  await expect(surface).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+  await surface.press("Control+z");
+  await expect(surface).toHaveAttribute("aria-label", "Beach, 5 tokens");
+  await surface.press("Control+Shift+Z");
+  await expect(surface).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
+  await expect(page.locator(".turn")).toHaveCount(1);
+  // A new change takes the place of what was undone.
+  await surface.press("Control+z");
+  await page.getByRole("button", { name: "Sample" }).nth(1).click();
+  await settled(page);
+  await expect(redo).toHaveAttribute("aria-disabled", "true");
+  await shot(page, "undo");
+});
+
+test("offers what can be asked about a token, by mouse and by keyboard", async ({ chat: page }) => {
+  const surface = page.locator("#surface");
+  const menu = page.getByRole("menu");
+  const tap = async (row: number, column: number): Promise<void> => {
+    const box = await surface.boundingBox();
+    if (box === null) throw new Error("the picture is not shown");
+    await page.mouse.click(box.x + ((column + 0.5) / 16) * box.width, box.y + ((row + 0.5) / 16) * box.height);
+  };
+  await tap(5, 10); // the balloon
+  await expect(menu).toHaveAttribute("aria-label", "red balloon");
+  await expect(menu.getByRole("menuitem").first()).toBeFocused();
+  await shot(page, "token-menu");
+  expect(await accessibilityFaults(page)).toEqual([]);
+  await menu.getByRole("menuitem", { name: "Find the balloon" }).click();
+  await expect(menu).toBeHidden();
+  await settled(page);
+  await expect(page.locator(".turn").last().locator(".asked-words")).toHaveText("You: Find the balloon");
+  await expect(page.locator("#legend")).toContainText("the balloon");
+
+  await tap(5, 10); // lets go of it
+  await tap(5, 10);
+  await menu.getByRole("menuitem", { name: "make the balloon blue" }).click();
+  await settled(page);
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", "make the balloon blue, 5 tokens");
+
+  // By keyboard; what is to be chosen is selected in the text box.
+  await surface.focus();
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  const title = await menu.getAttribute("aria-label");
+  expect(["owl", "cat", "sand", "red balloon"]).toContain(title);
+  await page.keyboard.press("Escape");
+  await expect(menu).toBeHidden();
+  await expect(surface).toBeFocused();
+  await tap(11, 7); // the cat
+  await page.keyboard.press("End");
+  await expect(menu.getByRole("menuitem").last()).toBeFocused();
+  await page.keyboard.press("Enter");
+  await expect(page.locator("#words")).toHaveValue("replace the cat with a dog");
+  await expect(page.locator("#words")).toBeFocused();
+  await expect(page.getByRole("radio", { name: "Edit", exact: true })).toBeChecked();
+  await page.keyboard.type("an owl");
+  await expect(page.locator("#words")).toHaveValue("replace the cat with an owl");
+});
+
+test("composes a scene by keyboard and by mouse, as a picture to talk about", async ({ chat: page }) => {
+  const dialog = page.getByRole("dialog", { name: "Compose a scene" });
+  const status = dialog.locator("#scene-status");
+  await page.getByRole("button", { name: "Compose a scene" }).click();
+  await expect(status).toHaveText("an owl and a red balloon on grass");
+  await shot(page, "scene");
+  expect(await accessibilityFaults(page)).toEqual([]);
+
+  await dialog.getByRole("button", { name: "at night" }).click();
+  await dialog.getByRole("button", { name: "Add: star" }).click();
+  await dialog.getByRole("button", { name: "blue", exact: true }).click();
+  await expect(status).toHaveText("an owl, a red balloon and a blue star at night");
+
+  const owl = dialog.getByRole("button", { name: /^owl, / });
+  await expect(owl).toHaveAttribute("aria-label", "owl, bottom left");
+  await owl.focus();
+  for (let i = 0; i < 2; i += 1) await page.keyboard.press("Shift+ArrowRight");
+  await expect(owl).toHaveAttribute("aria-label", "owl, bottom");
+  const size = async (): Promise<number> => (await owl.boundingBox())?.width ?? 0;
+  const before = await size();
+  await page.keyboard.press("+");
+  await expect.poll(size).toBeGreaterThan(before);
+  await page.keyboard.press("-");
+  await expect.poll(size).toBe(before);
+
+  const canvas = await fingerprint(page, "#scene-canvas");
+  const board = await dialog.locator("#scene-board").boundingBox();
+  if (board === null) throw new Error("the board is not shown");
+  const balloon = dialog.getByRole("button", { name: /^red balloon/ });
+  await balloon.hover();
+  await page.mouse.down();
+  await page.mouse.move(board.x + board.width * 0.85, board.y + board.height * 0.85, { steps: 4 });
+  await page.mouse.up();
+  await expect(balloon).toHaveAttribute("aria-label", "red balloon, bottom right");
+  expect(await fingerprint(page, "#scene-canvas")).not.toBe(canvas);
+  await page.keyboard.press("Delete");
+  await expect(balloon).toHaveCount(0);
+  await expect(status).toHaveText("an owl and a blue star at night");
+  for (const name of ["cat", "dog", "bee"]) await dialog.getByRole("button", { name: `Add: ${name}` }).click();
+  await expect(status).toHaveText("5 things: the model has not seen more.");
+  await expect(dialog.getByRole("button", { name: "Add: fox" })).toHaveAttribute("aria-disabled", "true");
+  await shot(page, "scene-full");
+
+  await dialog.getByRole("button", { name: "Use this picture" }).click();
+  await expect(dialog).toBeHidden();
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", /^an owl, .* at night, 5 tokens$/);
+  await settled(page);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", "Beach, 5 tokens");
 });
 
 test("puts settings back that cannot be used", async ({ chat: page }) => {
@@ -230,6 +360,68 @@ test("says what went wrong in its place, and goes on", async ({ chat: page }) =>
   await expect((await ask(page, "Ask", "hello")).locator(".answer-text")).toContainText("you said: hello");
 });
 
+test("asks again what was stopped, and copies an answer", async ({ chat: page, context }) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.locator("#words").fill("slowly");
+  await page.locator("#words").press("Enter");
+  const [first, second] = [page.locator(".turn").nth(0), page.locator(".turn").nth(1)];
+  await expect(first.locator(".answer-text")).toHaveText("you ");
+  await expect(first.locator(".answer-tools button")).toHaveCount(0);
+  await page.keyboard.press("Escape");
+  await first.getByRole("button", { name: "Retry" }).click();
+  await expect(second.locator(".asked-words")).toHaveText("You: slowly");
+  await settled(page);
+  await expect(second.getByRole("button", { name: "Retry" })).toHaveCount(0);
+  await second.getByRole("button", { name: "Copy" }).click();
+  await expect(second.locator(".answer-tools")).toHaveText("Copied");
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  expect(copied).toBe(await second.locator(".answer-text").textContent());
+});
+
+test("saves the picture, a mask of it, and the conversation", async ({ chat: page }) => {
+  await ask(page, "Ask", "what do you see?");
+  await ask(page, "Find", "the owl");
+  await ask(page, "Find", "the dog");
+  const mask = await savedFrom(page, "#export", "The mask of the owl");
+  expect(mask.suggestedFilename()).toBe("the-owl-mask.png");
+  const png = readFileSync(await mask.path());
+  expect([png.readUInt32BE(16), png.readUInt32BE(20)]).toEqual([128, 128]);
+  const colors = await page.evaluate(async (base64) => {
+    const image = new Image();
+    image.src = `data:image/png;base64,${base64}`;
+    await image.decode();
+    const context = Object.assign(document.createElement("canvas"), { width: 128, height: 128 }).getContext("2d");
+    if (context === null) throw new Error("no context");
+    context.drawImage(image, 0, 0);
+    const { data } = context.getImageData(0, 0, 128, 128);
+    return { white: data.filter((value, i) => i % 4 === 0 && value === 255).length, black: data.filter((value, i) => i % 4 === 0 && value === 0).length };
+  }, png.toString("base64"));
+  expect(colors.white).toBe(6 * 64); // the owl's patches
+  expect(colors.black).toBe(128 * 128 - 6 * 64);
+  const picture = await savedFrom(page, "#export", "The picture");
+  expect(picture.suggestedFilename()).toBe("beach.png");
+
+  const markdown = await savedFrom(page, "#chat-save", "As text \\(Markdown\\)");
+  expect(await textOf(markdown)).toBe(
+    [
+      "# A conversation with fake\n",
+      "**Ask**, about “Beach”: what do you see?\n\nan owl, a red balloon and a cat on a beach\n",
+      "**Find**, about “Beach”: the owl\n\n*(a mask: 2.3 % of the picture, 93 % sure)*\n",
+      "**Find**, about “Beach”: the dog\n\nthere is no dog\n",
+    ].join("\n"),
+  );
+  const json = JSON.parse(await textOf(await savedFrom(page, "#chat-save", "As data"))) as {
+    model: string;
+    turns: { typed: string; masks: { counts: number[] }[] }[];
+  };
+  expect(json.model).toBe("fake");
+  expect(json.turns.map(({ typed }) => typed)).toEqual(["what do you see?", "the owl", "the dog"]);
+  expect(json.turns[1]?.masks[0]?.counts.reduce((sum, run) => sum + run, 0)).toBe(128 * 128);
+  await page.locator("#chat-save").click();
+  await shot(page, "save");
+  expect(await accessibilityFaults(page)).toEqual([]);
+});
+
 test("clears the conversation", async ({ chat: page }) => {
   await ask(page, "Ask", "one");
   await ask(page, "Find", "the cat");
@@ -251,7 +443,7 @@ test("stays in place while the model loads, and can be written in when it is the
       for (const entry of list.getEntries()) shifts.push((entry as unknown as { value: number }).value);
     }).observe({ type: "layout-shift", buffered: true });
   });
-  await page.goto("./");
+  await visit(page);
   await expect(page.locator("#words")).toBeDisabled();
   await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
   await expect(page.locator("#words")).toBeEnabled();

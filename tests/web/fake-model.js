@@ -9,6 +9,7 @@ const words = {
   "what do you see?": "an owl, a red balloon and a cat on a beach",
   "how many things are there?": "three",
 };
+const device = { device: "cpu", reason: "this is a test", adapter: null };
 const names = [
   { name: "sky", confidence: 0.99, color: null, is_object: false },
   { name: "owl", confidence: 0.97, color: null, is_object: true },
@@ -24,7 +25,7 @@ const boxes = [
 ];
 const aborted = new Set();
 /** Nothing is ever fetched here. */
-const requests = 0;
+const state = { requests: 0, memory: 65_536 };
 
 const labels = () =>
   Uint32Array.from({ length: grid * grid }, (_, patch) => {
@@ -145,8 +146,9 @@ async function answer(id, { task, messages, words: asked, pictures, options }) {
 
 async function reply({ type, id, body }) {
   switch (type) {
+    case "probe":
+      return device;
     case "load": {
-      const device = { device: "cpu", reason: "this is a test", adapter: null };
       const model = { name: "fake", bytes: 1e6, config: { detokenizer: {} } };
       await new Promise((resolve) => setTimeout(resolve, 300)); // as long as the samples take
       const tasks = ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"];
@@ -170,8 +172,8 @@ addEventListener("message", ({ data }) => {
     return;
   }
   reply(data).then(
-    (value) => postMessage({ type: "result", id: data.id, value, requests }),
-    (error) => postMessage({ type: "error", id: data.id, error: { code: "internal", remedy: "", ...error }, requests }),
+    (value) => postMessage({ type: "result", id: data.id, value, ...state }),
+    (error) => postMessage({ type: "error", id: data.id, error: { code: "internal", remedy: "", ...error }, ...state }),
   );
 });
 postMessage({ type: "hello" });

@@ -269,6 +269,7 @@ export const loaders: FakeLoader[] = [];
 
 export const fakeWasm: WasmModule = {
   Abort: FakeAbort,
+  memoryBytes: () => 65_536,
   probe: async () => report,
   Loader: {
     async create(config, manifest, device) {
@@ -290,4 +291,6 @@ export const probe = fakeWasm.probe;
 export const Loader = fakeWasm.Loader;
 export const Abort = fakeWasm.Abort;
 
-export default async function init(): Promise<void> {}
+export default async function init(): Promise<{ memory: WebAssembly.Memory }> {
+  return { memory: new WebAssembly.Memory({ initial: 1 }) };
+}

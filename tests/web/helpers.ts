@@ -72,9 +72,18 @@ export async function settled(page: Page, timeout = 120_000): Promise<void> {
   await expect(page.locator("#device-chip")).toHaveAttribute("data-state", "ready", { timeout });
 }
 
+/** Opens the page; on a first visit it asks before it downloads a model. */
+export async function visit(page: Page, query = ""): Promise<void> {
+  await page.goto(`./${query}`);
+  const start = page.getByRole("button", { name: "Download and start" });
+  await expect(page.locator("#device-chip")).not.toHaveText("Starting");
+  await expect(start.or(page.locator("#loading:not([hidden]), #device-chip[data-state=ready]")).first()).toBeVisible();
+  if (await start.isVisible()) await start.click();
+}
+
 /** Opens the page and waits for the tokens of the first sample. */
 export async function openPage(page: Page, query = ""): Promise<void> {
-  await page.goto(`./${query}`);
+  await visit(page, query);
   await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 120_000 });
   await settled(page);
 }
@@ -96,11 +105,18 @@ export interface ExportedTokens {
 
 /** The tokens as the page saves them: what a test reads numbers back from. */
 export async function exportedTokens(page: Page): Promise<ExportedTokens> {
-  const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#export-json").click()]);
-  return JSON.parse(await textOf(download)) as ExportedTokens;
+  return JSON.parse(await textOf(await savedFrom(page, "#export", "The tokens"))) as ExportedTokens;
 }
 
-async function textOf(download: Download): Promise<string> {
+/** Chooses an entry of a menu that saves a file. */
+export async function savedFrom(page: Page, button: string, entry: string): Promise<Download> {
+  await page.locator(button).click();
+  const item = page.getByRole("menuitem").filter({ hasText: new RegExp(`${entry}$`) });
+  const [download] = await Promise.all([page.waitForEvent("download"), item.click()]);
+  return download;
+}
+
+export async function textOf(download: Download): Promise<string> {
   return readFileSync(await download.path(), "utf8");
 }
 

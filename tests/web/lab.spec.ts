@@ -25,6 +25,12 @@ test("probes before any weights are downloaded", async ({ page }) => {
   expect(report.reason).not.toBe("");
   expect(report.adapter).toMatchObject({ software: true });
   expect(requests.filter((url) => url.includes("/models/"))).toEqual([]);
+  const withModel = await page.evaluate((url) => lib.Setokim.probe({ model: url }), model);
+  expect(withModel).toMatchObject({ device: "cpu", fits: true });
+  expect(withModel.download).toBeGreaterThan(1e7);
+  expect(withModel.verdict).toMatch(/^Runs on the CPU: .+ It takes about \d+ MB of memory\.$/);
+  const asked = requests.filter((url) => url.includes("/models/")).map((url) => url.split("/").pop());
+  expect(asked).toEqual(["manifest.json"]);
 });
 
 test("reads every kind of picture, and they agree", async ({ page }) => {

@@ -1,6 +1,7 @@
 /** The built page with the real wasm and the real weights, as a person uses it. */
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
 import { expect, type Page } from "@playwright/test";
 import {
   accessibilityFaults,
@@ -11,10 +12,12 @@ import {
   fixtureBytes,
   middlePixel,
   openPage,
+  savedFrom,
   settings,
   settled,
   test,
   tokenCount,
+  visit,
 } from "./helpers.ts";
 
 /** Pictures of every state, to look at; not compared. */
@@ -146,6 +149,47 @@ test("opens pictures that are chosen, dropped or pasted", async ({ ready: page }
   await expect(surface).toHaveAttribute("aria-label", /^pasted\.webp, \d+ tokens?$/);
 });
 
+test("knows what was composed", async ({ ready: page }) => {
+  const dialog = page.getByRole("dialog", { name: "Compose a scene" });
+  let known = 0;
+  for (const [place, things] of [
+    ["on grass", ["cat", "sunflower"]],
+    ["in the snow", ["strawberry", "rocket"]],
+    ["on a teal background", ["panda", "pizza"]],
+  ] as const) {
+    await page.getByRole("button", { name: "Compose a scene" }).click();
+    await dialog.getByRole("button", { name: place }).click();
+    while ((await dialog.locator(".scene-thing").count()) > 0) {
+      await dialog.locator(".scene-thing").last().focus();
+      await page.keyboard.press("Delete");
+    }
+    for (const thing of things) await dialog.getByRole("button", { name: `Add: ${thing}` }).click();
+    await dialog.getByRole("button", { name: "Use this picture" }).click();
+    await expect(page.locator("#surface")).toHaveAttribute("aria-label", new RegExp(`${things[0]}.*${place}, \\d+ tokens`));
+    await settled(page);
+    const { names } = await exportedTokens(page);
+    known += things.filter((thing) => names?.some(({ name, confidence }) => name === thing && confidence > 0.5)).length;
+  }
+  expect(known).toBeGreaterThanOrEqual(4); // of six; it knows .82 of the objects of its own test scenes
+});
+
+test("says when a picture is not of the model's world, and only then", async ({ ready: page }) => {
+  const hint = page.locator("#hint");
+  for (const sample of await page.getByRole("button", { name: "Sample" }).all()) {
+    await sample.click();
+    await settled(page);
+    await expect(hint).not.toHaveClass(/strange/);
+  }
+  for (const name of ["noise.png", "progressive.jpg"]) {
+    await page.locator("#file").setInputFiles(fixture(name));
+    await expect(page.locator("#surface")).toHaveAttribute("aria-label", new RegExp(`^${name}, `));
+    await settled(page);
+    await expect(hint).toHaveText("This picture looks unlike the scenes that this small model was trained on; expect mistakes.");
+  }
+  await shot(page, "unlike");
+  expect(await accessibilityFaults(page)).toEqual([]);
+});
+
 test("says what is wrong with a bad file, and goes on", async ({ ready: page }) => {
   const notice = page.locator("#notice");
   const whole = fixtureBytes("noise.png");
@@ -171,6 +215,31 @@ test("says what is wrong with a bad file, and goes on", async ({ ready: page }) 
   expect(await tokenCount(page)).toBeGreaterThan(1);
 });
 
+test("says what a first visit would download, and waits", async ({ page }) => {
+  const shards: string[] = [];
+  page.on("request", (request) => {
+    if (request.url().endsWith(".safetensors")) shards.push(request.url());
+  });
+  await page.goto("./");
+  const welcome = page.locator("#welcome");
+  await expect(page.locator("#welcome-size")).toHaveText(/^\d+\.\d MB$/);
+  await expect(page.locator("#welcome-verdict")).toHaveText(/^Runs on the CPU: .+ It takes about \d+ MB of memory\.$/);
+  await expect(page.locator("#device-chip")).toHaveText("Not started");
+  await expect(page.locator("#strip .sample img").first()).toBeVisible();
+  await shot(page, "welcome");
+  expect(await accessibilityFaults(page)).toEqual([]);
+  expect(shards).toEqual([]);
+  await page.getByRole("button", { name: "what do you see?" }).click({ force: true }); // nobody to answer yet
+  await expect(page.locator(".turn")).toHaveCount(0);
+  await page.getByRole("button", { name: "Download and start" }).click();
+  await expect(welcome).toBeHidden();
+  await settled(page);
+  expect(shards.length).toBeGreaterThan(0);
+  await page.reload(); // the second visit starts by itself
+  await settled(page);
+  await expect(welcome).toBeHidden();
+});
+
 test("says so when the weights are spoilt, and loads again on request", async ({ page, context }) => {
   let spoil = true;
   await context.route("**/*.safetensors", async (route) => {
@@ -179,7 +248,7 @@ test("says so when the weights are spoilt, and loads again on request", async ({
     if (spoil) body.writeUInt8(body.readUInt8(5000) ^ 1, 5000);
     await route.fulfill({ response, body });
   });
-  await page.goto("./");
+  await visit(page);
   await expect(page.locator("#notice-code")).toHaveText("hash-mismatch", { timeout: 120_000 });
   await expect(page.locator("#device-chip")).toHaveAttribute("data-state", "failed");
   await shot(page, "spoilt-weights");
@@ -230,6 +299,25 @@ test("takes the model from the browser's storage the second time", async ({ page
   await expect(page.locator("#model-size")).toContainText("kept in this browser");
 });
 
+test("shows speed and memory, and deletes what is kept", async ({ page }) => {
+  await openPage(page);
+  await page.locator("#words").fill("what do you see?");
+  await page.locator("#words").press("Enter");
+  await expect(page.locator(".turn")).toHaveCount(1);
+  await settled(page);
+  await expect(page.locator("#answer-speed")).toHaveText(/^\d+ tokens\/s$/);
+  await expect(page.locator("#answer-time .time-list")).toContainText("reading");
+  await expect(page.locator("#model-memory")).toHaveText(/^\d+\.\d MB$/);
+  await page.locator("#bench").scrollIntoViewIfNeeded();
+  await shot(page, "bench");
+  expect(await accessibilityFaults(page)).toEqual([]);
+  await page.getByRole("button", { name: "Delete setokim-tiny from this browser" }).click();
+  await expect(page.locator("#cache-empty")).toBeVisible();
+  await visit(page); // as for the first time
+  await expect(page.locator("#cache-list")).toContainText("setokim-tiny", { timeout: 120_000 });
+  await expect(page.locator("#model-size")).not.toContainText("kept");
+});
+
 test("opens without a network the second time", async ({ browser }) => {
   const context = await browser.newContext({ ...settings, serviceWorkers: "allow" });
   const page = await context.newPage();
@@ -243,7 +331,37 @@ test("opens without a network the second time", async ({ browser }) => {
   await page.getByRole("button", { name: "Sample" }).nth(2).click();
   await settled(page);
   expect(await tokenCount(page)).toBeGreaterThan(0);
+  await page.getByRole("button", { name: "Compose a scene" }).click(); // its sprites are kept too
+  await page.getByRole("button", { name: "Use this picture" }).click();
+  await expect(page.locator("#surface")).toHaveAttribute("aria-label", /^an owl and a red balloon on grass, \d+ tokens$/);
   await context.close();
+});
+
+test("can be installed", async ({ page, context }) => {
+  await visit(page);
+  const client = await context.newCDPSession(page);
+  const { installabilityErrors } = await client.send("Page.getInstallabilityErrors");
+  // Tests run in private windows, where nothing can be installed.
+  expect(installabilityErrors.map(({ errorId }) => errorId).filter((id) => id !== "in-incognito")).toEqual([]);
+});
+
+test("is at most 150 kB of script beside the wasm, gzipped", async () => {
+  const folder = new URL("../../www/dist/assets/", import.meta.url);
+  const scripts = readdirSync(folder).filter((name) => name.endsWith(".js"));
+  const sizes = scripts.map((name) => gzipSync(readFileSync(new URL(name, folder))).byteLength);
+  expect(scripts.length).toBeGreaterThan(1);
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(150_000);
+});
+
+test("reads from right to left too", async ({ ready: page }) => {
+  await page.evaluate(() => (document.documentElement.dir = "rtl"));
+  for (const width of [1280, 390]) {
+    await page.setViewportSize({ width, height: 860 });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
+    await shot(page, `rtl-${width}`);
+  }
+  expect(await accessibilityFaults(page)).toEqual([]);
+  await page.evaluate(() => document.documentElement.removeAttribute("dir"));
 });
 
 test("changes the device, and says why it cannot", async ({ page }) => {
@@ -260,7 +378,7 @@ test("changes the device, and says why it cannot", async ({ page }) => {
 
 test("runs on WebGPU: a tiny model on a software adapter", async ({ page }) => {
   test.setTimeout(400_000);
-  await page.goto("./?model=tiny&device=gpu");
+  await visit(page, "?model=tiny&device=gpu");
   // Minutes of shader compilation on a busy machine; a failure shows at once.
   await page.waitForFunction(
     () =>
@@ -285,7 +403,7 @@ test("runs on WebGPU: a tiny model on a software adapter", async ({ page }) => {
 });
 
 test("saves the picture with its overlay", async ({ ready: page }) => {
-  const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#export-png").click()]);
+  const download = await savedFrom(page, "#export", "The picture with its tokens");
   expect(download.suggestedFilename()).toMatch(/-tokens\.png$/);
   const png = readFileSync(await download.path());
   expect(png.subarray(1, 4).toString()).toBe("PNG");
@@ -328,7 +446,7 @@ test("is accessible and in place while it loads", async ({ page, context }) => {
     await wait;
     await route.continue();
   });
-  await page.goto("./?model=tiny-setokim"); // with a conversation: the whole of the page
+  await visit(page, "?model=tiny-setokim"); // with a conversation: the whole of the page
   await expect(page.locator("#strip .sample img").first()).toBeVisible();
   await expect(page.locator("#loading-bytes")).toContainText("MB");
   expect(await accessibilityFaults(page)).toEqual([]);

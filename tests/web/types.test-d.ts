@@ -29,6 +29,16 @@ function expectType<T extends true>(): T | undefined {
   return undefined;
 }
 
+export async function probes(): Promise<void> {
+  const { device, fits, memory, verdict } = await Setokim.probe({ model: new URL("https://example.org/model/") });
+  expectType<Equal<typeof device, DeviceKind>>();
+  expectType<Equal<typeof fits, boolean | null>>();
+  expectType<Equal<typeof memory, number | null>>();
+  expectType<Equal<typeof verdict, string>>();
+  // @ts-expect-error: files that were picked need no probing
+  await Setokim.probe({ model: [new File([], "a")] });
+}
+
 export async function uses(file: File, files: File[], bitmap: ImageBitmap, canvas: OffscreenCanvas): Promise<void> {
   await using setokim = await Setokim.load("/models/setokim-tiny/");
   await Setokim.load(new URL("https://example.org/m/"), { device: "gpu", worker: false, cache: false });

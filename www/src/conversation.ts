@@ -3,7 +3,8 @@
 import { SetokimError, type AnswerTask } from "setokim";
 import type { Engine } from "./engine.ts";
 import { markColor } from "./marks.ts";
-import type { Mark, Store } from "./state.ts";
+import { pictureFromDrawing } from "./picture.ts";
+import { isRunning, type Mark, type Store } from "./state.ts";
 import { afterAnswer, afterEvent, messagesOf, newTurn, wordsFor, type Question, type Turn } from "./turn.ts";
 
 export class Conversation {
@@ -21,7 +22,7 @@ export class Conversation {
   ask(mode: AnswerTask, typed: string): boolean {
     const { picture, tokens, settings, status } = this.#store.state;
     const words = typed.trim();
-    if (words === "" || this.#stop !== undefined || status.kind === "loading" || status.kind === "failed") return false;
+    if (words === "" || this.#stop !== undefined || !isRunning(status)) return false;
     const needsPicture = mode === "segment" || mode === "edit";
     if (needsPicture && picture === undefined) return false;
     const about = mode === "generate" ? { picture: undefined, tokens: undefined } : { picture, tokens };
@@ -37,6 +38,11 @@ export class Conversation {
     void this.#run({ ...turn, settings });
   }
 
+  /** The same request as it was, after one that failed or was stopped. */
+  retry(turn: Turn): void {
+    if (this.#stop === undefined) void this.#run(turn);
+  }
+
   stop(): void {
     this.#stop?.();
   }
@@ -48,6 +54,7 @@ export class Conversation {
 
   async #run(question: Question): Promise<void> {
     const start = performance.now();
+    const shown = this.#store.state.picture;
     const turn = newTurn(this.#nextId, question);
     this.#nextId += 1;
     this.#store.set({ turns: [...this.#store.state.turns, turn], answering: true });
@@ -60,8 +67,13 @@ export class Conversation {
       const answering = this.#engine.answer(turn, messagesOf(this.#store.state.turns));
       this.#stop = () => answering.abort();
       for await (const event of answering) show(afterEvent(now, event));
-      show(afterAnswer(now, await answering, performance.now() - start));
+      const done = afterAnswer(now, await answering, performance.now() - start);
+      show(done.drawing === undefined ? done : { ...done, result: pictureFromDrawing(done.drawing, done.words) });
       this.#mark(now);
+      // An edit becomes the picture, unless another one was opened meanwhile.
+      if (now.mode === "edit" && now.result !== undefined && this.#store.state.picture === shown) {
+        void this.#engine.show(now.result);
+      }
     } catch (error) {
       const stopped = error instanceof SetokimError && error.code === "aborted";
       const time = performance.now() - start;

@@ -22,6 +22,13 @@ export function create<K extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
+export function textButton(label: string, run: () => void): HTMLButtonElement {
+  const node = create("button", "text-button", label);
+  node.type = "button";
+  node.addEventListener("click", run);
+  return node;
+}
+
 /** Saves a blob under a name, as if the person had followed a download link. */
 export function download(blob: Blob, name: string): void {
   const url = URL.createObjectURL(blob);
@@ -31,3 +38,18 @@ export function download(blob: Blob, name: string): void {
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
+
+/** Saves a canvas as a picture; `name` has no ending. */
+export function savePng(canvas: HTMLCanvasElement, name: string): void {
+  canvas.toBlob((blob) => {
+    if (blob !== null) download(blob, `${name}.png`);
+  }, "image/png");
+}
+
+/** Which way an arrow key goes. */
+export const directions: Record<string, readonly [x: number, y: number]> = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};

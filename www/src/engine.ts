@@ -10,6 +10,7 @@ import {
   type Message,
 } from "setokim";
 import { count } from "./format.ts";
+import { stepped, withPicture, type History } from "./history.ts";
 import { pictureFromBlob } from "./picture.ts";
 import type { Notice, OpenPicture, Store } from "./state.ts";
 import type { Turn } from "./turn.ts";
@@ -35,6 +36,26 @@ export class Engine {
   /** Requests that the library saw in its worker since the model was loaded. */
   get requests(): number {
     return this.#setokim?.network.requests ?? 0;
+  }
+
+  /** Bytes of WebAssembly memory; undefined while no model is there. */
+  get memory(): number | undefined {
+    return this.#setokim?.memory.wasm;
+  }
+
+  /** Loads a model that this browser keeps; of another one says first what it is. */
+  async start(choice: DeviceChoice): Promise<void> {
+    const address = new URL(this.#modelUrl, document.baseURI).href;
+    const kept = await Setokim.cache.list();
+    if (kept.some(({ url }) => url === address)) return this.load(choice);
+    this.#store.set({ choice, status: { kind: "waiting" } });
+    try {
+      const probe = await Setokim.probe({ model: address });
+      this.#store.set({ probe });
+    } catch (error) {
+      if (this.#store.state.status.kind !== "waiting") return;
+      this.#store.set({ status: { kind: "failed" }, notice: this.#notice(error, true) });
+    }
   }
 
   /** Loads the model on a device, in place of the one that is there; then runs it on the picture that is shown. */
@@ -101,10 +122,21 @@ export class Engine {
   }
 
   /** Shows a picture that can be seen, and finds its tokens. */
-  async show(picture: OpenPicture): Promise<void> {
+  show(picture: OpenPicture): Promise<void> {
+    return this.#showAt(withPicture(this.#store.state.history, picture));
+  }
+
+  /** Undoes (-1) or redoes (1) a change of the picture, if there is one. */
+  async step(step: -1 | 1): Promise<void> {
+    const history = stepped(this.#store.state.history, step);
+    if (history !== undefined) await this.#showAt(history);
+  }
+
+  async #showAt(history: History): Promise<void> {
     this.#opened += 1;
     this.#store.set({
-      picture,
+      history,
+      picture: history.pictures[history.at],
       tokens: undefined,
       reconstruction: undefined,
       hovered: undefined,

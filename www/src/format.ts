@@ -1,4 +1,4 @@
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+export const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 export function megabytes(bytes: number): string {
@@ -26,4 +26,10 @@ export function percent(part: number): string {
 
 export function count(number: number, singular: string, plural = `${singular}s`): string {
   return `${whole.format(number)} ${number === 1 ? singular : plural}`;
+}
+
+/** A name for a file, from words or from the name of another file. */
+export function fileName(words: string): string {
+  const plain = words.replace(/\.[A-Za-z]+$/, "").toLowerCase();
+  return plain.replaceAll(/[^\p{L}\p{N}]+/gu, "-").replaceAll(/^-|-$/g, "").slice(0, 60) || "picture";
 }

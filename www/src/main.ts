@@ -7,16 +7,21 @@ import { mountChat } from "./panels/chat.ts";
 import { mountCompare } from "./panels/compare.ts";
 import { mountComposer } from "./panels/composer.ts";
 import { mountExport } from "./panels/export.ts";
+import { mountFamiliar } from "./panels/familiar.ts";
+import { mountHistory } from "./panels/history.ts";
 import { mountLegend } from "./panels/legend.ts";
 import { mountLoading } from "./panels/loading.ts";
 import { mountNotice } from "./panels/notice.ts";
 import { mountOpen } from "./panels/open.ts";
 import { mountPrivacy } from "./panels/privacy.ts";
 import { mountSamples } from "./panels/samples.ts";
+import { mountScene } from "./panels/scene.ts";
 import { mountStage } from "./panels/stage.ts";
 import { mountTheme } from "./panels/theme.ts";
+import { mountTokenMenu } from "./panels/token-menu.ts";
 import { mountTokens } from "./panels/tokens.ts";
 import { mountToolbar } from "./panels/toolbar.ts";
+import { mountWelcome } from "./panels/welcome.ts";
 import { initialState, Store } from "./state.ts";
 
 /** `?model=` names another folder in models/, `?device=` a device: for trying things out, and for the tests. */
@@ -32,17 +37,21 @@ const conversation = new Conversation(store, engine);
 mountTheme();
 mountNotice(store);
 mountLoading(store);
+mountWelcome(store, engine);
 mountStage(store);
 mountLegend(store);
 mountCompare(store);
 mountToolbar(store, engine);
+mountHistory(store, engine);
 mountChat(store, engine, conversation);
 mountComposer(store, conversation);
 mountTokens(store);
+mountTokenMenu(store, conversation);
 mountBench(store, engine);
 mountPrivacy(store, engine);
 mountExport(store);
 mountOpen(engine);
+mountFamiliar(store);
 store.on(["announcement"], ({ announcement }) => {
   const live = document.getElementById("live");
   if (live !== null) live.textContent = announcement;
@@ -53,4 +62,5 @@ if (import.meta.env.PROD) void navigator.serviceWorker?.register("sw.js").catch(
 
 // A picture to look at while the model loads; all samples are fetched now, so that nothing is later.
 void mountSamples(store, engine, samples);
-void engine.load(choice);
+void mountScene(engine);
+void engine.start(choice);

@@ -25,6 +25,12 @@ export function pictureFromDrawing({ image }: Drawing, name: string): OpenPictur
   return { name, source: image, canvas: canvasFromImage(image), sample: false };
 }
 
+/** A picture that the person put together. */
+export function pictureFromCanvas(canvas: HTMLCanvasElement, name: string): OpenPicture {
+  const source = context2d(canvas).getImageData(0, 0, canvas.width, canvas.height);
+  return { name, source, canvas, sample: false };
+}
+
 export function canvasFromImage(image: ImageData): HTMLCanvasElement {
   const canvas = document.createElement("canvas");
   canvas.width = image.width;

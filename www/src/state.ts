@@ -8,10 +8,12 @@ import type {
   FoundMask,
   LoadProgress,
   ModelInfo,
+  ProbeReport,
   Reconstruction,
   Task,
   Tokenization,
 } from "setokim";
+import type { History } from "./history.ts";
 import type { Turn } from "./turn.ts";
 
 export interface OpenPicture {
@@ -34,10 +36,17 @@ export interface Notice {
 }
 
 export type Status =
+  /** The first visit: nothing of the model is downloaded before the person says so. */
+  | { kind: "waiting" }
   | { kind: "loading"; progress: LoadProgress | undefined }
   | { kind: "ready" }
   | { kind: "working" }
   | { kind: "failed" };
+
+/** The model is there. */
+export function isRunning({ kind }: Status): boolean {
+  return kind === "ready" || kind === "working";
+}
 
 export type View = "tokens" | "compare";
 
@@ -60,6 +69,8 @@ export interface State {
   status: Status;
   choice: DeviceChoice;
   device: DeviceReport | undefined;
+  /** What a first load would do. */
+  probe: ProbeReport | undefined;
   model: ModelInfo | undefined;
   /** What the model can do; undefined until it is loaded. */
   tasks: readonly Task[] | undefined;
@@ -68,6 +79,8 @@ export interface State {
   fromCache: boolean;
 
   picture: OpenPicture | undefined;
+  /** `picture` is its last but for what was undone. */
+  history: History;
   tokens: Tokenization | undefined;
   reconstruction: Reconstruction | undefined;
   /** Of the last run. */
@@ -83,6 +96,8 @@ export interface State {
 
   /** What the next words are for. */
   mode: AnswerTask;
+  /** Words that are put into the text box, and the part of them that the person is to choose. */
+  draft: { words: string; open: string } | undefined;
   settings: DrawingSettings;
   /** The conversation, oldest first. It is kept here and nowhere else. */
   turns: readonly Turn[];
@@ -126,11 +141,13 @@ export function initialState(choice: DeviceChoice): State {
     status: { kind: "loading", progress: undefined },
     choice,
     device: undefined,
+    probe: undefined,
     model: undefined,
     tasks: undefined,
     loadTime: undefined,
     fromCache: false,
     picture: undefined,
+    history: { pictures: [], at: -1 },
     tokens: undefined,
     reconstruction: undefined,
     timings: undefined,
@@ -140,6 +157,7 @@ export function initialState(choice: DeviceChoice): State {
     hovered: undefined,
     pinned: undefined,
     mode: "chat",
+    draft: undefined,
     settings: { seed: 0, guidance: 1, steps: 25 },
     turns: [],
     answering: false,

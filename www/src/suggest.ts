@@ -1,7 +1,7 @@
 /** Things to ask that fit the picture and the model: whole requests, in the words that it was trained with. */
 
 import type { AnswerTask, Tokenization, TokenName } from "setokim";
-import { SURE } from "./names.ts";
+import { SURE, withArticle } from "./names.ts";
 
 const scenes = [
   "a cat and a red ball on grass",
@@ -45,8 +45,4 @@ function thingsIn(tokens: Tokenization | undefined, chosen: number | undefined):
   const first = tokens.names[tokens.tokens.findIndex(({ id }) => id === chosen)];
   const sure = tokens.names.filter(({ is_object, confidence }) => is_object && confidence >= SURE);
   return sure.toSorted((a, b) => Number(b === first) - Number(a === first) || b.confidence - a.confidence);
-}
-
-function withArticle(name: string): string {
-  return `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
 }

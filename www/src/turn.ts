@@ -29,6 +29,8 @@ export interface Turn {
   readonly strokes: readonly (number | null)[];
   readonly masks: readonly FoundMask[];
   readonly drawing: Drawing | undefined;
+  /** What was drawn, as a picture that the page can be about. */
+  readonly result: OpenPicture | undefined;
   readonly usage: Usage | undefined;
   /** From the press of the button to the end, in milliseconds. */
   readonly time: number | undefined;
@@ -52,6 +54,7 @@ export function newTurn(id: number, { mode, typed, picture, tokens, settings }: 
     strokes: [],
     masks: [],
     drawing: undefined,
+    result: undefined,
     usage: undefined,
     time: undefined,
     answer: undefined,

@@ -48,12 +48,22 @@ for (const worker of [true, false]) {
       expect([...image.data]).toEqual([1, 2, 3, 255, 4, 5, 6, 255]);
       expect(tokens.labels).toBeInstanceOf(Uint32Array);
       expect(setokim.network.requests).toBe(0);
+      expect(setokim.memory.wasm).toBe(65_536);
       await setokim.dispose();
     });
 
     it("probes without loading anything", async () => {
-      expect(await Setokim.probe({ worker })).toEqual(report);
+      const probed = await Setokim.probe({ worker });
+      expect(probed).toMatchObject({ ...report, download: null, memory: null, fits: null });
+      expect(probed.verdict).toBe("Runs on the CPU: the browser has no WebGPU.");
       expect(server.seen).toEqual([]);
+    });
+
+    it("says what a model takes, from its manifest alone", async () => {
+      expect(await Setokim.probe({ worker, model: url })).toMatchObject({ download: 160, fits: true });
+      expect(server.seen.map(({ name }) => name)).toEqual(["manifest.json"]);
+      server.files.set("manifest.json", new TextEncoder().encode("{}"));
+      await expect(Setokim.probe({ worker, model: url })).rejects.toMatchObject({ code: "manifest-invalid" });
     });
 
     it("keeps the caller's buffer usable", async () => {

@@ -1,13 +1,21 @@
-import type { DeviceChoice } from "setokim";
-import { create, element } from "../dom.ts";
+import { Setokim, type CachedModel, type DeviceChoice, type Usage } from "setokim";
+import { create, element, textButton } from "../dom.ts";
 import type { Engine } from "../engine.ts";
-import { megabytes, milliseconds, sentence } from "../format.ts";
-import type { State, Store } from "../state.ts";
+import { megabytes, milliseconds, sentence, whole } from "../format.ts";
+import type { Store } from "../state.ts";
 
 /** The order in which a picture passes through them. */
 const stages = ["preprocess", "encode", "cluster", "merge", "detokenize"];
 
-/** Which device runs the model and why, how long each stage took, what was loaded. */
+const answerStages: [stage: keyof Usage["seconds"], label: string][] = [
+  ["prefill", "reading"],
+  ["decode", "words"],
+  ["draw", "drawing"],
+  ["mask", "mask"],
+  ["paint", "painting"],
+];
+
+/** Which device runs the model and why, how long each stage took, what was loaded, and what is kept. */
 export function mountBench(store: Store, engine: Engine): void {
   const chip = element("device-chip", HTMLButtonElement);
   const chipText = element("device-chip-text", HTMLElement);
@@ -15,7 +23,12 @@ export function mountBench(store: Store, engine: Engine): void {
   const name = element("device-name", HTMLElement);
   const reason = element("device-reason", HTMLElement);
 
-  select.addEventListener("change", () => void engine.load(select.value as DeviceChoice));
+  select.addEventListener("change", () => {
+    const choice = select.value as DeviceChoice;
+    // Before the first download it is only a choice.
+    if (store.state.status.kind === "waiting") store.set({ choice });
+    else void engine.load(choice);
+  });
   chip.addEventListener("click", () => {
     element("bench", HTMLElement).scrollIntoView({ block: "nearest" });
     select.focus();
@@ -24,9 +37,9 @@ export function mountBench(store: Store, engine: Engine): void {
     select.value = choice;
     const label = device === undefined ? undefined : device.device === "gpu" ? "GPU" : "CPU";
     chip.dataset["state"] =
-      status.kind === "failed" ? "failed" : answering || status.kind !== "ready" ? "busy" : "ready";
+      status.kind === "failed" ? "failed" : status.kind === "waiting" ? "waiting" : answering || status.kind !== "ready" ? "busy" : "ready";
     chipText.textContent =
-      status.kind === "failed" ? "Not running" : label === undefined ? "Loading" : `Runs on the ${label}`;
+      status.kind === "failed" ? "Not running" : status.kind === "waiting" ? "Not started" : label === undefined ? "Loading" : `Runs on the ${label}`;
     name.textContent = label === undefined ? "–" : `${label}${device?.device === "gpu" ? adapterName(device.adapter) : ""}`;
     reason.textContent = sentence(device?.reason ?? "");
   });
@@ -36,30 +49,70 @@ export function mountBench(store: Store, engine: Engine): void {
       model === undefined ? "–" : `${megabytes(model.bytes)}${fromCache ? ", kept in this browser" : ""}`;
     element("model-time", HTMLElement).textContent = loadTime === undefined ? "–" : milliseconds(loadTime);
   });
-  store.on(["timings"], showTimes);
+  store.on(["status", "answering"], () => {
+    element("model-memory", HTMLElement).textContent = engine.memory === undefined ? "–" : megabytes(engine.memory);
+  });
+  store.on(["timings"], ({ timings }) => {
+    const stagesOf = Object.entries(timings ?? {}).filter(([stage]) => stage !== "total");
+    showTimes("picture-time", stagesOf.toSorted(([x], [y]) => rank(x) - rank(y)));
+  });
+  store.on(["turns"], ({ turns }) => {
+    const usage = turns.findLast((turn) => turn.usage !== undefined)?.usage;
+    const taken = answerStages.map(([stage, label]): [string, number] => [label, 1000 * (usage?.seconds[stage] ?? 0)]);
+    showTimes("answer-time", taken.filter(([, time]) => time > 0));
+    element("answer-speed", HTMLElement).textContent = usage === undefined ? "–" : speedOf(usage);
+  });
+  mountCache(store);
+}
+
+/** Words only: a visual token takes many steps of drawing. */
+function speedOf({ answerTokens, visualTokens, seconds }: Usage): string {
+  const words = answerTokens - visualTokens;
+  return words > 0 && seconds.decode > 0 ? `${whole.format(words / seconds.decode)} tokens/s` : "–";
+}
+
+/** The models in this browser's storage, and a way to get the room back. */
+function mountCache(store: Store): void {
+  const list = element("cache-list", HTMLUListElement);
+  const empty = element("cache-empty", HTMLElement);
+  const show = async (): Promise<void> => {
+    const models = await Setokim.cache.list();
+    list.replaceChildren(...models.map((model) => entry(model)));
+    empty.hidden = models.length > 0;
+  };
+  const entry = ({ url, name, bytes }: CachedModel): HTMLLIElement => {
+    const remove = textButton("Delete", () => {
+      void Setokim.cache.delete(url).then(async () => {
+        await show();
+        store.set({ announcement: `${name} is deleted from this browser.` });
+      });
+    });
+    remove.setAttribute("aria-label", `Delete ${name} from this browser`);
+    return create("li", "", create("span", "", name), create("span", "num muted", megabytes(bytes)), remove);
+  };
+  store.on(["model"], () => void show());
 }
 
 function adapterName(adapter: { name: string } | null): string {
   return adapter === null || adapter.name === "" ? "" : ` · ${adapter.name}`;
 }
 
-function showTimes({ timings }: State): void {
-  const bar = element("time-bar", HTMLElement);
-  const list = element("time-list", HTMLElement);
-  const entries = Object.entries(timings ?? {}).filter(([stage]) => stage !== "total");
-  entries.sort(([a], [b]) => rank(a) - rank(b));
+/** One bar of its parts, and the parts by name; nothing before there is anything to show. */
+function showTimes(id: string, entries: [stage: string, milliseconds: number][]): void {
+  const box = element(id, HTMLElement);
   const total = entries.reduce((sum, [, time]) => sum + time, 0);
-  element("time-total", HTMLElement).textContent = timings === undefined ? "–" : milliseconds(total);
-  bar.replaceChildren(
+  const part = (selector: string): Element => box.querySelector(selector) ?? box;
+  part(".time-sum").textContent = entries.length === 0 ? "–" : milliseconds(total);
+  part(".time-bar").replaceChildren(
     ...entries.map(([stage, time], index) => {
-      const part = create("span", "time-part");
-      part.style.setProperty("flex-grow", String(Math.max(time / Math.max(total, 1e-9), 0.004)));
-      part.dataset["stage"] = String(index);
-      part.title = `${stage} ${milliseconds(time)}`;
-      return part;
+      const bar = create("span", "time-part");
+      bar.style.setProperty("flex-grow", String(Math.max(time / Math.max(total, 1e-9), 0.004)));
+      bar.dataset["stage"] = String(index);
+      bar.title = `${stage} ${milliseconds(time)}`;
+      return bar;
     }),
   );
-  list.replaceChildren(
+  part(".time-list").replaceChildren(
     ...entries.map(([stage, time], index) => {
       const dot = create("span", "time-dot");
       dot.dataset["stage"] = String(index);

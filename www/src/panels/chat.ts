@@ -1,17 +1,16 @@
 /** The conversation: one entry for each turn, the last one growing while its answer comes. */
 
-import { drawOverlay, type AnswerTask, type Color, type FoundMask } from "setokim";
+import { drawOverlay, type Color, type FoundMask } from "setokim";
 import type { Conversation } from "../conversation.ts";
-import { context2d, create, element } from "../dom.ts";
+import { context2d, create, element, textButton } from "../dom.ts";
 import type { Engine } from "../engine.ts";
 import { count, percent, seconds, sentence } from "../format.ts";
 import { areaOf, INSIDE, markColor, regionOf } from "../marks.ts";
 import { scaled } from "../picture.ts";
 import type { Notice, OpenPicture, Store } from "../state.ts";
+import { modeNames } from "../transcript.ts";
 import type { Turn } from "../turn.ts";
 import { drawingFigure, strokesFigure, type DrawingActions } from "./drawing.ts";
-
-const modeNames: Record<AnswerTask, string> = { chat: "Ask", segment: "Find", generate: "Draw", edit: "Edit" };
 
 export function mountChat(store: Store, engine: Engine, conversation: Conversation): void {
   const box = element("chat", HTMLElement);
@@ -20,12 +19,13 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
   const composer = element("composer", HTMLElement);
   const clear = element("chat-clear", HTMLButtonElement);
   const views = new Map<number, TurnView>();
-  const actions: DrawingActions = {
+  const actions: TurnActions = {
     use: (picture) => {
       element("stage", HTMLElement).scrollIntoView({ block: "nearest" });
       void engine.show(picture);
     },
     again: (turn) => conversation.again(turn),
+    retry: (turn) => conversation.retry(turn),
   };
 
   clear.addEventListener("click", () => {
@@ -58,17 +58,23 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
   });
 }
 
+interface TurnActions extends DrawingActions {
+  /** Asks once more after a failure, or after it was stopped. */
+  retry(turn: Turn): void;
+}
+
 class TurnView {
   readonly node: HTMLLIElement;
   readonly #text = create("p", "answer-text");
   readonly #media = create("div", "answer-media");
   readonly #meta = create("p", "answer-meta num");
-  readonly #actions: DrawingActions;
+  readonly #tools = create("span", "answer-tools");
+  readonly #actions: TurnActions;
   #shown: Turn | undefined;
 
-  constructor(turn: Turn, before: Turn | undefined, actions: DrawingActions) {
+  constructor(turn: Turn, before: Turn | undefined, actions: TurnActions) {
     this.#actions = actions;
-    const answer = create("div", "answer", create("span", "sr", "Answer: "), this.#text, this.#media, this.#meta);
+    const answer = create("div", "answer", create("span", "sr", "Answer: "), this.#text, this.#media, create("div", "answer-foot", this.#meta, this.#tools));
     this.node = create("li", "turn", asked(turn, before, actions), answer);
   }
 
@@ -86,6 +92,7 @@ class TurnView {
     this.#text.textContent = turn.problem === undefined ? turn.text : "";
     this.#meta.textContent = metaOf(turn);
     if (turn.problem !== undefined) this.#text.append(problem(turn.problem));
+    if (turn.state !== before?.state) this.#tools.replaceChildren(...tools(turn, this.#actions));
     return true;
   }
 }
@@ -134,6 +141,24 @@ function metaOf({ state, usage, time, drawing, settings }: Turn): string {
   // The tokens of a picture are listed under it.
   const what = drawing === undefined ? count(usage.answerTokens, "token") : `seed ${settings.seed}`;
   return `${what}${usage.finish === "length" ? ", cut at the limit" : ""} · ${seconds(time)}`;
+}
+
+function tools(turn: Turn, { retry }: TurnActions): HTMLButtonElement[] {
+  if (turn.state === "running") return [];
+  const isOver = turn.state === "done";
+  return [...(isOver ? [] : [textButton("Retry", () => retry(turn))]), ...(turn.text === "" ? [] : [copyButton(turn.text)])];
+}
+
+function copyButton(text: string): HTMLButtonElement {
+  const copy = textButton("Copy", () => {
+    void navigator.clipboard.writeText(text).then(
+      () => (copy.textContent = "Copied"),
+      () => (copy.textContent = "Not allowed"),
+    );
+    setTimeout(() => (copy.textContent = "Copy"), 2000);
+  });
+  copy.hidden = navigator.clipboard === undefined; // a page that is not served securely
+  return copy;
 }
 
 function problem({ message, remedy, code }: Notice): HTMLElement {

@@ -3,7 +3,7 @@
 import type { AnswerTask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { create, element } from "../dom.ts";
-import type { DrawingSettings, State, Store } from "../state.ts";
+import { isRunning, type DrawingSettings, type State, type Store } from "../state.ts";
 import { suggestions } from "../suggest.ts";
 
 const hints: Record<AnswerTask, string> = {
@@ -41,6 +41,14 @@ export function mountComposer(store: Store, conversation: Conversation): void {
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") conversation.stop();
   });
+  store.on(["draft"], ({ draft }) => {
+    if (draft === undefined) return;
+    words.value = draft.words;
+    grow();
+    words.focus();
+    const start = draft.words.lastIndexOf(draft.open);
+    words.setSelectionRange(start, start + draft.open.length);
+  });
   mountModes(store, form, words);
   mountSend(store, words);
   mountSuggestions(store, ask);
@@ -57,6 +65,7 @@ function mountModes(store: Store, form: HTMLFormElement, words: HTMLTextAreaElem
   });
   store.on(["mode"], ({ mode }) => {
     words.placeholder = hints[mode];
+    for (const radio of modes) radio.checked = radio.value === mode;
   });
 }
 
@@ -72,7 +81,7 @@ function mountSend(store: Store, words: HTMLTextAreaElement): void {
 }
 
 function canAsk({ tasks, status }: State): boolean {
-  return tasks?.includes("chat") === true && status.kind !== "loading" && status.kind !== "failed";
+  return tasks?.includes("chat") === true && isRunning(status);
 }
 
 function mountSuggestions(store: Store, ask: (text: string) => boolean): void {

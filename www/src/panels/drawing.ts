@@ -1,10 +1,10 @@
 /** A picture that the model drew: its tokens, what it kept of the one before, and what can be done with it. */
 
 import { cssColor, drawOverlay, paletteColor, type Color, type DrawnToken, type Drawing } from "setokim";
-import { context2d, create, download } from "../dom.ts";
-import { count } from "../format.ts";
+import { context2d, create, savePng, textButton } from "../dom.ts";
+import { count, fileName } from "../format.ts";
 import { nameOf } from "../names.ts";
-import { canvasFromImage, pictureFromDrawing, scaled } from "../picture.ts";
+import { canvasFromImage, scaled } from "../picture.ts";
 import type { OpenPicture } from "../state.ts";
 import type { Turn } from "../turn.ts";
 import { moveLine } from "./compare.ts";
@@ -43,18 +43,19 @@ export function drawingFigure(turn: Turn, drawing: Drawing, actions: DrawingActi
     after.setAttribute("aria-label", `A picture of: ${turn.words}`);
   }
 
-  const showTokens = button("Tokens", () => {
+  const showTokens = textButton("Tokens", () => {
     const on = showTokens.getAttribute("aria-pressed") !== "true";
     showTokens.setAttribute("aria-pressed", String(on));
     tokens.classList.toggle("on", on);
   });
   showTokens.setAttribute("aria-pressed", "false");
-  const use = button("Use this picture", () => actions.use(pictureFromDrawing(drawing, turn.words)));
-  const save = button("Save", () => savePng(drawing, turn.words));
+  const { result } = turn;
+  const use = result === undefined ? [] : [textButton("Use this picture", () => actions.use(result))];
+  const save = textButton("Save", () => savePng(canvasFromImage(drawing.image), fileName(turn.words)));
   save.setAttribute("aria-label", "Save as PNG");
-  const again = button("Again", () => actions.again(turn));
+  const again = textButton("Again", () => actions.again(turn));
   again.title = "Once more, with the next seed";
-  const tools = create("div", "drawn-tools", use, showTokens, ...(turn.mode === "chat" ? [] : [again]), save);
+  const tools = create("div", "drawn-tools", ...use, showTokens, ...(turn.mode === "chat" ? [] : [again]), save);
   return create("figure", "drawn", frame, create("figcaption", "", ...summary(turn, drawing)), tools);
 }
 
@@ -107,21 +108,4 @@ function before(frame: HTMLElement, picture: OpenPicture): HTMLElement[] {
 
 function aspectOf({ width, height }: HTMLCanvasElement): string {
   return `${width} / ${height}`;
-}
-
-function button(label: string, run: () => void): HTMLButtonElement {
-  const node = create("button", "text-button", label);
-  node.type = "button";
-  node.addEventListener("click", run);
-  return node;
-}
-
-function savePng({ image }: Drawing, name: string): void {
-  canvasFromImage(image).toBlob((blob) => {
-    if (blob !== null) download(blob, `${fileName(name)}.png`);
-  }, "image/png");
-}
-
-function fileName(words: string): string {
-  return words.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, "-").replaceAll(/^-|-$/g, "").slice(0, 60) || "picture";
 }

@@ -1,43 +1,78 @@
-import { drawOverlay, type Tokenization } from "setokim";
-import { context2d, download, element } from "../dom.ts";
-import type { Store } from "../state.ts";
+import { drawOverlay, maskToImageData, type Color, type Tokenization } from "setokim";
+import { context2d, create, download, element, savePng } from "../dom.ts";
+import { openMenu, placeUnder, type MenuItem } from "../menu.ts";
+import { canvasFromImage, scaled } from "../picture.ts";
+import { fileName } from "../format.ts";
+import type { Mark, OpenPicture, Store } from "../state.ts";
+import { asJson, asMarkdown } from "../transcript.ts";
 
-/** The picture with its overlay as PNG, the tokens as JSON. */
+const WHITE: Color = { r: 255, g: 255, b: 255 };
+
+/** Everything that can be saved: the picture, what was found in it, its tokens, the conversation. */
 export function mountExport(store: Store): void {
-  const png = element("export-png", HTMLButtonElement);
-  const json = element("export-json", HTMLButtonElement);
-  store.on(["tokens"], ({ tokens }) => (png.disabled = json.disabled = tokens === undefined));
-
-  png.addEventListener("click", () => {
-    const { picture, tokens, opacity, pinned } = store.state;
-    if (picture === undefined || tokens === undefined) return;
-    // Small pictures are enlarged, so that the outlines are smooth.
-    const scale = Math.max(1, 1024 / Math.max(picture.canvas.width, picture.canvas.height));
-    const canvas = document.createElement("canvas");
-    canvas.width = Math.round(picture.canvas.width * scale);
-    canvas.height = Math.round(picture.canvas.height * scale);
-    const context = context2d(canvas);
-    context.imageSmoothingQuality = "high";
-    context.drawImage(picture.canvas, 0, 0, canvas.width, canvas.height);
-    drawOverlay(context, tokens, { opacity, highlight: pinned, lineWidth: Math.max(1, canvas.width / 420) });
-    canvas.toBlob((blob) => {
-      if (blob !== null) download(blob, `${baseName(picture.name)}-tokens.png`);
-    }, "image/png");
+  const pictureButton = element("export", HTMLButtonElement);
+  store.on(["picture"], ({ picture }) => (pictureButton.disabled = picture === undefined));
+  pictureButton.addEventListener("click", () => {
+    openMenu("Save", pictureItems(store), placeUnder(pictureButton));
   });
-
-  json.addEventListener("click", () => {
-    const { picture, tokens } = store.state;
-    if (picture === undefined || tokens === undefined) return;
-    const text = JSON.stringify(plainTokens(tokens), null, 2);
-    download(new Blob([text], { type: "application/json" }), `${baseName(picture.name)}-tokens.json`);
+  const chatButton = element("chat-save", HTMLButtonElement);
+  store.on(["turns"], ({ turns }) => (chatButton.hidden = turns.length === 0));
+  chatButton.addEventListener("click", () => {
+    openMenu("Save the conversation", conversationItems(store), placeUnder(chatButton));
   });
+}
+
+function pictureItems({ state: { picture, tokens, opacity, pinned, marks } }: Store): MenuItem[] {
+  if (picture === undefined) return [];
+  const name = fileName(picture.name);
+  const items: MenuItem[] = [{ kind: "PNG", label: "The picture", run: () => savePng(picture.canvas, name) }];
+  if (tokens !== undefined) {
+    const overlay = (): HTMLCanvasElement => withTokens(picture, tokens, opacity, pinned);
+    const text = (): string => JSON.stringify(plainTokens(tokens), null, 2);
+    items.push(
+      { kind: "PNG", label: "The picture with its tokens", run: () => savePng(overlay(), `${name}-tokens`) },
+      { kind: "JSON", label: "The tokens", run: () => saveText(text(), "application/json", `${name}-tokens.json`) },
+    );
+  }
+  const masks = marks.map((mark): MenuItem => ({
+    kind: "PNG",
+    label: `The mask of ${mark.label}`,
+    run: () => savePng(maskCanvas(mark), `${fileName(mark.label)}-mask`),
+  }));
+  return [...items, ...masks];
+}
+
+function conversationItems({ state: { turns, model } }: Store): MenuItem[] {
+  const name = model?.name ?? "the model";
+  return [
+    { kind: "MD", label: "As text (Markdown)", run: () => saveText(asMarkdown(turns, name), "text/markdown", "conversation.md") },
+    { kind: "JSON", label: "As data", run: () => saveText(asJson(turns, name), "application/json", "conversation.json") },
+  ];
+}
+
+function saveText(text: string, type: string, name: string): void {
+  download(new Blob([text], { type }), name);
+}
+
+function withTokens({ canvas: from }: OpenPicture, tokens: Tokenization, opacity: number, pinned: number | undefined): HTMLCanvasElement {
+  // Small pictures are enlarged, so that the outlines are smooth.
+  const canvas = scaled(from, Math.max(1024, from.width, from.height));
+  drawOverlay(context2d(canvas), tokens, { opacity, highlight: pinned, lineWidth: Math.max(1, canvas.width / 420) });
+  return canvas;
+}
+
+/** White where the thing is, black elsewhere, in the picture's own pixels. */
+function maskCanvas({ mask }: Mark): HTMLCanvasElement {
+  const canvas = create("canvas", "");
+  canvas.width = mask.width;
+  canvas.height = mask.height;
+  const context = context2d(canvas);
+  context.fillRect(0, 0, mask.width, mask.height);
+  context.drawImage(canvasFromImage(maskToImageData(mask, WHITE)), 0, 0);
+  return canvas;
 }
 
 /** The same object as `setokim tokenize --json` prints: the labels become a plain list. */
 export function plainTokens(tokens: Tokenization): Omit<Tokenization, "labels"> & { labels: number[] } {
   return { ...tokens, labels: Array.from(tokens.labels) };
-}
-
-function baseName(name: string): string {
-  return name.replace(/\.[A-Za-z]+$/, "").trim().toLowerCase().replaceAll(/\s+/g, "-") || "picture";
 }

@@ -2,7 +2,7 @@ import { element } from "../dom.ts";
 import type { Engine } from "../engine.ts";
 import { count } from "../format.ts";
 import { NetworkCounter } from "../network.ts";
-import type { Store } from "../state.ts";
+import { isRunning, type Store } from "../state.ts";
 
 /** How much has left this machine since the model was loaded: nothing, and the page can show it. */
 export function mountPrivacy(store: Store, engine: Engine): void {
@@ -13,7 +13,7 @@ export function mountPrivacy(store: Store, engine: Engine): void {
     sent.textContent = requests === 0 ? "0 bytes sent" : count(requests, "request");
     sent.dataset["requests"] = String(requests);
     detail.textContent =
-      store.state.status.kind === "loading"
+      !isRunning(store.state.status)
         ? "Your pictures stay on this machine."
         : requests === 0
           ? "0 requests since the model was loaded; your pictures stay on this machine."
@@ -21,8 +21,7 @@ export function mountPrivacy(store: Store, engine: Engine): void {
   };
   const counter: NetworkCounter = new NetworkCounter(() => queueMicrotask(show));
   store.on(["status", "tokens", "reconstruction", "answering"], ({ status }) => {
-    if (status.kind === "loading") counter.count(false);
-    else if (status.kind !== "failed") counter.count(true);
+    if (status.kind !== "failed") counter.count(isRunning(status));
     queueMicrotask(show);
   });
 }

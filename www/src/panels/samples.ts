@@ -5,16 +5,14 @@ import type { Store } from "../state.ts";
 /** The strip of sample pictures. The first one is opened at once, unless the person was quicker. */
 export async function mountSamples(store: Store, engine: Engine, files: readonly string[]): Promise<void> {
   const strip = element("strip", HTMLElement);
-  const open = element("open", HTMLElement);
   const samples = files.map((file) => ({ file, name: nameOf(file), button: create("button", "sample") }));
   for (const { name, button } of samples) {
     button.type = "button";
     button.setAttribute("aria-label", `Sample: ${name}`);
     button.title = name;
     button.disabled = true;
-    strip.insertBefore(button, open);
+    strip.append(button);
   }
-  strip.append(open);
   store.on(["picture"], ({ picture }) => {
     for (const { name, button } of samples) {
       button.setAttribute("aria-pressed", String(picture?.sample === true && picture.name === name));

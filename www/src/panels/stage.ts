@@ -1,7 +1,7 @@
 /** The picture with its tokens: drawing, pointing, tapping, and moving from token to token by keyboard. */
 
 import { drawOverlay, paletteColor, cssColor, tokenAt, type Tokenization } from "setokim";
-import { context2d, element } from "../dom.ts";
+import { context2d, directions, element } from "../dom.ts";
 import { count, percent } from "../format.ts";
 import { regionOf } from "../marks.ts";
 import { nameOf, titleOf } from "../names.ts";
@@ -140,13 +140,6 @@ export function mountStage(store: Store): void {
     event.preventDefault();
   });
 }
-
-const directions: Record<string, readonly [x: number, y: number]> = {
-  ArrowLeft: [-1, 0],
-  ArrowRight: [1, 0],
-  ArrowUp: [0, -1],
-  ArrowDown: [0, 1],
-};
 
 /** What is said about a token when the keyboard reaches it. */
 export function describe(tokens: Tokenization, id: number | undefined): string {

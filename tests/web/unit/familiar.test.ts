@@ -1,0 +1,16 @@
+import { expect, it } from "vitest";
+import { isFamiliar } from "../../../www/src/familiar.ts";
+
+/** [patches, confidence, is it an object?] of each token */
+const seen = (...parts: [number, number, boolean][]) => ({
+  tokens: parts.map(([patches], id) => ({ id, center: [0, 0] as [number, number], patches, score: 1 })),
+  names: parts.map(([, confidence, is_object]) => ({ name: "x", color: null, confidence, is_object })),
+});
+
+it("knows a scene by its background, and by how much of it is clear", () => {
+  expect(isFamiliar(seen([200, 0.99, false], [56, 0.4, true]))).toBe(true); // one thing in doubt
+  expect(isFamiliar(seen([200, 0.9, false], [56, 0.99, true]))).toBe(false); // no background for sure
+  expect(isFamiliar(seen([100, 0.99, false], [156, 0.5, true]))).toBe(false); // most of it in doubt
+  expect(isFamiliar(seen([256, 0.99, true]))).toBe(false); // no background at all
+  expect(isFamiliar({ ...seen([256, 0.99, false]), names: null })).toBeUndefined();
+});
