@@ -109,7 +109,7 @@ impl Error {
             Self::Unsupported(_) => "Load a model that has this part.",
             Self::Convert(_) => "See docs/convert.md for what can be converted, and what can be left out.",
             Self::DeviceUnavailable(_) => "Choose the device `cpu` or `auto`.",
-            Self::DeviceLost(_) => "Load the model again; choose the device `cpu` if it happens twice.",
+            Self::DeviceLost(_) => "Ask again, or load the model again; choose the device `cpu` if it happens often.",
             Self::Aborted => "Ask again to get an answer.",
             Self::Io { .. } => "Check the path and its permissions.",
         }

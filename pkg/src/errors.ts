@@ -32,7 +32,7 @@ export type CoreErrorCode =
 export type BrowserErrorCode =
   /** A file could not be fetched, after the retries. */
   | "network"
-  /** The engine stopped in the middle of its work (a trap in WebAssembly, or the worker died). It cannot go on. */
+  /** The engine stopped in the middle of its work (a trap in WebAssembly, or the worker died). The next call has a new one. */
   | "crashed"
   /** The call came after `dispose()`. */
   | "disposed"
@@ -63,11 +63,11 @@ const remedies: Record<SetokimErrorCode, string> = {
   unsupported: "Load a model that has this part.",
   "convert-unsupported": "See docs/convert.md for what can be converted, and what can be left out.",
   "device-unavailable": "Choose the device `cpu` or `auto`.",
-  "device-lost": "Load the model again; choose the device `cpu` if it happens twice.",
+  "device-lost": "Ask again: the engine starts anew; choose the device `cpu` if it happens often.",
   aborted: "Ask again to get an answer.",
   io: "Check that the file is there and may be read.",
   network: "Check the connection and the address of the model, then try again.",
-  crashed: "Load the model again; choose the device `cpu` if it happens twice.",
+  crashed: "Ask again: the engine starts anew; without a worker, open the page again.",
   disposed: "Load the model again: this one was given back.",
   "worker-unavailable": "Allow workers from this origin, or load with `worker: false`.",
   internal: "Try again; if it happens twice, report it with the message and the browser's name.",
@@ -156,6 +156,11 @@ export function asSetokimError(thrown: unknown, fallback: SetokimErrorCode = "in
     return new SetokimError(fallback, thrown.message, { cause: thrown });
   }
   return new SetokimError(fallback, String(thrown), { cause: thrown });
+}
+
+/** After these an engine can do no more work; another may. */
+export function isFatal({ code }: SetokimError): boolean {
+  return code === "crashed" || code === "device-lost";
 }
 
 export function isErrorCode(value: unknown): value is SetokimErrorCode {

@@ -1,5 +1,6 @@
 /** What runs a model, here or in a worker: the face that `Setokim` talks to. */
 
+import type { SetokimError } from "./errors.js";
 import type { Picture } from "./image.js";
 import type { AnswerTask, Task } from "./tasks.js";
 import type { DeviceChoice, DeviceReport, LoadProgress, ModelInfo, Tokenization } from "./types.js";
@@ -12,6 +13,8 @@ export interface LoadRequest {
   cache: boolean;
   warmUp?: boolean | undefined;
   wasmUrl?: string | undefined;
+  /** Take what is stored under this address before asking the network: an engine is being rebuilt, not updated. */
+  storedFirst?: boolean | undefined;
 }
 
 export interface LoadReply {
@@ -36,5 +39,7 @@ export interface Host {
   answer(request: AnswerRequest, onEvent: (event: WasmEvent) => void, signal: AbortSignal): Promise<WasmAnswer>;
   /** Network requests seen in the host's own thread since the model was loaded. */
   requests(): number;
+  /** Why this host can do no more work: the engine crashed, the worker died, the GPU was lost. */
+  readonly failure: SetokimError | undefined;
   dispose(): Promise<void>;
 }

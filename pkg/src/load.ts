@@ -24,6 +24,8 @@ export interface EngineOptions {
   url?: string | undefined;
   cache?: WeightCache | undefined;
   warmUp?: boolean | undefined;
+  /** The stored model before the network's. */
+  storedFirst?: boolean | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
@@ -42,7 +44,8 @@ export async function loadEngine(
   const progress = new ProgressMeter(options.onProgress);
   progress.report("download");
 
-  const texts = await readTexts(source, url, cache, signal);
+  const stored = options.storedFirst === true && url !== undefined ? await cache?.model(url) : undefined;
+  const texts = stored ?? (await readTexts(source, url, cache, signal));
   throwIfAborted(signal);
   const loader = await wasm.Loader.create(texts.config, texts.manifest, device);
   let finished = false;

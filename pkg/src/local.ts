@@ -1,7 +1,7 @@
 /** The engine in this thread: in the page when asked for, else inside the worker. */
 
 import { openCache } from "./cache.js";
-import { asSetokimError, SetokimError } from "./errors.js";
+import { asSetokimError, isFatal, SetokimError } from "./errors.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
 import { readPicture, type Picture } from "./image.js";
 import { loadEngine } from "./load.js";
@@ -27,7 +27,7 @@ export class LocalHost implements Host {
   readonly #start: StartWasm;
   #module: WasmModule | undefined;
   #engine: WasmEngine | undefined;
-  #crashed: SetokimError | undefined;
+  #failure: SetokimError | undefined;
   #requests = 0;
   #observer: PerformanceObserver | undefined;
 
@@ -55,6 +55,7 @@ export class LocalHost implements Host {
           url,
           cache: request.cache && url !== undefined ? await openCache() : undefined,
           warmUp: request.warmUp,
+          storedFirst: request.storedFirst,
           signal,
           onProgress,
         },
@@ -110,7 +111,11 @@ export class LocalHost implements Host {
     this.#observer?.disconnect();
     const engine = this.#engine;
     this.#engine = undefined;
-    if (this.#crashed === undefined) engine?.free(); // after a trap nothing may be called
+    if (this.#failure?.code !== "crashed") engine?.free(); // after a trap nothing may be called
+  }
+
+  get failure(): SetokimError | undefined {
+    return this.#failure;
   }
 
   #ready(): WasmEngine {
@@ -139,7 +144,7 @@ export class LocalHost implements Host {
    * reject its promise, it only shows as an uncaught error of this thread.
    */
   async #guard<T>(task: () => Promise<T>): Promise<T> {
-    if (this.#crashed !== undefined) throw this.#crashed;
+    if (this.#failure !== undefined) throw this.#failure;
     let stopListening = (): void => undefined;
     const trap = new Promise<never>((_, reject) => {
       if (typeof addEventListener !== "function") return;
@@ -153,7 +158,7 @@ export class LocalHost implements Host {
       return await Promise.race([task(), trap]);
     } catch (thrown) {
       const error = asSetokimError(thrown);
-      if (error.code === "crashed") this.#crashed = error;
+      if (isFatal(error)) this.#failure = error;
       throw error;
     } finally {
       stopListening();

@@ -1,6 +1,6 @@
 /** The page's half of the protocol: a `Host` whose work is done in a worker. */
 
-import { errorFromMessage, SetokimError } from "./errors.js";
+import { errorFromMessage, isFatal, SetokimError } from "./errors.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
 import { transferablesOf, type Picture } from "./image.js";
 import type { Calls, CallName, Reply, Request } from "./protocol.js";
@@ -37,6 +37,7 @@ export class RemoteHost implements Host {
   #started = false;
   #dead: SetokimError | undefined;
   #requests = 0;
+  readonly #watching = new AbortController();
 
   constructor(worker: WorkerLike) {
     this.#worker = worker;
@@ -67,6 +68,10 @@ export class RemoteHost implements Host {
 
   requests(): number {
     return this.#requests;
+  }
+
+  get failure(): SetokimError | undefined {
+    return this.#dead;
   }
 
   /** Frees the model in the worker, then ends the worker; waits for nothing if it already died. */
@@ -103,6 +108,7 @@ export class RemoteHost implements Host {
   #receive(reply: Reply): void {
     if (reply.type === "hello") {
       this.#started = true;
+      if (reply.lock !== undefined) this.#watch(reply.lock);
       return;
     }
     const pending = this.#pending.get(reply.id);
@@ -120,8 +126,14 @@ export class RemoteHost implements Host {
     else {
       const error = errorFromMessage(reply.error);
       pending?.reject(error);
-      if (error.code === "crashed") this.#end(error);
+      if (isFatal(error)) this.#end(error);
     }
+  }
+
+  /** A worker that ends without an error event (closed, or killed by the browser) still gives back its lock. */
+  #watch(lock: string): void {
+    const { signal } = this.#watching;
+    navigator.locks.request(lock, { signal }, () => this.#die()).catch(() => undefined); // ended by ourselves
   }
 
   #die(event?: ErrorEvent): void {
@@ -136,6 +148,7 @@ export class RemoteHost implements Host {
 
   #end(error: SetokimError): void {
     this.#dead ??= error;
+    this.#watching.abort();
     this.#worker.terminate();
     for (const pending of this.#pending.values()) pending.reject(error);
     this.#pending.clear();

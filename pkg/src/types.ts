@@ -1,6 +1,7 @@
 /** The public types: shapes, units and what each number means. Those of the language model's tasks are in `tasks.ts`. */
 
 import type { Answering } from "./answering.js";
+import type { SetokimError } from "./errors.js";
 import type {
   Answer,
   ChatEvent,
@@ -82,6 +83,16 @@ export interface LoadOptions {
   wasmUrl?: string | URL;
   /** Where `worker.js` is, if a bundler or a server moved it. */
   workerUrl?: string | URL;
+  /** Told after the engine failed and was built anew in a fresh worker, by the first request that came after. */
+  onRecovery?: (recovery: Recovery) => void;
+}
+
+/** An engine was built anew after one had failed. */
+export interface Recovery {
+  /** What the failed engine's last request was rejected with: `crashed` or `device-lost`. */
+  error: SetokimError;
+  /** What runs the model now: after two failures in a row on the GPU, the CPU. */
+  device: DeviceReport;
 }
 
 export interface ProbeOptions {
@@ -183,6 +194,7 @@ export interface NetworkReport {
 }
 
 export interface SetokimApi extends AsyncDisposable {
+  /** What runs the model, and why; another one after a recovery on the CPU. */
   readonly device: DeviceReport;
   readonly model: ModelInfo;
   /** What this model can do. */
