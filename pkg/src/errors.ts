@@ -34,12 +34,17 @@ export type BrowserErrorCode =
   | "network"
   /** The engine stopped in the middle of its work (a trap in WebAssembly, or the worker died). The next call has a new one. */
   | "crashed"
+  /** The model is larger than the memory that the browser gives; the message has both figures where they are known. */
+  | "out-of-memory"
   /** The call came after `dispose()`. */
   | "disposed"
   /** The dedicated worker could not be started. */
   | "worker-unavailable"
   /** An error that none of the other codes describes: a bug, here or in the browser. */
   | "internal";
+
+/** A WebAssembly memory of 32-bit addresses, in bytes. */
+export const WASM_MEMORY = 2 ** 32;
 
 export type SetokimErrorCode = CoreErrorCode | BrowserErrorCode;
 
@@ -68,6 +73,7 @@ const remedies: Record<SetokimErrorCode, string> = {
   io: "Check that the file is there and may be read.",
   network: "Check the connection and the address of the model, then try again.",
   crashed: "Ask again: the engine starts anew; without a worker, open the page again.",
+  "out-of-memory": "Load a smaller model or one that is packed more tightly (docs/weights.md), or close other tabs.",
   disposed: "Load the model again: this one was given back.",
   "worker-unavailable": "Allow workers from this origin, or load with `worker: false`.",
   internal: "Try again; if it happens twice, report it with the message and the browser's name.",
@@ -156,6 +162,13 @@ export function asSetokimError(thrown: unknown, fallback: SetokimErrorCode = "in
     return new SetokimError(fallback, thrown.message, { cause: thrown });
   }
   return new SetokimError(fallback, String(thrown), { cause: thrown });
+}
+
+/** `what` needs more bytes than there are. The browser does not say how many are free, only how many there can be. */
+export function outOfMemory(needed: number, what: string, cause?: unknown): SetokimError {
+  const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+  const message = `${what} needs ${mebibytes(needed)}, and at most ${mebibytes(WASM_MEMORY)} can be had`;
+  return new SetokimError("out-of-memory", message, { cause });
 }
 
 /** After these an engine can do no more work; another may. */
