@@ -38,6 +38,8 @@ export type BrowserErrorCode =
   | "out-of-memory"
   /** The call came after `dispose()`. */
   | "disposed"
+  /** The browser lacks what the engine is compiled for: WebAssembly with SIMD. */
+  | "browser-unsupported"
   /** The dedicated worker could not be started. */
   | "worker-unavailable"
   /** An error that none of the other codes describes: a bug, here or in the browser. */
@@ -75,6 +77,7 @@ const remedies: Record<SetokimErrorCode, string> = {
   crashed: "Ask again: the engine starts anew; without a worker, open the page again.",
   "out-of-memory": "Load a smaller model or one that is packed more tightly (docs/weights.md), or close other tabs.",
   disposed: "Load the model again: this one was given back.",
+  "browser-unsupported": "Use a newer browser: Chrome or Edge from 91, Firefox from 89, Safari from 16.4.",
   "worker-unavailable": "Allow workers from this origin, or load with `worker: false`.",
   internal: "Try again; if it happens twice, report it with the message and the browser's name.",
 };
