@@ -25,6 +25,11 @@ const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEFAULT: [&str; 4] = [r"[\p{P}\$\+<=>\^~\|]+", GPT_2, r"\p{N}+", r"[0-9][0-9][0-9]"];
 
+/// Most bytes of a `tokenizer.json`.
+pub const MAX_JSON_BYTES: usize = 64 << 20;
+/// Every id lies below this. A table of all ids is made, so one absurd id would cost gigabytes.
+pub const MAX_TOKENS: usize = 1 << 20;
+
 /// GGUF's `tokenizer.ggml.token_type`.
 const TYPE_CONTROL: i64 = 3;
 const TYPE_USER_DEFINED: i64 = 4;
@@ -90,6 +95,9 @@ impl Tokenizer {
 
     /// Reads Hugging Face's `tokenizer.json`, if it is byte-level BPE.
     pub fn from_json(text: &[u8]) -> Result<Self> {
+        if text.len() > MAX_JSON_BYTES {
+            return Err(invalid(format!("it is longer than {} MiB", MAX_JSON_BYTES >> 20)));
+        }
         let mut bpe = Bpe::from_bytes(text).map_err(invalid)?;
         if !matches!(bpe.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
             return Err(invalid("the decoder is not ByteLevel"));
@@ -102,6 +110,9 @@ impl Tokenizer {
         let mut tokens = Vec::new();
         let mut controls = HashMap::new();
         for (name, id) in bpe.get_vocab(true) {
+            if id as usize >= MAX_TOKENS {
+                return Err(invalid(format!("a token has the id {id}; they end at {MAX_TOKENS}")));
+            }
             if tokens.len() <= id as usize {
                 tokens.resize(id as usize + 1, None);
             }

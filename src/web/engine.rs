@@ -16,6 +16,7 @@ use super::values::{
 };
 use crate::Result;
 use crate::event::Event;
+use crate::language::check_messages;
 use crate::preprocess::Picture;
 use crate::seen::{Album, Seen};
 use crate::setokim::{Setokim, VisualTokens};
@@ -95,6 +96,7 @@ impl Engine {
         let abort = abort.flag.clone();
         let chat = async {
             let (said, options) = (messages(&said)?, settings(options)?);
+            check_messages(&said, shown.length() as usize)?; // before any picture is looked at
             let mut seen = Vec::new();
             for picture in pictures(&shown)? {
                 seen.push(self.see(picture).await?);
