@@ -105,7 +105,7 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
             _ => Ok(cpu(report)),
         };
     }
-    match gpu().await {
+    match gpu_and_test().await {
         Ok((device, test)) => {
             let report = heed(choice, report, test)?;
             Ok(if report.device == DeviceKind::Gpu { OpenDevice { device, report } } else { cpu(report) })
@@ -173,30 +173,47 @@ fn adapter_report(adapter: &wgpu::Adapter) -> AdapterReport {
     }
 }
 
-/// The GPU device of this process, tested: burn opens one once, and models share it.
-static GPU: Mutex<Option<(Device, SelfTest)>> = Mutex::new(None);
+/// The GPU device of this process: burn opens one once, and models share it.
+static GPU: Mutex<Option<Device>> = Mutex::new(None);
+/// What came of testing it.
+static TESTED: Mutex<Option<SelfTest>> = Mutex::new(None);
 
-async fn gpu() -> std::result::Result<(Device, SelfTest), String> {
-    if let Some(opened) = opened() {
-        return Ok(opened);
+async fn gpu() -> std::result::Result<Device, String> {
+    if let Some(device) = opened() {
+        return Ok(device);
     }
     // As in a browser, every tensor gets a buffer of its own: WebGPU forbids a dispatch to read and write one buffer, and
     // burn's natively shared pages would make two tensors one.
     let options = Device::wgpu_options().memory_config(MemoryConfiguration::ExclusivePages);
     match options.init_async().await {
         Ok(device) => {
-            let test = selftest::run(&device).await.map_err(|error| error.to_string())?;
-            let opened = (device, test);
-            *GPU.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened.clone());
-            Ok(opened)
+            *GPU.lock().unwrap_or_else(PoisonError::into_inner) = Some(device.clone());
+            Ok(device)
         }
         // Another task may have been quicker.
         Err(e) => opened().ok_or_else(|| e.to_string()),
     }
 }
 
-fn opened() -> Option<(Device, SelfTest)> {
+fn opened() -> Option<Device> {
     GPU.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Tests the device once; two that ask at the same time both do.
+async fn tested(device: &Device) -> std::result::Result<SelfTest, String> {
+    let known = TESTED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(test) = known {
+        return Ok(test);
+    }
+    let test = selftest::run(device).await.map_err(|error| error.to_string())?;
+    *TESTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(test.clone());
+    Ok(test)
+}
+
+async fn gpu_and_test() -> std::result::Result<(Device, SelfTest), String> {
+    let device = gpu().await?;
+    let test = tested(&device).await?;
+    Ok((device, test))
 }
 
 #[cfg(test)]

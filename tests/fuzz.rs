@@ -392,6 +392,16 @@ fn a_token_far_away_takes_no_memory() {
 }
 
 #[test]
+fn a_tokenizer_that_is_not_plain_is_refused() {
+    for (key, value) in [("continuing_subword_prefix", json!("##long##")), ("end_of_word_suffix", json!("</w>")), ("dropout", json!(0.1))] {
+        let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();
+        json["model"][key] = value;
+        let error = Tokenizer::from_json(json.to_string().as_bytes()).err().unwrap();
+        assert_eq!(error.code(), "tokenizer-invalid", "{key}");
+    }
+}
+
+#[test]
 fn a_metadata_array_of_flags_takes_no_memory() {
     let mut file = b"GGUF".to_vec();
     file.extend(3_u32.to_le_bytes());

@@ -118,5 +118,12 @@ export default defineConfig({
   plugins: [contentPolicy(), modelFiles(), offlinePage()],
   build: { target: "es2022", assetsInlineLimit: 0, reportCompressedSize: true, chunkSizeWarningLimit: 300 },
   server: { host: "127.0.0.1", fs: { allow: [join(root, "..")] } },
-  preview: { host: "127.0.0.1", headers: { "Content-Security-Policy": policy } },
+  preview: {
+    host: "127.0.0.1",
+    headers: {
+      "Content-Security-Policy": policy,
+      "X-Content-Type-Options": "nosniff",
+      "Referrer-Policy": "no-referrer",
+    },
+  },
 });

@@ -102,7 +102,7 @@ export class UrlSource implements WeightSource {
     progress: () => number = () => 0,
   ): Promise<T> {
     let failures = 0;
-    let before = 0;
+    let farthest = 0;
     for (;;) {
       throwIfAborted(signal);
       const watch = new StallWatch(this.#retry.patience, signal);
@@ -111,8 +111,9 @@ export class UrlSource implements WeightSource {
       } catch (error) {
         throwIfAborted(signal);
         if (error instanceof SetokimError) throw error;
-        if (progress() > before) failures = 0;
-        before = progress();
+        // Farther than ever, not than last time: a server that cuts here and there would be asked for ever.
+        if (progress() > farthest) failures = 0;
+        farthest = Math.max(farthest, progress());
         failures += 1;
         const status = error instanceof HttpStatus ? error.status : undefined;
         if ((status !== undefined && !retriable(status)) || failures >= this.#retry.attempts) {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -98,6 +99,7 @@ impl Tokenizer {
         if text.len() > MAX_JSON_BYTES {
             return Err(invalid(format!("it is longer than {} MiB", MAX_JSON_BYTES >> 20)));
         }
+        check_plain(text)?;
         let mut bpe = Bpe::from_bytes(text).map_err(invalid)?;
         if !matches!(bpe.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
             return Err(invalid("the decoder is not ByteLevel"));
@@ -187,6 +189,30 @@ impl Tokenizer {
 
     fn token(&self, id: u32) -> Option<&Token> {
         self.tokens.get(id as usize)?.as_ref()
+    }
+}
+
+/// Refuses what byte-level BPE does not have: affixes, with which `tokenizers` 0.22 cuts merges where they may be shorter
+/// (a panic), and dropout, with which the same text would have other tokens each time.
+fn check_plain(text: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct File {
+        model: Model,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        continuing_subword_prefix: Option<String>,
+        end_of_word_suffix: Option<String>,
+        dropout: Option<f64>,
+    }
+    let File { model } = serde_json::from_slice(text).map_err(invalid)?;
+    let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
+    if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
+        return Err(invalid("its model marks the middle or the end of words: it is not byte-level BPE"));
+    }
+    match model.dropout {
+        None | Some(0.0) => Ok(()),
+        Some(dropout) => Err(invalid(format!("its model has a dropout of {dropout}: it is for training"))),
     }
 }
 

@@ -12,8 +12,8 @@ export interface SeenRequest {
 export type Fault =
   | { kind: "offline" }
   | { kind: "status"; status: number }
-  /** Sends this many bytes and breaks the connection. */
-  | { kind: "cut"; after: number; spoilt?: boolean }
+  /** Sends this many bytes and breaks the connection; of other bytes, or of the whole file to a Range request. */
+  | { kind: "cut"; after: number; spoilt?: boolean; whole?: boolean }
   /** Sends this many bytes, and then nothing, without breaking the connection. */
   | { kind: "stall"; after: number }
   /** Announces another length than it has. */
@@ -68,7 +68,8 @@ export class FakeServer {
     let bytes = this.files.get(name);
     if (bytes === undefined) return new Response("", { status: 404 });
     if (fault?.kind === "spoilt" || (fault?.kind === "cut" && fault.spoilt === true)) bytes = bytes.map((byte) => byte ^ 1);
-    const start = range === undefined || fault?.kind === "no-range" ? 0 : Number(/(\d+)-/.exec(range)?.[1]);
+    const whole = fault?.kind === "no-range" || (fault?.kind === "cut" && fault.whole === true);
+    const start = range === undefined || whole ? 0 : Number(/(\d+)-/.exec(range)?.[1]);
     if (start >= bytes.byteLength && start > 0) return new Response("", { status: 416 });
     this.active += 1;
     this.mostActive = Math.max(this.mostActive, this.active);

@@ -178,6 +178,13 @@ describe("loadEngine", () => {
     expect(requested("a.safetensors")).toBe(3);
   });
 
+  it("gives up on a server that knows no ranges and cuts here and there", async () => {
+    const cut = (after: number) => ({ kind: "cut", after, whole: true }) as const;
+    server.fail("a.safetensors", ...Array.from({ length: 40 }, (_, time) => cut(time % 2 === 0 ? 20 : 40)));
+    await expect(load()).rejects.toMatchObject({ code: "network" });
+    expect(requested("a.safetensors")).toBeLessThan(8);
+  });
+
   it("names a page that is sent in a file's place", async () => {
     vi.stubGlobal("fetch", async () => new Response("<!doctype html>", { headers: { "content-type": "text/html" } }));
     await expect(load()).rejects.toMatchObject({ code: "network", message: expect.stringContaining("web page") });
