@@ -48,6 +48,16 @@ export interface DeviceReport {
   reason: string;
   /** The WebGPU adapter, taken or not; null when the browser has none. */
   adapter: AdapterReport | null;
+  /** What came of running every kernel on the adapter; null where it was not opened. */
+  self_test?: SelfTest | null;
+}
+
+/** A known-answer test of the GPU's kernels, run while loading. A GPU that fails it is not taken. */
+export interface SelfTest {
+  kernels: string[];
+  /** Those that gave a wrong answer. */
+  failed: string[];
+  milliseconds: number;
 }
 
 /** The steps of `Setokim.load`, in order. `verify` and `upload` alternate, file by file, while others download. */

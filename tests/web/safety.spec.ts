@@ -112,3 +112,19 @@ test("the demo's server listens on loopback only, and sets its headers", async (
   expect(page).toMatch(/^X-Content-Type-Options: nosniff/im);
   expect(page).toMatch(/^Referrer-Policy: no-referrer/im);
 });
+
+test("the self-test page runs every task, and its report can be copied", async ({ page, context }) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.goto("./selftest.html");
+  await page.getByRole("button", { name: "Run" }).click();
+  await expect(page.locator("#status")).toHaveText("Done", { timeout: 200_000 });
+  await page.getByRole("button", { name: "Copy the report" }).click();
+  await expect(page.locator("#status")).toHaveText("Copied");
+  const report = await page.evaluate(() => navigator.clipboard.readText());
+  for (const task of ["load", "tokenize", "reconstruct", "chat", "segment", "generate", "edit"]) {
+    expect(report).toMatch(new RegExp(`^${task} +ok, \\d+ ms$`, "m"));
+  }
+  expect(report).toMatch(/^runs on +cpu/m);
+  expect(report).toMatch(/^requests since the load +0$/m);
+  expect(report).toContain(await page.evaluate(() => navigator.userAgent));
+});
