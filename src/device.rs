@@ -222,12 +222,7 @@ mod tests {
 
     #[test]
     fn a_gpu_that_computes_wrongly_is_passed_over_by_name() {
-        let found = DeviceReport {
-            device: DeviceKind::Gpu,
-            reason: "found it".into(),
-            adapter: None,
-            self_test: None,
-        };
+        let found = DeviceReport { device: DeviceKind::Gpu, reason: "found it".into(), adapter: None, self_test: None };
         let test = |failed: &[&'static str]| SelfTest { kernels: Vec::new(), failed: failed.into(), milliseconds: 1.0 };
         let taken = heed(DeviceChoice::Auto, found.clone(), test(&[])).expect("a sound GPU");
         assert_eq!((taken.device, taken.self_test), (DeviceKind::Gpu, Some(test(&[]))));

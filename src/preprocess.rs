@@ -23,7 +23,7 @@ pub const MAX_SIZE: usize = 4096;
 pub const PAD: u8 = 128;
 
 /// Most memory that a decoder may take: [`MAX_MEGAPIXELS`] at 16 bits of red, green, blue and alpha.
-const DECODER_BYTES: u64 = 512 << 20;
+pub const DECODER_BYTES: u64 = 512 << 20;
 
 /// An upright picture without transparency: 8 bits each of red, green and blue, row by row from the top.
 #[derive(Debug, Clone, PartialEq, Eq)]

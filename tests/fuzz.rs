@@ -21,12 +21,14 @@ use setokim::generate::AnswerOptions;
 use setokim::gguf::Gguf;
 use setokim::language::Position;
 use setokim::llm::{Llama, LlamaConfig};
-use setokim::preprocess::{Normalisation, Picture, ResizeMode, preprocess};
+use setokim::preprocess::{self, Normalisation, Picture, ResizeMode, preprocess};
 use setokim::seen::Seen;
 use setokim::setokim::Setokim;
 use setokim::text::template::names;
+use setokim::text::tokenizer;
 use setokim::text::{ChatTemplate, Message, Part, PromptPiece, Role, Tokenizer};
-use setokim::weights::{Manifest, ShardLoader, TensorStore};
+use setokim::weights::{self, Manifest, ShardLoader, TensorStore};
+use setokim::{gguf, kernels, language};
 
 const CONFIG: &str = include_str!("fixtures/tiny-setokim/config.json");
 const MANIFEST: &str = include_str!("fixtures/tiny-setokim/manifest.json");
@@ -172,13 +174,13 @@ fn store() -> TensorStore {
     store
 }
 
-fn tokenizer() -> Tokenizer {
+fn tiny_tokenizer() -> Tokenizer {
     Tokenizer::from_json(TOKENIZER).unwrap()
 }
 
 fn model() -> Setokim {
     let config = SetokimConfig::from_json(CONFIG).unwrap();
-    Setokim::load_with_text(config, store(), tokenizer(), cpu()).unwrap()
+    Setokim::load_with_text(config, store(), tiny_tokenizer(), cpu()).unwrap()
 }
 
 fn now<T>(work: impl Future<Output = T>) -> T {
@@ -316,7 +318,7 @@ proptest! {
                 return Ok(());
             }
         };
-        match Setokim::load_with_text(config, store(), tokenizer(), cpu()) {
+        match Setokim::load_with_text(config, store(), tiny_tokenizer(), cpu()) {
             Ok(model) => {
                 // What loads also runs; weights of another meaning may give no numbers, and that is said.
                 if let Err(error) = now(model.tokenize(&picture(9, 7))) {
@@ -332,7 +334,7 @@ proptest! {
 
     #[test]
     fn control_tokens_that_are_typed_stay_text(text in typed()) {
-        let tokenizer = tokenizer();
+        let tokenizer = tiny_tokenizer();
         let ids = tokenizer.encode(&text).unwrap();
         let controls = controls(&tokenizer);
         prop_assert!(ids.iter().all(|id| !controls.contains(id)), "{:?} became {:?}", text, ids);
@@ -348,7 +350,7 @@ proptest! {
     /// Only the template's own control tokens are in a prompt, however many are typed.
     #[test]
     fn a_template_has_as_many_control_tokens_as_it_has_turns(texts in prop::collection::vec(typed(), 1..5)) {
-        let tokenizer = tokenizer();
+        let tokenizer = tiny_tokenizer();
         let messages: Vec<Message> = texts.iter().map(|text| Message::text(Role::User, text)).collect();
         let pieces = ChatTemplate::Setokim.encode(&tokenizer, &messages).unwrap();
         let controls = controls(&tokenizer);
@@ -383,6 +385,36 @@ proptest! {
 // --- limits, each at its edge
 
 #[test]
+fn the_table_of_limits_says_what_the_code_does() {
+    let table = include_str!("../docs/limits.md");
+    let mebibytes = |bytes: usize| format!("{} MiB", bytes >> 20);
+    let limits = [
+        ("file of a picture", mebibytes(preprocess::MAX_PICTURE_BYTES)),
+        ("pixels of a picture", format!("{} megapixels", preprocess::MAX_MEGAPIXELS)),
+        ("memory of a picture's decoder", mebibytes(preprocess::DECODER_BYTES as usize)),
+        ("side of the encoder's square", format!("{} pixels", preprocess::MAX_SIZE)),
+        ("patches of a picture", setokim::config::MAX_PATCHES.to_string()),
+        ("clusters of a picture", kernels::MAX_CENTERS.to_string()),
+        ("neighbours of a patch", kernels::MAX_NEIGHBORS.to_string()),
+        ("`config.json`, `manifest.json`", mebibytes(weights::MAX_TEXT_BYTES)),
+        ("files of a model", weights::MAX_FILES.to_string()),
+        ("one file of a model", mebibytes(weights::MAX_FILE_BYTES as usize)),
+        ("header of a safetensors file", mebibytes(weights::MAX_HEADER_BYTES as usize)),
+        ("tensors of a safetensors file", weights::MAX_TENSORS.to_string()),
+        ("tensors, metadata keys of a GGUF file", gguf::MAX_ENTRIES.to_string()),
+        ("values in a GGUF file's metadata arrays", gguf::MAX_VALUES.to_string()),
+        ("`tokenizer.json`", mebibytes(tokenizer::MAX_JSON_BYTES)),
+        ("ids of a vocabulary", tokenizer::MAX_TOKENS.to_string()),
+        ("text of a request", mebibytes(language::MAX_REQUEST_BYTES)),
+        ("pictures of a request", language::MAX_PICTURES.to_string()),
+    ];
+    for (what, limit) in limits {
+        let row = format!("| {what} | {limit}");
+        assert!(table.contains(&row), "docs/limits.md has no row that begins `{row}`");
+    }
+}
+
+#[test]
 fn a_token_far_away_takes_no_memory() {
     let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();
     json["model"]["vocab"]["far"] = json!(4_000_000_000_u32);
@@ -393,7 +425,11 @@ fn a_token_far_away_takes_no_memory() {
 
 #[test]
 fn a_tokenizer_that_is_not_plain_is_refused() {
-    for (key, value) in [("continuing_subword_prefix", json!("##long##")), ("end_of_word_suffix", json!("</w>")), ("dropout", json!(0.1))] {
+    for (key, value) in [
+        ("continuing_subword_prefix", json!("##long##")),
+        ("end_of_word_suffix", json!("</w>")),
+        ("dropout", json!(0.1)),
+    ] {
         let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();
         json["model"][key] = value;
         let error = Tokenizer::from_json(json.to_string().as_bytes()).err().unwrap();
@@ -411,7 +447,7 @@ fn a_metadata_array_of_flags_takes_no_memory() {
     file.push(b'k');
     file.extend(9_u32.to_le_bytes()); // an array
     file.extend(7_u32.to_le_bytes()); // of flags
-    let count = setokim::gguf::MAX_VALUES + 1;
+    let count = gguf::MAX_VALUES + 1;
     file.extend(count.to_le_bytes());
     file.resize(file.len() + count as usize, 0);
     let error = Gguf::parse(&file).unwrap_err();
@@ -420,7 +456,7 @@ fn a_metadata_array_of_flags_takes_no_memory() {
 
 #[test]
 fn a_picture_of_too_many_bytes_is_refused_unread() {
-    let bytes = vec![0; setokim::preprocess::MAX_PICTURE_BYTES + 1];
+    let bytes = vec![0; preprocess::MAX_PICTURE_BYTES + 1];
     assert_eq!(Picture::decode(&bytes).unwrap_err().code(), "image-too-large");
 }
 
@@ -428,13 +464,16 @@ fn a_picture_of_too_many_bytes_is_refused_unread() {
 fn requests_without_end_are_refused() {
     let model = model();
     let language = model.language().unwrap();
-    let long = Message::text(Role::User, "a".repeat(setokim::language::MAX_REQUEST_BYTES + 1));
+    let long = Message::text(Role::User, "a".repeat(language::MAX_REQUEST_BYTES + 1));
     assert_eq!(language.turns(&[long], &[]).unwrap_err().code(), "prompt-invalid");
-    let shown = Message { role: Role::User, parts: vec![Part::Image; 65] };
+    let shown = Message { role: Role::User, parts: vec![Part::Image; language::MAX_PICTURES + 1] };
     let seen = now(model.see(&picture(5, 4))).unwrap();
-    assert_eq!(language.turns(&[shown], &vec![&seen; 65]).unwrap_err().code(), "prompt-invalid");
+    assert_eq!(
+        language.turns(&[shown], &vec![&seen; language::MAX_PICTURES + 1]).unwrap_err().code(),
+        "prompt-invalid"
+    );
     let abort = AtomicBool::new(false);
-    let phrase = "a".repeat(setokim::language::MAX_REQUEST_BYTES + 1);
+    let phrase = "a".repeat(language::MAX_REQUEST_BYTES + 1);
     let asked = now(model.segment(&seen, &phrase, &AnswerOptions::default(), &abort, async |_| ()));
     assert_eq!(asked.err().unwrap().code(), "prompt-invalid");
 }
@@ -447,7 +486,7 @@ fn a_config_of_absurd_sizes_is_refused() {
     json["vision"]["image_size"] = json!(4096);
     let error = SetokimConfig::from_json(&json.to_string()).unwrap_err();
     assert!(error.to_string().contains("patches"), "{error}");
-    let long = format!("{CONFIG}{}", " ".repeat(setokim::weights::MAX_TEXT_BYTES));
+    let long = format!("{CONFIG}{}", " ".repeat(weights::MAX_TEXT_BYTES));
     assert_eq!(SetokimConfig::from_json(&long).unwrap_err().code(), "config-invalid");
     assert_eq!(Manifest::parse(&long).unwrap_err().code(), "manifest-invalid");
 }

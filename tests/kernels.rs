@@ -7,8 +7,8 @@ use burn::tensor::{Int, Tensor};
 use common::{assert_close, blobs, floats, gpu, integers, ints, matrix, noise, vector};
 use setokim::kernels::quant_matmul::QUANT_SHADERS;
 use setokim::kernels::{
-    CenterRule, ClusterOps, SHADERS, Selection, assign_clusters_reference, cluster_mean_reference, knn_density_reference,
-    peak_distance_reference, select_centers_reference,
+    CenterRule, ClusterOps, SHADERS, Selection, assign_clusters_reference, cluster_mean_reference,
+    knn_density_reference, peak_distance_reference, select_centers_reference,
 };
 use setokim::selftest;
 use wasm_bindgen_test::wasm_bindgen_test;

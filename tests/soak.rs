@@ -71,7 +71,7 @@ fn resident_kib() -> u64 {
 }
 
 #[tokio::test]
-#[ignore = "minutes"]
+#[ignore = "seconds of full load"]
 async fn ten_thousand_requests_leave_no_trace() {
     const REQUESTS: usize = 10_000;
     /// After so many the requests come again, and their answers must.
@@ -92,7 +92,7 @@ async fn ten_thousand_requests_leave_no_trace() {
 }
 
 #[tokio::test]
-#[ignore = "minutes"]
+#[ignore = "seconds of full load"]
 async fn loading_and_dropping_leaves_no_trace() {
     let round = async || {
         let model = model(cpu().await);
