@@ -34,7 +34,7 @@ export type BrowserErrorCode =
   | "network"
   /** The engine stopped in the middle of its work (a trap in WebAssembly, or the worker died). The next call has a new one. */
   | "crashed"
-  /** The model is larger than the memory that the browser gives; the message has both figures where they are known. */
+  /** The browser gives no more memory. The message has the figures where they are known: before a load, not on a GPU. */
   | "out-of-memory"
   /** The call came after `dispose()`. */
   | "disposed"
@@ -150,9 +150,7 @@ export function errorFromMessage(message: ErrorMessage): SetokimError {
  */
 export function asSetokimError(thrown: unknown, fallback: SetokimErrorCode = "internal"): SetokimError {
   if (thrown instanceof SetokimError) return thrown;
-  if (typeof WebAssembly !== "undefined" && thrown instanceof WebAssembly.RuntimeError) {
-    return new SetokimError("crashed", `the engine stopped: ${thrown.message}`, { cause: thrown });
-  }
+  if (typeof WebAssembly !== "undefined" && thrown instanceof WebAssembly.RuntimeError) return trapped(thrown);
   if (thrown instanceof Error) {
     const code: unknown = "code" in thrown ? thrown.code : undefined;
     const remedy: unknown = "remedy" in thrown ? thrown.remedy : undefined;
@@ -176,7 +174,21 @@ export function outOfMemory(needed: number, what: string, cause?: unknown): Seto
 
 /** After these an engine can do no more work; another may. */
 export function isFatal({ code }: SetokimError): boolean {
-  return code === "crashed" || code === "device-lost";
+  return code === "crashed" || code === "device-lost" || code === "out-of-memory";
+}
+
+/** After a trap nothing of the WebAssembly instance may be called, not even to free it. */
+export function isTrap({ cause }: SetokimError): boolean {
+  return cause instanceof WebAssembly.RuntimeError;
+}
+
+/** A trap itself says only `unreachable`; what Rust said before it is left in the global scope (`src/web/mod.rs`). */
+function trapped(trap: WebAssembly.RuntimeError): SetokimError {
+  const scope = globalThis as { setokimPanic?: unknown };
+  const panic = typeof scope.setokimPanic === "string" ? scope.setokimPanic : trap.message;
+  delete scope.setokimPanic;
+  const code = /out of memory|memory allocation/i.test(panic) ? "out-of-memory" : "crashed";
+  return new SetokimError(code, `the engine stopped: ${panic}`, { cause: trap });
 }
 
 export function isErrorCode(value: unknown): value is SetokimErrorCode {

@@ -1,7 +1,7 @@
 /** Files -> a model on the device: bounded download ahead, hash check and upload in order, warm-up, progress. */
 
 import type { ModelRecord, WeightCache } from "./cache.js";
-import { abortedError, asSetokimError, outOfMemory, SetokimError, throwIfAborted, WASM_MEMORY } from "./errors.js";
+import { abortedError, asSetokimError, isTrap, outOfMemory, SetokimError, throwIfAborted, WASM_MEMORY } from "./errors.js";
 import type { DeviceChoice, LoadProgress, LoadStage, ModelInfo } from "./types.js";
 import type { WasmEngine, WasmFile, WasmLoader, WasmModule } from "./wasm.js";
 import type { WeightSource } from "./weights.js";
@@ -94,9 +94,9 @@ export async function loadEngine(
     return { engine, model };
   } catch (error) {
     stop.abort();
-    const failure = signal?.aborted === true ? abortedError(signal) : asSetokimError(error);
-    // After a trap nothing of the instance may be called.
-    if (failure.code !== "crashed") finished ? engine?.free() : loader.free();
+    const fault = asSetokimError(error);
+    const failure = signal?.aborted === true ? abortedError(signal) : fault;
+    if (!isTrap(fault)) (finished ? engine : loader)?.free();
     throw failure;
   } finally {
     signal?.removeEventListener("abort", onAbort);

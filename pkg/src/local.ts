@@ -1,7 +1,7 @@
 /** The engine in this thread: in the page when asked for, else inside the worker. */
 
 import { openCache } from "./cache.js";
-import { asSetokimError, isFatal, SetokimError } from "./errors.js";
+import { asSetokimError, isFatal, isTrap, SetokimError } from "./errors.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
 import { readPicture, type Picture } from "./image.js";
 import { loadEngine } from "./load.js";
@@ -111,7 +111,7 @@ export class LocalHost implements Host {
     this.#observer?.disconnect();
     const engine = this.#engine;
     this.#engine = undefined;
-    if (this.#failure?.code !== "crashed") engine?.free(); // after a trap nothing may be called
+    if (this.#failure === undefined || !isTrap(this.#failure)) engine?.free();
   }
 
   get failure(): SetokimError | undefined {

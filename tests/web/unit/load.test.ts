@@ -253,6 +253,14 @@ describe("an abort", () => {
   });
 });
 
+it("a load that traps frees nothing of what trapped", async () => {
+  const broken = { ...fakeWasm, Loader: { create: async () => loader } };
+  const loader = new FakeLoader([]);
+  loader.engine.tokenize_rgba = () => Promise.reject(new WebAssembly.RuntimeError("unreachable"));
+  await expect(loadEngine(broken, new UrlSource(url), { device: "gpu", warmUp: true })).rejects.toMatchObject({ code: "crashed" });
+  expect([loader.freed, loader.engine.freed]).toEqual([false, false]);
+});
+
 it("a load that fails in its warm-up gives the engine back", async () => {
   const broken = { ...fakeWasm, Loader: { create: async () => loader } };
   const loader = new FakeLoader([]);
