@@ -257,8 +257,9 @@ function continues(response: Response, from: number): boolean {
   return new RegExp(`^bytes ${from}-`).test(response.headers.get("content-range") ?? `bytes ${from}-`);
 }
 
-/** What the answer's header says that its body has; undefined where it does not say, or counts packed bytes. */
+/** What the answer's header says that its body has; undefined where it does not say, or may count packed bytes. */
 function announcedLength(response: Response): number | undefined {
+  if (response.type === "cors") return undefined; // another site's Content-Encoding is not shown
   const length = response.headers.get("content-length");
   return length === null || response.headers.has("content-encoding") ? undefined : Number(length);
 }

@@ -389,6 +389,21 @@ test("on a GPU with no more than WebGPU's minimum the answers are the same", asy
   expect(outcome.answers[1]).toBe(outcome.answers[0]);
 });
 
+test("a GPU that computes one kernel wrongly is refused, and the kernel named", async ({ page }) => {
+  test.slow();
+  await openLab(page);
+  const outcome = await page.evaluate(async (url) => {
+    const good = await lib.Setokim.load(url, { device: "gpu", workerUrl: "/faults/worker.js" });
+    const tested = good.device.self_test;
+    await good.dispose();
+    const refused = await lib.Setokim.load(url, { device: "gpu", workerUrl: "/faults/wrong-kernel.js" }).catch((error: unknown) => error);
+    return { tested, said: refused instanceof lib.SetokimError ? `${refused.code}: ${refused.message}` : "loaded" };
+  }, tiny);
+  expect(outcome.tested).toMatchObject({ failed: [] });
+  expect(outcome.tested?.kernels).toHaveLength(8);
+  expect(outcome.said).toMatch(/^device-unavailable: .*wrong results in knn_density$/);
+});
+
 // --- long use
 
 /** Bytes of the page's own WebAssembly memory, which only ever grows: equal numbers mean that nothing was left behind. */

@@ -128,6 +128,15 @@ describe("loadEngine", () => {
     expect(reports.filter(({ file, loaded }) => file === "a.safetensors" && loaded > 0)).toEqual([]);
   });
 
+  it("does not trust the length of another site's answer: it may be that of a packed one", async () => {
+    server.fail("a.safetensors", { kind: "claims", length: 120 });
+    vi.stubGlobal("fetch", async (...given: Parameters<typeof server.fetch>) =>
+      Object.defineProperty(await server.fetch(...given), "type", { value: "cors" }),
+    );
+    await load();
+    expect(loaders[0]?.added).toEqual(Object.keys(shards));
+  });
+
   it("refuses a model that no memory holds, with both figures, before it is downloaded", async () => {
     const files = ["a", "b", "c"].map((name) => ({ name: `${name}.safetensors`, bytes: 2 ** 31, sha256: "" }));
     server.files.set("manifest.json", manifest(files));
