@@ -2,15 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::llm::{KvCache, Llama};
 use crate::sample::{Candidate, Sampler, Sampling, best_two};
 use crate::text::{TextStream, Tokenizer};
 use crate::{Error, Result};
 
-#[derive(Debug, Clone, PartialEq)]
+/// How a prompt is continued.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct CompleteOptions {
+    /// New tokens at the most.
     pub max_tokens: usize,
     pub sampling: Sampling,
     /// The text ends before the first of these.
@@ -55,15 +58,15 @@ pub struct Completion {
     pub decode_seconds: f64,
 }
 
-/// Continues `prompt`; `on_text` gets each piece of text as soon as it can be shown. `abort` is looked at before every
-/// token. Whatever happens, the model is as it was.
+/// Continues `prompt`; `on_text` gets each piece of text as soon as it can be shown, and the next token waits for it (a
+/// page lets others have their turn then). `abort` is looked at before every token. Whatever happens, the model is as it was.
 pub async fn complete(
     model: &Llama,
     tokenizer: &Tokenizer,
     prompt: &str,
     options: &CompleteOptions,
     abort: &AtomicBool,
-    mut on_text: impl FnMut(&str),
+    mut on_text: impl AsyncFnMut(&str),
 ) -> Result<Completion> {
     if prompt.is_empty() {
         return Err(Error::Prompt("it is empty".into()));
@@ -81,9 +84,9 @@ pub async fn complete(
         prefill_seconds: 0.0,
         decode_seconds: 0.0,
     };
-    let mut show = |text: String, done: &mut Completion| {
+    let mut show = async |text: String, done: &mut Completion| {
         if !text.is_empty() {
-            on_text(&text);
+            on_text(&text).await;
             done.text += &text;
         }
     };
@@ -103,7 +106,7 @@ pub async fn complete(
         let id = sampler.choose(&logits, &history)?;
         history.push(id);
         done.steps.push(Step { id, best: best_two(&logits) });
-        show(stream.push(tokenizer.bytes(id)), &mut done);
+        show(stream.push(tokenizer.bytes(id)), &mut done).await;
         if tokenizer.is_end(id) {
             done.finish = Finish::End;
             break;
@@ -113,7 +116,7 @@ pub async fn complete(
             break;
         }
     }
-    show(stream.finish(), &mut done);
+    show(stream.finish(), &mut done).await;
     Ok(done)
 }
 

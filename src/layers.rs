@@ -2,32 +2,36 @@
 
 use burn::tensor::activation::{gelu, gelu_approximate, softmax};
 use burn::tensor::module;
-use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
 use burn::tensor::{Device, Tensor};
 
 use crate::Result;
+use crate::kernels::dense::{attention, conv2d, matmul};
 use crate::weights::TensorStore;
 
 /// `y = x W^T + b`.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    weight: Tensor<2>, // [in, out]
-    bias: Option<Tensor<1>>,
+    /// `[out, in]`, packed where the file has it packed.
+    weight: crate::llm::Linear,
+    bias: Tensor<1>,
 }
 
 impl Linear {
     /// Takes `{name}.weight` `[output, input]` and `{name}.bias`.
     pub fn load(store: &mut TensorStore, name: &str, input: usize, output: usize) -> Result<Self> {
-        let weight = store.take(&format!("{name}.weight"), [output, input])?.transpose();
-        let bias = store.take(&format!("{name}.bias"), [output])?;
-        Ok(Self { weight, bias: Some(bias) })
+        let weight = crate::llm::Linear::new(store.take_rows(&format!("{name}.weight"), [output, input])?);
+        Ok(Self { weight, bias: store.take(&format!("{name}.bias"), [output])? })
     }
 
     /// # Shapes
     /// - `x`: `[.., in]`
     /// - output: `[.., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        module::linear(x, self.weight.clone(), self.bias.clone())
+        let mut dims = x.dims();
+        let x = x.flatten::<2>(0, D - 2);
+        let y = self.weight.forward_plus(x, self.bias.clone());
+        [_, dims[D - 1]] = y.dims();
+        y.reshape(dims)
     }
 }
 
@@ -123,8 +127,7 @@ impl Conv2d {
     /// - `x`: `[B, in, h, w]`
     /// - output: `[B, out, h / stride, w / stride]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
-        module::conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
+        conv2d(x, self.weight.clone(), self.bias.clone(), self.stride, self.padding)
     }
 }
 
@@ -185,15 +188,14 @@ impl Attention {
     pub fn weights(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
         let [_, _, width] = x.dims();
         let (q, k) = (self.split(self.q.forward(x)), self.split(self.k.forward(context)));
-        let logits = q.matmul(k.swap_dims(2, 3)) / ((width / self.heads) as f64).sqrt(); // [b, heads, t, u]
+        let logits = matmul(q, k.swap_dims(2, 3)) / ((width / self.heads) as f64).sqrt(); // [b, heads, t, u]
         softmax(logits, 3).mean_dim(1).squeeze_dim(1)
     }
 
     fn mix(&self, q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> Tensor<3> {
         let [b, t, width] = q.dims();
         let [q, k, v] = [q, k, v].map(|x| self.split(x));
-        let mixed = module::attention(q, k, v, None, None, AttentionModuleOptions::default());
-        mixed.swap_dims(1, 2).reshape([b, t, width])
+        attention(q, k, v).swap_dims(1, 2).reshape([b, t, width])
     }
 
     /// `[B, T, width]` -> `[B, heads, T, width / heads]`.

@@ -5,6 +5,7 @@ use burn::tensor::activation::gelu;
 use serde::Serialize;
 
 use crate::config::{MaskHeadConfig, VitConfig};
+use crate::kernels::dense::matmul;
 use crate::layers::{Conv2d, Linear};
 use crate::postprocess::Mask;
 use crate::preprocess::Crop;
@@ -65,7 +66,7 @@ impl MaskHead {
         let x = gelu(double(x) + self.from_stride2.forward(maps.stride2.clone()));
         let x = self.mix.forward(x); // [1, width, h, w]
         let [_, _, h, w] = x.dims();
-        let logits = query.matmul(x.reshape([width, h * w])) / (width as f64).sqrt();
+        let logits = matmul(query, x.reshape([width, h * w])) / (width as f64).sqrt();
         logits.reshape([m, h, w])
     }
 }

@@ -2,7 +2,8 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::kernels::quant_matmul::{PackedShape, pack, quant_matmul, quant_rows};
+use crate::kernels::dense::linear;
+use crate::kernels::quant_matmul::{Activations, PackedShape, pack, quant_matmul, quant_rows};
 
 /// WebGPU promises no storage binding above 128 MiB.
 pub const MAX_BINDING_WORDS: usize = (128 << 20) / 4;
@@ -19,6 +20,7 @@ pub enum Rows {
 pub struct PackedRows {
     words: Tensor<1, Int>,
     shape: PackedShape,
+    activations: Activations,
 }
 
 impl Rows {
@@ -36,8 +38,8 @@ impl Rows {
     /// - `x`: `[T, K]`, result: `[T, N]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Dense(weight) => x.matmul(weight.clone().transpose()),
-            Self::Packed(rows) => quant_matmul(x, rows.words.clone(), rows.shape),
+            Self::Dense(weight) => linear(x, weight.clone().transpose(), None),
+            Self::Packed(rows) => quant_matmul(x, rows.words.clone(), rows.shape, rows.activations),
         }
     }
 
@@ -65,6 +67,11 @@ impl Rows {
 }
 
 impl PackedRows {
+    /// The same rows, multiplied with activations of this kind.
+    pub fn with(self, activations: Activations) -> Self {
+        Self { activations, ..self }
+    }
+
     /// Packs the blocks of a file, which must be as many as `shape` asks for, in parts of at most `max_words` words each,
     /// or a single row.
     pub fn pack(bytes: &[u8], shape: PackedShape, max_words: usize, device: &Device) -> Vec<Self> {
@@ -76,7 +83,7 @@ impl PackedRows {
             let words = pack(bytes, shape);
             let count = words.len();
             let words = Tensor::from_data(TensorData::new(words, [count]), (device, DType::U32));
-            Self { words, shape }
+            Self { words, shape, activations: Activations::default() }
         });
         parts.collect()
     }

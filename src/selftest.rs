@@ -9,12 +9,13 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, Transaction};
 use serde::Serialize;
 use web_time::Instant;
 
+use crate::kernels::dense::{attention, conv2d, linear};
 use crate::kernels::quant_matmul::{
-    PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
+    Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
 use crate::kernels::{
-    CenterRule, ClusterOps, assign_clusters_reference, cluster_mean_reference, knn_density_reference,
-    peak_distance_reference, select_centers_reference,
+    CenterRule, ClusterOps, Conv2dShape, assign_clusters_reference, attention_reference, cluster_mean_reference,
+    conv2d_reference, knn_density_reference, matmul_reference, peak_distance_reference, select_centers_reference,
 };
 use crate::{Error, Result};
 
@@ -93,6 +94,7 @@ impl Known {
 
 fn cases(device: &Device) -> Vec<Case> {
     let mut cases = cluster_cases(device);
+    cases.extend(dense_cases(device));
     for kind in WeightKind::ALL {
         cases.extend(quant_cases(kind, device));
     }
@@ -155,6 +157,53 @@ fn cluster_cases(device: &Device) -> Vec<Case> {
     ]
 }
 
+/// Plain products whose sides leave a rest in every tile.
+fn dense_cases(device: &Device) -> Vec<Case> {
+    /// Sums of up to 70 products below 1.
+    const TOLERANCE: f32 = 1e-4;
+    const ROWS: usize = 5;
+    const INNER: usize = 37;
+    const COLUMNS: usize = 35;
+    const READ: usize = 3;
+    const SEEN: usize = 70;
+    const HEAD_DIM: usize = 8;
+    let shape = Conv2dShape { inputs: 3, height: 9, width: 7, outputs: 5, kernel: 3, stride: 2, padding: 1 };
+    let values = |count: usize, step: usize| -> Vec<f32> {
+        (0..count).map(|i| ((i * step % 101) as f32 - 50.0) / 50.0).collect()
+    };
+    let (a, b, bias) = (values(ROWS * INNER, 37), values(INNER * COLUMNS, 41), values(COLUMNS, 43));
+    let (x, weight, offset) = (values(3 * 9 * 7, 47), values(5 * 3 * 3 * 3, 53), values(5, 59));
+    let (q, k, v) = (values(READ * HEAD_DIM, 61), values(SEEN * HEAD_DIM, 67), values(SEEN * HEAD_DIM, 71));
+
+    let product = linear(
+        floats(&a, [ROWS, INNER], device),
+        floats(&b, [INNER, COLUMNS], device),
+        Some(floats(&bias, [COLUMNS], device)),
+    );
+    let pixels = floats(&x, [1, 3, 9, 7], device);
+    let convolved = conv2d(pixels, floats(&weight, [5, 3, 3, 3], device), floats(&offset, [5], device), 2, 1);
+    let heads = |values: &[f32], count: usize| floats(values, [1, 1, count, HEAD_DIM], device);
+    let attended = attention(heads(&q, READ), heads(&k, SEEN), heads(&v, SEEN));
+    vec![
+        Case {
+            kernel: "matmul",
+            output: matrix(product),
+            known: Known::Floats(matmul_reference(&a, &b, &bias, INNER), TOLERANCE),
+        },
+        Case {
+            kernel: "conv2d",
+            output: Output::Floats(convolved.flatten(0, 3)),
+            known: Known::Floats(conv2d_reference(&x, &weight, &offset, shape), TOLERANCE),
+        },
+        // Between two products, which have a case of their own.
+        Case {
+            kernel: "softmax",
+            output: Output::Floats(attended.flatten(0, 3)),
+            known: Known::Floats(attention_reference(&q, &k, &v, HEAD_DIM), TOLERANCE),
+        },
+    ]
+}
+
 /// A packed matrix times one token, times three, and some of its rows.
 fn quant_cases(kind: WeightKind, device: &Device) -> Vec<Case> {
     const ROWS: usize = 5;
@@ -171,7 +220,7 @@ fn quant_cases(kind: WeightKind, device: &Device) -> Vec<Case> {
         let x = &x[..tokens * COLUMNS];
         Case {
             kernel,
-            output: matrix(quant_matmul(floats(x, [tokens, COLUMNS], device), packed(), shape)),
+            output: matrix(quant_matmul(floats(x, [tokens, COLUMNS], device), packed(), shape, Activations::Exact)),
             known: Known::Floats(quant_matmul_reference(x, &words, shape), TOLERANCE),
         }
     };

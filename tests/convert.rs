@@ -13,6 +13,7 @@ use setokim::convert::{
 };
 use setokim::device::OpenDevice;
 use setokim::gguf::Gguf;
+use setokim::kernels::quant_matmul::Activations;
 use setokim::llm::{Llama, LlamaConfig};
 use setokim::preprocess::Picture;
 use setokim::setokim::Setokim;
@@ -193,13 +194,15 @@ async fn a_gguf_file_keeps_its_weights_and_its_words() {
         assert_eq!(after.decode(&ids), before.decode(&ids));
     }
     let device = cpu().await.device;
-    let llama = Llama::from_gguf(&gguf, &device).expect("loads");
+    let llama = Llama::from_gguf(&gguf, Activations::default(), &device).expect("loads");
     let model = open(folder.path(), cpu().await);
     let ids = before.encode("It's 2024: the café").expect("any text");
     let (ours, theirs) = (model.language().expect("it talks").llama(), llama.config().vocab_size);
     let rows = logits(ours, &ids).await;
     let rows: Vec<f32> = rows.chunks(ours.config().vocab_size).flat_map(|row| row[..theirs].to_vec()).collect();
-    assert_close("logits", &rows, &logits(&llama, &ids).await, 1e-4);
+    // Shards order the tensors otherwise; where that moves a sum by its last bit, a rounded activation may fall to the
+    // other side.
+    assert_close("logits", &rows, &logits(&llama, &ids).await, 1e-3);
     answers(&model).await;
 }
 

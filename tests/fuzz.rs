@@ -19,6 +19,7 @@ use setokim::config::SetokimConfig;
 use setokim::device::{DeviceKind, DeviceReport, OpenDevice};
 use setokim::generate::AnswerOptions;
 use setokim::gguf::Gguf;
+use setokim::kernels::quant_matmul::Activations;
 use setokim::language::Position;
 use setokim::llm::{Llama, LlamaConfig};
 use setokim::preprocess::{self, Normalisation, Picture, ResizeMode, preprocess};
@@ -289,7 +290,7 @@ proptest! {
                 if let Ok(tokenizer) = Tokenizer::from_gguf(&gguf) {
                     let _ = tokenizer.encode("The capital of France is <|im_end|>");
                 }
-                let _ = Llama::from_gguf(&gguf, &Device::flex());
+                let _ = Llama::from_gguf(&gguf, Activations::default(), &Device::flex());
             }
             Err(error) => prop_assert!(["gguf-invalid", "tensor-type"].contains(&error.code()), "{}", error),
         }

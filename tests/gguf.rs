@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use proptest::prelude::*;
 use setokim::Error;
 use setokim::gguf::{Gguf, Value};
-use setokim::kernels::quant_matmul::{WeightKind, dequantize};
+use setokim::kernels::quant_matmul::{Activations, WeightKind, dequantize};
 use setokim::llm::Llama;
 use setokim::text::Tokenizer;
 
@@ -171,7 +171,7 @@ proptest! {
         }
         if let Ok(gguf) = Gguf::parse(&bytes) {
             let _ = Tokenizer::from_gguf(&gguf);
-            let _ = Llama::from_gguf(&gguf, &Device::flex());
+            let _ = Llama::from_gguf(&gguf, Activations::Exact, &Device::flex());
         }
     }
 }

@@ -5,10 +5,12 @@ mod common;
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 use common::{assert_close, blobs, floats, gpu, integers, ints, matrix, noise, vector};
+use setokim::kernels::dense::{attention, conv2d, linear, matmul};
 use setokim::kernels::quant_matmul::QUANT_SHADERS;
 use setokim::kernels::{
-    CenterRule, ClusterOps, SHADERS, Selection, assign_clusters_reference, cluster_mean_reference,
-    knn_density_reference, peak_distance_reference, select_centers_reference,
+    CenterRule, ClusterOps, Conv2dShape, SHADERS, Selection, assign_clusters_reference, attention_reference,
+    cluster_mean_reference, conv2d_reference, knn_density_reference, matmul_reference, peak_distance_reference,
+    select_centers_reference,
 };
 use setokim::selftest;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -193,6 +195,91 @@ async fn cluster_mean_equals_its_reference() {
         let ours = cluster_mean(&features, [n, c], &labels, clusters).await;
         assert_close(&format!("{n} x {c}"), &ours, &reference, 1e-6);
     }
+}
+
+/// Rows, inner size, columns: whole tiles, ragged ones, a single row, column and number.
+const PRODUCTS: [[usize; 3]; 6] = [[32, 16, 32], [37, 29, 70], [1, 64, 33], [5, 100, 1], [1, 1, 1], [64, 192, 96]];
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn matmul_equals_its_reference_with_and_without_bias() {
+    let device = gpu().await.device;
+    for [rows, inner, columns] in PRODUCTS {
+        let (a, b, bias) = (noise(rows * inner, 11), noise(inner * columns, 12), noise(columns, 13));
+        let what = format!("[{rows}, {inner}] x [{inner}, {columns}]");
+        let (x, w) = (matrix(&a, [rows, inner], &device), matrix(&b, [inner, columns], &device));
+        let with_bias = linear(x.clone(), w.clone(), Some(vector(&bias, &device)));
+        assert_close(&what, &floats(with_bias).await, &matmul_reference(&a, &b, &bias, inner), TOLERANCE);
+        let reference = matmul_reference(&a, &b, &vec![0.0; columns], inner);
+        assert_close(&what, &floats(matmul(x.clone(), w)).await, &reference, TOLERANCE);
+        // Weights come transposed from a checkpoint, and are read where they lie.
+        let turned: Vec<f32> = (0..inner * columns).map(|i| b[i % inner * columns + i / inner]).collect();
+        let turned = matrix(&turned, [columns, inner], &device).transpose();
+        assert_close(&what, &floats(linear(x, turned, None)).await, &reference, TOLERANCE);
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn matmul_takes_batches_views_and_one_matrix_for_all() {
+    let device = gpu().await.device;
+    let (outer, inner_batch, rows, inner, columns) = (2, 3, 5, 7, 9);
+    let (a, b) = (noise(outer * inner_batch * rows * inner, 14), noise(inner_batch * inner * columns, 15));
+    // [outer, rows, inner_batch, inner] seen as [outer, inner_batch, rows, inner], as heads are.
+    let x = vector(&a, &device).reshape([outer, rows, inner_batch, inner]).swap_dims(1, 2);
+    let w = vector(&b, &device).reshape([1, inner_batch, inner, columns]);
+    let mut expected = Vec::new();
+    for batch in 0..outer * inner_batch {
+        let (o, i) = (batch / inner_batch, batch % inner_batch);
+        let row = |row: usize| &a[((o * rows + row) * inner_batch + i) * inner..][..inner];
+        let a: Vec<f32> = (0..rows).flat_map(row).copied().collect();
+        expected.extend(matmul_reference(&a, &b[i * inner * columns..][..inner * columns], &[0.0; 9], inner));
+    }
+    assert_close("batches", &floats(matmul(x, w)).await, &expected, TOLERANCE);
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn conv2d_equals_its_reference() {
+    let device = gpu().await.device;
+    // Strides and paddings of the stem, of patches, of the refinement and of 1 x 1; sides that leave a rest.
+    for (inputs, [height, width], outputs, kernel, stride, padding) in [
+        (3, [12, 16], 8, 3, 2, 1),
+        (3, [16, 16], 40, 8, 8, 0),
+        (9, [7, 11], 3, 3, 1, 1),
+        (33, [5, 5], 34, 1, 1, 0),
+        (1, [1, 1], 1, 3, 2, 1),
+    ] {
+        let shape = Conv2dShape { inputs, height, width, outputs, kernel, stride, padding };
+        let (x, weight) = (noise(inputs * height * width, 16), noise(outputs * inputs * kernel * kernel, 17));
+        let bias = noise(outputs, 18);
+        let weights = vector(&weight, &device).reshape([outputs, inputs, kernel, kernel]);
+        let pixels = vector(&x, &device).reshape([1, inputs, height, width]);
+        let ours = conv2d(pixels, weights, vector(&bias, &device), stride, padding);
+        let [rows, columns] = shape.output();
+        assert_eq!(ours.dims(), [1, outputs, rows, columns]);
+        let reference = conv2d_reference(&x, &weight, &bias, shape);
+        assert_close(&format!("{shape:?}"), &floats(ours).await, &reference, TOLERANCE);
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn attention_equals_its_reference() {
+    let device = gpu().await.device;
+    for (heads, read, seen, head_dim) in [(3, 40, 40, 16), (1, 1, 1, 4), (2, 5, 130, 64)] {
+        let width = heads * head_dim;
+        let (q, k, v) = (noise(read * width, 19), noise(seen * width, 20), noise(seen * width, 21));
+        let split = |x: &[f32], count| vector(x, &device).reshape([1, count, heads, head_dim]).swap_dims(1, 2);
+        let ours = floats(attention(split(&q, read), split(&k, seen), split(&v, seen))).await;
+        let of_head = |x: &[f32], head: usize| -> Vec<f32> {
+            x.chunks_exact(width).flat_map(|row| &row[head * head_dim..][..head_dim]).copied().collect()
+        };
+        let head = |head| attention_reference(&of_head(&q, head), &of_head(&k, head), &of_head(&v, head), head_dim);
+        let expected: Vec<f32> = (0..heads).flat_map(head).collect();
+        assert_close(&format!("{heads} heads, {read} x {seen}"), &ours, &expected, TOLERANCE);
+    }
+    // Scores far apart: exponentials that overflow and vanish without the row's maximum.
+    let (q, k, v) = ([100.0, 0.0], [90.0, 0.0, -90.0, 0.0], [1.0, 2.0, 3.0, 4.0]);
+    let all = |x: &[f32], count| vector(x, &device).reshape([1, 1, count, 2]);
+    let ours = floats(attention(all(&q, 1), all(&k, 2), all(&v, 2))).await;
+    assert_close("far apart", &ours, &[1.0, 2.0], 1e-6);
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]

@@ -15,7 +15,7 @@ use setokim::Error;
 use setokim::complete::{CompleteOptions, Finish, complete, next_logits};
 use setokim::gguf::Gguf;
 use setokim::kernels::quant_matmul::{
-    PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
+    Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
 use setokim::llm::{GgufSource, KvCache, Llama, LlamaConfig};
 use setokim::sample::Sampling;
@@ -45,7 +45,7 @@ fn tiny(device: &Device) -> Tiny {
     let expected = SafeTensors::deserialize(EXPECTED).unwrap();
     let ids = |name| -> Vec<u32> { bytemuck::pod_collect_to_vec(expected.tensor(name).unwrap().data()) };
     Tiny {
-        model: Llama::from_gguf(&gguf, device).unwrap(),
+        model: Llama::from_gguf(&gguf, Activations::Exact, device).unwrap(),
         tokenizer: Tokenizer::from_gguf(&gguf).unwrap(),
         ids: ids("ids"),
         prompt: ids("prompt"),
@@ -84,7 +84,7 @@ async fn greedy_text_repeats(device: &Device) {
     for _ in 0..2 {
         let mut shown = String::new();
         let completion =
-            complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &abort, |text| shown += text).await.unwrap();
+            complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &abort, async |text| shown += text).await.unwrap();
         let ids: Vec<u32> = completion.steps.iter().map(|step| step.id).collect();
         assert_eq!(completion.prompt_ids, tiny.prompt);
         assert_eq!(ids, tiny.ids[tiny.prompt.len()..]);
@@ -137,7 +137,7 @@ async fn chunks_of_prefill_join_seamlessly() {
     let gguf = Gguf::parse(TINY).unwrap();
     let config = LlamaConfig { max_position_embeddings: 600, ..LlamaConfig::from_gguf(&gguf).unwrap() };
     let device = cpu().await.device;
-    let mut source = GgufSource::new(&gguf, &config, &device);
+    let mut source = GgufSource::new(&gguf, &config, Activations::Exact, &device);
     let model = Llama::load(config.clone(), &mut source, "", &device).unwrap();
     let ids: Vec<u32> = (0..530).map(|i| (i * 7) % 350).collect();
     let whole = all_logits(&model, &mut model.new_cache(600).unwrap(), &ids).await;
@@ -151,7 +151,7 @@ async fn chunks_of_prefill_join_seamlessly() {
 
 /// The tiny model's weights as a safetensors file under Hugging Face names, with a head of its own.
 fn plain_weights(gguf: &Gguf<'_>, config: &LlamaConfig, device: &Device, prefix: &str) -> TensorStore {
-    let source = GgufSource::new(gguf, config, device);
+    let source = GgufSource::new(gguf, config, Activations::Exact, device);
     let inside = [
         "input_layernorm",
         "self_attn.q_proj",
@@ -221,7 +221,7 @@ async fn bad_requests_are_errors_and_the_next_works() {
     let go = AtomicBool::new(false);
     let run = async |prompt: &str, max_tokens, abort: &AtomicBool| {
         let options = CompleteOptions { max_tokens, sampling: Sampling::greedy(), stop: Vec::new() };
-        complete(&tiny.model, &tiny.tokenizer, prompt, &options, abort, |_| ()).await
+        complete(&tiny.model, &tiny.tokenizer, prompt, &options, abort, async |_| ()).await
     };
     assert_eq!(run("", 4, &go).await.unwrap_err().code(), "prompt-invalid");
     assert_eq!(run(PROMPT, 4, &AtomicBool::new(true)).await.unwrap_err().code(), "aborted");
@@ -247,7 +247,7 @@ async fn an_abort_takes_effect_within_one_token() {
     let options = CompleteOptions { max_tokens: 40, sampling: Sampling::greedy(), stop: Vec::new() };
     let abort = AtomicBool::new(false);
     let mut pieces = 0;
-    let stop_at_first = |_: &str| {
+    let stop_at_first = async |_: &str| {
         pieces += 1;
         abort.store(true, Ordering::Relaxed);
     };
@@ -263,7 +263,7 @@ async fn a_stop_string_ends_the_text_before_it() {
     let stop: String = text.chars().skip(5).take(2).collect();
     let options = CompleteOptions { max_tokens: 16, sampling: Sampling::greedy(), stop: vec![stop.clone()] };
     let go = AtomicBool::new(false);
-    let completion = complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &go, |_| ()).await.unwrap();
+    let completion = complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &go, async |_| ()).await.unwrap();
     assert_eq!(completion.finish, Finish::Stop);
     assert_eq!(completion.text, text[..text.find(&stop).unwrap()]);
 }
@@ -288,7 +288,9 @@ async fn a_config_that_disagrees_with_the_weights_is_refused() {
         (LlamaConfig { num_hidden_layers: 3, ..config.clone() }, "tensor-missing"),
         (LlamaConfig { tie_word_embeddings: false, ..config.clone() }, "tensor-missing"),
     ] {
-        let error = Llama::load(wrong.clone(), &mut GgufSource::new(&gguf, &wrong, &device), "", &device).unwrap_err();
+        let error =
+            Llama::load(wrong.clone(), &mut GgufSource::new(&gguf, &wrong, Activations::Exact, &device), "", &device)
+                .unwrap_err();
         assert_eq!(error.code(), code, "{error}");
     }
 }
@@ -449,10 +451,13 @@ async fn packed_products_agree(kind: WeightKind, rows: usize, columns: usize, to
 
     let expected = quant_matmul_reference(&x, &words, shape);
     let x = matrix(&x, [tokens, columns], device);
-    let y = floats(quant_matmul(x, words_tensor(&words, device), shape)).await;
+    // Sums of up to 352 products below 4, against f64: in f32, and with activations that are off by up to 1/65,000.
+    for (activations, tolerance) in [(Activations::Exact, 1e-3), (Activations::Rounded, 4e-3)] {
+        let y = floats(quant_matmul(x.clone(), words_tensor(&words, device), shape, activations)).await;
+        let name = format!("{} [{rows}, {columns}] x {tokens}, {activations:?}", kind.name());
+        assert_close(&name, &y, &expected, tolerance);
+    }
     let name = format!("{} [{rows}, {columns}] x {tokens}", kind.name());
-    // Sums of up to 352 products below 4 in f32, against f64.
-    assert_close(&name, &y, &expected, 1e-3);
 
     let ids: Vec<u32> = (0..tokens).map(|i| (i * 3 % rows) as u32).collect();
     let wanted: Vec<usize> = ids.iter().map(|id| *id as usize).collect();
@@ -477,6 +482,25 @@ async fn all_packed_products_agree(device: &Device) {
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn packed_products_agree_with_plain_loops_on_the_cpu() {
     all_packed_products_agree(&cpu().await.device).await;
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn rounded_activations_keep_zeros_and_what_is_not_finite() {
+    let device = cpu().await.device;
+    let shape = PackedShape::new(WeightKind::Q8_0, 3, 64).unwrap();
+    let words = pack(&file_blocks(WeightKind::Q8_0, shape), shape);
+    for tokens in [1, 2, 3] {
+        let product = async |x: &[f32]| {
+            let x = matrix(&x.repeat(tokens), [tokens, 64], &device);
+            floats(quant_matmul(x, words_tensor(&words, &device), shape, Activations::Rounded)).await
+        };
+        assert_eq!(product(&[0.0; 64]).await, vec![0.0; 3 * tokens]);
+        for poison in [f32::NAN, f32::INFINITY] {
+            let mut x = [0.5; 64];
+            x[40] = poison;
+            assert!(product(&x).await.iter().all(|y| !y.is_finite()), "{poison} does not vanish");
+        }
+    }
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]

@@ -1,7 +1,10 @@
 """Scenes with tasks and their true answers in one file, for the evaluation of the whole model in Rust.
 
-    python -m training.tasks_pack --split test --count 2000 --out tasks.safetensors
-    python -m training.tasks_pack --split test --held-out-words --count 500 --out tasks-words.safetensors
+    python -m training.tasks_pack                              # new scenes
+    python -m training.tasks_pack --suite scenes-combo         # held-out combinations of thing, colour and background
+    python -m training.tasks_pack --suite scenes-words         # held-out wordings
+
+`setokim eval --suite NAME` looks for them in target/scenes.
 
 Beside the arrays of `training.scenes_pack` for n scenes it holds those of the n edited scenes, with `edited_` before
 their names, and in the file's metadata, under `tasks`, a JSON list with an entry for each scene:
@@ -21,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from .scenes import CONCEPTS, SPLITS, Scene, render_batch, sample_scene, scene_rng
+from .scenes import CONCEPTS, Scene, render_batch, sample_scene, scene_rng
 from .scenes_pack import pack_arrays
 from .sprites import SPRITES
 from .tasks import ABSENT_SHARE
@@ -97,14 +100,20 @@ def pack(split: str, count: int, held_out_words: bool) -> tuple[dict[str, np.nda
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--held-out-words", action="store_true", help="only wordings that training never used")
-    parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--suite", choices=["scenes", "scenes-combo", "scenes-words"], default="scenes")
+    parser.add_argument("--split", choices=["val", "test"], default="test")
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--out", type=Path, help="default: target/scenes/SUITE-SPLIT.safetensors")
     arguments = parser.parse_args()
-    arrays, tasks = pack(arguments.split, arguments.count, arguments.held_out_words)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(arrays, arguments.out, metadata={"tasks": json.dumps(tasks)})
+    suite, split = arguments.suite, arguments.split
+    if suite == "scenes-combo" and split != "test":
+        parser.error("scenes-combo has only the split test")
+    out = arguments.out or Path("target/scenes") / f"{suite}-{split}.safetensors"
+    scenes = "test-combo" if suite == "scenes-combo" else split
+    arrays, tasks = pack(scenes, arguments.count, held_out_words=suite == "scenes-words")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(arrays, out, metadata={"tasks": json.dumps(tasks)})
+    print(out)
 
 
 if __name__ == "__main__":

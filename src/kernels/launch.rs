@@ -29,6 +29,10 @@ pub struct Kernel {
 }
 
 const DISTANCE_TILE: &str = include_str!("../../shaders/shared/distance_tile.wgsl");
+const TILED_PRODUCT: &str = include_str!("../../shaders/shared/tiled_product.wgsl");
+
+/// Rows and columns of a tile of `tiled_product.wgsl`.
+pub const TILE: usize = 32;
 
 macro_rules! kernel {
     ($name:literal, $prelude:expr, $workgroup:literal, $bindings:literal) => {
@@ -47,9 +51,13 @@ pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", DISTANCE_TILE, 256, 4
 pub const SELECT_CENTERS: Kernel = kernel!("select_centers", "", 256, 5);
 pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", "", 64, 4);
 pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", "", 64, 4);
+pub const MATMUL: Kernel = kernel!("matmul", TILED_PRODUCT, 64, 5);
+pub const CONV2D: Kernel = kernel!("conv2d", TILED_PRODUCT, 64, 5);
+pub const SOFTMAX: Kernel = kernel!("softmax", "", 64, 3);
 
-/// Every shader of the crate's clustering, for the tests that validate them.
-pub const SHADERS: [Kernel; 5] = [KNN_DENSITY, PEAK_DISTANCE, SELECT_CENTERS, ASSIGN_CLUSTERS, CLUSTER_MEAN];
+/// The shaders of clustering and of plain products, for the tests that validate them.
+pub const SHADERS: [Kernel; 8] =
+    [KNN_DENSITY, PEAK_DISTANCE, SELECT_CENTERS, ASSIGN_CLUSTERS, CLUSTER_MEAN, MATMUL, CONV2D, SOFTMAX];
 
 impl KernelSource for Kernel {
     fn source(&self) -> SourceTemplate {
@@ -83,13 +91,22 @@ pub struct Launch {
 impl Launch {
     /// Starts with binding 0. Outputs go to this tensor's device.
     pub fn new(kernel: Kernel, first: CubeTensor) -> Self {
-        let like = into_contiguous(first);
-        let arguments = KernelArguments::new().with_buffer(like.handle.clone().binding());
-        Self { kernel, like, arguments }
+        Self::strided(kernel, into_contiguous(first))
     }
 
-    pub fn input(mut self, tensor: CubeTensor) -> Self {
-        self.arguments = self.arguments.with_buffer(into_contiguous(tensor).handle.binding());
+    /// Like [`Launch::new`], for a kernel that is told the tensor's strides.
+    pub fn strided(kernel: Kernel, first: CubeTensor) -> Self {
+        let arguments = KernelArguments::new().with_buffer(first.handle.clone().binding());
+        Self { kernel, like: first, arguments }
+    }
+
+    pub fn input(self, tensor: CubeTensor) -> Self {
+        self.strided_input(into_contiguous(tensor))
+    }
+
+    /// Like [`Launch::input`], for a kernel that is told the tensor's strides.
+    pub fn strided_input(mut self, tensor: CubeTensor) -> Self {
+        self.arguments = self.arguments.with_buffer(tensor.handle.binding());
         self
     }
 

@@ -1,22 +1,30 @@
-//! The clustering kernels: hand-written WGSL on a GPU, plain Rust elsewhere, behind one set of burn operations.
+//! Hand-written WGSL on a GPU, Rust elsewhere, behind sets of burn operations: clustering here, products with plain
+//! numbers in `dense.rs`, with packed weights in `quant_matmul.rs`.
 //!
 //! Each operation has one name in four places: `shaders/x.wgsl`, the launch and the reference in `kernels/x.rs`, and the
-//! parity test in `tests/kernels.rs`. The reference is what the CPU device runs; it sums in `f64` and is meant to be
-//! read. No operation ever holds an `[N, N]` matrix.
+//! parity test in `tests/kernels.rs`. The reference sums in `f64` and is meant to be read. For the clustering it is what
+//! the CPU device runs; products have their vector code there. No step of the clustering ever holds an `[N, N]` matrix.
 
 mod launch;
 
 mod assign_clusters;
+mod attention;
 mod cluster_mean;
+mod conv2d;
+pub mod dense;
 mod knn_density;
+mod matmul;
 mod peak_distance;
 pub mod quant_matmul;
 mod select_centers;
 
 pub use assign_clusters::assign_clusters_reference;
+pub use attention::{attention_reference, softmax_reference};
 pub use cluster_mean::cluster_mean_reference;
+pub use conv2d::{Conv2dShape, conv2d_reference};
 pub use knn_density::{MAX_NEIGHBORS, knn_density_reference};
 pub use launch::{Kernel, SHADERS};
+pub use matmul::matmul_reference;
 pub use peak_distance::peak_distance_reference;
 pub use select_centers::{CenterRule, MAX_CENTERS, Selection, select_centers_reference};
 

@@ -9,6 +9,7 @@ use super::linear::Linear;
 use super::rope::Rotation;
 use super::source::WeightSource;
 use crate::Result;
+use crate::kernels::dense::matmul;
 
 /// Added to scores of later positions: far below every score, yet finite.
 const MASKED: f32 = -1e30;
@@ -71,11 +72,11 @@ impl Attention {
 
         // The query heads of a group lie one after another, so they multiply their shared keys as one matrix.
         let q = q.mul_scalar((head_dim as f64).powf(-0.5)).reshape([kv, group * tokens, head_dim]);
-        let mut scores = q.matmul(keys.swap_dims(1, 2)); // [kv, group * T, seen]
+        let mut scores = matmul(q, keys.swap_dims(1, 2)); // [kv, group * T, seen]
         if let Some(mask) = &positions.mask {
             scores = (scores.reshape([kv, group, tokens, seen]) + mask.clone()).reshape([kv, group * tokens, seen]);
         }
-        let mixed = softmax(scores, 2).matmul(values); // [kv, group * T, head_dim]
+        let mixed = matmul(softmax(scores, 2), values); // [kv, group * T, head_dim]
         let mixed = mixed.reshape([self.heads, tokens, head_dim]).swap_dims(0, 1);
         self.o_proj.forward(mixed.reshape([tokens, self.heads * head_dim]))
     }

@@ -8,6 +8,7 @@ use super::config::LlamaConfig;
 use super::linear::Linear;
 use super::source::WeightSource;
 use crate::gguf::{Gguf, RawTensor};
+use crate::kernels::quant_matmul::Activations;
 use crate::{Error, Result};
 
 /// Hugging Face name and llama.cpp name of what stands outside the layers.
@@ -33,12 +34,13 @@ const INSIDE: [(&str, &str); 9] = [
 pub struct GgufSource<'a> {
     gguf: &'a Gguf<'a>,
     config: &'a LlamaConfig,
+    activations: Activations,
     device: &'a Device,
 }
 
 impl<'a> GgufSource<'a> {
-    pub fn new(gguf: &'a Gguf<'a>, config: &'a LlamaConfig, device: &'a Device) -> Self {
-        Self { gguf, config, device }
+    pub fn new(gguf: &'a Gguf<'a>, config: &'a LlamaConfig, activations: Activations, device: &'a Device) -> Self {
+        Self { gguf, config, activations, device }
     }
 
     /// A tensor in Hugging Face's order, as it is stored.
@@ -61,7 +63,7 @@ impl WeightSource for GgufSource<'_> {
     fn linear(&mut self, name: &str, rows: usize, columns: usize) -> Result<Linear> {
         let raw = self.tensor(name)?;
         raw.check_shape(name, &[rows, columns])?;
-        Ok(Linear::from_raw(&raw, rows, columns, self.device))
+        Ok(Linear::from_raw(&raw, rows, columns, self.activations, self.device))
     }
 
     fn vector(&mut self, name: &str, width: usize) -> Result<Tensor<1>> {

@@ -3,7 +3,8 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::gguf::RawTensor;
-use crate::kernels::quant_matmul::{PackedShape, WeightKind};
+use crate::kernels::dense::linear;
+use crate::kernels::quant_matmul::{Activations, PackedShape, WeightKind};
 use crate::matrix::{MAX_BINDING_WORDS, PackedRows, Rows};
 use crate::{Error, Result};
 
@@ -21,12 +22,18 @@ impl Linear {
     }
 
     /// Keeps a matrix `[N, K]` of a GGUF file as it is stored; only what cannot be kept packed becomes f32.
-    pub fn from_raw(raw: &RawTensor<'_>, rows: usize, columns: usize, device: &Device) -> Self {
+    pub fn from_raw(
+        raw: &RawTensor<'_>,
+        rows: usize,
+        columns: usize,
+        activations: Activations,
+        device: &Device,
+    ) -> Self {
         let parts = match PackedShape::new(raw.kind, rows, columns) {
             // Plain f32 goes to burn's own product, as long as it fits one binding.
             Some(shape) if raw.kind != WeightKind::F32 || shape.words() > MAX_BINDING_WORDS => {
                 let parts = PackedRows::pack(&raw.bytes, shape, MAX_BINDING_WORDS, device);
-                parts.into_iter().map(Rows::Packed).collect()
+                parts.into_iter().map(|rows| Rows::Packed(rows.with(activations))).collect()
             }
             _ => vec![Rows::Dense(Tensor::from_data(TensorData::new(raw.to_f32(), [rows, columns]), device))],
         };
@@ -37,6 +44,17 @@ impl Linear {
     /// - `x`: `[T, K]`, result: `[T, N]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         concatenate(self.parts.iter().map(|part| part.forward(x.clone())).collect(), 1)
+    }
+
+    /// `y = x W^T + bias`.
+    ///
+    /// # Shapes
+    /// - `x`: `[T, K]`, `bias`: `[N]`, result: `[T, N]`
+    pub fn forward_plus(&self, x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+        match self.parts.as_slice() {
+            [Rows::Dense(weight)] => linear(x, weight.clone().transpose(), Some(bias)),
+            _ => self.forward(x) + bias.unsqueeze(),
+        }
     }
 
     /// Rows by their numbers, which must be below the number of rows.
@@ -93,9 +111,10 @@ mod tests {
         let raw = RawTensor { kind: WeightKind::Q8_0, shape: vec![rows, columns], bytes: Cow::Owned(bytes) };
         let shape = PackedShape::new(raw.kind, rows, columns).unwrap();
 
-        let whole = Linear::from_raw(&raw, rows, columns, &device);
+        let whole = Linear::from_raw(&raw, rows, columns, Activations::Exact, &device);
         let parts = PackedRows::pack(&raw.bytes, shape, 4 * shape.words() / rows + 4, &device);
-        let mut parts: Vec<Rows> = parts.into_iter().map(Rows::Packed).collect();
+        let exact = |rows: PackedRows| Rows::Packed(rows.with(Activations::Exact));
+        let mut parts: Vec<Rows> = parts.into_iter().map(exact).collect();
         assert_eq!(parts.iter().map(Rows::count).collect::<Vec<_>>(), [4, 4, 3]);
         let middle = parts[1].clone().into_dense();
         parts[1] = Rows::Dense(middle);

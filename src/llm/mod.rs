@@ -29,6 +29,7 @@ use self::rms_norm::RmsNorm;
 use self::rope::Rope;
 pub use self::source::WeightSource;
 use crate::gguf::Gguf;
+use crate::kernels::quant_matmul::Activations;
 use crate::{Error, Result};
 
 /// Positions that go through the layers at once. More would only make the attention scores larger.
@@ -65,10 +66,10 @@ impl Llama {
         Ok(Self { config, embed_tokens, layers, norm, lm_head, rope, device: device.clone() })
     }
 
-    /// Loads sizes and weights of a GGUF file. Packed tensors stay packed.
-    pub fn from_gguf(gguf: &Gguf<'_>, device: &Device) -> Result<Self> {
+    /// Loads sizes and weights of a GGUF file. Packed tensors stay packed, and are multiplied with such `activations`.
+    pub fn from_gguf(gguf: &Gguf<'_>, activations: Activations, device: &Device) -> Result<Self> {
         let config = LlamaConfig::from_gguf(gguf)?;
-        Self::load(config.clone(), &mut GgufSource::new(gguf, &config, device), "", device)
+        Self::load(config.clone(), &mut GgufSource::new(gguf, &config, activations, device), "", device)
     }
 
     pub fn config(&self) -> &LlamaConfig {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use js_sys::{Array, Function, Promise, Uint32Array};
+use js_sys::{Array, Float32Array, Function, Promise, Uint32Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::MessageChannel;
@@ -16,7 +16,7 @@ use super::values::{
 };
 use crate::Result;
 use crate::event::Event;
-use crate::language::check_messages;
+use crate::language::{check_messages, read_floats};
 use crate::preprocess::Picture;
 use crate::seen::{Album, Seen};
 use crate::setokim::{Setokim, VisualTokens};
@@ -32,7 +32,7 @@ pub struct Engine {
 #[wasm_bindgen]
 #[derive(Default)]
 pub struct Abort {
-    flag: Arc<AtomicBool>,
+    pub(super) flag: Arc<AtomicBool>,
 }
 
 #[wasm_bindgen]
@@ -62,6 +62,15 @@ impl Engine {
     /// What this model can do, by the names of the methods here.
     pub fn tasks(&self) -> JsValue {
         js_value(&self.model.tasks())
+    }
+
+    /// `{ bytes }` or `{ rgba, width, height }` -> features of its patches `[N, C]`, row-major, as the encoder leaves them.
+    pub async fn features(&self, shown: JsValue) -> Result<Float32Array, JsValue> {
+        let features = async {
+            let square = self.model.preprocess(&picture(&shown)?)?;
+            read_floats(self.model.encode(&square)).await
+        };
+        features.await.map(|values| Float32Array::from(values.as_slice())).map_err(js_error)
     }
 
     /// Encoded picture -> semantic tokens.
@@ -221,7 +230,7 @@ fn tell(on_event: &Function) -> impl AsyncFnMut(Event) {
 }
 
 /// Waits until the browser has taken up what was waiting before.
-async fn next_task() -> Result<JsValue, JsValue> {
+pub(super) async fn next_task() -> Result<JsValue, JsValue> {
     let channel = MessageChannel::new()?;
     let (here, there) = (channel.port1(), channel.port2());
     let told = Promise::new(&mut |resolve, _| here.set_onmessage(Some(&resolve)));

@@ -410,7 +410,7 @@ test("a GPU that computes one kernel wrongly is refused, and the kernel named", 
     return { tested, said: refused instanceof lib.SetokimError ? `${refused.code}: ${refused.message}` : "loaded" };
   }, tiny);
   expect(outcome.tested).toMatchObject({ failed: [] });
-  expect(outcome.tested?.kernels).toHaveLength(8);
+  expect(outcome.tested?.kernels).toHaveLength(11);
   expect(outcome.said).toMatch(/^device-unavailable: .*wrong results in knn_density$/);
 });
 

@@ -5,6 +5,7 @@ mod browser;
 mod demo;
 mod licences;
 mod npm;
+mod peers;
 mod python;
 mod setup;
 mod shell;
@@ -22,7 +23,8 @@ cargo xtask wasm [--profile NAME]    build the browser package into pkg/wasm
 cargo xtask cargo ARGUMENT...        run cargo with the toolchain and flags of the browser build
 cargo xtask setup                    install what the other commands need
 cargo xtask licences                 list the licence of every dependency in docs/licences.md
-cargo xtask bench                    measure the kernels, the model and the package";
+cargo xtask bench                    measure the kernels, the model and the package
+cargo xtask bench --peers            measure the package beside onnxruntime-web, wllama and llama.cpp";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +48,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["cargo", rest @ ..] => shell::run(wasm::Toolchain::find()?.cargo(rest))?,
         ["setup"] => setup::run()?,
         ["licences"] => licences::write()?,
+        ["bench", "--peers"] => peers::run_all()?,
         ["bench", rest @ ..] => bench::run_all(rest)?,
         ["help" | "--help" | "-h"] => println!("{USAGE}"),
         _ => bail!("that is not a command of xtask; these are:\n{USAGE}"),

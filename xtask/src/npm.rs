@@ -32,7 +32,7 @@ pub fn script(name: &str) -> Command {
     command("npm", ["run", "--silent", name])
 }
 
-fn install_in(folder: &Path) -> Result<()> {
+pub fn install_in(folder: &Path) -> Result<()> {
     check_node()?;
     let wanted = folder.join("package-lock.json");
     let installed = folder.join("node_modules/.package-lock.json");

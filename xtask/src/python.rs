@@ -1,4 +1,4 @@
-//! The comparison with llama.cpp, which comes from PyPI.
+//! What is compared with programs from PyPI: llama.cpp natively, and the files that other runtimes read.
 
 use anyhow::{Context, Result};
 
@@ -18,6 +18,29 @@ pub fn compare_llama_cpp() -> Result<()> {
     let mut compare = command(&python, ["training/compare_llama_cpp.py"]);
     compare.current_dir(root());
     run(compare)
+}
+
+/// Our decoding and llama.cpp's on the same packed file, by turns: rows of a benchmark as JSON.
+pub fn time_llama_cpp(prompt: &str) -> Result<String> {
+    let python = step("llama.cpp: packages", install)?;
+    run(native_binary())?;
+    read(command(&python, ["training/bench_llama_cpp.py", "--prompt", prompt]))
+}
+
+/// Where the package with the real language model keeps it.
+pub fn packaged_model() -> Result<String> {
+    let python = step("llama.cpp: packages", install)?;
+    let program =
+        "import sys; sys.path.insert(0, 'training'); import compare_llama_cpp as c; print(c.packaged_model())";
+    read(command(&python, ["-c", program]))
+}
+
+/// The shipped model's encoder as ONNX, where the user's Python has what that takes.
+pub fn export_encoder(out: &str) -> Result<()> {
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    read(command(&python, ["-m", "training.export_onnx", "models/setokim-tiny", "--out", out]))
+        .context("`python3` (or $PYTHON) needs torch, safetensors, onnx and onnxscript to export the encoder")?;
+    Ok(())
 }
 
 /// A Python environment of our own under target/tools.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use setokim::complete::{CompleteOptions, Completion, complete as run};
 use setokim::gguf::Gguf;
+use setokim::kernels::quant_matmul::Activations;
 use setokim::llm::Llama;
 use setokim::sample::Sampling;
 use setokim::text::Tokenizer;
@@ -45,6 +46,9 @@ pub struct CompleteArgs {
     /// End before this text; may be given several times.
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    /// Multiply packed weights with f32 activations, where the CPU rounds them to 16 bits for speed.
+    #[arg(long)]
+    reference: bool,
     #[command(flatten)]
     device: DeviceArgs,
     /// Print one JSON object in place of the text: text, tokens with their two best logits, seconds.
@@ -57,13 +61,14 @@ pub fn complete(args: &CompleteArgs) -> Result<()> {
     let bytes = read_file(&args.gguf)?;
     let gguf = Gguf::parse(&bytes)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
-    let model = Llama::from_gguf(&gguf, &device)?;
+    let activations = if args.reference { Activations::Exact } else { Activations::default() };
+    let model = Llama::from_gguf(&gguf, activations, &device)?;
     drop(gguf);
     drop(bytes); // the model has its own, packed
 
     let mut stdout = std::io::stdout().lock();
     let mut written = Ok(());
-    let show = |text: &str| {
+    let show = async |text: &str| {
         if !args.json && written.is_ok() {
             written = write!(stdout, "{text}").and_then(|()| stdout.flush());
         }

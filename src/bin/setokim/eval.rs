@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
+use serde_json::Value;
 use setokim::preprocess::Picture;
 use setokim::setokim::Setokim;
 
@@ -17,9 +18,15 @@ use crate::{LateBar, ModelArgs, read_file, write_json};
 
 #[derive(Args)]
 pub struct EvalArgs {
-    /// Made by `python -m training.scenes_pack` or `python -m training.tasks_pack`.
+    /// A pack by name, where `python -m training.tasks_pack` leaves it.
+    #[arg(long, value_enum, default_value_t = Suite::Scenes, conflicts_with = "scenes")]
+    suite: Suite,
+    /// The split of that suite.
+    #[arg(long, default_value = "test", conflicts_with = "scenes")]
+    split: String,
+    /// A pack by its file, made by `python -m training.scenes_pack` or `python -m training.tasks_pack`.
     #[arg(long, value_name = "SCENES.safetensors")]
-    scenes: PathBuf,
+    scenes: Option<PathBuf>,
     /// Use the first scenes only.
     #[arg(long)]
     limit: Option<usize>,
@@ -30,6 +37,34 @@ pub struct EvalArgs {
     /// Where to write: a file, or `-` for standard output.
     #[arg(long, default_value = "-", value_name = "FILE|-")]
     json: PathBuf,
+}
+
+/// The packs of `training/tasks_pack.py`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// New scenes.
+    Scenes,
+    /// Combinations of thing, colour and background that training never showed.
+    ScenesCombo,
+    /// Wordings that training never used.
+    ScenesWords,
+}
+
+impl EvalArgs {
+    fn pack(&self) -> Result<Vec<u8>> {
+        if let Some(scenes) = &self.scenes {
+            return read_file(scenes);
+        }
+        let suite = self.suite.to_possible_value().context("every suite has a name")?;
+        let (suite, split) = (suite.get_name(), &self.split);
+        let file = PathBuf::from(format!("target/scenes/{suite}-{split}.safetensors"));
+        ensure!(
+            file.exists(),
+            "{} is missing; `python -m training.tasks_pack --suite {suite} --split {split}` makes it",
+            file.display()
+        );
+        read_file(&file)
+    }
 }
 
 /// One scene and its truth.
@@ -45,7 +80,7 @@ struct Scene<'a> {
 }
 
 pub fn eval(args: &EvalArgs) -> Result<()> {
-    let bytes = read_file(&args.scenes)?;
+    let bytes = args.pack()?;
     let pack = SafeTensors::deserialize(&bytes).context("the pack of scenes")?;
     let images = pack.tensor("images")?;
     let &[count, side, _, 3] = images.shape() else { anyhow::bail!("images must be [n, S, S, 3]") };
@@ -73,10 +108,25 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
         }
         bar.at(i as u64 + 1, count as u64);
     }
-    let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
-    let mut table: BTreeMap<&str, f64> = values.iter().map(|(name, values)| (name.as_str(), mean(values))).collect();
-    table.insert("scenes", count as f64);
+    let mut table: BTreeMap<&str, Value> =
+        values.iter().map(|(name, values)| (name.as_str(), mean(values).into())).collect();
+    let intervals: BTreeMap<&str, [f64; 2]> =
+        values.iter().map(|(name, values)| (name.as_str(), interval(values))).collect();
+    table.insert("scenes", count.into());
+    table.insert("intervals", serde_json::to_value(intervals)?);
     write_json(&args.json, &table)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Where the mean over all such scenes lies with 95 % certainty, taking the values as independent.
+fn interval(values: &[f64]) -> [f64; 2] {
+    let (mean, count) = (mean(values), values.len() as f64);
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+    let half = 1.96 * (variance / count).sqrt();
+    [mean - half, mean + half]
 }
 
 /// The tasks of each scene, from the file's metadata; none in a pack for the tokenizer alone.

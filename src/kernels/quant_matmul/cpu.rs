@@ -13,7 +13,7 @@ use burn::tensor::{Shape, TensorData};
 use burn_flex::{Flex, FlexTensor};
 
 use super::simd::{F32x8, LANES, SimdTask, with_simd};
-use super::{BLOCK, PackedShape, QuantOps, WeightKind};
+use super::{Activations, BLOCK, PackedShape, QuantOps, WeightKind, rounded};
 
 #[cfg(target_endian = "big")]
 compile_error!("packed words are read as little-endian bytes");
@@ -25,15 +25,24 @@ const PARTS: usize = BLOCK / LANES;
 const TILE_ROWS: usize = 4;
 const TILE_TOKENS: usize = if cfg!(target_arch = "x86_64") { 3 } else { 1 };
 /// Rows that a thread takes at a time when there are several tokens.
-const CHUNK_ROWS: usize = 32;
+pub(super) const CHUNK_ROWS: usize = 32;
 /// Products below this many multiplications are not worth waking a thread for.
-const PARALLEL_WORK: usize = 64 * 1024;
+pub(super) const PARALLEL_WORK: usize = 64 * 1024;
 
 impl QuantOps for Flex {
-    fn quant_matmul(x: FloatTensor<Self>, words: IntTensor<Self>, shape: PackedShape) -> FloatTensor<Self> {
+    fn quant_matmul(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        shape: PackedShape,
+        activations: Activations,
+    ) -> FloatTensor<Self> {
         let x = x.to_contiguous();
         let tokens = x.shape()[0];
-        let y = matmul(x.storage::<f32>(), words.storage::<u32>(), shape);
+        let (x, words) = (x.storage::<f32>(), words.storage::<u32>());
+        let y = match activations {
+            Activations::Rounded if shape.kind.is_block_kind() => rounded::matmul(x, words, shape),
+            _ => matmul(x, words, shape),
+        };
         FlexTensor::from_data(TensorData::new(y, Shape::from([tokens, shape.rows])))
     }
 
@@ -152,14 +161,20 @@ impl Product<'_> {
             let first_row = chunk * CHUNK_ROWS;
             with_simd(DotTiles::<W> { weights: PhantomData, packed, x, first_row, tokens, out });
         });
-        let mut y = vec![0.0; rows * tokens];
-        for (row, turned) in turned.chunks_exact(tokens).enumerate() {
-            for (token, &value) in turned.iter().enumerate() {
-                y[token * rows + row] = value;
-            }
-        }
-        y
+        turn(&turned, tokens)
     }
+}
+
+/// `[N, T]` -> `[T, N]`.
+pub(super) fn turn(values: &[f32], tokens: usize) -> Vec<f32> {
+    let rows = values.len() / tokens;
+    let mut turned = vec![0.0; values.len()];
+    for (row, values) in values.chunks_exact(tokens).enumerate() {
+        for (token, &value) in values.iter().enumerate() {
+            turned[token * rows + row] = value;
+        }
+    }
+    turned
 }
 
 /// `y[i] = W[first_row + i] . x` for one token.
@@ -283,15 +298,15 @@ fn unpack_row<W: Weights, V: F32x8>(packed: Packed<'_>, row: usize, out: &mut [f
 
 /// A packed matrix, seen as its two parts.
 #[derive(Clone, Copy)]
-struct Packed<'a> {
-    quants: &'a [u8],
+pub(super) struct Packed<'a> {
+    pub(super) quants: &'a [u8],
     /// f16 numbers as bits.
-    scales: &'a [u16],
-    shape: PackedShape,
+    pub(super) scales: &'a [u16],
+    pub(super) shape: PackedShape,
 }
 
 impl<'a> Packed<'a> {
-    fn open(words: &'a [u32], shape: PackedShape) -> Self {
+    pub(super) fn open(words: &'a [u32], shape: PackedShape) -> Self {
         let (quants, scales) = words.split_at(shape.quant_words());
         Self { quants: bytemuck::cast_slice(quants), scales: bytemuck::cast_slice(scales), shape }
     }
@@ -303,13 +318,13 @@ impl<'a> Packed<'a> {
 
     /// The number of a block in a matrix of blocks.
     #[inline(always)]
-    fn block_index(&self, row: usize, column: usize) -> usize {
+    pub(super) fn block_index(&self, row: usize, column: usize) -> usize {
         row * (self.shape.columns / BLOCK) + column
     }
 
     /// The quants of a block.
     #[inline(always)]
-    fn block_quants<const BYTES: usize>(&self, block: usize) -> &'a [u8; BYTES] {
+    pub(super) fn block_quants<const BYTES: usize>(&self, block: usize) -> &'a [u8; BYTES] {
         let bytes = &self.quants[block * BYTES..][..BYTES];
         bytes.first_chunk().expect("the slice has this length")
     }
@@ -420,7 +435,7 @@ impl<V> Block<V> {
 
 /// Calls `f(index, chunk)` for each chunk of `out`, on all threads where that is asked for and possible.
 #[cfg(not(target_family = "wasm"))]
-fn for_each_chunk(parallel: bool, out: &mut [f32], chunk_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+pub(super) fn for_each_chunk(parallel: bool, out: &mut [f32], chunk_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     use rayon::prelude::*;
     if parallel {
         out.par_chunks_mut(chunk_len).enumerate().for_each(|(index, chunk)| f(index, chunk));
@@ -430,16 +445,16 @@ fn for_each_chunk(parallel: bool, out: &mut [f32], chunk_len: usize, f: impl Fn(
 }
 
 #[cfg(target_family = "wasm")]
-fn for_each_chunk(_parallel: bool, out: &mut [f32], chunk_len: usize, f: impl Fn(usize, &mut [f32])) {
+pub(super) fn for_each_chunk(_parallel: bool, out: &mut [f32], chunk_len: usize, f: impl Fn(usize, &mut [f32])) {
     out.chunks_mut(chunk_len.max(1)).enumerate().for_each(|(index, chunk)| f(index, chunk));
 }
 
 #[cfg(not(target_family = "wasm"))]
-fn thread_count() -> usize {
+pub(super) fn thread_count() -> usize {
     rayon::current_num_threads()
 }
 
 #[cfg(target_family = "wasm")]
-fn thread_count() -> usize {
+pub(super) fn thread_count() -> usize {
     1
 }

@@ -5,7 +5,7 @@ use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{COLUMN_GROUP, PackedShape, QuantOps};
+use super::{Activations, COLUMN_GROUP, PackedShape, QuantOps};
 use crate::kernels::Kernel;
 use crate::kernels::launch::{Launch, dispatch_2d};
 
@@ -35,7 +35,12 @@ const ROWS: Kernel = kernel!("quant_rows");
 pub const QUANT_SHADERS: [Kernel; 3] = [MATVEC, MATMUL, ROWS];
 
 impl QuantOps for CubeBackend {
-    fn quant_matmul(x: FloatTensor<Self>, words: IntTensor<Self>, shape: PackedShape) -> FloatTensor<Self> {
+    fn quant_matmul(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        shape: PackedShape,
+        _activations: Activations,
+    ) -> FloatTensor<Self> {
         let tokens = x.meta.shape()[0];
         let out = [tokens, shape.rows];
         if tokens == 1 {

@@ -1,10 +1,16 @@
-//! Eight f32 numbers at a time: AVX2 on x86-64 (found out at run time), simd128 in wasm, plain arrays elsewhere.
+//! Eight f32 numbers or 32 whole ones at a time: AVX2 on x86-64 (found out at run time), simd128 in wasm, plain arrays
+//! elsewhere.
+
+use super::BLOCK;
 
 /// Numbers in one [`F32x8`].
 pub const LANES: usize = 8;
 
 /// Eight f32 numbers.
 pub trait F32x8: Copy {
+    /// The whole numbers of the same processor.
+    type Whole: I16x32;
+
     fn zero() -> Self;
     fn splat(value: f32) -> Self;
     fn load(values: &[f32; LANES]) -> Self;
@@ -28,6 +34,23 @@ pub trait F32x8: Copy {
     fn f16(bits: u16) -> f32 {
         f32_from_f16(bits)
     }
+}
+
+/// 32 whole numbers of 16 bits, of which two make a product without rounding.
+pub trait I16x32: Copy {
+    /// Sums of products, in as many parts as are at hand.
+    type Sums: Copy;
+
+    fn load(values: &[i16; BLOCK]) -> Self;
+    fn store(self, values: &mut [i16; BLOCK]);
+    /// Signed bytes.
+    fn from_i8(bytes: &[u8; BLOCK]) -> Self;
+    /// 4-bit numbers less 8: the low nibbles of all bytes, then the high ones.
+    fn from_nibbles(bytes: &[u8; 16]) -> Self;
+    fn zero_sums() -> Self::Sums;
+    /// Adds `scale` times the products of all 32 pairs, whose sum must fit 32 bits.
+    fn add_products(self, other: Self, scale: f32, sums: Self::Sums) -> Self::Sums;
+    fn total(sums: Self::Sums) -> f32;
 }
 
 /// Work that is worth compiling for the SIMD of the processor.
@@ -80,7 +103,53 @@ fn f32_from_f16(bits: u16) -> f32 {
 #[allow(dead_code, reason = "wasm with simd128 never needs it")]
 pub struct Plain([f32; LANES]);
 
+#[derive(Clone, Copy)]
+#[allow(dead_code, reason = "wasm with simd128 never needs it")]
+pub struct PlainWhole([i16; BLOCK]);
+
+impl I16x32 for PlainWhole {
+    type Sums = f32;
+
+    #[inline(always)]
+    fn load(values: &[i16; BLOCK]) -> Self {
+        Self(*values)
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [i16; BLOCK]) {
+        *values = self.0;
+    }
+
+    #[inline(always)]
+    fn from_i8(bytes: &[u8; BLOCK]) -> Self {
+        Self(bytes.map(|byte| i16::from(byte as i8)))
+    }
+
+    #[inline(always)]
+    fn from_nibbles(bytes: &[u8; 16]) -> Self {
+        Self(std::array::from_fn(|i| i16::from((bytes[i % 16] >> (i / 16 * 4)) & 15) - 8))
+    }
+
+    #[inline(always)]
+    fn zero_sums() -> f32 {
+        0.0
+    }
+
+    #[inline(always)]
+    fn add_products(self, other: Self, scale: f32, sums: f32) -> f32 {
+        let products = self.0.iter().zip(other.0).map(|(&a, b)| i32::from(a) * i32::from(b));
+        products.sum::<i32>() as f32 * scale + sums
+    }
+
+    #[inline(always)]
+    fn total(sums: f32) -> f32 {
+        sums
+    }
+}
+
 impl F32x8 for Plain {
+    type Whole = PlainWhole;
+
     #[inline(always)]
     fn zero() -> Self {
         Self([0.0; LANES])
@@ -133,19 +202,93 @@ impl F32x8 for Plain {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
-        __m128i, __m256, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadl_epi64,
-        _mm_loadu_si128, _mm_set1_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_unpackhi_epi64, _mm256_cvtepi8_epi32,
-        _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
-        _mm256_storeu_ps,
+        __m128i, __m256, __m256i, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadl_epi64,
+        _mm_loadu_si128, _mm_set1_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_unpackhi_epi64, _mm256_add_epi32,
+        _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+        _mm256_storeu_si256,
     };
 
-    use super::{F32x8, LANES};
+    use super::{BLOCK, F32x8, I16x32, LANES};
 
     /// Only made by `with_simd`, after it has found AVX2, FMA and F16C: what makes every call below sound.
     #[derive(Clone, Copy)]
     pub struct Avx2(__m256);
 
+    /// As sound as [`Avx2`], for the same reason.
+    #[derive(Clone, Copy)]
+    pub struct WholeAvx2([__m256i; 2]);
+
+    impl I16x32 for WholeAvx2 {
+        type Sums = Avx2;
+
+        #[inline(always)]
+        fn load(values: &[i16; BLOCK]) -> Self {
+            let parts = values.as_chunks::<16>().0;
+            // SAFETY: see `Avx2`; sixteen numbers are read from sixteen, at any alignment.
+            Self(std::array::from_fn(|part| unsafe { _mm256_loadu_si256(parts[part].as_ptr().cast()) }))
+        }
+
+        #[inline(always)]
+        fn store(self, values: &mut [i16; BLOCK]) {
+            for (part, values) in self.0.into_iter().zip(values.as_chunks_mut::<16>().0) {
+                // SAFETY: see `Avx2`; sixteen numbers are written to sixteen, at any alignment.
+                unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), part) };
+            }
+        }
+
+        #[inline(always)]
+        fn from_i8(bytes: &[u8; BLOCK]) -> Self {
+            let halves = bytes.as_chunks::<16>().0;
+            // SAFETY: see `Avx2`; sixteen bytes are read from sixteen, at any alignment.
+            let half = |half: usize| unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(halves[half].as_ptr().cast())) };
+            Self([half(0), half(1)])
+        }
+
+        #[inline(always)]
+        fn from_nibbles(bytes: &[u8; 16]) -> Self {
+            // SAFETY: see `Avx2`; sixteen bytes are read from sixteen, at any alignment.
+            unsafe {
+                let (low, high) = nibbles(_mm_loadu_si128(bytes.as_ptr().cast()));
+                Self([_mm256_cvtepi8_epi16(low), _mm256_cvtepi8_epi16(high)])
+            }
+        }
+
+        #[inline(always)]
+        fn zero_sums() -> Avx2 {
+            Avx2::zero()
+        }
+
+        #[inline(always)]
+        fn add_products(self, other: Self, scale: f32, sums: Avx2) -> Avx2 {
+            // SAFETY: see `Avx2`.
+            let products = unsafe {
+                let part = |part: usize| _mm256_madd_epi16(self.0[part], other.0[part]);
+                Avx2(_mm256_cvtepi32_ps(_mm256_add_epi32(part(0), part(1))))
+            };
+            products.mul_add(Avx2::splat(scale), sums)
+        }
+
+        #[inline(always)]
+        fn total(sums: Avx2) -> f32 {
+            sums.sum()
+        }
+    }
+
+    /// The low and the high nibbles of all bytes, less 8.
+    #[inline(always)]
+    fn nibbles(bytes: __m128i) -> (__m128i, __m128i) {
+        // SAFETY: see `Avx2`.
+        unsafe {
+            let (mask, eight) = (_mm_set1_epi8(15), _mm_set1_epi8(8));
+            let low = _mm_sub_epi8(_mm_and_si128(bytes, mask), eight);
+            (low, _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16::<4>(bytes), mask), eight))
+        }
+    }
+
     impl F32x8 for Avx2 {
+        type Whole = WholeAvx2;
+
         #[inline(always)]
         fn zero() -> Self {
             // SAFETY: see `Avx2`.
@@ -194,10 +337,7 @@ mod avx2 {
         fn from_nibbles(bytes: &[u8; 16]) -> [Self; 4] {
             // SAFETY: see `Avx2`; sixteen bytes are read from sixteen, at any alignment.
             unsafe {
-                let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
-                let (mask, eight) = (_mm_set1_epi8(15), _mm_set1_epi8(8));
-                let low = _mm_sub_epi8(_mm_and_si128(bytes, mask), eight);
-                let high = _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16::<4>(bytes), mask), eight);
+                let (low, high) = nibbles(_mm_loadu_si128(bytes.as_ptr().cast()));
                 let upper = |half: __m128i| _mm_unpackhi_epi64(half, half);
                 [widen(low), widen(upper(low)), widen(high), widen(upper(high))]
             }
@@ -228,16 +368,88 @@ mod avx2 {
 mod simd128 {
     use std::arch::wasm32::{
         f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_splat, i8x16_splat, i8x16_sub,
-        i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_extend_high_i16x8, i32x4_extend_low_i16x8, u8x16_shr,
-        u8x16_splat, v128, v128_and, v128_load, v128_load64_zero, v128_store,
+        i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8, i32x4_extend_high_i16x8,
+        i32x4_extend_low_i16x8, u8x16_shr, u8x16_splat, v128, v128_and, v128_load, v128_load64_zero, v128_store,
     };
 
-    use super::{F32x8, LANES};
+    use super::{BLOCK, F32x8, I16x32, LANES};
 
     #[derive(Clone, Copy)]
     pub struct Simd128(v128, v128);
 
+    #[derive(Clone, Copy)]
+    pub struct Whole128([v128; 4]);
+
+    impl I16x32 for Whole128 {
+        type Sums = v128;
+
+        #[inline(always)]
+        fn load(values: &[i16; BLOCK]) -> Self {
+            let parts = values.as_chunks::<8>().0;
+            // SAFETY: eight numbers are read from eight, at any alignment.
+            Self(std::array::from_fn(|part| unsafe { v128_load(parts[part].as_ptr().cast()) }))
+        }
+
+        #[inline(always)]
+        fn store(self, values: &mut [i16; BLOCK]) {
+            for (part, values) in self.0.into_iter().zip(values.as_chunks_mut::<8>().0) {
+                // SAFETY: eight numbers are written to eight, at any alignment.
+                unsafe { v128_store(values.as_mut_ptr().cast(), part) };
+            }
+        }
+
+        #[inline(always)]
+        fn from_i8(bytes: &[u8; BLOCK]) -> Self {
+            let halves = bytes.as_chunks::<16>().0;
+            // SAFETY: sixteen bytes are read from sixteen, at any alignment, twice.
+            let [low, high] = [0, 1].map(|half| unsafe { v128_load(halves[half].as_ptr().cast()) });
+            Self::widen(low, high)
+        }
+
+        #[inline(always)]
+        fn from_nibbles(bytes: &[u8; 16]) -> Self {
+            // SAFETY: sixteen bytes are read from sixteen, at any alignment.
+            let bytes = unsafe { v128_load(bytes.as_ptr().cast()) };
+            let low = i8x16_sub(v128_and(bytes, u8x16_splat(15)), i8x16_splat(8));
+            Self::widen(low, i8x16_sub(u8x16_shr(bytes, 4), i8x16_splat(8)))
+        }
+
+        #[inline(always)]
+        fn zero_sums() -> v128 {
+            f32x4_splat(0.0)
+        }
+
+        #[inline(always)]
+        fn add_products(self, other: Self, scale: f32, sums: v128) -> v128 {
+            let [a, b, c, d] = std::array::from_fn(|part| i32x4_dot_i16x8(self.0[part], other.0[part]));
+            let products = f32x4_convert_i32x4(i32x4_add(i32x4_add(a, b), i32x4_add(c, d)));
+            f32x4_add(f32x4_mul(products, f32x4_splat(scale)), sums)
+        }
+
+        #[inline(always)]
+        fn total(sums: v128) -> f32 {
+            sum(sums)
+        }
+    }
+
+    impl Whole128 {
+        /// Twice sixteen signed bytes.
+        #[inline(always)]
+        fn widen(low: v128, high: v128) -> Self {
+            let (first, second) = (i16x8_extend_low_i8x16, i16x8_extend_high_i8x16);
+            Self([first(low), second(low), first(high), second(high)])
+        }
+    }
+
+    #[inline(always)]
+    fn sum(four: v128) -> f32 {
+        (f32x4_extract_lane::<0>(four) + f32x4_extract_lane::<1>(four))
+            + (f32x4_extract_lane::<2>(four) + f32x4_extract_lane::<3>(four))
+    }
+
     impl F32x8 for Simd128 {
+        type Whole = Whole128;
+
         #[inline(always)]
         fn zero() -> Self {
             Self::splat(0.0)
@@ -272,9 +484,7 @@ mod simd128 {
 
         #[inline(always)]
         fn sum(self) -> f32 {
-            let four = f32x4_add(self.0, self.1);
-            (f32x4_extract_lane::<0>(four) + f32x4_extract_lane::<1>(four))
-                + (f32x4_extract_lane::<2>(four) + f32x4_extract_lane::<3>(four))
+            sum(f32x4_add(self.0, self.1))
         }
 
         #[inline(always)]
@@ -328,6 +538,7 @@ mod tests {
             let values: [f32; LANES] = std::array::from_fn(|i| i as f32 - 2.5);
             assert_eq!(numbers(V::load(&values).mul_add(V::splat(2.0), V::load(&values))), values.map(|x| 3.0 * x));
             assert_eq!(V::load(&values).sum() + V::zero().sum(), 8.0);
+            whole_numbers_are_exact::<V::Whole>();
             for bits in 0..=u16::MAX {
                 let exact = half::f16::from_bits(bits).to_f32();
                 for ours in [V::f16(bits), Plain::f16(bits), numbers(V::from_f16(&[bits; LANES]))[7]] {
@@ -335,6 +546,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Unpacked as the plain form does it, and multiplied without rounding.
+    fn whole_numbers_are_exact<I: I16x32>() {
+        let bytes: [u8; BLOCK] = std::array::from_fn(|i| (i * 23 + 5) as u8);
+        let numbers = |whole: I| {
+            let mut values = [0; BLOCK];
+            whole.store(&mut values);
+            values
+        };
+        let nibbles = bytes.first_chunk().expect("32 bytes begin with 16");
+        assert_eq!(numbers(I::from_i8(&bytes)), PlainWhole::from_i8(&bytes).0);
+        assert_eq!(numbers(I::from_nibbles(nibbles)), PlainWhole::from_nibbles(nibbles).0);
+        let largest = [i16::MAX; BLOCK];
+        let sums = I::from_i8(&[-128_i8 as u8; BLOCK]).add_products(I::load(&largest), 0.5, I::zero_sums());
+        assert_eq!(I::total(sums), -0.5 * 32.0 * 128.0 * 32767.0);
+        let values: [i16; BLOCK] = std::array::from_fn(|i| i as i16 * 1000 - 9000);
+        let sums = I::from_i8(&bytes).add_products(I::load(&values), 1.0, I::zero_sums());
+        let expected = PlainWhole::from_i8(&bytes).add_products(PlainWhole(values), 1.0, 0.0);
+        assert_eq!(I::total(I::load(&values).add_products(I::from_i8(&bytes), 1.0, sums)), 2.0 * expected);
     }
 
     #[test]

@@ -1,0 +1,53 @@
+//! Attention of all positions to all: two products and a softmax between them.
+
+use burn::tensor::DType;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::launch::{Launch, SOFTMAX, dispatch_2d};
+use super::matmul;
+
+/// `softmax(scale x)` row by row, in the plainest form.
+///
+/// # Shapes
+/// - `x`: `[R, U]`, output: `[R, U]`
+pub fn softmax_reference(x: &[f32], width: usize, scale: f32) -> Vec<f32> {
+    let row = |row: &[f32]| {
+        let largest = row.iter().fold(f64::MIN, |largest, x| largest.max(f64::from(scale * x)));
+        let powers: Vec<f64> = row.iter().map(|x| (f64::from(scale * x) - largest).exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(move |power| (power / sum) as f32).collect::<Vec<_>>()
+    };
+    x.chunks_exact(width).flat_map(row).collect()
+}
+
+/// `softmax(q k^T / sqrt(d)) v` of one head, in the plainest form.
+///
+/// # Shapes
+/// - `q`: `[T, d]`, `k`, `v`: `[U, d]`, output: `[T, d]`
+pub fn attention_reference(q: &[f32], k: &[f32], v: &[f32], head_dim: usize) -> Vec<f32> {
+    let seen = k.len() / head_dim;
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32;
+    let scores = q.chunks_exact(head_dim).flat_map(|q| k.chunks_exact(head_dim).map(move |k| dot(q, k)));
+    let weights = softmax_reference(&scores.collect::<Vec<_>>(), seen, (head_dim as f32).powf(-0.5));
+    matmul::matmul_reference(&weights, v, &vec![0.0; head_dim], seen)
+}
+
+/// `q`: `[B, heads, T, d]`, `k`, `v`: `[B, heads, U, d]`; any strides.
+pub(super) fn launch(q: CubeTensor, mut k: CubeTensor, v: CubeTensor) -> CubeTensor {
+    let head_dim = q.meta.shape()[3];
+    k.meta.shape_mut().swap(2, 3);
+    k.meta.strides_mut().swap(2, 3);
+    let scores = matmul::launch(q, k, None);
+    matmul::launch(softmax(scores, (head_dim as f32).powf(-0.5)), v, None)
+}
+
+/// `softmax(scale x)` over the last dimension.
+fn softmax(x: CubeTensor, scale: f32) -> CubeTensor {
+    let shape = x.meta.shape().clone();
+    let width = shape[shape.num_dims() - 1];
+    let rows = shape.num_elements() / width;
+    let (launch, y) =
+        Launch::new(SOFTMAX, x).params(&[rows as u32, width as u32, scale.to_bits()]).output(shape, DType::F32);
+    launch.run(dispatch_2d(rows));
+    y
+}

@@ -1,0 +1,69 @@
+//! Convolution over pixels.
+
+use burn::tensor::DType;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::launch::{CONV2D, Launch, TILE, dispatch_2d};
+
+/// Sizes of a convolution of one picture.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv2dShape {
+    pub inputs: usize,
+    pub height: usize,
+    pub width: usize,
+    pub outputs: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+}
+
+impl Conv2dShape {
+    /// Height and width of the result.
+    pub fn output(&self) -> [usize; 2] {
+        [self.height, self.width].map(|side| (side + 2 * self.padding - self.kernel) / self.stride + 1)
+    }
+}
+
+/// The convolution in the plainest form.
+///
+/// # Shapes
+/// - `x`: `[I, H, W]`, `weight`: `[O, I, K, K]`, `bias`: `[O]`, output: `[O, H', W']`
+pub fn conv2d_reference(x: &[f32], weight: &[f32], bias: &[f32], shape: Conv2dShape) -> Vec<f32> {
+    let Conv2dShape { inputs, height, width, kernel, stride, padding, .. } = shape;
+    let [rows, columns] = shape.output();
+    let pixel = |input: usize, row: usize, column: usize| {
+        // Where a row or column lies in x, if it does.
+        let inside = |at: usize, size: usize| at.checked_sub(padding).filter(|&at| at < size);
+        let at = inside(row, height).zip(inside(column, width));
+        at.map_or(0.0, |(row, column)| f64::from(x[(input * height + row) * width + column]))
+    };
+    let mut y = Vec::new();
+    for (weight, bias) in weight.chunks_exact(inputs * kernel * kernel).zip(bias) {
+        for place in 0..rows * columns {
+            let (row, column) = (place / columns * stride, place % columns * stride);
+            let products = weight.iter().enumerate().map(|(i, weight)| {
+                let (input, within) = (i / (kernel * kernel), i % (kernel * kernel));
+                f64::from(*weight) * pixel(input, row + within / kernel, column + within % kernel)
+            });
+            y.push((products.sum::<f64>() + f64::from(*bias)) as f32);
+        }
+    }
+    y
+}
+
+/// `x`: `[B, I, H, W]`, `weight`: `[O, I, K, K]`, `bias`: `[O]`.
+pub(super) fn launch(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, stride: usize, padding: usize) -> CubeTensor {
+    let (x_shape, weight_shape) = (x.meta.shape().clone(), weight.meta.shape().clone());
+    let (batch, outputs, kernel) = (x_shape[0], weight_shape[0], weight_shape[2]);
+    let (inputs, height, width) = (x_shape[1], x_shape[2], x_shape[3]);
+    let [rows, columns] = Conv2dShape { inputs, height, width, outputs, kernel, stride, padding }.output();
+    let tiles = batch * (rows * columns).div_ceil(TILE) * outputs.div_ceil(TILE);
+    let params = [tiles, inputs, height, width, outputs, rows, columns, kernel, stride, padding];
+    let (launch, y) = Launch::new(CONV2D, x)
+        .input(weight)
+        .input(bias)
+        .params(&params.map(|number| number as u32))
+        .output([batch, outputs, rows, columns], DType::F32);
+    launch.run(dispatch_2d(tiles));
+    y
+}

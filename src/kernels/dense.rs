@@ -1,0 +1,122 @@
+//! Products with plain f32 numbers: our own WGSL on a GPU, burn's vector code on the CPU.
+//!
+//! burn's generic GPU products choose among dozens of routines at run time and were a third of the browser package.
+
+use burn::backend::flex::Flex;
+use burn::backend::ops::{FloatTensorOps, ModuleOps};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
+use burn_cubecl::CubeBackend;
+
+use super::{attention, conv2d, matmul};
+
+/// The products that layers are made of.
+#[backend_extension(Cube, Flex)]
+pub trait DenseOps: Backend {
+    /// See [`linear`]; `x` is a matrix here.
+    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`matmul`](fn@matmul).
+    fn dense_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`conv2d`](fn@conv2d).
+    fn dense_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self>;
+    /// See [`attention`](fn@attention).
+    fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl DenseOps for CubeBackend {
+    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        matmul::launch(x, weight, Some(bias))
+    }
+    fn dense_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        matmul::launch(a, b, None)
+    }
+    fn dense_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        conv2d::launch(x, weight, bias, stride, padding)
+    }
+    fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
+        attention::launch(q, k, v)
+    }
+}
+
+impl DenseOps for Flex {
+    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        <Self as ModuleOps<Self>>::linear(x, weight, Some(bias))
+    }
+    fn dense_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(a, b)
+    }
+    fn dense_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+        <Self as ModuleOps<Self>>::conv2d(x, weight, Some(bias), options)
+    }
+    fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
+        <Self as ModuleOps<Self>>::attention(q, k, v, None, None, AttentionModuleOptions::default())
+    }
+}
+
+/// `x W + bias`.
+///
+/// # Shapes
+/// - `x`: `[.., K]`, `weight`: `[K, N]`, `bias`: `[N]`
+/// - output: `[.., N]`
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+    let [inner, columns] = weight.dims();
+    let mut dims = x.dims();
+    let rows = dims[..D - 1].iter().product::<usize>();
+    let (x, weight) = (x.reshape([rows, inner]).into_dispatch(), weight.into_dispatch());
+    let y = match bias {
+        Some(bias) => Dispatch::dense_linear(x, weight, bias.into_dispatch()),
+        None => Dispatch::dense_matmul(x, weight),
+    };
+    dims[D - 1] = columns;
+    Tensor::<2>::from_dispatch(y).reshape(dims)
+}
+
+/// `a b`, matrix by matrix; a dimension of the batch that is 1 in one of them serves the whole of the other's.
+///
+/// # Shapes
+/// - `a`: `[.., M, K]`, `b`: `[.., K, N]`, up to two dimensions of batch
+/// - output: `[.., M, N]`
+pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::dense_matmul(a.into_dispatch(), b.into_dispatch()))
+}
+
+/// A convolution over pixels.
+///
+/// # Shapes
+/// - `x`: `[B, I, H, W]`, `weight`: `[O, I, K, K]`, `bias`: `[O]`
+/// - output: `[B, O, (H + 2 padding - K) / stride + 1, (W + 2 padding - K) / stride + 1]`
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: usize) -> Tensor<4> {
+    let [x, weight] = [x, weight].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::dense_conv2d(x, weight, bias.into_dispatch(), stride, padding))
+}
+
+/// `softmax(q k^T / sqrt(d)) v`.
+///
+/// # Shapes
+/// - `q`: `[B, heads, T, d]`, `k`, `v`: `[B, heads, U, d]`
+/// - output: `[B, heads, T, d]`
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::dense_attention(q, k, v))
+}

@@ -1,0 +1,56 @@
+//! Product of matrices of plain numbers.
+
+use burn::tensor::DType;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::launch::{Launch, MATMUL, TILE, dispatch_2d};
+
+/// `a b + bias`, in the plainest form.
+///
+/// # Shapes
+/// - `a`: `[M, K]`, `b`: `[K, N]`, `bias`: `[N]`, output: `[M, N]`
+pub fn matmul_reference(a: &[f32], b: &[f32], bias: &[f32], inner: usize) -> Vec<f32> {
+    let columns = bias.len();
+    let mut y = Vec::new();
+    for row in a.chunks_exact(inner) {
+        for (column, bias) in bias.iter().enumerate() {
+            let products = row.iter().zip(b.iter().skip(column).step_by(columns));
+            let sum: f64 = products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            y.push((sum + f64::from(*bias)) as f32);
+        }
+    }
+    y
+}
+
+/// `a`: `[.., M, K]`, `b`: `[.., K, N]`, with up to two dimensions of batch; any strides.
+pub(super) fn launch(a: CubeTensor, b: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+    let ([a_outer, a_inner, rows, inner], a_strides) = batches(&a);
+    let ([b_outer, b_inner, b_rows, columns], b_strides) = batches(&b);
+    assert_eq!(inner, b_rows, "columns of a and rows of b");
+    let (outer, inner_batch) = (a_outer.max(b_outer), a_inner.max(b_inner));
+    let tiles = outer * inner_batch * rows.div_ceil(TILE) * columns.div_ceil(TILE);
+    let mut params = vec![tiles, inner_batch, rows, inner, columns, usize::from(bias.is_some())];
+    params.extend(a_strides);
+    params.extend(b_strides);
+    let params: Vec<u32> = params.into_iter().map(|number| number as u32).collect();
+
+    let mut shape = a.meta.shape().clone();
+    let rank = shape.num_dims();
+    for dim in 0..rank - 2 {
+        shape[dim] = shape[dim].max(b.meta.shape()[dim]);
+    }
+    shape[rank - 1] = columns;
+    let bias = bias.unwrap_or_else(|| b.clone()); // something has to be bound
+    let (launch, y) = Launch::strided(MATMUL, a).strided_input(b).input(bias).params(&params).output(shape, DType::F32);
+    launch.run(dispatch_2d(tiles));
+    y
+}
+
+/// Sizes and strides as `[B1, B2, rows, columns]`; a stride of 0 repeats what there is one of.
+fn batches(tensor: &CubeTensor) -> ([usize; 4], [usize; 4]) {
+    let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
+    let first = 4 - shape.num_dims();
+    let size = |dim: usize| if dim < first { 1 } else { shape[dim - first] };
+    let stride = |dim: usize| if dim < first || (dim < 2 && size(dim) == 1) { 0 } else { strides[dim - first] };
+    (std::array::from_fn(size), std::array::from_fn(stride))
+}

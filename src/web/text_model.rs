@@ -1,0 +1,76 @@
+//! A language model alone, out of a GGUF file: the raw continuation of a prompt.
+
+use js_sys::Function;
+use wasm_bindgen::prelude::*;
+
+use super::engine::{Abort, next_task};
+use super::js_error;
+use super::values::{js_value, object, settings};
+use crate::Result;
+use crate::complete::{CompleteOptions, Completion, complete};
+use crate::device::{self, DeviceReport};
+use crate::gguf::Gguf;
+use crate::kernels::quant_matmul::Activations;
+use crate::llm::Llama;
+use crate::text::Tokenizer;
+
+#[wasm_bindgen]
+pub struct TextModel {
+    model: Llama,
+    tokenizer: Tokenizer,
+    device: DeviceReport,
+}
+
+#[wasm_bindgen]
+impl TextModel {
+    /// Reads a LLaMA-family GGUF file onto a device (`auto`, `gpu` or `cpu`); its weights stay packed.
+    pub async fn create(gguf: Vec<u8>, device: String) -> Result<TextModel, JsValue> {
+        let create = async {
+            let gguf = Gguf::parse(&gguf)?;
+            let device = device::open(device.parse()?).await?;
+            let tokenizer = Tokenizer::from_gguf(&gguf)?;
+            let model = Llama::from_gguf(&gguf, Activations::default(), &device.device)?;
+            Ok(Self { model, tokenizer, device: device.report })
+        };
+        create.await.map_err(js_error)
+    }
+
+    /// Which device was taken, and why.
+    pub fn device(&self) -> JsValue {
+        js_value(&self.device)
+    }
+
+    /// Continues `prompt` without a chat template; `on_text` gets each piece of text. `options` are those of
+    /// `complete.rs`.
+    pub async fn complete(
+        &self,
+        prompt: String,
+        options: JsValue,
+        on_text: Function,
+        abort: &Abort,
+    ) -> Result<JsValue, JsValue> {
+        let abort = abort.flag.clone();
+        let show = async |text: &str| {
+            let told = on_text.call1(&JsValue::NULL, &text.into());
+            if let Err(error) = told.and(next_task().await) {
+                web_sys::console::error_1(&error); // the listener's own fault, and no reason to lose the text
+            }
+        };
+        let complete = async {
+            let options: CompleteOptions = settings(options)?;
+            complete(&self.model, &self.tokenizer, &prompt, &options, &abort, show).await
+        };
+        complete.await.map(|completion| js_completion(&completion)).map_err(js_error)
+    }
+}
+
+fn js_completion(completion: &Completion) -> JsValue {
+    object([
+        ("text", completion.text.as_str().into()),
+        ("prompt_tokens", completion.prompt_ids.len().into()),
+        ("tokens", completion.steps.len().into()),
+        ("finish", js_value(&completion.finish)),
+        ("prefill_seconds", completion.prefill_seconds.into()),
+        ("decode_seconds", completion.decode_seconds.into()),
+    ])
+}

@@ -1,0 +1,86 @@
+//! `cargo xtask bench --peers`: the same work by us and by others, on the same weights, taking turns.
+
+use std::{fmt::Write, fs};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::{
+    browser, npm, python,
+    shell::{command, root, run, step},
+};
+
+const FOLDER: &str = "benches/peers";
+const PROMPT: &str = "benches/peers/prompt.txt";
+const DOCUMENT: &str = "docs/benchmarks.md";
+/// The table of the document stands between these two lines.
+const BEGIN: &str = "<!-- written by `cargo xtask bench --peers` -->";
+const END: &str = "<!-- end -->";
+
+/// What one program needed for one work, or why it could not do it.
+#[derive(Deserialize)]
+struct Row {
+    what: Option<String>,
+    program: String,
+    unit: Option<String>,
+    median: Option<f64>,
+    min: Option<f64>,
+    max: Option<f64>,
+    runs: Option<usize>,
+    failed: Option<String>,
+}
+
+pub fn run_all() -> Result<()> {
+    let folder = root().join("target/peers");
+    fs::create_dir_all(&folder)?;
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (encoder, in_browser) = (path("encoder.onnx"), path("browser.json"));
+    step("peers: npm packages", || npm::install().and_then(|()| npm::install_in(&root().join(FOLDER))))?;
+    step("peers: the encoder as ONNX", || python::export_encoder(&encoder))?;
+    let gguf = python::packaged_model()?;
+
+    let mut bench = command("node", [&format!("{FOLDER}/run.mjs"), "--encoder", &encoder]);
+    bench.args(["--gguf", &gguf, "--out", &in_browser]).env("CHROMIUM", browser::chromium()?);
+    run(bench).context("`cargo xtask wasm` builds the package that is measured")?;
+    let mut rows: Vec<Row> = serde_json::from_str(&fs::read_to_string(&in_browser)?)?;
+    rows.extend(serde_json::from_str::<Vec<Row>>(&python::time_llama_cpp(PROMPT)?)?);
+
+    let table = table(&rows)?;
+    println!("\n{table}");
+    write_document(&table)
+}
+
+/// Markdown; of every work ours first, and for each peer how many times its figure ours is.
+fn table(rows: &[Row]) -> Result<String> {
+    let mut table = String::from(
+        "| work | program | median | min - max | runs | ours / this |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    for row in rows {
+        let what = row.what.as_deref().unwrap_or("loading");
+        if let Some(message) = &row.failed {
+            writeln!(table, "| {what} | {} | could not: {message} | | | |", row.program)?;
+            continue;
+        }
+        let (Some(median), Some(min), Some(max), Some(runs)) = (row.median, row.min, row.max, row.runs) else {
+            anyhow::bail!("a row without figures: {what}, {}", row.program)
+        };
+        let ours = rows.iter().find(|other| other.what == row.what && is_ours(other)).and_then(|ours| ours.median);
+        let ratio = ours.filter(|_| !is_ours(row)).map_or(String::new(), |ours| format!("{:.2} x", ours / median));
+        let unit = row.unit.as_deref().unwrap_or_default();
+        writeln!(table, "| {what} | {} | {median:.1} {unit} | {min:.1} - {max:.1} | {runs} | {ratio} |", row.program)?;
+    }
+    Ok(table)
+}
+
+fn is_ours(row: &Row) -> bool {
+    row.program.contains("setokim")
+}
+
+fn write_document(table: &str) -> Result<()> {
+    let path = root().join(DOCUMENT);
+    let text = fs::read_to_string(&path)?;
+    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{DOCUMENT} has no line {BEGIN}"))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("{DOCUMENT} has no line {END}"))?;
+    fs::write(path, format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))?;
+    Ok(())
+}
