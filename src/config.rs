@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernels::{MAX_CENTERS, MAX_NEIGHBORS};
 use crate::llm::LlamaConfig;
-use crate::preprocess::ResizeMode;
+use crate::preprocess::{MAX_SIZE, ResizeMode};
+use crate::weights::MAX_TEXT_BYTES;
 use crate::{Error, Result};
 
 /// Everything that a bundle's `config.json` says.
@@ -222,6 +223,9 @@ impl SetokimConfig {
     /// inside or as the whole file).
     pub fn from_json(text: &str) -> Result<Self> {
         let invalid = |e: serde_json::Error| Error::Config(e.to_string());
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Error::Config(format!("it is longer than {} MiB", MAX_TEXT_BYTES >> 20)));
+        }
         let value: serde_json::Value = serde_json::from_str(text).map_err(invalid)?;
         let config = match value.get("model_type").and_then(|kind| kind.as_str()) {
             Some("siglip" | "siglip_vision_model") => {
@@ -359,6 +363,9 @@ impl VisionConfig {
         sizes("vision", &[self.image_size(), self.patch_size(), self.width(), mlp])?;
         heads_fit("vision", self.width(), heads)?;
         require(self.image_size() >= self.patch_size(), "vision.image_size must be at least one patch")?;
+        require(self.image_size() <= MAX_SIZE, &format!("vision.image_size must be at most {MAX_SIZE}"))?;
+        // Clustering compares each patch with each.
+        require(self.patches() <= MAX_PATCHES, &format!("a picture must have at most {MAX_PATCHES} patches"))?;
         let (_, std) = self.normalization();
         require(std.iter().all(|s| *s > 0.0), "vision.std must be positive")?;
         if let Self::Vit(vit) = self {
@@ -411,6 +418,9 @@ fn require(holds: bool, message: &str) -> Result<()> {
 fn heads_fit(part: &str, width: usize, heads: usize) -> Result<()> {
     require(heads > 0 && width.is_multiple_of(heads), &format!("{part}: width must be a multiple of heads"))
 }
+
+/// Most patches of a picture.
+pub const MAX_PATCHES: usize = 16_384;
 
 /// Generous bounds that keep a hostile config from asking for absurd memory.
 fn sizes(part: &str, values: &[usize]) -> Result<()> {

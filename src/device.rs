@@ -9,6 +9,7 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::MemoryConfiguration;
 use serde::Serialize;
 
+use crate::selftest::{self, SelfTest};
 use crate::{Error, Result};
 
 /// What the caller asked for.
@@ -49,6 +50,8 @@ pub struct DeviceReport {
     pub device: DeviceKind,
     pub reason: String,
     pub adapter: Option<AdapterReport>,
+    /// What came of running every kernel on the adapter; none where it was not opened.
+    pub self_test: Option<SelfTest>,
 }
 
 /// What matters of a GPU adapter.
@@ -102,10 +105,26 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
             _ => Ok(cpu(report)),
         };
     }
-    match gpu().await {
-        Ok(device) => Ok(OpenDevice { device, report }),
+    match gpu_and_test().await {
+        Ok((device, test)) => {
+            let report = heed(choice, report, test)?;
+            Ok(if report.device == DeviceKind::Gpu { OpenDevice { device, report } } else { cpu(report) })
+        }
         Err(message) if choice == DeviceChoice::Gpu => Err(Error::DeviceUnavailable(message)),
         Err(message) => Ok(cpu(on_cpu(message, report.adapter))),
+    }
+}
+
+/// A GPU that computes wrongly is none.
+fn heed(choice: DeviceChoice, report: DeviceReport, test: SelfTest) -> Result<DeviceReport> {
+    if test.failed.is_empty() {
+        return Ok(DeviceReport { self_test: Some(test), ..report });
+    }
+    let name = report.adapter.as_ref().map_or("the adapter", |adapter| adapter.name.as_str());
+    let reason = format!("{name} gives wrong results in {}", test.failed.join(", "));
+    match choice {
+        DeviceChoice::Gpu => Err(Error::DeviceUnavailable(reason)),
+        _ => Ok(DeviceReport { self_test: Some(test), ..on_cpu(reason, report.adapter) }),
     }
 }
 
@@ -114,7 +133,7 @@ fn cpu(report: DeviceReport) -> OpenDevice {
 }
 
 fn on_cpu(reason: String, adapter: Option<AdapterReport>) -> DeviceReport {
-    DeviceReport { device: DeviceKind::Cpu, reason, adapter }
+    DeviceReport { device: DeviceKind::Cpu, reason, adapter, self_test: None }
 }
 
 /// Whether to take this adapter.
@@ -127,7 +146,7 @@ fn decide(choice: DeviceChoice, adapter: AdapterReport) -> DeviceReport {
         return on_cpu(format!("{} is a software adapter, slower than the CPU device", adapter.name), Some(adapter));
     }
     let reason = if choice == DeviceChoice::Gpu { "asked for".into() } else { format!("found {}", adapter.name) };
-    DeviceReport { device: DeviceKind::Gpu, reason, adapter: Some(adapter) }
+    DeviceReport { device: DeviceKind::Gpu, reason, adapter: Some(adapter), self_test: None }
 }
 
 async fn request_adapter() -> std::result::Result<wgpu::Adapter, String> {
@@ -159,6 +178,8 @@ fn adapter_report(adapter: &wgpu::Adapter) -> AdapterReport {
 
 /// The GPU device of this process: burn opens one once, and models share it.
 static GPU: Mutex<Option<Device>> = Mutex::new(None);
+/// What came of testing it.
+static TESTED: Mutex<Option<SelfTest>> = Mutex::new(None);
 
 async fn gpu() -> std::result::Result<Device, String> {
     if let Some(device) = opened() {
@@ -179,4 +200,39 @@ async fn gpu() -> std::result::Result<Device, String> {
 
 fn opened() -> Option<Device> {
     GPU.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Tests the device once; two that ask at the same time both do.
+async fn tested(device: &Device) -> std::result::Result<SelfTest, String> {
+    let known = TESTED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(test) = known {
+        return Ok(test);
+    }
+    let test = selftest::run(device).await.map_err(|error| error.to_string())?;
+    *TESTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(test.clone());
+    Ok(test)
+}
+
+async fn gpu_and_test() -> std::result::Result<(Device, SelfTest), String> {
+    let device = gpu().await?;
+    let test = tested(&device).await?;
+    Ok((device, test))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_that_computes_wrongly_is_passed_over_by_name() {
+        let found = DeviceReport { device: DeviceKind::Gpu, reason: "found it".into(), adapter: None, self_test: None };
+        let test = |failed: &[&'static str]| SelfTest { kernels: Vec::new(), failed: failed.into(), milliseconds: 1.0 };
+        let taken = heed(DeviceChoice::Auto, found.clone(), test(&[])).expect("a sound GPU");
+        assert_eq!((taken.device, taken.self_test), (DeviceKind::Gpu, Some(test(&[]))));
+        let taken = heed(DeviceChoice::Auto, found.clone(), test(&["quant_rows"])).expect("the CPU");
+        assert_eq!(taken.device, DeviceKind::Cpu);
+        assert!(taken.reason.contains("wrong results in quant_rows"), "{}", taken.reason);
+        let error = heed(DeviceChoice::Gpu, found, test(&["quant_rows"])).expect_err("a GPU was insisted on");
+        assert_eq!(error.code(), "device-unavailable");
+    }
 }

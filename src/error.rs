@@ -11,6 +11,8 @@ pub enum Error {
     ImageDecode(String),
     #[error("the picture has {width} x {height} pixels, more than the limit of {limit} megapixels")]
     ImageTooLarge { width: u32, height: u32, limit: u32 },
+    #[error("the picture's file has {bytes} bytes, more than the limit of {limit} MiB")]
+    ImageFileTooLarge { bytes: usize, limit: usize },
     #[error("the config is not valid: {0}")]
     Config(String),
     #[error("the manifest is not valid: {0}")]
@@ -61,7 +63,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::ImageDecode(_) => "image-decode",
-            Self::ImageTooLarge { .. } => "image-too-large",
+            Self::ImageTooLarge { .. } | Self::ImageFileTooLarge { .. } => "image-too-large",
             Self::Config(_) => "config-invalid",
             Self::Manifest(_) => "manifest-invalid",
             Self::Shard { .. } => "shard-corrupt",
@@ -89,7 +91,7 @@ impl Error {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::ImageDecode(_) => "Use a whole PNG, JPEG, WebP or GIF file.",
-            Self::ImageTooLarge { .. } => "Scale the picture down first.",
+            Self::ImageTooLarge { .. } | Self::ImageFileTooLarge { .. } => "Scale the picture down first.",
             Self::Config(_) => "Compare the model's config.json with the table in docs/config.md.",
             Self::Manifest(_) => "Export the model again, or download its manifest.json again.",
             Self::Shard { .. } | Self::HashMismatch { .. } => "Delete the cached file and download it again.",
@@ -109,7 +111,7 @@ impl Error {
             Self::Unsupported(_) => "Load a model that has this part.",
             Self::Convert(_) => "See docs/convert.md for what can be converted, and what can be left out.",
             Self::DeviceUnavailable(_) => "Choose the device `cpu` or `auto`.",
-            Self::DeviceLost(_) => "Load the model again; choose the device `cpu` if it happens twice.",
+            Self::DeviceLost(_) => "Ask again, or load the model again; choose the device `cpu` if it happens often.",
             Self::Aborted => "Ask again to get an answer.",
             Self::Io { .. } => "Check the path and its permissions.",
         }

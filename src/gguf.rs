@@ -16,6 +16,11 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// ggml tensors have at most four dimensions.
 const MAX_DIMS: u32 = 4;
+/// Most tensors, and most metadata keys.
+pub const MAX_ENTRIES: u64 = 1 << 16;
+/// Most values in all metadata arrays together. A value takes 32 bytes here and may take one in the file, so the file's
+/// length alone is no bound on memory.
+pub const MAX_VALUES: u64 = 1 << 22;
 /// Arrays inside arrays: none in practice, and a limit keeps a hostile file from exhausting the stack.
 const MAX_ARRAY_DEPTH: usize = 4;
 
@@ -89,7 +94,7 @@ pub struct Gguf<'a> {
 impl<'a> Gguf<'a> {
     /// Reads the header and checks that every tensor lies inside the file.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let mut reader = Reader { bytes, position: 0 };
+        let mut reader = Reader { bytes, position: 0, values_left: MAX_VALUES };
         if reader.take(4)? != MAGIC {
             return Err(invalid("it does not begin with `GGUF`"));
         }
@@ -99,6 +104,9 @@ impl<'a> Gguf<'a> {
         }
         let tensor_count = reader.u64()?;
         let metadata_count = reader.u64()?;
+        if tensor_count.max(metadata_count) > MAX_ENTRIES {
+            return Err(invalid(format!("it claims more than {MAX_ENTRIES} tensors or metadata keys")));
+        }
 
         let mut metadata = BTreeMap::new();
         for _ in 0..metadata_count {
@@ -237,6 +245,7 @@ impl TensorHeader {
 struct Reader<'a> {
     bytes: &'a [u8],
     position: usize,
+    values_left: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -285,7 +294,9 @@ impl<'a> Reader<'a> {
             9 if depth < MAX_ARRAY_DEPTH => {
                 let element_type = self.u32()?;
                 let count = self.u64()?;
-                // Every element takes at least a byte, so a false count ends at the end of the file.
+                // Not only what the file can hold: each of its bytes could become a value of 32.
+                let left = self.values_left.checked_sub(count);
+                self.values_left = left.ok_or_else(|| invalid(format!("its arrays have over {MAX_VALUES} values")))?;
                 let mut elements = Vec::new();
                 for _ in 0..count {
                     elements.push(self.value(element_type, depth + 1)?);

@@ -191,8 +191,23 @@ impl Language {
     }
 }
 
-fn check_messages(messages: &[Message], images: usize) -> Result<()> {
+/// Most text in one request, in bytes. The context is smaller; this is what is looked at to find that out.
+pub const MAX_REQUEST_BYTES: usize = 1 << 20;
+
+/// Most pictures in one request.
+pub const MAX_PICTURES: usize = 64;
+
+/// What can be wrong with a chat, as far as it can be told without looking at a picture.
+pub(crate) fn check_messages(messages: &[Message], images: usize) -> Result<()> {
     let invalid = |message: String| Err(Error::Prompt(message));
+    let text = |part: &Part| if let Part::Text(text) = part { text.len() } else { 0 };
+    let bytes: usize = messages.iter().flat_map(|message| &message.parts).map(text).sum();
+    if bytes > MAX_REQUEST_BYTES {
+        return invalid(format!("it has {bytes} bytes of text, more than {} MiB", MAX_REQUEST_BYTES >> 20));
+    }
+    if images > MAX_PICTURES {
+        return invalid(format!("it has {images} pictures, more than {MAX_PICTURES}"));
+    }
     let Some(last) = messages.last() else { return invalid("there are no messages".into()) };
     if last.role != Role::User {
         return invalid("the last message is not the user's: there is nothing to answer".into());

@@ -56,6 +56,7 @@ pub mod convert;
 
 // GPU kernels and their plain references
 pub mod kernels;
+pub mod selftest;
 
 #[cfg(target_family = "wasm")]
 mod web;

@@ -13,6 +13,9 @@ use crate::{Error, Result};
 /// The largest picture that is read, in millions of pixels.
 pub const MAX_MEGAPIXELS: u32 = 64;
 
+/// The largest file of a picture that is read, in bytes.
+pub const MAX_PICTURE_BYTES: usize = 128 << 20;
+
 /// The longest side that [`preprocess`] makes.
 pub const MAX_SIZE: usize = 4096;
 
@@ -20,7 +23,7 @@ pub const MAX_SIZE: usize = 4096;
 pub const PAD: u8 = 128;
 
 /// Most memory that a decoder may take: [`MAX_MEGAPIXELS`] at 16 bits of red, green, blue and alpha.
-const DECODER_BYTES: u64 = 512 << 20;
+pub const DECODER_BYTES: u64 = 512 << 20;
 
 /// An upright picture without transparency: 8 bits each of red, green and blue, row by row from the top.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +39,13 @@ impl Picture {
     ///
     /// # Errors
     ///
+    /// [`Error::ImageFileTooLarge`] over [`MAX_PICTURE_BYTES`];
     /// [`Error::ImageTooLarge`] over [`MAX_MEGAPIXELS`], decided from the header before any pixel is allocated;
     /// [`Error::ImageDecode`] for anything else, files that end too early included.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > MAX_PICTURE_BYTES {
+            return Err(Error::ImageFileTooLarge { bytes: bytes.len(), limit: MAX_PICTURE_BYTES >> 20 });
+        }
         let format = format_of(bytes)?;
         let (bytes, orientation) = match format {
             ImageFormat::Png => (check_png_size(bytes)?, None),

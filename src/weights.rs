@@ -20,13 +20,19 @@ use crate::{Error, Result};
 pub const MANIFEST_FORMAT: u32 = 1;
 
 /// Most files in a manifest.
-const MAX_FILES: usize = 4096;
+pub const MAX_FILES: usize = 4096;
 
 /// Most bytes in one file of a manifest: what an `ArrayBuffer` takes in every browser.
-const MAX_FILE_BYTES: u64 = 2 << 30;
+pub const MAX_FILE_BYTES: u64 = 2 << 30;
+
+/// Most tensors in one file.
+pub const MAX_TENSORS: usize = 1 << 16;
+
+/// Most bytes of a `config.json` or `manifest.json`.
+pub const MAX_TEXT_BYTES: usize = 4 << 20;
 
 /// Most bytes in the header of a safetensors file; a header takes about 100 bytes per tensor.
-const MAX_HEADER_BYTES: u64 = 64 << 20;
+pub const MAX_HEADER_BYTES: u64 = 64 << 20;
 
 // --- the manifest
 
@@ -58,6 +64,9 @@ impl Manifest {
     /// [`Error::Manifest`] when it is not JSON of this form, is of another format, or lists a file twice, under a
     /// name that could lead out of the model's folder, of no bytes or over 2 GiB, or without a proper hash.
     pub fn parse(json: &str) -> Result<Self> {
+        if json.len() > MAX_TEXT_BYTES {
+            return Err(Error::Manifest(format!("it is longer than {} MiB", MAX_TEXT_BYTES >> 20)));
+        }
         let mut manifest: Self = serde_json::from_str(json).map_err(|error| Error::Manifest(error.to_string()))?;
         if manifest.format != MANIFEST_FORMAT {
             return Err(Error::Manifest(format!(
@@ -471,6 +480,9 @@ fn read_header(name: &str, file: &mut dyn Read, length: u64) -> Result<Metadata>
     let header = read_bytes(file, size as usize).map_err(|error| corrupt(name, error))?; // size fits: <= 64 MiB
     let header: Metadata =
         serde_json::from_slice(&header).map_err(|error| corrupt(name, format!("its header is not valid: {error}")))?;
+    if header.tensors().len() > MAX_TENSORS {
+        return Err(corrupt(name, format!("it holds more than {MAX_TENSORS} tensors")));
+    }
     let want = 8 + size + header.data_len() as u64;
     if want != length {
         return Err(corrupt(name, format!("its header describes {want} bytes, it has {length}")));

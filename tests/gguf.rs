@@ -119,11 +119,13 @@ fn another_kind_of_file_is_refused() {
 
 #[test]
 fn false_counts_are_refused_without_memory_for_them() {
-    assert_refused(&File::header(3, u64::MAX, 0).data(64), "");
-    assert_refused(&File::header(3, 0, u64::MAX).data(0), "ends early");
+    assert_refused(&File::header(3, u64::MAX, 0).data(64), "more than 65536");
+    assert_refused(&File::header(3, 0, u64::MAX).data(0), "more than 65536");
+    assert_refused(&File::header(3, 0, 65_536).data(0), "ends early");
     assert_refused(&File::header(3, 0, 1).u64(u64::MAX).data(0), "");
-    let array = File::header(3, 0, 1).key("a", 9).u32(0).u64(u64::MAX);
-    assert_refused(&array.data(0), "ends early");
+    let array = |count| File::header(3, 0, 1).key("a", 9).u32(0).u64(count).data(0);
+    assert_refused(&array(u64::MAX), "values");
+    assert_refused(&array(setokim::gguf::MAX_VALUES), "ends early");
     let nested = (0..100_000).fold(File::header(3, 0, 1).key("a", 9), |file, _| file.u32(9).u64(1));
     assert_refused(&nested.0, "nested too deeply");
 }

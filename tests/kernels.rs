@@ -6,11 +6,13 @@ use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 use common::{assert_close, blobs, floats, gpu, integers, ints, matrix, noise, vector};
 use setokim::kernels::dense::{attention, conv2d, linear, matmul};
+use setokim::kernels::quant_matmul::QUANT_SHADERS;
 use setokim::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, Selection, assign_clusters_reference, attention_reference,
+    CenterRule, ClusterOps, Conv2dShape, SHADERS, Selection, assign_clusters_reference, attention_reference,
     cluster_mean_reference, conv2d_reference, knn_density_reference, matmul_reference, peak_distance_reference,
     select_centers_reference,
 };
+use setokim::selftest;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 /// Sums of up to 200 squares of numbers near 1 in f32 against f64; exp and sqrt are good to a few units in the last place.
@@ -299,6 +301,19 @@ async fn results_do_not_depend_on_what_memory_held_before() {
         let (_, raw) = select_centers(&density, &peaks, rule).await;
         assert_eq!(raw, select_centers_reference(&density, &peaks, rule).1);
     }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn the_self_test_runs_every_kernel_and_finds_none_wrong_here() {
+    let test = selftest::run(&gpu().await.device).await.expect("the device answers");
+    let mut names: Vec<&str> = SHADERS.iter().chain(&QUANT_SHADERS).map(|kernel| kernel.name).collect();
+    let mut tested = test.kernels.clone();
+    names.sort_unstable();
+    tested.sort_unstable();
+    assert_eq!(tested, names, "a kernel without a known answer");
+    assert_eq!(test.failed, Vec::<&str>::new());
+    let report = gpu().await.report;
+    assert_eq!(report.self_test.expect("opening the device runs it").failed, Vec::<&str>::new());
 }
 
 /// Natively only: four million patches take a software adapter in a page too long.

@@ -120,7 +120,20 @@ export default defineConfig({
   // Missing files are answered with 404 and not with the page: a model's address that is wrong must fail.
   appType: "mpa",
   plugins: [contentPolicy(), modelFiles(), offlinePage()],
-  build: { target: "es2022", assetsInlineLimit: 0, reportCompressedSize: true, chunkSizeWarningLimit: 300 },
+  build: {
+    target: "es2022",
+    assetsInlineLimit: 0,
+    reportCompressedSize: true,
+    chunkSizeWarningLimit: 300,
+    rolldownOptions: { input: [join(root, "index.html"), join(root, "selftest.html")] },
+  },
   server: { host: "127.0.0.1", fs: { allow: [join(root, "..")] } },
-  preview: { host: "127.0.0.1", headers: { "Content-Security-Policy": policy } },
+  preview: {
+    host: "127.0.0.1",
+    headers: {
+      "Content-Security-Policy": policy,
+      "X-Content-Type-Options": "nosniff",
+      "Referrer-Policy": "no-referrer",
+    },
+  },
 });

@@ -20,7 +20,7 @@ export function wasmOptions(options: EditOptions): WasmOptions {
   const { maxTokens, stop, seed, insist, steps, guidance, noise, pointers, paste } = options;
   return given({
     max_tokens: maxTokens,
-    stop: stop === undefined ? undefined : [...stop],
+    stop: stop === undefined ? undefined : stopTexts(stop),
     sampling: {
       temperature: options.temperature ?? 0,
       top_k: options.topK ?? 0,
@@ -35,12 +35,21 @@ export function wasmOptions(options: EditOptions): WasmOptions {
   });
 }
 
+function stopTexts(stop: unknown): string[] {
+  if (Array.isArray(stop) && stop.every((text) => typeof text === "string")) return [...stop];
+  throw new SetokimError("setting-invalid", "`stop` is not a list of texts");
+}
+
 /** The messages, and apart from them the pictures that take their places. */
 export function wasmMessages(messages: readonly Message[]): { messages: WasmMessage[]; images: ImageInput[] } {
   const images: ImageInput[] = [];
-  const partOf = (part: MessagePart): WasmMessage["parts"][number] => {
-    switch (part.type) {
+  const wrong = (what: string): SetokimError => new SetokimError("prompt-invalid", what);
+  // Not every caller has TypeScript to say so first.
+  if (!Array.isArray(messages)) throw wrong("the messages are not a list");
+  const partOf = (part: MessagePart | null | undefined): WasmMessage["parts"][number] => {
+    switch (part?.type) {
       case "text":
+        if (typeof part.text !== "string") throw wrong("the text of a message is not text");
         return { type: "text", text: part.text };
       case "mask":
         return { type: "mask" };
@@ -48,14 +57,17 @@ export function wasmMessages(messages: readonly Message[]): { messages: WasmMess
         images.push(part.image);
         return { type: "image" };
       default:
-        throw new SetokimError("prompt-invalid", `this is not a part of a message: ${JSON.stringify(part)}`);
+        throw wrong("a part of a message is of another type than text, image or mask");
     }
   };
   return {
-    messages: messages.map(({ role, content }) => ({
-      role,
-      parts: typeof content === "string" ? [{ type: "text", text: content }] : content.map(partOf),
-    })),
+    messages: messages.map((message: Message | null | undefined) => {
+      const { role, content } = message ?? { role: undefined, content: undefined };
+      if (role !== "user" && role !== "assistant") throw wrong("a message has another role than user or assistant");
+      if (typeof content === "string") return { role, parts: [{ type: "text", text: content }] };
+      if (!Array.isArray(content)) throw wrong("the content of a message is neither text nor a list of parts");
+      return { role, parts: content.map(partOf) };
+    }),
     images,
   };
 }

@@ -32,6 +32,11 @@ export interface ModelRecord extends CachedModel {
   shards: ShardRecord[];
 }
 
+/** A record as it is stored. Shards have their own hashes; this one is of the texts, which no hash covers else. */
+interface ModelEntry extends ModelRecord {
+  digest: string;
+}
+
 /** Bytes under names. */
 export interface Store {
   read(key: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
@@ -54,8 +59,10 @@ export class WeightCache {
     return bytes?.byteLength === record.bytes ? bytes : undefined;
   }
 
-  async keepShard(record: ShardRecord, bytes: Uint8Array): Promise<void> {
-    await quietly(this.#store.write(shardKey(record.sha256), bytes));
+  /** Whether there was room. */
+  async keepShard(record: ShardRecord, bytes: Uint8Array): Promise<boolean> {
+    const written = this.#store.write(shardKey(record.sha256), bytes).then(() => true);
+    return (await quietly(written)) === true;
   }
 
   async dropShard(record: ShardRecord): Promise<void> {
@@ -69,8 +76,10 @@ export class WeightCache {
 
   async keepModel(record: ModelRecord): Promise<void> {
     const key = await quietly(modelKey(record.url));
-    if (key === undefined) return;
-    await quietly(this.#store.write(key, new TextEncoder().encode(JSON.stringify(record))));
+    const digest = await quietly(digestOf(record));
+    if (key === undefined || digest === undefined) return;
+    const entry: ModelEntry = { ...record, digest };
+    await quietly(this.#store.write(key, new TextEncoder().encode(JSON.stringify(entry))));
   }
 
   async list(): Promise<CachedModel[]> {
@@ -102,7 +111,8 @@ export class WeightCache {
     const bytes = await quietly(this.#store.read(key));
     if (bytes === undefined) return undefined;
     try {
-      return JSON.parse(new TextDecoder().decode(bytes)) as ModelRecord;
+      const { digest, ...record } = JSON.parse(new TextDecoder().decode(bytes)) as ModelEntry;
+      return digest === (await digestOf(record)) ? record : undefined;
     } catch {
       return undefined; // half written: as good as absent
     }
@@ -199,8 +209,16 @@ function shardKey(sha256: string): string {
 }
 
 async function modelKey(url: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(url));
-  return `model-${Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  return `model-${await sha256(url)}`;
+}
+
+function digestOf({ url, config, manifest }: ModelRecord): Promise<string> {
+  return sha256(JSON.stringify([url, config, manifest]));
+}
+
+async function sha256(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function quietly<T>(promise: Promise<T>): Promise<T | undefined> {

@@ -32,14 +32,21 @@ export type CoreErrorCode =
 export type BrowserErrorCode =
   /** A file could not be fetched, after the retries. */
   | "network"
-  /** The engine stopped in the middle of its work (a trap in WebAssembly, or the worker died). It cannot go on. */
+  /** The engine stopped in the middle of its work (a trap in WebAssembly, or the worker died). The next call has a new one. */
   | "crashed"
+  /** The browser gives no more memory. The message has the figures where they are known: before a load, not on a GPU. */
+  | "out-of-memory"
   /** The call came after `dispose()`. */
   | "disposed"
+  /** The browser lacks what the engine is compiled for: WebAssembly with SIMD. */
+  | "browser-unsupported"
   /** The dedicated worker could not be started. */
   | "worker-unavailable"
   /** An error that none of the other codes describes: a bug, here or in the browser. */
   | "internal";
+
+/** A WebAssembly memory of 32-bit addresses, in bytes. */
+export const WASM_MEMORY = 2 ** 32;
 
 export type SetokimErrorCode = CoreErrorCode | BrowserErrorCode;
 
@@ -63,12 +70,14 @@ const remedies: Record<SetokimErrorCode, string> = {
   unsupported: "Load a model that has this part.",
   "convert-unsupported": "See docs/convert.md for what can be converted, and what can be left out.",
   "device-unavailable": "Choose the device `cpu` or `auto`.",
-  "device-lost": "Load the model again; choose the device `cpu` if it happens twice.",
+  "device-lost": "Ask again: the engine starts anew; choose the device `cpu` if it happens often.",
   aborted: "Ask again to get an answer.",
   io: "Check that the file is there and may be read.",
   network: "Check the connection and the address of the model, then try again.",
-  crashed: "Load the model again; choose the device `cpu` if it happens twice.",
+  crashed: "Ask again: the engine starts anew; without a worker, open the page again.",
+  "out-of-memory": "Load a smaller model or one that is packed more tightly (docs/weights.md), or close other tabs.",
   disposed: "Load the model again: this one was given back.",
+  "browser-unsupported": "Use a newer browser: Chrome or Edge from 91, Firefox from 89, Safari from 16.4.",
   "worker-unavailable": "Allow workers from this origin, or load with `worker: false`.",
   internal: "Try again; if it happens twice, report it with the message and the browser's name.",
 };
@@ -141,9 +150,7 @@ export function errorFromMessage(message: ErrorMessage): SetokimError {
  */
 export function asSetokimError(thrown: unknown, fallback: SetokimErrorCode = "internal"): SetokimError {
   if (thrown instanceof SetokimError) return thrown;
-  if (typeof WebAssembly !== "undefined" && thrown instanceof WebAssembly.RuntimeError) {
-    return new SetokimError("crashed", `the engine stopped: ${thrown.message}`, { cause: thrown });
-  }
+  if (typeof WebAssembly !== "undefined" && thrown instanceof WebAssembly.RuntimeError) return trapped(thrown);
   if (thrown instanceof Error) {
     const code: unknown = "code" in thrown ? thrown.code : undefined;
     const remedy: unknown = "remedy" in thrown ? thrown.remedy : undefined;
@@ -156,6 +163,32 @@ export function asSetokimError(thrown: unknown, fallback: SetokimErrorCode = "in
     return new SetokimError(fallback, thrown.message, { cause: thrown });
   }
   return new SetokimError(fallback, String(thrown), { cause: thrown });
+}
+
+/** `what` needs more bytes than there are. The browser does not say how many are free, only how many there can be. */
+export function outOfMemory(needed: number, what: string, cause?: unknown): SetokimError {
+  const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+  const message = `${what} needs ${mebibytes(needed)}, and at most ${mebibytes(WASM_MEMORY)} can be had`;
+  return new SetokimError("out-of-memory", message, { cause });
+}
+
+/** After these an engine can do no more work; another may. */
+export function isFatal({ code }: SetokimError): boolean {
+  return code === "crashed" || code === "device-lost" || code === "out-of-memory";
+}
+
+/** After a trap nothing of the WebAssembly instance may be called, not even to free it. */
+export function isTrap({ cause }: SetokimError): boolean {
+  return cause instanceof WebAssembly.RuntimeError;
+}
+
+/** A trap itself says only `unreachable`; what Rust said before it is left in the global scope (`src/web/mod.rs`). */
+function trapped(trap: WebAssembly.RuntimeError): SetokimError {
+  const scope = globalThis as { setokimPanic?: unknown };
+  const panic = typeof scope.setokimPanic === "string" ? scope.setokimPanic : trap.message;
+  delete scope.setokimPanic;
+  const code = /out of memory|memory allocation/i.test(panic) ? "out-of-memory" : "crashed";
+  return new SetokimError(code, `the engine stopped: ${panic}`, { cause: trap });
 }
 
 export function isErrorCode(value: unknown): value is SetokimErrorCode {

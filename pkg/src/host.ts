@@ -1,5 +1,6 @@
 /** What runs a model, here or in a worker: the face that `Setokim` talks to. */
 
+import type { SetokimError } from "./errors.js";
 import type { Picture } from "./image.js";
 import type { AnswerTask, Task } from "./tasks.js";
 import type { DeviceChoice, DeviceReport, LoadProgress, ModelInfo, Tokenization } from "./types.js";
@@ -12,6 +13,8 @@ export interface LoadRequest {
   cache: boolean;
   warmUp?: boolean | undefined;
   wasmUrl?: string | undefined;
+  /** Take what is stored under this address before asking the network: an engine is being rebuilt, not updated. */
+  storedFirst?: boolean | undefined;
 }
 
 export interface LoadReply {
@@ -38,5 +41,7 @@ export interface Host {
   requests(): number;
   /** Bytes of WebAssembly memory after the last call; 0 before the first. */
   memory(): number;
+  /** Why this host can do no more work: the engine crashed, the worker died, the GPU was lost. */
+  readonly failure: SetokimError | undefined;
   dispose(): Promise<void>;
 }

@@ -18,6 +18,9 @@ export type ReadPicture = Exclude<Picture, { kind: "bitmap" }>;
 /** As in Rust (`preprocess.rs`): above it, reading the pixels back would exhaust the tab. */
 const MEGAPIXEL_LIMIT = 64;
 
+/** As in Rust: a larger file is not even read. */
+const BYTE_LIMIT = 128 << 20;
+
 const inputRemedy =
   "Pass an address, a Blob or File, an ImageBitmap, ImageData, canvas, image element, VideoFrame or encoded bytes.";
 
@@ -35,8 +38,10 @@ export async function pictureFrom(input: ImageInput, signal?: AbortSignal, fetch
     case "File":
       return pictureFromBlob(input as Blob, signal);
     case "ArrayBuffer":
+      checkBytes((input as ArrayBuffer).byteLength);
       return pictureFromBytes(new Uint8Array((input as ArrayBuffer).slice(0)));
     case "Uint8Array":
+      checkBytes((input as Uint8Array).byteLength);
       return pictureFromBytes(Uint8Array.from(input as Uint8Array));
     case "ImageData":
       return pictureFromImageData(input as ImageData);
@@ -50,6 +55,7 @@ export async function pictureFrom(input: ImageInput, signal?: AbortSignal, fetch
     default:
       if (ArrayBuffer.isView(input)) {
         const view: ArrayBufferView = input; // a Buffer, a DataView: bytes all the same
+        checkBytes(view.byteLength);
         return pictureFromBytes(Uint8Array.from(new Uint8Array(view.buffer, view.byteOffset, view.byteLength)));
       }
       throw new SetokimError("image-decode", `this is not a picture: ${describe(input)}`, { remedy: inputRemedy });
@@ -104,10 +110,19 @@ async function pictureFromUrl(url: string, signal?: AbortSignal, fetched?: () =>
       remedy: "Check the address of the picture.",
     });
   }
-  return pictureFromBlob(response, signal);
+  checkBytes(Number(response.headers.get("content-length")));
+  let body: Blob;
+  try {
+    body = await response.blob();
+  } catch (error) {
+    throwIfAborted(signal);
+    throw new SetokimError("network", `the picture at ${url} was cut off`, { cause: error });
+  }
+  return pictureFromBlob(body, signal);
 }
 
-async function pictureFromBlob(source: { arrayBuffer(): Promise<ArrayBuffer> }, signal?: AbortSignal): Promise<Picture> {
+async function pictureFromBlob(source: Blob, signal?: AbortSignal): Promise<Picture> {
+  checkBytes(source.size);
   let buffer: ArrayBuffer;
   try {
     buffer = await source.arrayBuffer();
@@ -157,6 +172,15 @@ async function pictureFromBitmapSource(source: ImageBitmapSource): Promise<Pictu
       : new SetokimError("image-decode", "the picture is empty, closed or cannot be read", { cause: error });
   }
   return { kind: "bitmap", bitmap };
+}
+
+function checkBytes(bytes: number): void {
+  if (bytes > BYTE_LIMIT) {
+    throw new SetokimError(
+      "image-too-large",
+      `the picture's file has ${bytes} bytes, more than the limit of ${BYTE_LIMIT >> 20} MiB`,
+    );
+  }
 }
 
 function checkSize(width: number, height: number): void {

@@ -1,7 +1,7 @@
 /** Files -> a model on the device: bounded download ahead, hash check and upload in order, warm-up, progress. */
 
 import type { ModelRecord, WeightCache } from "./cache.js";
-import { asSetokimError, SetokimError, throwIfAborted } from "./errors.js";
+import { abortedError, asSetokimError, isTrap, outOfMemory, SetokimError, throwIfAborted, WASM_MEMORY } from "./errors.js";
 import type { DeviceChoice, LoadProgress, LoadStage, ModelInfo } from "./types.js";
 import type { WasmEngine, WasmFile, WasmLoader, WasmModule } from "./wasm.js";
 import type { WeightSource } from "./weights.js";
@@ -24,6 +24,8 @@ export interface EngineOptions {
   url?: string | undefined;
   cache?: WeightCache | undefined;
   warmUp?: boolean | undefined;
+  /** The stored model before the network's. */
+  storedFirst?: boolean | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
@@ -42,9 +44,11 @@ export async function loadEngine(
   const progress = new ProgressMeter(options.onProgress);
   progress.report("download");
 
-  const texts = await readTexts(source, url, cache, signal);
+  const stored = options.storedFirst === true && url !== undefined ? await cache?.model(url) : undefined;
+  const texts = stored ?? (await readTexts(source, url, cache, signal));
   throwIfAborted(signal);
   const loader = await wasm.Loader.create(texts.config, texts.manifest, device);
+  let engine: WasmEngine | undefined;
   let finished = false;
   const stop = new AbortController(); // ends the downloads when anything else fails
   const onAbort = (): void => stop.abort(signal?.reason);
@@ -52,6 +56,7 @@ export async function loadEngine(
   try {
     const files = loader.files();
     progress.expect(files);
+    checkFits(files, device);
     progress.report("download");
     const pending: Promise<Shard>[] = [];
     const startNext = (): void => {
@@ -62,11 +67,12 @@ export async function loadEngine(
       pending.push(shard);
     };
     for (let i = 0; i < AHEAD; i += 1) startNext();
+    let stored = true;
     for (const [i, file] of files.entries()) {
       const shard = await pending[i];
       throwIfAborted(signal);
       if (shard === undefined) break;
-      await addShard(loader, source, file, shard, cache, progress, stop.signal);
+      stored = (await addShard(loader, source, file, shard, cache, progress, stop.signal)) && stored;
       pending[i] = Promise.resolve({ bytes: new Uint8Array(), cached: true }); // let go of the bytes
       startNext();
       throwIfAborted(signal);
@@ -74,23 +80,24 @@ export async function loadEngine(
 
     progress.report("compile");
     finished = true;
-    const engine = await loader.finish();
+    engine = await loader.finish();
     const model = modelInfo(engine.config(), files);
-    if (url !== undefined && cache !== undefined) await cache.keepModel(recordOf(url, model, texts, files));
+    // Listed only when all of it is there: what cannot be loaded without a network must not look as if it could.
+    if (stored && url !== undefined && cache !== undefined) await cache.keepModel(recordOf(url, model, texts, files));
 
     if (options.warmUp ?? engine.device().device === "gpu") {
       progress.report("warmup");
       await engine.tokenize_rgba(new Uint8Array(16 * 16 * 4).fill(255), 16, 16);
     }
-    if (signal?.aborted === true) engine.free();
     throwIfAborted(signal);
     progress.report("ready");
     return { engine, model };
   } catch (error) {
     stop.abort();
-    if (!finished) loader.free();
-    throwIfAborted(signal);
-    throw asSetokimError(error);
+    const fault = asSetokimError(error);
+    const failure = signal?.aborted === true ? abortedError(signal) : fault;
+    if (!isTrap(fault)) (finished ? engine : loader)?.free();
+    throw failure;
   } finally {
     signal?.removeEventListener("abort", onAbort);
   }
@@ -147,6 +154,7 @@ async function fetchShard(
   return { bytes, cached: false };
 }
 
+/** Whether the shard is in the cache now. */
 async function addShard(
   loader: WasmLoader,
   source: WeightSource,
@@ -155,7 +163,7 @@ async function addShard(
   cache: WeightCache | undefined,
   progress: ProgressMeter,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   progress.report("verify", file, shard.cached);
   try {
     await loader.add(file.name, shard.bytes);
@@ -170,7 +178,13 @@ async function addShard(
     shard = again;
   }
   progress.uploaded(file, shard.cached);
-  if (!shard.cached) await cache?.keepShard(file, shard.bytes);
+  return shard.cached || (await cache?.keepShard(file, shard.bytes)) === true;
+}
+
+/** On the CPU the weights lie in the WebAssembly memory, so what is larger can be refused before it is downloaded. */
+function checkFits(files: readonly WasmFile[], device: DeviceChoice): void {
+  const needed = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (device === "cpu" && needed > WASM_MEMORY) throw outOfMemory(needed, "the model on the CPU");
 }
 
 function modelInfo(config: Record<string, unknown>, files: readonly WasmFile[]): ModelInfo {

@@ -1,7 +1,7 @@
 /** The engine in this thread: in the page when asked for, else inside the worker. */
 
 import { openCache } from "./cache.js";
-import { asSetokimError, SetokimError } from "./errors.js";
+import { asSetokimError, isFatal, isTrap, SetokimError } from "./errors.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
 import { readPicture, type Picture } from "./image.js";
 import { loadEngine } from "./load.js";
@@ -27,7 +27,7 @@ export class LocalHost implements Host {
   readonly #start: StartWasm;
   #module: WasmModule | undefined;
   #engine: WasmEngine | undefined;
-  #crashed: SetokimError | undefined;
+  #failure: SetokimError | undefined;
   #requests = 0;
   #observer: PerformanceObserver | undefined;
 
@@ -55,6 +55,7 @@ export class LocalHost implements Host {
           url,
           cache: request.cache && url !== undefined ? await openCache() : undefined,
           warmUp: request.warmUp,
+          storedFirst: request.storedFirst,
           signal,
           onProgress,
         },
@@ -114,7 +115,11 @@ export class LocalHost implements Host {
     this.#observer?.disconnect();
     const engine = this.#engine;
     this.#engine = undefined;
-    if (this.#crashed === undefined) engine?.free(); // after a trap nothing may be called
+    if (this.#failure === undefined || !isTrap(this.#failure)) engine?.free();
+  }
+
+  get failure(): SetokimError | undefined {
+    return this.#failure;
   }
 
   #ready(): WasmEngine {
@@ -128,6 +133,7 @@ export class LocalHost implements Host {
   }
 
   async #wasm(wasmUrl?: string): Promise<WasmModule> {
+    if (!hasSimd()) throw new SetokimError("browser-unsupported", "this browser has no WebAssembly SIMD");
     try {
       return (this.#module = await this.#start(wasmUrl));
     } catch (error) {
@@ -143,7 +149,7 @@ export class LocalHost implements Host {
    * reject its promise, it only shows as an uncaught error of this thread.
    */
   async #guard<T>(task: () => Promise<T>): Promise<T> {
-    if (this.#crashed !== undefined) throw this.#crashed;
+    if (this.#failure !== undefined) throw this.#failure;
     let stopListening = (): void => undefined;
     const trap = new Promise<never>((_, reject) => {
       if (typeof addEventListener !== "function") return;
@@ -157,7 +163,7 @@ export class LocalHost implements Host {
       return await Promise.race([task(), trap]);
     } catch (thrown) {
       const error = asSetokimError(thrown);
-      if (error.code === "crashed") this.#crashed = error;
+      if (isFatal(error)) this.#failure = error;
       throw error;
     } finally {
       stopListening();
@@ -173,6 +179,15 @@ export class LocalHost implements Host {
     });
     this.#observer.observe({ type: "resource" });
   }
+}
+
+/** Asked before megabytes are downloaded that could not be compiled. */
+function hasSimd(): boolean {
+  if (typeof WebAssembly === "undefined") return false;
+  // (module (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt))
+  return WebAssembly.validate(
+    Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11),
+  );
 }
 
 /** Every task's answer in one form: parts in order. */

@@ -28,8 +28,8 @@ export type Request = CallMessage | { type: "abort"; id: number };
 
 /** Worker -> page. */
 export type Reply =
-  /** The script runs: whatever fails from here on is not a failure to start. */
-  | { type: "hello" }
+  /** The script runs: whatever fails from here on is not a failure to start. `lock` is held for as long as it lives. */
+  | { type: "hello"; lock?: string | undefined }
   | { type: "progress"; id: number; progress: LoadProgress }
   | { type: "event"; id: number; event: WasmEvent }
   | { type: "result"; id: number; value: Calls[CallName]["reply"]; requests: number; memory: number }

@@ -1,6 +1,6 @@
 /** The page's half of the protocol: a `Host` whose work is done in a worker. */
 
-import { errorFromMessage, SetokimError } from "./errors.js";
+import { errorFromMessage, isFatal, SetokimError } from "./errors.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
 import { transferablesOf, type Picture } from "./image.js";
 import type { Calls, CallName, Reply, Request } from "./protocol.js";
@@ -38,6 +38,7 @@ export class RemoteHost implements Host {
   #dead: SetokimError | undefined;
   #requests = 0;
   #memory = 0;
+  readonly #watching = new AbortController();
 
   constructor(worker: WorkerLike) {
     this.#worker = worker;
@@ -74,6 +75,10 @@ export class RemoteHost implements Host {
     return this.#memory;
   }
 
+  get failure(): SetokimError | undefined {
+    return this.#dead;
+  }
+
   /** Frees the model in the worker, then ends the worker; waits for nothing if it already died. */
   async dispose(): Promise<void> {
     if (this.#dead === undefined) {
@@ -108,6 +113,7 @@ export class RemoteHost implements Host {
   #receive(reply: Reply): void {
     if (reply.type === "hello") {
       this.#started = true;
+      if (reply.lock !== undefined) this.#watch(reply.lock);
       return;
     }
     const pending = this.#pending.get(reply.id);
@@ -126,8 +132,14 @@ export class RemoteHost implements Host {
     else {
       const error = errorFromMessage(reply.error);
       pending?.reject(error);
-      if (error.code === "crashed") this.#end(error);
+      if (isFatal(error)) this.#end(error);
     }
+  }
+
+  /** A worker that ends without an error event (closed, or killed by the browser) still gives back its lock. */
+  #watch(lock: string): void {
+    const { signal } = this.#watching;
+    navigator.locks.request(lock, { signal }, () => this.#die()).catch(() => undefined); // ended by ourselves
   }
 
   #die(event?: ErrorEvent): void {
@@ -142,6 +154,7 @@ export class RemoteHost implements Host {
 
   #end(error: SetokimError): void {
     this.#dead ??= error;
+    this.#watching.abort();
     this.#worker.terminate();
     for (const pending of this.#pending.values()) pending.reject(error);
     this.#pending.clear();

@@ -57,7 +57,20 @@ export function serve(port: ServerPort, host: Host): void {
         },
       );
   });
-  port.postMessage({ type: "hello" }, []);
+  void lockForLife().then((lock) => port.postMessage({ type: "hello", lock }, []));
+}
+
+/** Takes a lock that only the end of this worker gives back; its name, or undefined where there are no locks. */
+async function lockForLife(): Promise<string | undefined> {
+  if (typeof navigator === "undefined" || navigator.locks === undefined) return undefined;
+  const name = `setokim-worker-${crypto.randomUUID()}`;
+  return new Promise((resolve) => {
+    const held = navigator.locks.request(name, () => {
+      resolve(name);
+      return new Promise<never>(() => undefined);
+    });
+    held.catch(() => resolve(undefined)); // a page that may not have locks
+  });
 }
 
 /** Labels and pixels are moved, not copied. */

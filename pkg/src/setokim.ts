@@ -1,8 +1,8 @@
 import { Answering } from "./answering.js";
 import { answerFrom, eventFrom, wasmMessages, wasmOptions } from "./answers.js";
 import { openCache, type CachedModel } from "./cache.js";
-import { abortedError, asSetokimError, SetokimError, throwIfAborted } from "./errors.js";
-import type { Host, LoadReply, Question } from "./host.js";
+import { abortedError, asSetokimError, isFatal, SetokimError, throwIfAborted } from "./errors.js";
+import type { Host, LoadReply, LoadRequest, Question } from "./host.js";
 import { pictureFrom, type Picture } from "./image.js";
 import { downloadSize, probeReport } from "./probe.js";
 import { SerialQueue } from "./queue.js";
@@ -41,6 +41,10 @@ import type {
   Tokenization,
 } from "./types.js";
 import { UrlSource } from "./weights.js";
+
+/** After so many failures in a row the GPU is given up. */
+const MAX_FAILURES = 2;
+const GPU_FAILS = `the GPU failed ${MAX_FAILURES} times in a row`;
 
 /**
  * A loaded model. Requests run one after the other in the order in which they were made.
@@ -92,7 +96,7 @@ export class Setokim implements SetokimApi {
     throwIfAborted(signal);
     const host = await openHost(options);
     try {
-      const request = {
+      const request: LoadRequest = {
         source: typeof source === "string" || source instanceof URL ? absolute(source) : [...source],
         device,
         cache,
@@ -100,41 +104,54 @@ export class Setokim implements SetokimApi {
         wasmUrl: absoluteOrUndefined(options.wasmUrl),
       };
       const reply = await withSignal(host.load(request, onProgress, signal), signal);
-      return new Setokim(host, reply);
+      return new Setokim(host, reply, request, options);
     } catch (error) {
       void host.dispose();
       throw asSetokimError(error);
     }
   }
 
-  /** What runs the model, and why. */
-  readonly device: DeviceReport;
   readonly model: ModelInfo;
   /** What this model can do: `chat` and the rest only with a language model. */
   readonly tasks: readonly Task[];
-  readonly #host: Host;
+  readonly #request: LoadRequest;
+  readonly #options: LoadOptions;
   readonly #queue = new SerialQueue();
+  #host: Host;
+  #device: DeviceReport;
+  /** Requests that an engine failed under since one was last answered. */
+  #failures = 0;
+  #gpuFails = false;
   #fetched = 0;
+  /** Stops a recovery when the model is given back. */
+  readonly #end = new AbortController();
   #disposed: Promise<void> | undefined;
 
-  private constructor(host: Host, { device, model, tasks }: LoadReply) {
+  private constructor(host: Host, { device, model, tasks }: LoadReply, request: LoadRequest, options: LoadOptions) {
     this.#host = host;
-    this.device = device;
+    this.#device = device;
     this.model = model;
     this.tasks = tasks;
+    this.#request = request;
+    this.#options = options;
+  }
+
+  /** What runs the model, and why; another one after a recovery on the CPU. */
+  get device(): DeviceReport {
+    return this.#device;
   }
 
   /** The semantic tokens of a picture: how many there are is decided by the picture. */
   tokenize(image: ImageInput, options: RequestOptions = {}): Promise<Tokenization> {
     const { signal } = options;
-    return this.#request(this.#read(image, signal), signal, (picture) => this.#host.tokenize(picture));
+    return this.#run(this.#read(image, signal), signal, (host, picture) => host.tokenize(picture));
   }
 
   /** The picture drawn again from its tokens alone: what the tokens remember of it. */
   async reconstruct(image: ImageInput, options: RequestOptions = {}): Promise<Reconstruction> {
     const { signal } = options;
-    const { rgba, width, height, tokens } = await this.#request(this.#read(image, signal), signal, (picture) =>
-      this.#host.reconstruct(picture),
+    const { rgba, width, height, tokens } = await this.#run(this.#read(image, signal), signal, (host, picture) =>
+      host.reconstruct(picture),
     );
     return { image: new ImageData(Uint8ClampedArray.from(rgba), width, height), tokens };
   }
@@ -191,6 +208,7 @@ export class Setokim implements SetokimApi {
   dispose(): Promise<void> {
     this.#disposed ??= (async () => {
       this.#queue.close(new SetokimError("disposed", "the model was given back"));
+      this.#end.abort();
       await this.#host.dispose();
     })();
     return this.#disposed;
@@ -223,9 +241,9 @@ export class Setokim implements SetokimApi {
     signal: AbortSignal,
   ): Promise<Answer> {
     const read = Promise.all(images.map((image) => this.#read(image, signal)));
-    const answer = await this.#request(read, signal, (pictures) => {
+    const answer = await this.#run(read, signal, (host, pictures) => {
       const request = { ...question, pictures, options: wasmOptions(options) };
-      return this.#host.answer(request, (event) => emit(eventFrom(event)), signal);
+      return host.answer(request, (event) => emit(eventFrom(event)), signal);
     });
     return answerFrom(answer);
   }
@@ -235,18 +253,55 @@ export class Setokim implements SetokimApi {
     return pictureFrom(image, signal, () => (this.#fetched += 1));
   }
 
-  async #request<Input, T>(
+  async #run<Input, T>(
     input: Promise<Input>,
     signal: AbortSignal | undefined,
-    work: (input: Input) => Promise<T>,
+    work: (host: Host, input: Input) => Promise<T>,
   ): Promise<T> {
     input.catch(() => undefined); // it is awaited in its turn
     if (this.#disposed !== undefined) throw new SetokimError("disposed", "the model was given back");
     try {
-      return await this.#queue.run(async () => work(await input), signal);
+      return await this.#queue.run(async () => {
+        const read = await input;
+        try {
+          const answer = await work(await this.#liveHost(), read);
+          this.#failures = 0;
+          return answer;
+        } catch (thrown) {
+          const error = asSetokimError(thrown);
+          if (isFatal(error)) this.#failures += 1;
+          throw error;
+        }
+      }, signal);
     } catch (error) {
       throw asSetokimError(error);
     }
+  }
+
+  /**
+   * The host, built anew if the last one failed: in a fresh worker, from the stored weights. Only one request runs at a
+   * time, so only one can find it failed. An engine in this thread stays as it is: neither a trapped WebAssembly instance
+   * nor burn's one GPU device can be had a second time in a thread.
+   */
+  async #liveHost(): Promise<Host> {
+    const error = this.#host.failure;
+    if (error === undefined) return this.#host;
+    if (this.#options.worker === false) throw error;
+    if (this.#failures >= MAX_FAILURES) this.#gpuFails ||= this.#device.device === "gpu";
+    const { signal } = this.#end;
+    const request = { ...this.#request, storedFirst: true, ...(this.#gpuFails ? { device: "cpu" as const } : {}) };
+    const host = await openHost(this.#options);
+    try {
+      const { device } = await withSignal(host.load(request, undefined, signal), signal);
+      const { adapter } = this.#device;
+      this.#device = this.#gpuFails ? { device: "cpu", reason: GPU_FAILS, adapter } : device;
+    } catch (failed) {
+      void host.dispose(); // the next request tries again
+      throw failed;
+    }
+    this.#host = host;
+    this.#options.onRecovery?.({ error, device: this.#device });
+    return host;
   }
 }
 

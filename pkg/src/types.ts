@@ -1,6 +1,7 @@
 /** The public types: shapes, units and what each number means. Those of the language model's tasks are in `tasks.ts`. */
 
 import type { Answering } from "./answering.js";
+import type { SetokimError } from "./errors.js";
 import type {
   Answer,
   ChatEvent,
@@ -47,6 +48,16 @@ export interface DeviceReport {
   reason: string;
   /** The WebGPU adapter, taken or not; null when the browser has none. */
   adapter: AdapterReport | null;
+  /** What came of running every kernel on the adapter; null where it was not opened. */
+  self_test?: SelfTest | null;
+}
+
+/** A known-answer test of the GPU's kernels, run while loading. A GPU that fails it is not taken. */
+export interface SelfTest {
+  kernels: string[];
+  /** Those that gave a wrong answer. */
+  failed: string[];
+  milliseconds: number;
 }
 
 /** The steps of `Setokim.load`, in order. `verify` and `upload` alternate, file by file, while others download. */
@@ -82,6 +93,16 @@ export interface LoadOptions {
   wasmUrl?: string | URL;
   /** Where `worker.js` is, if a bundler or a server moved it. */
   workerUrl?: string | URL;
+  /** Told after the engine failed and was built anew in a fresh worker, by the first request that came after. */
+  onRecovery?: (recovery: Recovery) => void;
+}
+
+/** An engine was built anew after one had failed. */
+export interface Recovery {
+  /** What the failed engine's last request was rejected with: `crashed` or `device-lost`. */
+  error: SetokimError;
+  /** What runs the model now: after two failures in a row on the GPU, the CPU. */
+  device: DeviceReport;
 }
 
 /** What would happen if a model were loaded now. */
@@ -204,6 +225,7 @@ export interface MemoryReport {
 }
 
 export interface SetokimApi extends AsyncDisposable {
+  /** What runs the model, and why; another one after a recovery on the CPU. */
   readonly device: DeviceReport;
   readonly model: ModelInfo;
   /** What this model can do. */

@@ -1,7 +1,10 @@
 /** Where the files of a model come from: a folder on a server, or files that the person picked. */
 
-import { SetokimError, throwIfAborted } from "./errors.js";
+import { outOfMemory, SetokimError, throwIfAborted } from "./errors.js";
 import type { WasmFile } from "./wasm.js";
+
+/** Most of a `config.json` or `manifest.json`: ours are a few KiB. */
+const MAX_TEXT_BYTES = 4 << 20;
 
 export interface WeightSource {
   /** `config.json` or `manifest.json`. */
@@ -22,9 +25,11 @@ export interface RetryPolicy {
   attempts: number;
   /** First pause in milliseconds; each next one is twice as long. */
   pause: number;
+  /** Milliseconds without a byte after which a connection counts as cut. */
+  patience: number;
 }
 
-const defaultRetry: RetryPolicy = { attempts: 4, pause: 400 };
+const defaultRetry: RetryPolicy = { attempts: 4, pause: 400, patience: 30_000 };
 
 /** The files of a model in a folder on a server. */
 export class UrlSource implements WeightSource {
@@ -42,66 +47,73 @@ export class UrlSource implements WeightSource {
 
   async text(name: string): Promise<string> {
     const url = this.#address(name);
-    return this.#retrying(name, async () => {
+    return this.#retrying(name, this.#signal, async (watch) => {
       // Revalidated each time: a new manifest must not meet old weights.
-      const response = await fetch(url, { cache: "no-cache", ...withSignal(this.#signal) });
+      const response = await watch.over(fetch(url, { cache: "no-cache", signal: watch.signal }));
       checkStatus(response, name);
-      return response.text();
+      const chunks: Uint8Array<ArrayBuffer>[] = [];
+      let length = 0;
+      await watch.read(response, (chunk) => {
+        length += chunk.byteLength;
+        if (length > MAX_TEXT_BYTES) throw tooLong(name);
+        chunks.push(chunk);
+      });
+      return new Blob(chunks).text();
     });
   }
 
   async shard(file: WasmFile, { signal = this.#signal, onBytes, fresh = false }: ShardOptions): Promise<Uint8Array> {
-    const bytes = new Uint8Array(file.bytes);
+    let bytes: Uint8Array | undefined;
     let loaded = 0;
     const move = (to: number): void => {
       loaded = to;
       onBytes?.(loaded);
     };
-    const attempt = async (): Promise<void> => {
-      const response = await fetch(this.#address(file.name), {
+    const attempt = async (watch: StallWatch): Promise<Uint8Array> => {
+      const request = fetch(this.#address(file.name), {
         cache: fresh ? "reload" : "default",
-        ...withSignal(signal),
+        signal: watch.signal,
         ...(loaded > 0 ? { headers: { Range: `bytes=${loaded}-` } } : {}),
       });
+      const response = await watch.over(request);
       if (response.status === 416) throw wrongLength(file, loaded);
       checkStatus(response, file.name);
       if (loaded > 0 && !continues(response, loaded)) move(0); // the server sends it from the start again
-      if (response.body === null) throw new TypeError("the answer has no body");
-      const reader = response.body.getReader();
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        if (loaded + value.byteLength > file.bytes) {
-          void reader.cancel().catch(() => undefined);
-          throw wrongLength(file, loaded + value.byteLength);
-        }
-        bytes.set(value, loaded);
-        move(loaded + value.byteLength);
-      }
+      const announced = announcedLength(response);
+      if (announced !== undefined && loaded + announced > file.bytes) throw wrongLength(file, loaded + announced);
+      // Not before the server has it: a manifest may claim gigabytes that are nowhere.
+      const whole = (bytes ??= allocate(file));
+      await watch.read(response, (chunk) => {
+        if (loaded + chunk.byteLength > file.bytes) throw wrongLength(file, loaded + chunk.byteLength);
+        whole.set(chunk, loaded);
+        move(loaded + chunk.byteLength);
+      });
       if (loaded < file.bytes) throw new TypeError(`the connection was cut after ${loaded} of ${file.bytes} bytes`);
+      return whole;
     };
-    await this.#retrying(file.name, attempt, signal, () => loaded);
-    return bytes;
+    return this.#retrying(file.name, signal, attempt, () => loaded);
   }
 
   /** Tries again with growing pauses; progress between two failures starts the count anew. */
   async #retrying<T>(
     name: string,
-    attempt: () => Promise<T>,
-    signal: AbortSignal | undefined = this.#signal,
+    signal: AbortSignal | undefined,
+    attempt: (watch: StallWatch) => Promise<T>,
     progress: () => number = () => 0,
   ): Promise<T> {
     let failures = 0;
-    let before = 0;
+    let farthest = 0;
     for (;;) {
       throwIfAborted(signal);
+      const watch = new StallWatch(this.#retry.patience, signal);
       try {
-        return await attempt();
+        return await attempt(watch);
       } catch (error) {
         throwIfAborted(signal);
         if (error instanceof SetokimError) throw error;
-        if (progress() > before) failures = 0;
-        before = progress();
+        // Farther than ever, not than last time: a server that cuts here and there would be asked for ever.
+        if (progress() > farthest) failures = 0;
+        farthest = Math.max(farthest, progress());
         failures += 1;
         const status = error instanceof HttpStatus ? error.status : undefined;
         if ((status !== undefined && !retriable(status)) || failures >= this.#retry.attempts) {
@@ -110,6 +122,8 @@ export class UrlSource implements WeightSource {
           });
         }
         await pause(this.#retry.pause * 2 ** (failures - 1), signal);
+      } finally {
+        watch.end();
       }
     }
   }
@@ -123,6 +137,55 @@ export class UrlSource implements WeightSource {
   }
 }
 
+/** Ends a request in which nothing has come for a while: a browser would wait for minutes, or for ever. */
+class StallWatch {
+  readonly #stop = new AbortController();
+  readonly #patience: number;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = (): void => this.#stop.abort(this.#signal?.reason);
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(patience: number, signal: AbortSignal | undefined) {
+    this.#patience = patience;
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  async over<T>(work: Promise<T>): Promise<T> {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(
+      () => this.#stop.abort(new TypeError(`nothing came for ${this.#patience / 1000} seconds`)),
+      this.#patience,
+    );
+    return work;
+  }
+
+  /** Reads a body to its end, chunk by chunk; what `take` throws ends the request. */
+  async read(response: Response, take: (chunk: Uint8Array<ArrayBuffer>) => void): Promise<void> {
+    if (response.body === null) throw new TypeError("the answer has no body");
+    const reader = response.body.getReader();
+    try {
+      for (;;) {
+        const { done, value } = await this.over(reader.read());
+        if (done) return;
+        take(value);
+      }
+    } catch (error) {
+      void reader.cancel().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+  }
+}
+
 /** The files of a model as the person picked them; folders in their paths are ignored. */
 export class FileSource implements WeightSource {
   readonly #files: Map<string, File>;
@@ -132,12 +195,18 @@ export class FileSource implements WeightSource {
   }
 
   async text(name: string): Promise<string> {
-    return this.#read(name, (file) => file.text());
+    return this.#read(name, (file) => {
+      if (file.size > MAX_TEXT_BYTES) throw tooLong(name);
+      return file.text();
+    });
   }
 
   async shard(wanted: WasmFile, { signal, onBytes }: ShardOptions): Promise<Uint8Array> {
     throwIfAborted(signal);
-    const buffer = await this.#read(wanted.name, (file) => file.arrayBuffer());
+    const buffer = await this.#read(wanted.name, (file) => {
+      if (file.size !== wanted.bytes) throw wrongLength(wanted, file.size);
+      return file.arrayBuffer();
+    });
     throwIfAborted(signal);
     onBytes?.(buffer.byteLength);
     return new Uint8Array(buffer);
@@ -153,6 +222,7 @@ export class FileSource implements WeightSource {
     try {
       return await read(file);
     } catch (error) {
+      if (error instanceof SetokimError) throw error;
       throw new SetokimError("io", `${name} cannot be read`, { cause: error });
     }
   }
@@ -187,16 +257,32 @@ function continues(response: Response, from: number): boolean {
   return new RegExp(`^bytes ${from}-`).test(response.headers.get("content-range") ?? `bytes ${from}-`);
 }
 
+/** What the answer's header says that its body has; undefined where it does not say, or may count packed bytes. */
+function announcedLength(response: Response): number | undefined {
+  if (response.type === "cors") return undefined; // another site's Content-Encoding is not shown
+  const length = response.headers.get("content-length");
+  return length === null || response.headers.has("content-encoding") ? undefined : Number(length);
+}
+
+function allocate(file: WasmFile): Uint8Array {
+  try {
+    return new Uint8Array(file.bytes);
+  } catch (error) {
+    throw outOfMemory(file.bytes, `for \`${file.name}\``, error);
+  }
+}
+
+function tooLong(name: string): SetokimError {
+  const code = name === "config.json" ? "config-invalid" : "manifest-invalid";
+  return new SetokimError(code, `${name} is longer than ${MAX_TEXT_BYTES >> 20} MiB`);
+}
+
 function wrongLength(file: WasmFile, got: number): SetokimError {
   return new SetokimError(
     "shard-corrupt",
-    `shard \`${file.name}\` is corrupt: the manifest says ${file.bytes} bytes, the server has ${got > file.bytes ? "more" : `only ${got}`}`,
+    `shard \`${file.name}\` is corrupt: the manifest says ${file.bytes} bytes, and there are ${got > file.bytes ? "more" : `only ${got}`}`,
     { remedy: "Check that manifest.json and the weights come from the same export." },
   );
-}
-
-function withSignal(signal: AbortSignal | undefined): { signal?: AbortSignal } {
-  return signal === undefined ? {} : { signal };
 }
 
 function reasonOf(error: unknown): string {

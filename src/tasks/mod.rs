@@ -10,6 +10,7 @@ pub use self::edit::Edit;
 pub use self::generate::Generation;
 pub use self::segment::Segment;
 
+use crate::language::MAX_REQUEST_BYTES;
 use crate::setokim::Setokim;
 use crate::{Error, Result};
 
@@ -36,6 +37,9 @@ impl Setokim {
 /// [`Error::Prompt`] when nothing is left.
 fn typed<'a>(what: &str, text: &'a str) -> Result<&'a str> {
     match text.trim() {
+        text if text.len() > MAX_REQUEST_BYTES => {
+            Err(Error::Prompt(format!("the {what} is longer than {} MiB", MAX_REQUEST_BYTES >> 20)))
+        }
         "" => Err(Error::Prompt(format!("the {what} is empty"))),
         text => Ok(text),
     }

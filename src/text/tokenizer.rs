@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -24,6 +25,11 @@ const DIGIT: &str = r"\p{N}";
 const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEFAULT: [&str; 4] = [r"[\p{P}\$\+<=>\^~\|]+", GPT_2, r"\p{N}+", r"[0-9][0-9][0-9]"];
+
+/// Most bytes of a `tokenizer.json`.
+pub const MAX_JSON_BYTES: usize = 64 << 20;
+/// Every id lies below this. A table of all ids is made, so one absurd id would cost gigabytes.
+pub const MAX_TOKENS: usize = 1 << 20;
 
 /// GGUF's `tokenizer.ggml.token_type`.
 const TYPE_CONTROL: i64 = 3;
@@ -90,6 +96,10 @@ impl Tokenizer {
 
     /// Reads Hugging Face's `tokenizer.json`, if it is byte-level BPE.
     pub fn from_json(text: &[u8]) -> Result<Self> {
+        if text.len() > MAX_JSON_BYTES {
+            return Err(invalid(format!("it is longer than {} MiB", MAX_JSON_BYTES >> 20)));
+        }
+        check_plain(text)?;
         let mut bpe = Bpe::from_bytes(text).map_err(invalid)?;
         if !matches!(bpe.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
             return Err(invalid("the decoder is not ByteLevel"));
@@ -102,6 +112,9 @@ impl Tokenizer {
         let mut tokens = Vec::new();
         let mut controls = HashMap::new();
         for (name, id) in bpe.get_vocab(true) {
+            if id as usize >= MAX_TOKENS {
+                return Err(invalid(format!("a token has the id {id}; they end at {MAX_TOKENS}")));
+            }
             if tokens.len() <= id as usize {
                 tokens.resize(id as usize + 1, None);
             }
@@ -176,6 +189,30 @@ impl Tokenizer {
 
     fn token(&self, id: u32) -> Option<&Token> {
         self.tokens.get(id as usize)?.as_ref()
+    }
+}
+
+/// Refuses what byte-level BPE does not have: affixes, with which `tokenizers` 0.22 cuts merges where they may be shorter
+/// (a panic), and dropout, with which the same text would have other tokens each time.
+fn check_plain(text: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct File {
+        model: Model,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        continuing_subword_prefix: Option<String>,
+        end_of_word_suffix: Option<String>,
+        dropout: Option<f64>,
+    }
+    let File { model } = serde_json::from_slice(text).map_err(invalid)?;
+    let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
+    if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
+        return Err(invalid("its model marks the middle or the end of words: it is not byte-level BPE"));
+    }
+    match model.dropout {
+        None | Some(0.0) => Ok(()),
+        Some(dropout) => Err(invalid(format!("its model has a dropout of {dropout}: it is for training"))),
     }
 }
 

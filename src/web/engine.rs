@@ -16,7 +16,7 @@ use super::values::{
 };
 use crate::Result;
 use crate::event::Event;
-use crate::language::read_floats;
+use crate::language::{check_messages, read_floats};
 use crate::preprocess::Picture;
 use crate::seen::{Album, Seen};
 use crate::setokim::{Setokim, VisualTokens};
@@ -105,6 +105,7 @@ impl Engine {
         let abort = abort.flag.clone();
         let chat = async {
             let (said, options) = (messages(&said)?, settings(options)?);
+            check_messages(&said, shown.length() as usize)?; // before any picture is looked at
             let mut seen = Vec::new();
             for picture in pictures(&shown)? {
                 seen.push(self.see(picture).await?);

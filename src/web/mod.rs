@@ -21,7 +21,11 @@ fn start() {
     // SAFETY: the linker's own function, called once. A module that never calls it gets a call of it around each of its
     // exports, thousands of registrations for every call from JavaScript.
     unsafe { __wasm_call_ctors() };
-    console_error_panic_hook::set_once();
+    std::panic::set_hook(Box::new(|panic| {
+        console_error_panic_hook::hook(panic);
+        // What JavaScript catches is a trap that says `unreachable`; it looks here for the words (pkg/src/errors.ts).
+        let _ = Reflect::set(&js_sys::global(), &"setokimPanic".into(), &panic.to_string().into());
+    }));
     // An error here means that a logger is set already, by a page that instantiates the module twice.
     if log::set_logger(&CONSOLE).is_ok() {
         log::set_max_level(log::LevelFilter::Warn);

@@ -12,8 +12,12 @@ export interface SeenRequest {
 export type Fault =
   | { kind: "offline" }
   | { kind: "status"; status: number }
-  /** Sends this many bytes and breaks the connection. */
-  | { kind: "cut"; after: number }
+  /** Sends this many bytes and breaks the connection; of other bytes, or of the whole file to a Range request. */
+  | { kind: "cut"; after: number; spoilt?: boolean; whole?: boolean }
+  /** Sends this many bytes, and then nothing, without breaking the connection. */
+  | { kind: "stall"; after: number }
+  /** Announces another length than it has. */
+  | { kind: "claims"; length: number }
   /** Answers a Range request with the whole file. */
   | { kind: "no-range" }
   | { kind: "spoilt" }
@@ -50,33 +54,55 @@ export class FakeServer {
     const fault = this.#faults.get(name)?.shift();
     if (fault?.kind === "offline") throw new TypeError("Failed to fetch");
     if (fault?.kind === "status") return new Response("", { status: fault.status });
+    const { signal } = init;
+    if (signal?.aborted === true) throw signal.reason;
     if (fault?.kind === "hang") {
-      return new Promise((_, reject) => init.signal?.addEventListener("abort", () => reject(init.signal?.reason)));
+      this.active += 1;
+      return new Promise((_, reject) =>
+        signal?.addEventListener("abort", () => {
+          this.active -= 1;
+          reject(signal.reason);
+        }),
+      );
     }
     let bytes = this.files.get(name);
     if (bytes === undefined) return new Response("", { status: 404 });
-    if (fault?.kind === "spoilt") bytes = bytes.map((byte) => byte ^ 1);
-    const start = range === undefined || fault?.kind === "no-range" ? 0 : Number(/(\d+)-/.exec(range)?.[1]);
+    if (fault?.kind === "spoilt" || (fault?.kind === "cut" && fault.spoilt === true)) bytes = bytes.map((byte) => byte ^ 1);
+    const whole = fault?.kind === "no-range" || (fault?.kind === "cut" && fault.whole === true);
+    const start = range === undefined || whole ? 0 : Number(/(\d+)-/.exec(range)?.[1]);
     if (start >= bytes.byteLength && start > 0) return new Response("", { status: 416 });
     this.active += 1;
     this.mostActive = Math.max(this.mostActive, this.active);
-    const end = fault?.kind === "cut" ? start + fault.after : bytes.byteLength;
-    const chunks = chunksOf(bytes.subarray(start, end), 7);
+    const end = fault?.kind === "cut" || fault?.kind === "stall" ? start + fault.after : bytes.byteLength;
+    const chunks = chunksOf(bytes.subarray(start, end), Math.max(7, bytes.byteLength >> 6));
+    let ended = false;
+    const endWith = (close: () => void): void => {
+      if (ended) return;
+      ended = true;
+      this.active -= 1;
+      close();
+    };
     const body = new ReadableStream<Uint8Array>({
+      start: (controller) =>
+        signal?.addEventListener("abort", () => endWith(() => controller.error(signal.reason))),
       pull: async (controller) => {
         await new Promise((resolve) => setTimeout(resolve, 0));
+        if (ended) return;
         const chunk = chunks.shift();
         if (chunk !== undefined) controller.enqueue(chunk);
-        else {
-          this.active -= 1;
-          if (fault?.kind === "cut") controller.error(new TypeError("network error"));
-          else controller.close();
-        }
+        else if (fault?.kind === "stall") await new Promise(() => undefined);
+        else if (fault?.kind === "cut") endWith(() => controller.error(new TypeError("network error")));
+        else endWith(() => controller.close());
       },
+      cancel: () => endWith(() => undefined),
     });
+    const claimed = fault?.kind === "claims" ? fault.length : bytes.byteLength - start;
     return new Response(body, {
       status: start > 0 ? 206 : 200,
-      headers: start > 0 ? { "Content-Range": `bytes ${start}-${bytes.byteLength - 1}/${bytes.byteLength}` } : {},
+      headers: {
+        "Content-Length": String(claimed),
+        ...(start > 0 ? { "Content-Range": `bytes ${start}-${bytes.byteLength - 1}/${bytes.byteLength}` } : {}),
+      },
     });
   };
 }

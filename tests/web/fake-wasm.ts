@@ -52,6 +52,11 @@ export function halves(width = 8, height = 8): Tokenization {
   };
 }
 
+/** What the fake machine has; a test that changes it changes it back. */
+export const machine = { gpu: false };
+
+const gpuReport: DeviceReport = { device: "gpu", reason: "asked for", adapter: null };
+
 export class FakeAbort implements WasmAbort {
   /** Those that were made and not yet given back. */
   static alive = 0;
@@ -110,8 +115,14 @@ export class FakeEngine implements WasmEngine {
   /** Awaited in every call, so that a test decides when it ends. */
   gate: Promise<void> = Promise.resolve();
 
+  readonly #report: DeviceReport;
+
+  constructor(device: DeviceReport = report) {
+    this.#report = device;
+  }
+
   device(): DeviceReport {
-    return report;
+    return this.#report;
   }
 
   config(): Record<string, unknown> {
@@ -211,6 +222,7 @@ export class FakeEngine implements WasmEngine {
     await this.gate;
     if (bytes.byteLength === 0) throw rustError("image-decode", "the picture cannot be read: no bytes");
     if (bytes[0] === 0xff) throw new WebAssembly.RuntimeError("unreachable");
+    if (bytes[0] === 0xfe) throw rustError("device-lost", "the GPU device was lost: destroyed");
     return halves();
   }
 
@@ -237,11 +249,12 @@ export class FakeEngine implements WasmEngine {
 export class FakeLoader implements WasmLoader {
   freed = false;
   readonly added: string[] = [];
-  readonly engine = new FakeEngine();
+  readonly engine: FakeEngine;
   readonly #files: WasmFile[];
 
-  constructor(files: WasmFile[]) {
+  constructor(files: WasmFile[], device?: DeviceReport) {
     this.#files = files;
+    this.engine = new FakeEngine(device);
   }
 
   files(): WasmFile[] {
@@ -273,10 +286,10 @@ export const fakeWasm: WasmModule = {
   probe: async () => report,
   Loader: {
     async create(config, manifest, device) {
-      if (device === "gpu") throw rustError("device-unavailable", "no GPU device: none here", "Choose cpu.");
+      if (device === "gpu" && !machine.gpu) throw rustError("device-unavailable", "no GPU device: none here", "Choose cpu.");
       JSON.parse(config);
       const { files } = JSON.parse(manifest) as { files: WasmFile[] };
-      const loader = new FakeLoader(files);
+      const loader = new FakeLoader(files, machine.gpu && device !== "cpu" ? gpuReport : report);
       loaders.push(loader);
       return loader;
     },

@@ -1,6 +1,7 @@
 /**
  * The package as a plain web server would serve it: no bundler, no special headers but a strict content policy. For
- * tests only. Files: /pkg (built package), /models (shipped), /fixtures, and /lab.html, an empty page that imports it.
+ * tests only. Files: /pkg (built package), /models (shipped), /fixtures, /faults, and /lab.html, an empty page that
+ * imports the package.
  * Given `examples` after the port: the built examples, each under its name, and a tiny model where they look for one.
  */
 
@@ -14,6 +15,7 @@ const labFolders = {
   "/pkg/": join(root, "pkg"),
   "/models/": join(root, "models"),
   "/fixtures/": join(root, "tests/fixtures"),
+  "/faults/": join(root, "tests/web/faults"),
 };
 const exampleFolders = {
   "/vite/": join(root, "examples/vite/dist"),

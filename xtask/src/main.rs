@@ -3,6 +3,7 @@
 mod bench;
 mod browser;
 mod demo;
+mod licences;
 mod npm;
 mod peers;
 mod python;
@@ -21,6 +22,7 @@ cargo xtask test [--full] [STEP]...  run every check, or the named steps; --full
 cargo xtask wasm [--profile NAME]    build the browser package into pkg/wasm
 cargo xtask cargo ARGUMENT...        run cargo with the toolchain and flags of the browser build
 cargo xtask setup                    install what the other commands need
+cargo xtask licences                 list the licence of every dependency in docs/licences.md
 cargo xtask bench                    measure the kernels, the model and the package
 cargo xtask bench --peers            measure the package beside onnxruntime-web, wllama and llama.cpp";
 
@@ -45,6 +47,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["wasm", "--profile", profile] => wasm::build(profile)?,
         ["cargo", rest @ ..] => shell::run(wasm::Toolchain::find()?.cargo(rest))?,
         ["setup"] => setup::run()?,
+        ["licences"] => licences::write()?,
         ["bench", "--peers"] => peers::run_all()?,
         ["bench", rest @ ..] => bench::run_all(rest)?,
         ["help" | "--help" | "-h"] => println!("{USAGE}"),

@@ -25,6 +25,17 @@ describe("SetokimError", () => {
     expect(error).toMatchObject({ code: "not-finite", message: "the features hold NaN", remedy: "Check the weights." });
   });
 
+  it("gives a trap the words that Rust left, once, and tells want of memory from other ends", () => {
+    const scope = globalThis as { setokimPanic?: string };
+    scope.setokimPanic = "panicked at src/x.rs:1:2: index out of bounds";
+    const trap = new WebAssembly.RuntimeError("unreachable");
+    const error = asSetokimError(trap);
+    expect(error).toMatchObject({ code: "crashed", message: expect.stringContaining("index out of bounds"), cause: trap });
+    expect(asSetokimError(trap).message).not.toContain("index");
+    scope.setokimPanic = "panicked at compute.rs: wgpu error: Out of Memory";
+    expect(asSetokimError(trap)).toMatchObject({ code: "out-of-memory", remedy: expect.stringContaining("smaller model") });
+  });
+
   it("tells a trap from a bug", () => {
     expect(asSetokimError(new WebAssembly.RuntimeError("unreachable")).code).toBe("crashed");
     expect(asSetokimError(new TypeError("x is undefined")).code).toBe("internal");

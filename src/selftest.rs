@@ -1,0 +1,303 @@
+//! A known-answer test of every WGSL kernel on the device at hand. A driver that compiles a shader wrongly gives wrong
+//! answers without an error; so before a model is put on a GPU, each kernel does a small piece of work whose answer the
+//! plain reference of the same name knows.
+//!
+//! All kernels are launched first and read back at once: a browser may take 100 ms for each wait.
+
+use burn::backend::Dispatch;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, Transaction};
+use serde::Serialize;
+use web_time::Instant;
+
+use crate::kernels::dense::{attention, conv2d, linear};
+use crate::kernels::quant_matmul::{
+    Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
+};
+use crate::kernels::{
+    CenterRule, ClusterOps, Conv2dShape, assign_clusters_reference, attention_reference, cluster_mean_reference,
+    conv2d_reference, knn_density_reference, matmul_reference, peak_distance_reference, select_centers_reference,
+};
+use crate::{Error, Result};
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SelfTest {
+    /// The kernels that were run, by the names of their files in `shaders/`.
+    pub kernels: Vec<&'static str>,
+    /// Those that gave a wrong answer.
+    pub failed: Vec<&'static str>,
+    pub milliseconds: f64,
+}
+
+/// Runs every kernel on a device.
+///
+/// # Errors
+/// [`Error::DeviceLost`] when the device gives nothing back.
+pub async fn run(device: &Device) -> Result<SelfTest> {
+    let start = Instant::now();
+    let test = judge(cases(device)).await?;
+    Ok(SelfTest { milliseconds: start.elapsed().as_secs_f64() * 1e3, ..test })
+}
+
+async fn judge(cases: Vec<Case>) -> Result<SelfTest> {
+    let outputs = cases.iter().fold(Transaction::default(), |read, case| match &case.output {
+        Output::Floats(tensor) => read.register(tensor.clone()),
+        Output::Integers(tensor) => read.register(tensor.clone()),
+    });
+    let outputs = outputs.execute_async().await.map_err(|error| Error::DeviceLost(error.to_string()))?;
+    let mut test = SelfTest { kernels: Vec::new(), failed: Vec::new(), milliseconds: 0.0 };
+    for (case, output) in cases.iter().zip(outputs) {
+        note(&mut test.kernels, case.kernel);
+        if !case.known.is_given_by(output) {
+            note(&mut test.failed, case.kernel);
+        }
+    }
+    Ok(test)
+}
+
+/// A kernel has several cases, and one name.
+fn note(names: &mut Vec<&'static str>, name: &'static str) {
+    if !names.contains(&name) {
+        names.push(name);
+    }
+}
+
+/// One launch, and what is known of it.
+struct Case {
+    kernel: &'static str,
+    output: Output,
+    known: Known,
+}
+
+enum Output {
+    Floats(Tensor<1>),
+    Integers(Tensor<1, Int>),
+}
+
+enum Known {
+    /// No value is farther off than this.
+    Floats(Vec<f32>, f32),
+    Integers(Vec<i32>),
+}
+
+impl Known {
+    fn is_given_by(&self, output: TensorData) -> bool {
+        match self {
+            Self::Floats(known, tolerance) => output.try_into_vec::<f32>().is_ok_and(|got| {
+                // A comparison with NaN is false.
+                got.len() == known.len() && got.iter().zip(known).all(|(got, known)| (got - known).abs() <= *tolerance)
+            }),
+            Self::Integers(known) => output.try_into_vec::<i32>().is_ok_and(|got| got == *known),
+        }
+    }
+}
+
+fn cases(device: &Device) -> Vec<Case> {
+    let mut cases = cluster_cases(device);
+    cases.extend(dense_cases(device));
+    for kind in WeightKind::ALL {
+        cases.extend(quant_cases(kind, device));
+    }
+    cases
+}
+
+/// Four clusters of patches that lie far apart. More rows than a workgroup takes and a width that no vector divides, so that
+/// the edges of the kernels are reached. Each kernel is given what the references of those before it answer.
+fn cluster_cases(device: &Device) -> Vec<Case> {
+    const N: usize = 70;
+    const C: usize = 13;
+    const CLUSTERS: usize = 4;
+    /// Sums of squares of numbers up to 9 in f32, against f64.
+    const TOLERANCE: f32 = 2e-4;
+    let features: Vec<f32> =
+        (0..N * C).map(|i| 3.0 * (i / C % CLUSTERS) as f32 + (i * 7919 % 1009) as f32 / 2018.0).collect();
+    let rule = CenterRule { threshold: 0.2, fallback: 1, k_max: 8 };
+    let centers = [CLUSTERS as i32, N as i32, 0, 1, 2, 3]; // as `select_centers` writes them
+    let density = knn_density_reference(&features, C, CLUSTERS);
+    let peaks = peak_distance_reference(&features, C, &density);
+    let (scores, selection) = select_centers_reference(&density, &peaks, rule);
+    let labels = assign_clusters_reference(&features, C, &centers);
+    let means = cluster_mean_reference(&features, C, &labels, CLUSTERS);
+
+    let x = || floats(&features, [N, C], device).into_dispatch();
+    let d = || floats(&density, [N], device).into_dispatch();
+    let our_density = Tensor::from_dispatch(Dispatch::knn_density(x(), CLUSTERS));
+    let our_peaks = Tensor::from_dispatch(Dispatch::peak_distance(x(), d()));
+    let (our_scores, our_selection) =
+        Dispatch::select_centers(d(), floats(&peaks, [2, N], device).into_dispatch(), rule);
+    let our_labels = Dispatch::assign_clusters(x(), integers(&centers, device).into_dispatch());
+    let our_means = Dispatch::cluster_mean(x(), integers(&labels, device).into_dispatch(), CLUSTERS);
+    vec![
+        Case {
+            kernel: "knn_density",
+            output: Output::Floats(our_density),
+            known: Known::Floats(density.clone(), TOLERANCE),
+        },
+        Case { kernel: "peak_distance", output: matrix(our_peaks), known: Known::Floats(peaks.clone(), TOLERANCE) },
+        Case {
+            kernel: "select_centers",
+            output: matrix(Tensor::from_dispatch(our_scores)),
+            known: Known::Floats(scores, TOLERANCE),
+        },
+        Case {
+            kernel: "select_centers",
+            output: Output::Integers(Tensor::from_dispatch(our_selection)),
+            known: Known::Integers(selection),
+        },
+        Case {
+            kernel: "assign_clusters",
+            output: Output::Integers(Tensor::from_dispatch(our_labels)),
+            known: Known::Integers(labels.clone()),
+        },
+        Case {
+            kernel: "cluster_mean",
+            output: matrix(Tensor::from_dispatch(our_means)),
+            known: Known::Floats(means, TOLERANCE),
+        },
+    ]
+}
+
+/// Plain products whose sides leave a rest in every tile.
+fn dense_cases(device: &Device) -> Vec<Case> {
+    /// Sums of up to 70 products below 1.
+    const TOLERANCE: f32 = 1e-4;
+    const ROWS: usize = 5;
+    const INNER: usize = 37;
+    const COLUMNS: usize = 35;
+    const READ: usize = 3;
+    const SEEN: usize = 70;
+    const HEAD_DIM: usize = 8;
+    let shape = Conv2dShape { inputs: 3, height: 9, width: 7, outputs: 5, kernel: 3, stride: 2, padding: 1 };
+    let values = |count: usize, step: usize| -> Vec<f32> {
+        (0..count).map(|i| ((i * step % 101) as f32 - 50.0) / 50.0).collect()
+    };
+    let (a, b, bias) = (values(ROWS * INNER, 37), values(INNER * COLUMNS, 41), values(COLUMNS, 43));
+    let (x, weight, offset) = (values(3 * 9 * 7, 47), values(5 * 3 * 3 * 3, 53), values(5, 59));
+    let (q, k, v) = (values(READ * HEAD_DIM, 61), values(SEEN * HEAD_DIM, 67), values(SEEN * HEAD_DIM, 71));
+
+    let product = linear(
+        floats(&a, [ROWS, INNER], device),
+        floats(&b, [INNER, COLUMNS], device),
+        Some(floats(&bias, [COLUMNS], device)),
+    );
+    let pixels = floats(&x, [1, 3, 9, 7], device);
+    let convolved = conv2d(pixels, floats(&weight, [5, 3, 3, 3], device), floats(&offset, [5], device), 2, 1);
+    let heads = |values: &[f32], count: usize| floats(values, [1, 1, count, HEAD_DIM], device);
+    let attended = attention(heads(&q, READ), heads(&k, SEEN), heads(&v, SEEN));
+    vec![
+        Case {
+            kernel: "matmul",
+            output: matrix(product),
+            known: Known::Floats(matmul_reference(&a, &b, &bias, INNER), TOLERANCE),
+        },
+        Case {
+            kernel: "conv2d",
+            output: Output::Floats(convolved.flatten(0, 3)),
+            known: Known::Floats(conv2d_reference(&x, &weight, &offset, shape), TOLERANCE),
+        },
+        // Between two products, which have a case of their own.
+        Case {
+            kernel: "softmax",
+            output: Output::Floats(attended.flatten(0, 3)),
+            known: Known::Floats(attention_reference(&q, &k, &v, HEAD_DIM), TOLERANCE),
+        },
+    ]
+}
+
+/// A packed matrix times one token, times three, and some of its rows.
+fn quant_cases(kind: WeightKind, device: &Device) -> Vec<Case> {
+    const ROWS: usize = 5;
+    const COLUMNS: usize = 96;
+    /// Sums of 96 products below 2.
+    const TOLERANCE: f32 = 1e-3;
+    let Some(shape) = PackedShape::new(kind, ROWS, COLUMNS) else { return Vec::new() };
+    let words = pack(&weights(shape), shape);
+    let x: Vec<f32> = (0..3 * COLUMNS).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+    let ids = [4, 0, 3];
+
+    let packed = || Tensor::<1, Int>::from_data(TensorData::from(words.as_slice()), (device, DType::U32));
+    let product = |kernel, tokens: usize| {
+        let x = &x[..tokens * COLUMNS];
+        Case {
+            kernel,
+            output: matrix(quant_matmul(floats(x, [tokens, COLUMNS], device), packed(), shape, Activations::Exact)),
+            known: Known::Floats(quant_matmul_reference(x, &words, shape), TOLERANCE),
+        }
+    };
+    let our_ids = Tensor::<1, Int>::from_data(TensorData::from(ids.map(|id| id as u32)), (device, DType::U32));
+    vec![
+        product("quant_matvec", 1),
+        product("quant_matmul", 3),
+        Case {
+            kernel: "quant_rows",
+            output: matrix(quant_rows(packed(), our_ids, shape)),
+            known: Known::Floats(quant_rows_reference(&words, &ids, shape), 1e-6),
+        },
+    ]
+}
+
+/// Blocks as a file has them: quants of every value, scales around a hundredth.
+fn weights(shape: PackedShape) -> Vec<u8> {
+    let PackedShape { kind, rows, columns } = shape;
+    let mut bytes = Vec::new();
+    for block in 0..rows * columns / kind.block_len() {
+        let value = ((block * 53 % 97) as f32 - 48.0) / 48.0;
+        let scale = half::f16::from_f32(0.01 + 0.001 * (block % 7) as f32).to_le_bytes();
+        let quants = |count: usize| (0..count).map(move |at| ((block * 31 + at * 73) % 256) as u8);
+        match kind {
+            WeightKind::F32 => bytes.extend(value.to_le_bytes()),
+            WeightKind::F16 => bytes.extend(half::f16::from_f32(value).to_le_bytes()),
+            WeightKind::BF16 => bytes.extend(half::bf16::from_f32(value).to_le_bytes()),
+            WeightKind::Q8_0 => bytes.extend(scale.into_iter().chain(quants(32))),
+            WeightKind::Q4_0 => bytes.extend(scale.into_iter().chain(quants(16))),
+            WeightKind::Q4_1 => {
+                let minimum = half::f16::from_f32(-0.1).to_le_bytes();
+                bytes.extend(scale.into_iter().chain(minimum).chain(quants(16)));
+            }
+        }
+    }
+    bytes
+}
+
+fn floats<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, DType::F32))
+}
+
+fn integers(values: &[i32], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::from(values), (device, DType::I32))
+}
+
+fn matrix(tensor: Tensor<2>) -> Output {
+    Output::Floats(tensor.flatten(0, 1))
+}
+
+#[cfg(test)]
+#[cfg(not(target_family = "wasm"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may end with the error that it meets")]
+
+    use super::*;
+
+    /// On the CPU every kernel is its own reference, so only what is spoilt can fail.
+    #[tokio::test]
+    async fn every_spoilt_answer_is_found_and_nothing_else() {
+        for spoilt in 0..cases(&Device::flex()).len() {
+            let mut cases = cases(&Device::flex());
+            let kernel = cases[spoilt].kernel;
+            match &mut cases[spoilt].known {
+                Known::Floats(known, tolerance) => *known.last_mut().unwrap() += 3.0 * *tolerance,
+                Known::Integers(known) => *known.last_mut().unwrap() += 1,
+            }
+            assert_eq!(judge(cases).await.unwrap().failed, [kernel]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_or_not_all_there_is_wrong() {
+        let known = Known::Floats(vec![1.0, 2.0], 0.5);
+        assert!(known.is_given_by(TensorData::from([1.2_f32, 1.8])));
+        assert!(!known.is_given_by(TensorData::from([1.0_f32, f32::NAN])));
+        assert!(!known.is_given_by(TensorData::from([1.0_f32])));
+        assert!(!known.is_given_by(TensorData::from([1_i32, 2])));
+    }
+}

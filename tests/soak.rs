@@ -1,0 +1,112 @@
+//! Long use, compressed: thousands of requests of every kind, with the same answers to the same requests and no more
+//! memory at the end than in the beginning. `cargo test --test soak -- --ignored`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test may end with the error that it meets")]
+
+mod common;
+
+use std::sync::atomic::AtomicBool;
+
+use common::cpu;
+use setokim::config::SetokimConfig;
+use setokim::device::OpenDevice;
+use setokim::generate::AnswerOptions;
+use setokim::preprocess::Picture;
+use setokim::setokim::Setokim;
+use setokim::text::{Message, Part, Role, Tokenizer};
+use setokim::weights::TensorStore;
+
+const CONFIG: &str = include_str!("fixtures/tiny-setokim/config.json");
+const SHARD: &[u8] = include_bytes!("fixtures/tiny-setokim/setok-00001-of-00001.safetensors");
+const TOKENIZER: &[u8] = include_bytes!("fixtures/tiny-setokim/tokenizer.json");
+
+/// What an allocator may keep to itself.
+const SLACK_KIB: u64 = 4 << 10;
+
+fn model(open: OpenDevice) -> Setokim {
+    let mut store = TensorStore::new(&open.device);
+    store.add_shard("tiny", SHARD.to_vec()).unwrap();
+    let config = SetokimConfig::from_json(CONFIG).unwrap();
+    Setokim::load_with_text(config, store, Tokenizer::from_json(TOKENIZER).unwrap(), open).unwrap()
+}
+
+/// Pictures and words of a few sizes, by the number of the request.
+fn picture(request: usize) -> Picture {
+    let (width, height) = ((8 + request % 5) as u32, (8 + request % 3) as u32);
+    let rgb = (0..width * height * 3).map(|at| (at * (7 + request as u32 % 4) % 251) as u8).collect();
+    Picture::from_rgb(rgb, width, height).unwrap()
+}
+
+/// One request, and its whole answer as text.
+async fn ask(model: &Setokim, request: usize) -> String {
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    let mut options = AnswerOptions { max_tokens: 4, ..AnswerOptions::default() };
+    options.draw.steps = 2;
+    let picture = picture(request / 6);
+    let said = ["what is this?", "where is the dog?", "<user> [SEG]"][request / 6 % 3];
+    match request % 6 {
+        0 => format!("{:?}", model.tokenize(&picture).await.unwrap().clusters),
+        1 => format!("{:?}", model.reconstruct(&picture).await.unwrap().0.rgb()),
+        2 | 3 => {
+            let seen = model.see(&picture).await.unwrap();
+            let parts = vec![Part::Image, Part::Text(said.into())];
+            let messages = [Message { role: Role::User, parts }];
+            let answer = model.chat(&messages, &[&seen], &options, &NEVER, async |_| ()).await.unwrap();
+            format!("{:?} {}", answer.to_message(), answer.usage.answer_tokens)
+        }
+        4 => {
+            let seen = model.see(&picture).await.unwrap();
+            let answer = model.segment(&seen, said, &options, &NEVER, async |_| ()).await.unwrap();
+            format!("{:?} {}", answer.found.map(|found| found.mask), answer.said)
+        }
+        // Errors are part of long use too.
+        _ => Picture::decode(&[1, 2, 3]).unwrap_err().to_string(),
+    }
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+#[ignore = "seconds of full load"]
+async fn ten_thousand_requests_leave_no_trace() {
+    const REQUESTS: usize = 10_000;
+    /// After so many the requests come again, and their answers must.
+    const ROUND: usize = 360;
+    let model = model(cpu().await);
+    let mut first = Vec::new();
+    for request in 0..ROUND {
+        first.push(ask(&model, request).await);
+    }
+    let before = resident_kib();
+    for request in ROUND..REQUESTS {
+        let answer = ask(&model, request % ROUND).await;
+        assert_eq!(answer, first[request % ROUND], "request {request}");
+    }
+    let after = resident_kib();
+    println!("{REQUESTS} requests: {before} KiB resident after the first {ROUND}, {after} KiB at the end");
+    assert!(after <= before + SLACK_KIB, "{before} KiB became {after} KiB");
+}
+
+#[tokio::test]
+#[ignore = "seconds of full load"]
+async fn loading_and_dropping_leaves_no_trace() {
+    let round = async || {
+        let model = model(cpu().await);
+        ask(&model, 2).await
+    };
+    let first = round().await;
+    for _ in 0..10 {
+        assert_eq!(round().await, first);
+    }
+    let before = resident_kib();
+    for _ in 0..100 {
+        assert_eq!(round().await, first);
+    }
+    let after = resident_kib();
+    println!("100 models: {before} KiB resident after the first 11, {after} KiB at the end");
+    assert!(after <= before + SLACK_KIB, "{before} KiB became {after} KiB");
+}

@@ -1,0 +1,455 @@
+/** Bad days in a real browser: engines that die, devices that are lost, storage and networks that fail. */
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, type Page, type Route } from "@playwright/test";
+import type * as Package from "setokim";
+import { test } from "./helpers.ts";
+
+declare const lib: typeof Package;
+
+const sample = readFileSync(fileURLToPath(new URL("../../models/samples/beach.png", import.meta.url))).toString("base64");
+const tiny = "/fixtures/tiny-setokim/";
+
+/** What one load of the tiny model gives: how it went, labels of the sample, the stages whose bytes came from the network. */
+interface Loaded {
+  outcome: string;
+  labels: string;
+  fetched: string[];
+  kept: string[];
+}
+
+function loadTiny(page: Page, options: { worker?: boolean; cache?: boolean } = {}): Promise<Loaded> {
+  return page.evaluate(
+    async ({ base64, url, given }) => {
+      const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+      const fetched = new Set<string>();
+      let [outcome, labels] = ["loaded", ""];
+      try {
+        const setokim = await lib.Setokim.load(url, {
+          device: "cpu",
+          ...given,
+          onProgress: ({ stage, file, cached }) => {
+            if (stage === "upload" && cached === false) fetched.add(file ?? "");
+          },
+        });
+        labels = (await setokim.tokenize(bytes)).labels.join();
+        await setokim.dispose();
+      } catch (error) {
+        outcome = error instanceof lib.SetokimError ? error.code : String(error);
+      }
+      const kept = (await lib.Setokim.cache.list()).map(({ name }) => name);
+      return { outcome, labels, fetched: [...fetched].sort(), kept };
+    },
+    { base64: sample, url: tiny, given: options },
+  );
+}
+
+const tinyFiles = ["setok-00001-of-00001.safetensors", "tokenizer.json"];
+
+async function openLab(page: Page): Promise<void> {
+  await page.goto("lab.html");
+  await page.waitForFunction(() => "lib" in globalThis);
+}
+
+interface Outcome {
+  /** Of the requests, in order: a code, or "answered". */
+  codes: string[];
+  /** Whether the last answer is the one from before the fault. */
+  same: boolean;
+  recoveries: string[];
+  device: Package.DeviceReport;
+}
+
+/** Chats, calls for a fault at the first word of an answer, `times` in a row, and asks again until one is answered. */
+function suffer(page: Page, fault: string, device: "gpu" | "cpu", times = 1): Promise<Outcome> {
+  return page.evaluate(
+    async ({ base64, url, fault: wanted, device: choice, times: wantedTimes }) => {
+      const image = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+      const recoveries: string[] = [];
+      const setokim = await lib.Setokim.load(url, {
+        device: choice,
+        workerUrl: "/faults/worker.js",
+        onRecovery: ({ error, device: { device: now } }) => recoveries.push(`${error.code} ${now}`),
+      });
+      const lever = new BroadcastChannel("faults");
+      const codes: string[] = [];
+      const said: string[] = [];
+      const ask = async (spoil: boolean): Promise<void> => {
+        try {
+          const content: Package.MessagePart[] = [{ type: "image", image }, { type: "text", text: "what is this?" }];
+          const answering = setokim.chat([{ role: "user", content }], { maxTokens: 64 });
+          if (spoil) {
+            for await (const event of answering) if (event.type === "text") lever.postMessage(wanted);
+          }
+          said.push(JSON.stringify((await answering).text));
+          codes.push("answered");
+        } catch (error) {
+          codes.push(error instanceof lib.SetokimError ? error.code : String(error));
+        }
+      };
+      await ask(false);
+      for (let time = 0; time < wantedTimes; time += 1) await ask(true);
+      await ask(false);
+      const outcome = { codes, same: said[0] === said.at(-1), recoveries, device: setokim.device };
+      await setokim.dispose();
+      return outcome;
+    },
+    { base64: sample, url: tiny, fault, device, times },
+  );
+}
+
+test("a trap: what runs is told `crashed`, the next request is answered by a fresh worker", async ({ page }) => {
+  await openLab(page);
+  const { codes, same, recoveries } = await suffer(page, "trap", "cpu");
+  expect({ codes, same, recoveries }).toEqual({ codes: ["answered", "crashed", "answered"], same: true, recoveries: ["crashed cpu"] });
+});
+
+test("a worker that ends without a word: what runs is told `crashed`, the next is answered", async ({ page }) => {
+  await openLab(page);
+  const { codes, same, recoveries } = await suffer(page, "end", "cpu");
+  expect({ codes, same, recoveries }).toEqual({ codes: ["answered", "crashed", "answered"], same: true, recoveries: ["crashed cpu"] });
+});
+
+test("a lost GPU: a fresh worker goes on with it; after two losses in a row the CPU does", async ({ page }) => {
+  test.slow();
+  await openLab(page);
+  const { codes, recoveries, device } = await suffer(page, "lose the device", "gpu", 2);
+  expect(codes).toEqual(["answered", "device-lost", "device-lost", "answered"]);
+  expect(recoveries).toEqual(["device-lost gpu", "device-lost cpu"]);
+  expect(device).toMatchObject({ device: "cpu", reason: expect.stringContaining("2 times in a row"), adapter: { software: true } });
+});
+
+test("the browser's GPU process dies: the same answer from the next request", async ({ page, browser }) => {
+  test.slow();
+  await openLab(page);
+  await page.exposeFunction("killGpuProcess", async () => {
+    await (await browser.newBrowserCDPSession()).send("Browser.crashGpuProcess" as never);
+  });
+  await page.evaluate(() => {
+    const { killGpuProcess } = globalThis as unknown as { killGpuProcess(): Promise<void> };
+    new BroadcastChannel("faults").onmessage = ({ data }) => data === "kill the GPU process" && void killGpuProcess();
+  });
+  const { codes, same, recoveries } = await suffer(page, "kill the GPU process", "gpu");
+  expect({ codes, same }).toEqual({ codes: ["answered", "device-lost", "answered"], same: true });
+  expect(recoveries).toHaveLength(1);
+});
+
+// --- storage
+
+test("one flipped bit in the storage is found, and put right", async ({ page }) => {
+  await openLab(page);
+  const first = await loadTiny(page);
+  expect(first).toMatchObject({ outcome: "loaded", fetched: tinyFiles, kept: ["tiny-model"] });
+  expect((await loadTiny(page)).fetched).toEqual([]);
+  const flipped = await page.evaluate(async () => {
+    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("setokim-v1");
+    for await (const [name, handle] of folder.entries()) {
+      if (!name.startsWith("shard-") || !(handle instanceof FileSystemFileHandle)) continue;
+      const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
+      if (bytes.byteLength < 50_000) continue; // the weights, not the tokenizer
+      bytes[30_000] = (bytes[30_000] ?? 0) ^ 4;
+      const file = await handle.createWritable();
+      await file.write(bytes);
+      await file.close();
+      return name;
+    }
+    return "none";
+  });
+  expect(flipped).toMatch(/^shard-/);
+  expect(await loadTiny(page)).toEqual({ ...first, fetched: [tinyFiles[0]] });
+  expect(await loadTiny(page)).toEqual({ ...first, fetched: [] });
+});
+
+test("what was evicted is fetched again, and no more", async ({ page }) => {
+  await openLab(page);
+  const first = await loadTiny(page);
+  await page.evaluate(async () => {
+    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("setokim-v1");
+    const names: [string, number][] = [];
+    for await (const [name, handle] of folder.entries()) {
+      if (handle instanceof FileSystemFileHandle) names.push([name, (await handle.getFile()).size]);
+    }
+    const [[largest = ""] = []] = names.sort((a, b) => b[1] - a[1]);
+    await folder.removeEntry(largest);
+  });
+  expect(await loadTiny(page)).toEqual({ ...first, fetched: [tinyFiles[0]] });
+});
+
+test("a full disk costs the storage, not the model", async ({ page, context }) => {
+  await openLab(page);
+  const devtools = await context.newCDPSession(page);
+  await devtools.send("Storage.overrideQuotaForOrigin", { origin: new URL(page.url()).origin, quotaSize: 20_000 });
+  const full = await loadTiny(page);
+  expect(full).toMatchObject({ outcome: "loaded", kept: [] });
+  await devtools.send("Storage.overrideQuotaForOrigin", { origin: new URL(page.url()).origin });
+  expect(await loadTiny(page)).toMatchObject({ outcome: "loaded", labels: full.labels, kept: ["tiny-model"] });
+});
+
+test("two tabs load at once", async ({ page, context }) => {
+  const other = await context.newPage();
+  await Promise.all([openLab(page), openLab(other)]);
+  const [ours, theirs] = await Promise.all([loadTiny(page), loadTiny(other)]);
+  expect(ours).toMatchObject({ outcome: "loaded", labels: theirs.labels });
+  await other.close();
+  expect(await loadTiny(page)).toMatchObject({ outcome: "loaded", labels: ours.labels, fetched: [], kept: ["tiny-model"] });
+});
+
+test("a private window without any storage loads all the same", async ({ page }) => {
+  await page.addInitScript(() => {
+    const refuse = (): Promise<never> => Promise.reject(new DOMException("not in a private window", "SecurityError"));
+    Object.defineProperty(StorageManager.prototype, "getDirectory", { value: refuse });
+    Object.defineProperty(CacheStorage.prototype, "open", { value: refuse });
+  });
+  await openLab(page);
+  const first = await loadTiny(page, { worker: false });
+  expect(first).toMatchObject({ outcome: "loaded", fetched: tinyFiles, kept: [] });
+  expect(await loadTiny(page, { worker: false })).toEqual(first);
+});
+
+test("without the file system the Cache API keeps the model", async ({ page }) => {
+  await page.addInitScript(() => Object.defineProperty(StorageManager.prototype, "getDirectory", { value: undefined }));
+  await openLab(page);
+  expect(await loadTiny(page, { worker: false })).toMatchObject({ outcome: "loaded", fetched: tinyFiles, kept: ["tiny-model"] });
+  expect(await loadTiny(page, { worker: false })).toMatchObject({ outcome: "loaded", fetched: [] });
+});
+
+// --- network
+
+test("survives what a network does, or says what it was", async ({ page, context }) => {
+  await openLab(page);
+  const good = await loadTiny(page, { cache: false });
+  type Fault = (route: Route, asked: number) => Promise<void>;
+  const bytesOf = async (route: Route): Promise<Buffer> => {
+    const { range: _, ...headers } = route.request().headers();
+    return (await route.fetch({ headers })).body();
+  };
+  const faults: Record<string, [outcome: string, fault: Fault]> = {
+    "500 once": ["loaded", (route, asked) => (asked === 1 ? route.fulfill({ status: 500 }) : route.continue())],
+    "slow": ["loaded", async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await route.continue();
+    }],
+    "no connection twice": ["loaded", (route, asked) => (asked < 3 ? route.abort("connectionreset") : route.continue())],
+    "redirect": ["loaded", (route) =>
+      new URL(route.request().url()).search === ""
+        ? route.fulfill({ status: 302, headers: { location: `${tiny}${tinyFiles[0]}?moved` } })
+        : route.continue()],
+    "cut, and no ranges": ["loaded", async (route, asked) => {
+      const body = await bytesOf(route);
+      await route.fulfill({ status: 200, body: asked === 1 ? body.subarray(0, 1000) : body });
+    }],
+    "wrong bytes once": ["loaded", async (route, asked) => {
+      const body = await bytesOf(route);
+      await route.fulfill({ body: asked === 1 ? Buffer.alloc(body.byteLength) : body });
+    }],
+    "404": ["network", (route) => route.fulfill({ status: 404 })],
+    "500 for ever": ["network", (route) => route.fulfill({ status: 500 })],
+    "another length": ["shard-corrupt", async (route) => route.fulfill({ body: Buffer.concat([await bytesOf(route), Buffer.alloc(8)]) })],
+    "wrong bytes for ever": ["hash-mismatch", async (route) => route.fulfill({ body: Buffer.alloc((await bytesOf(route)).byteLength) })],
+  };
+  const outcomes: Record<string, string> = {};
+  for (const [name, [, fault]] of Object.entries(faults)) {
+    let asked = 0;
+    await context.route((url) => url.pathname.endsWith(tinyFiles[0] ?? "?"), (route) => fault(route, (asked += 1)));
+    const { outcome, labels } = await loadTiny(page, { cache: false });
+    outcomes[name] = outcome;
+    if (outcome === "loaded") expect(labels, name).toBe(good.labels);
+    await context.unrouteAll();
+  }
+  expect(outcomes).toEqual(Object.fromEntries(Object.entries(faults).map(([name, [outcome]]) => [name, outcome])));
+});
+
+test("an aborted load leaves no worker and no request", async ({ page, context }) => {
+  await openLab(page);
+  let asked = 0;
+  await context.route("**/*.safetensors", async (route) => {
+    asked += 1;
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await route.continue().catch(() => undefined); // aborted meanwhile
+  });
+  const code = await page.evaluate(async (url) => {
+    const abort = new AbortController();
+    const loading = lib.Setokim.load(url, {
+      device: "cpu",
+      cache: false,
+      signal: abort.signal,
+      onProgress: ({ total }) => total > 0 && setTimeout(() => abort.abort(), 200),
+    });
+    return loading.then(
+      () => "loaded",
+      (error: unknown) => (error instanceof lib.SetokimError ? error.code : String(error)),
+    );
+  }, tiny);
+  expect(code).toBe("aborted");
+  await expect.poll(() => page.workers().length).toBe(0);
+  await page.waitForTimeout(1500);
+  expect(asked).toBe(1);
+});
+
+// --- privacy
+
+test("after the load no request at all, whatever is asked and whatever goes wrong", async ({ page, context }) => {
+  await openLab(page);
+  await page.evaluate(async (url) => {
+    const setokim = await lib.Setokim.load(url, { device: "cpu" });
+    Object.assign(globalThis, { setokim });
+  }, tiny);
+  const asked: string[] = [];
+  await context.route("**/*", (route) => {
+    asked.push(route.request().url());
+    return route.abort();
+  });
+  const outcomes = await page.evaluate(async (base64) => {
+    const { setokim } = globalThis as unknown as { setokim: Package.Setokim };
+    const image = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    const hostile = `<img src="https://example.org/steal"><script>fetch("https://example.org/")</script>`;
+    const short = { maxTokens: 4, steps: 1 };
+    const say = (text: string): Package.Message[] => [{ role: "user", content: [{ type: "image", image }, { type: "text", text }] }];
+    const work: Record<string, () => Promise<unknown>> = {
+      tokenize: () => setokim.tokenize(image),
+      reconstruct: () => setokim.reconstruct(image),
+      chat: async () => setokim.chat(say("what is this?"), short),
+      hostile: async () => setokim.chat(say(hostile), short),
+      segment: async () => setokim.segment(image, "the dog", short),
+      generate: async () => setokim.generate("a sun", short),
+      edit: async () => setokim.edit(image, "remove the dog", short),
+      "bad picture": () => setokim.tokenize(new TextEncoder().encode(hostile)),
+      "empty prompt": async () => setokim.generate("", short),
+      "no context": async () => setokim.chat(say("word ".repeat(5000)), short),
+      aborted: () => setokim.tokenize(image, { signal: AbortSignal.abort() }),
+    };
+    const found: Record<string, string> = {};
+    for (const [name, run] of Object.entries(work)) {
+      found[name] = await run().then(
+        () => "answered",
+        (error: unknown) => (error instanceof lib.SetokimError ? error.code : String(error)),
+      );
+    }
+    const { requests } = setokim.network;
+    await setokim.dispose();
+    return { ...found, requests };
+  }, sample);
+  expect(asked).toEqual([]);
+  expect(outcomes).toEqual({
+    tokenize: "answered",
+    reconstruct: "answered",
+    chat: "answered",
+    hostile: "answered",
+    segment: "answered",
+    generate: "answered",
+    edit: "answered",
+    "bad picture": "image-decode",
+    "empty prompt": "prompt-invalid",
+    "no context": "context-overflow",
+    aborted: "aborted",
+    requests: 0,
+  });
+});
+
+// --- other browsers
+
+for (const [lack, worker, reason] of [
+  ["WebGPU", "no-webgpu.js", /./],
+  // burn 0.22 would panic there.
+  ["timestamp-query", "no-timestamps.js", /no timestamp-query/],
+] as const) {
+  test(`without ${lack} the CPU answers, and \`gpu\` is refused with a reason`, async ({ page }) => {
+    await openLab(page);
+    const outcome = await page.evaluate(
+      async ({ url, workerUrl }) => {
+        const setokim = await lib.Setokim.load(url, { workerUrl });
+        const { device } = setokim;
+        await setokim.dispose();
+        const refused = await lib.Setokim.load(url, { device: "gpu", workerUrl }).catch((error: unknown) => error);
+        return { device, code: refused instanceof lib.SetokimError ? `${refused.code} ${refused.remedy}` : String(refused) };
+      },
+      { url: tiny, workerUrl: `/faults/${worker}` },
+    );
+    expect(outcome.device.device).toBe("cpu");
+    expect(outcome.device.adapter === null).toBe(lack === "WebGPU");
+    expect(outcome.device.reason).toMatch(reason);
+    expect(outcome.code).toMatch(/^device-unavailable .*cpu/);
+  });
+}
+
+test("on a GPU with no more than WebGPU's minimum the answers are the same", async ({ page }) => {
+  test.slow();
+  await openLab(page);
+  const outcome = await page.evaluate(
+    async ({ base64, url }) => {
+      const image = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+      const answers: string[] = [];
+      const devices: Package.DeviceReport[] = [];
+      for (const workerUrl of ["/faults/worker.js", "/faults/minimum-gpu.js"]) {
+        const setokim = await lib.Setokim.load(url, { device: "gpu", workerUrl });
+        devices.push(setokim.device);
+        const content: Package.MessagePart[] = [{ type: "image", image }, { type: "text", text: "what is this?" }];
+        const { text } = await setokim.chat([{ role: "user", content }], { maxTokens: 8 });
+        answers.push(`${(await setokim.tokenize(image)).labels.join()} ${text}`);
+        await setokim.dispose();
+      }
+      return { answers, devices };
+    },
+    { base64: sample, url: tiny },
+  );
+  expect(outcome.devices.map(({ device }) => device)).toEqual(["gpu", "gpu"]);
+  expect(outcome.devices[1]?.adapter?.max_storage_binding).toBe(128 << 20);
+  expect(outcome.devices[0]?.adapter?.max_storage_binding).toBeGreaterThan(128 << 20);
+  expect(outcome.answers[1]).toBe(outcome.answers[0]);
+});
+
+test("a GPU that computes one kernel wrongly is refused, and the kernel named", async ({ page }) => {
+  test.slow();
+  await openLab(page);
+  const outcome = await page.evaluate(async (url) => {
+    const good = await lib.Setokim.load(url, { device: "gpu", workerUrl: "/faults/worker.js" });
+    const tested = good.device.self_test;
+    await good.dispose();
+    const refused = await lib.Setokim.load(url, { device: "gpu", workerUrl: "/faults/wrong-kernel.js" }).catch((error: unknown) => error);
+    return { tested, said: refused instanceof lib.SetokimError ? `${refused.code}: ${refused.message}` : "loaded" };
+  }, tiny);
+  expect(outcome.tested).toMatchObject({ failed: [] });
+  expect(outcome.tested?.kernels).toHaveLength(11);
+  expect(outcome.said).toMatch(/^device-unavailable: .*wrong results in knn_density$/);
+});
+
+// --- long use
+
+/** Bytes of the page's own WebAssembly memory, which only ever grows: equal numbers mean that nothing was left behind. */
+async function memory(page: Page): Promise<number> {
+  return page.evaluate(async () => {
+    const { default: init } = (await import("/pkg/wasm/setokim.js" as string)) as {
+      default(): Promise<{ memory: WebAssembly.Memory }>;
+    };
+    return (await init()).memory.buffer.byteLength;
+  });
+}
+
+test("300 requests and 50 loads leave the memory as it was", async ({ page }) => {
+  test.slow();
+  await openLab(page);
+  const requests = (count: number): Promise<string[]> =>
+    page.evaluate(
+      async ({ base64, url, wanted }) => {
+        const image = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+        const setokim = await lib.Setokim.load(url, { device: "cpu", worker: false });
+        const content: Package.MessagePart[] = [{ type: "image", image }, { type: "text", text: "what is this?" }];
+        const answers = new Set<string>();
+        for (let request = 0; request < wanted; request += 1) {
+          if (request % 3 === 0) answers.add((await setokim.tokenize(image)).labels.join());
+          if (request % 3 === 1) answers.add((await setokim.chat([{ role: "user", content }], { maxTokens: 3 })).text);
+          if (request % 3 === 2) await setokim.tokenize(new Uint8Array(9)).catch(({ code }: Package.SetokimError) => answers.add(code));
+        }
+        await setokim.dispose();
+        return [...answers];
+      },
+      { base64: sample, url: tiny, wanted: count },
+    );
+  const answers = await requests(30);
+  const before = await memory(page);
+  expect(await requests(300)).toEqual(answers);
+  expect(await memory(page), "after 300 requests").toBe(before);
+  for (let round = 0; round < 50; round += 1) await requests(1);
+  expect(await memory(page), "after 50 loads").toBe(before);
+});

@@ -1,0 +1,114 @@
+/** What no caller with TypeScript would pass, and what no browser of today lacks: a typed error that says so. */
+
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { SetokimError } from "../../../pkg/src/errors.ts";
+import { pictureFrom } from "../../../pkg/src/image.ts";
+import { Setokim } from "../../../pkg/src/setokim.ts";
+import type { Message } from "../../../pkg/src/tasks.ts";
+import { FakeServer, someBytes } from "../fake-server.ts";
+import { loaders } from "../fake-wasm.ts";
+import { FakeImageData } from "../fake-worker.ts";
+
+const url = "https://example.org/models/fake/";
+
+let server: FakeServer;
+
+beforeEach(() => {
+  server = new FakeServer();
+  server.addModel({ "a.safetensors": someBytes(100, 1) });
+  vi.stubGlobal("fetch", server.fetch);
+  vi.stubGlobal("ImageData", FakeImageData);
+  loaders.length = 0;
+});
+afterEach(() => vi.unstubAllGlobals());
+
+/** The same numbers every time (mulberry32), so that what fails fails again. */
+function randoms(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
+  };
+}
+
+/** Something between a good conversation and no conversation at all. */
+function junk(random: (below: number) => number, depth = 0): unknown {
+  const circle: Record<string, unknown> = { type: "text" };
+  circle["text"] = circle;
+  const some = [
+    () => null,
+    () => undefined,
+    () => 1e308,
+    () => 10n,
+    () => Symbol("part"),
+    () => "<user>[SEG]<keep_3>",
+    () => circle,
+    () => Object.create(null) as unknown,
+    () => Array.from({ length: random(3) }, () => junk(random, depth + 1)),
+    () => ({ role: junk(random, depth + 1), content: junk(random, depth + 1) }),
+    () => ({ role: "user", content: junk(random, depth + 1) }),
+    () => ({ role: "assistant", content: [{ type: "text", text: junk(random, depth + 1) }] }),
+    () => ({ role: "user", content: [{ type: "image", image: junk(random, depth + 1) }] }),
+    () => ({ role: "user", content: [{ type: "text", text: "hello" }] }),
+    () => ({ type: "mask" }),
+  ];
+  return depth > 4 ? null : some[random(some.length)]?.();
+}
+
+describe("messages", () => {
+  it("of any kind end in an answer or a typed error that is not `internal`", async () => {
+    const setokim = await Setokim.load(url, { worker: false, cache: false });
+    const codes = new Set<string>();
+    for (let seed = 0; seed < 400; seed += 1) {
+      const random = randoms(seed);
+      const messages = Array.from({ length: random(3) }, () => junk(random)) as Message[];
+      const stop = (random(2) === 0 ? undefined : junk(random)) as string[];
+      try {
+        await setokim.chat(seed % 9 === 0 ? (junk(random) as Message[]) : messages, { stop });
+        codes.add("answered");
+      } catch (error) {
+        if (!(error instanceof SetokimError)) throw error;
+        codes.add(error.code);
+      }
+    }
+    expect([...codes].sort()).toEqual(["answered", "image-decode", "prompt-invalid", "setting-invalid"]);
+    await setokim.dispose();
+  });
+});
+
+describe("pictures", () => {
+  it("of too many bytes are not even read", async () => {
+    const large = (128 << 20) + 1;
+    const read = vi.fn();
+    const blob = Object.assign(Object.create(null), { size: large, arrayBuffer: read, [Symbol.toStringTag]: "Blob" });
+    await expect(pictureFrom(blob as Blob)).rejects.toMatchObject({ code: "image-too-large" });
+    expect(read).not.toHaveBeenCalled();
+    await expect(pictureFrom(new ArrayBuffer(large))).rejects.toMatchObject({ code: "image-too-large" });
+    vi.stubGlobal("fetch", async () => new Response("x", { headers: { "content-length": String(large) } }));
+    await expect(pictureFrom("https://example.org/p.png")).rejects.toMatchObject({ code: "image-too-large" });
+  });
+
+  it("that are cut off are network errors", async () => {
+    const body = new ReadableStream({ start: (controller) => controller.error(new TypeError("cut")) });
+    vi.stubGlobal("fetch", async () => new Response(body));
+    await expect(pictureFrom("https://example.org/p.png")).rejects.toMatchObject({ code: "network" });
+  });
+});
+
+describe("a browser without SIMD", () => {
+  it("is told so, before anything is downloaded", async () => {
+    vi.stubGlobal("WebAssembly", { ...WebAssembly, RuntimeError: WebAssembly.RuntimeError, validate: () => false });
+    await expect(Setokim.load(url, { worker: false })).rejects.toMatchObject({
+      code: "browser-unsupported",
+      message: expect.stringContaining("SIMD"),
+      remedy: expect.stringContaining("Safari from 16.4"),
+    });
+    expect(server.seen).toEqual([]);
+  });
+
+  it("is not what this one is taken for", async () => {
+    await (await Setokim.load(url, { worker: false, cache: false })).dispose();
+  });
+});
