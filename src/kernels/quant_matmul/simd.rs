@@ -369,7 +369,8 @@ mod simd128 {
     use std::arch::wasm32::{
         f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_splat, i8x16_splat, i8x16_sub,
         i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8, i32x4_extend_high_i16x8,
-        i32x4_extend_low_i16x8, u8x16_shr, u8x16_splat, v128, v128_and, v128_load, v128_load64_zero, v128_store,
+        i32x4_extend_low_i16x8, u8x16_shr, u8x16_splat, u32x4_extend_high_u16x8, u32x4_extend_low_u16x8, u32x4_ge,
+        u32x4_shl, u32x4_splat, v128, v128_and, v128_bitselect, v128_load, v128_load64_zero, v128_or, v128_store,
     };
 
     use super::{BLOCK, F32x8, I16x32, LANES};
@@ -494,6 +495,13 @@ mod simd128 {
         }
 
         #[inline(always)]
+        fn from_f16(bits: &[u16; LANES]) -> Self {
+            // SAFETY: sixteen bytes are read from sixteen, at any alignment.
+            let bits = unsafe { v128_load(bits.as_ptr().cast()) };
+            Self(f32_from_f16(u32x4_extend_low_u16x8(bits)), f32_from_f16(u32x4_extend_high_u16x8(bits)))
+        }
+
+        #[inline(always)]
         fn from_nibbles(bytes: &[u8; 16]) -> [Self; 4] {
             // SAFETY: sixteen bytes are read from sixteen, at any alignment.
             let bytes = unsafe { v128_load(bytes.as_ptr().cast()) };
@@ -506,6 +514,18 @@ mod simd128 {
                 widen(i16x8_extend_high_i8x16(high)),
             ]
         }
+    }
+
+    /// Four f16 numbers, given as bits.
+    #[inline(always)]
+    fn f32_from_f16(bits: v128) -> v128 {
+        let magnitude = v128_and(bits, u32x4_splat(0x7fff));
+        // Exponent and fraction in their places, and the difference of the exponents' biases as a factor: right for
+        // subnormal numbers too. An infinity or NaN keeps the largest exponent.
+        let scaled = f32x4_mul(u32x4_shl(magnitude, 13), u32x4_splat(239 << 23));
+        let no_number = v128_or(u32x4_shl(magnitude, 13), u32x4_splat(0x7f80_0000));
+        let value = v128_bitselect(no_number, scaled, u32x4_ge(magnitude, u32x4_splat(0x7c00)));
+        v128_or(value, u32x4_shl(v128_and(bits, u32x4_splat(0x8000)), 16))
     }
 
     /// Eight 16-bit numbers.
