@@ -7,6 +7,7 @@ import {
   type AnswerEvent,
   type Answering,
   type DeviceChoice,
+  type DeviceReport,
   type Message,
 } from "setokim";
 import { count } from "./format.ts";
@@ -15,8 +16,7 @@ import { pictureFromBlob } from "./picture.ts";
 import type { Notice, OpenPicture, Store } from "./state.ts";
 import type { Turn } from "./turn.ts";
 
-/** After these the model is gone, whatever was asked. */
-const fatal: readonly string[] = ["crashed", "device-lost", "disposed"];
+const nameOf = ({ device }: DeviceReport): string => (device === "gpu" ? "GPU" : "CPU");
 
 export class Engine {
   readonly #store: Store;
@@ -78,6 +78,9 @@ export class Engine {
           cached ||= progress.cached === true;
           if (load === this.#load) this.#store.set({ status: { kind: "loading", progress } });
         },
+        onRecovery: ({ device }) => {
+          if (load === this.#load) this.#store.set({ device, announcement: `Started again on the ${nameOf(device)}.` });
+        },
       });
       this.#setokim = setokim;
       this.#store.set({
@@ -87,7 +90,7 @@ export class Engine {
         tasks: setokim.tasks,
         loadTime: performance.now() - start,
         fromCache: cached,
-        announcement: `The model is ready on the ${setokim.device.device === "gpu" ? "GPU" : "CPU"}.`,
+        announcement: `The model is ready on the ${nameOf(setokim.device)}.`,
       });
       await this.tokenize();
     } catch (error) {
@@ -161,12 +164,9 @@ export class Engine {
     return (this.#answering = ask());
   }
 
-  /** What stopped an answer, in words; a model that is gone says so over the picture too. */
+  /** What stopped an answer, in words. Even after a crash the next request is answered: the library starts anew. */
   failed(error: unknown): Notice {
-    const lost = error instanceof SetokimError && fatal.includes(error.code);
-    const notice = this.#notice(error, lost);
-    if (lost) this.#store.set({ status: { kind: "failed" }, notice });
-    return notice;
+    return this.#notice(error);
   }
 
   /** Finds the tokens of the picture that is shown, and draws it again from them when that is in view. */
@@ -208,12 +208,7 @@ export class Engine {
       if (run === this.#run) this.#store.set({ status: { kind: "ready" } });
     } catch (error) {
       if (run.signal.aborted || run !== this.#run) return;
-      const lost = error instanceof SetokimError && fatal.includes(error.code);
-      const notice = this.#notice(error, lost);
-      this.#store.set({
-        status: { kind: lost ? "failed" : "ready" },
-        notice: lost ? notice : { ...notice, subject: picture.name },
-      });
+      this.#store.set({ status: { kind: "ready" }, notice: { ...this.#notice(error), subject: picture.name } });
     }
   }
 
