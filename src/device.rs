@@ -90,6 +90,8 @@ pub async fn probe() -> DeviceReport {
 /// # Errors
 /// [`Error::DeviceUnavailable`] when `gpu` was asked for and there is none that can be used.
 pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
+    #[cfg(target_family = "wasm")]
+    run_constructors();
     if choice == DeviceChoice::Cpu {
         return Ok(cpu(on_cpu("asked for".into(), None)));
     }
@@ -147,6 +149,18 @@ fn decide(choice: DeviceChoice, adapter: AdapterReport) -> DeviceReport {
     }
     let reason = if choice == DeviceChoice::Gpu { "asked for".into() } else { format!("found {}", adapter.name) };
     DeviceReport { device: DeviceKind::Gpu, reason, adapter: Some(adapter), self_test: None }
+}
+
+/// Runs what crates registered to run before `main`, once. A wasm module that never calls the linker's function gets a call
+/// of it around each of its exports: thousands of registrations for every call from JavaScript.
+#[cfg(target_family = "wasm")]
+fn run_constructors() {
+    unsafe extern "C" {
+        fn __wasm_call_ctors();
+    }
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // SAFETY: made by the linker, and called once.
+    ONCE.call_once(|| unsafe { __wasm_call_ctors() });
 }
 
 async fn request_adapter() -> std::result::Result<wgpu::Adapter, String> {

@@ -10,17 +10,9 @@ use wasm_bindgen::prelude::*;
 
 use crate::{Error, device};
 
-unsafe extern "C" {
-    /// Made by the linker: what crates registered to run before `main`.
-    fn __wasm_call_ctors();
-}
-
 /// Runs once when the module is instantiated.
 #[wasm_bindgen(start)]
 fn start() {
-    // SAFETY: the linker's own function, called once. A module that never calls it gets a call of it around each of its
-    // exports, thousands of registrations for every call from JavaScript.
-    unsafe { __wasm_call_ctors() };
     std::panic::set_hook(Box::new(|panic| {
         console_error_panic_hook::hook(panic);
         // What JavaScript catches is a trap that says `unreachable`; it looks here for the words (pkg/src/errors.ts).
