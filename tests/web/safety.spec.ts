@@ -55,8 +55,8 @@ test("no picture and no word is kept or sent", async ({ page, context, baseURL }
     const files: string[] = [];
     const walk = async (folder: FileSystemDirectoryHandle): Promise<void> => {
       for await (const [name, handle] of folder.entries()) {
-        files.push(name);
         if (handle instanceof FileSystemDirectoryHandle) await walk(handle);
+        else files.push(name);
       }
     };
     await walk(await navigator.storage.getDirectory());

@@ -122,11 +122,17 @@ test("stops between two tokens, and answers the next request", async ({ page }) 
     const { image } = await setokim.generate("a dog", slow);
     const whole = performance.now() - start;
 
-    const left = setokim.generate("a dog", slow);
-    const from = performance.now();
-    for await (const event of left) if (event.type === "visual-token") break;
-    const after = await setokim.generate("a cat", { steps: 1 });
-    const stopped = performance.now() - from;
+    const leave = async () => {
+      const left = setokim.generate("a dog", slow);
+      const from = performance.now();
+      for await (const event of left) if (event.type === "visual-token") break;
+      const after = await setokim.generate("a cat", { steps: 1 });
+      return { left, after, took: performance.now() - from };
+    };
+    // Three times, and the quickest counts: a machine with other work to do may be late with a message, but what is never
+    // stopped is never quick.
+    const { left, after, took } = await leave();
+    const stopped = Math.min(took, (await leave()).took, (await leave()).took);
 
     const abort = new AbortController();
     const running = setokim.generate("a dog", { ...slow, signal: abort.signal });
