@@ -121,7 +121,9 @@ async function readTexts(
   signal: AbortSignal | undefined,
 ): Promise<Texts> {
   try {
-    const [config, manifest] = await Promise.all([source.text("config.json"), source.text("manifest.json")]);
+    const both = [source.text("config.json"), source.text("manifest.json")] as const;
+    await Promise.allSettled(both); // where one fails, the other is not left asking
+    const [config, manifest] = await Promise.all(both);
     return { config, manifest };
   } catch (error) {
     throwIfAborted(signal);

@@ -165,9 +165,14 @@ const axe = readFileSync(fileURLToPath(new URL("../../node_modules/axe-core/axe.
 export async function accessibilityFaults(page: Page): Promise<string[]> {
   // Colours that are still fading from one scheme to the other have no contrast to speak of.
   await page.evaluate(async () => {
-    void getComputedStyle(document.body).backgroundColor;
-    const fading = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
-    await Promise.allSettled(fading.map((animation) => animation.finished));
+    const frame = (): Promise<unknown> => new Promise((resolve) => requestAnimationFrame(resolve));
+    for (let quiet = 0; quiet < 3; ) {
+      await frame();
+      // A colour that fades starts those that inherit it, a frame later.
+      const fading = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
+      quiet = fading.length === 0 ? quiet + 1 : 0;
+      await Promise.allSettled(fading.map((animation) => animation.finished));
+    }
   });
   await page.evaluate(axe);
   return page.evaluate(async () => {
