@@ -3,6 +3,7 @@
 python -m training.run --stage 1 --config nano
 python -m training.run --stage 2 --start runs/stage1-nano/checkpoint.pt --text models/setokim-tiny/tokenizer.json
 python -m training.run --stage 3 --start runs/stage2-nano/checkpoint.pt --text models/setokim-tiny/tokenizer.json
+python -m training.run --stage 4 --start runs/stage3-nano/checkpoint.pt
 """
 
 import argparse
@@ -16,6 +17,7 @@ from .parallel import Workers
 from .runs import Run
 from .stage1 import Stage1, Stage1Settings
 from .stage2 import Stage2, Stage2Settings, load_setokim, setokim_from_stage1
+from .stage4 import Stage4, Stage4Settings
 
 
 def start(arguments: argparse.Namespace, workers: Workers) -> Run:
@@ -28,6 +30,8 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
     folder = arguments.out or Path("runs") / f"stage{arguments.stage}-{arguments.config}"
     if arguments.stage == 1:
         return Stage1(CONFIGS[arguments.config], Stage1Settings(**options), workers, folder)
+    if arguments.stage == 4:
+        return Stage4(load_setokim(arguments.start), Stage4Settings(**options), workers, folder)
     text = Tokenizer.from_file(str(arguments.text))
     model = setokim_from_stage1(arguments.start, text) if arguments.stage == 2 else load_setokim(arguments.start)
     return Stage2(model, text, Stage2Settings(stage=arguments.stage, **options), workers, folder)
@@ -35,9 +39,9 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stage", type=int, choices=[1, 2, 3], default=1)
+    parser.add_argument("--stage", type=int, choices=[1, 2, 3, 4], default=1)
     parser.add_argument("--config", choices=CONFIGS, default="nano", help="size of the tokenizer (stage 1)")
-    parser.add_argument("--start", type=Path, help="checkpoint of the stage before (stages 2 and 3)")
+    parser.add_argument("--start", type=Path, help="checkpoint of the stage before (stages 2 to 4)")
     parser.add_argument("--text", type=Path, help="tokenizer.json (stages 2 and 3), see training.vocabulary")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--out", type=Path, help="folder of checkpoint and logs")
@@ -48,8 +52,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of each process (0: decided by PyTorch)")
     arguments = parser.parse_args()
-    if arguments.stage > 1 and not (arguments.start and arguments.text):
-        parser.error("stages 2 and 3 need --start and --text")
+    if arguments.stage > 1 and not arguments.start:
+        parser.error(f"stage {arguments.stage} needs --start")
+    if arguments.stage in (2, 3) and not arguments.text:
+        parser.error(f"stage {arguments.stage} needs --text")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     workers = Workers(arguments.device)

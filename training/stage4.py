@@ -1,0 +1,86 @@
+"""Stage 4: the detokenizer learns on, alone: everything that it draws from is what it will be."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .evaluate import evaluate_scenes
+from .losses import edge_loss, layout_loss, of_region, pixel_loss
+from .model import SeTok
+from .model.setokim import Setokim
+from .parallel import Workers
+from .runs import Run, RunSettings
+from .scenes import sample_scene
+from .tasks import Pictures, tokenize_scenes
+
+FEATURE_MARGIN = 0.02  # mean square by patch at which two pictures look the same to the encoder
+
+
+@dataclass(frozen=True)
+class Stage4Settings(RunSettings):
+    batch: int = 32
+    learning_rate: float = 1.5e-3
+    last_learning_rate: float = 5e-5
+    warmup_steps: int = 50
+    ema_decay: float = 0.998
+    token_noise: float = 0.4  # most of it, in standard deviations of a token: what the diffusion head draws is not exact
+    evaluate_scenes: int = 128
+
+
+def stage4_losses(model: Setokim, pictures: Pictures, most_noise: float) -> dict[str, Tensor]:
+    target, scenes = pictures.images, pictures.batch
+    count = torch.tensor(pictures.counts, device=target.device)
+    valid = torch.arange(pictures.tokens.shape[1], device=target.device) < count[:, None]
+    noise = most_noise * torch.rand(len(target), 1, 1, device=target.device) * torch.randn_like(pictures.tokens)
+    tokens = model.projector.denormalize(pictures.tokens + noise)
+    with torch.autocast(target.device.type, torch.bfloat16):
+        image = model.detok(tokens, valid)
+        attention = model.detok.layout(tokens, valid)
+        seen = F.layer_norm(model.vision(image), pictures.features.shape[-1:])
+    image = image.float()
+    is_object = torch.from_numpy(scenes.regions < scenes.object_counts[:, None, None]).to(target.device)
+    return {
+        "pixel": pixel_loss(image, target, is_object),
+        "edge": edge_loss(image, target),
+        "layout": layout_loss(attention.float(), pictures.labels),
+        "features": feature_loss(seen.float(), pictures),
+    }
+
+
+def feature_loss(seen: Tensor, pictures: Pictures) -> Tensor:
+    """The perceptual term of the paper, by our own encoder: every region counts the same, however small.
+
+    seen [M, N, C], normalised.
+    """
+    error = F.relu((seen - pictures.features).square().mean(-1) - FEATURE_MARGIN)  # [M, N]
+    region = torch.from_numpy(pictures.batch.patch_regions).to(error.device)
+    patches = F.one_hot(region).sum(1).to(error.dtype)  # [M, R]
+    weight = 1 / of_region(patches, region)
+    return (error * weight).sum() / weight.sum()
+
+
+class Stage4(Run):
+    """`model` is a Setokim of which only the detokenizer wants gradients."""
+
+    loss_weights = {"pixel": 2.0, "edge": 0.5, "layout": 0.05, "features": 0.3}
+
+    def __init__(self, model: Setokim, settings: Stage4Settings, workers: Workers, folder: Path):
+        torch.manual_seed(settings.seed)
+        model.requires_grad_(False)
+        model.detok.requires_grad_(True)
+        super().__init__(nn.ModuleDict({"setokim": model}), model.config_json(), settings, workers, folder)
+
+    def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
+        model = self.model["setokim"]
+        pictures = tokenize_scenes(model, [sample_scene("train", first + i) for i in range(count)])
+        return stage4_losses(model, pictures, self.settings.token_noise), {}
+
+    def evaluate_average(self) -> dict[str, float]:
+        model = self.average["setokim"]
+        tokenizer = SeTok(model.tokenizer_config)
+        for part in ("vision", "setok", "detok", "heads"):
+            setattr(tokenizer, part, getattr(model, part))
+        return evaluate_scenes(tokenizer.eval(), "val", self.settings.evaluate_scenes)
