@@ -1,11 +1,11 @@
 //! The few layers that the encoder, the merger and the detokenizer are made of, loaded by their checkpoint names.
 
-use burn::tensor::activation::{gelu, gelu_approximate, softmax};
+use burn::tensor::activation::{gelu_approximate, softmax};
 use burn::tensor::module;
 use burn::tensor::{Device, Tensor};
 
 use crate::Result;
-use crate::kernels::dense::{attention, conv2d, matmul};
+use crate::kernels::dense::{attention, conv2d, gelu, matmul};
 use crate::weights::TensorStore;
 
 /// `y = x W^T + b`.

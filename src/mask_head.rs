@@ -1,11 +1,10 @@
 //! Mask head: the hidden state of a `[SEG]` token and the encoder's features -> the mask of what it means.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::gelu;
 use serde::Serialize;
 
 use crate::config::{MaskHeadConfig, VitConfig};
-use crate::kernels::dense::matmul;
+use crate::kernels::dense::{gelu, matmul};
 use crate::layers::{Conv2d, Linear};
 use crate::postprocess::Mask;
 use crate::preprocess::Crop;

@@ -1,9 +1,9 @@
 //! Projector: semantic tokens -> embeddings of the language model (paper section 3.2).
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::gelu;
 
 use crate::Result;
+use crate::kernels::dense::gelu;
 use crate::layers::Linear;
 use crate::weights::TensorStore;
 

@@ -1,16 +1,17 @@
-//! Every WGSL kernel against the plain reference of the same name, on whatever GPU adapter there is.
+//! Every WGSL kernel against the plain reference of the same name, on whatever GPU adapter there is; and the CPU's vector
+//! code where it is ours.
 
 mod common;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Int, Tensor};
-use common::{assert_close, blobs, floats, gpu, integers, ints, matrix, noise, vector};
-use setokim::kernels::dense::{attention, conv2d, linear, matmul};
+use burn::tensor::{Device, Int, Tensor};
+use common::{assert_close, blobs, cpu, floats, gpu, integers, ints, matrix, noise, vector};
+use setokim::kernels::dense::{attention, conv2d, gelu, linear, matmul};
 use setokim::kernels::quant_matmul::QUANT_SHADERS;
 use setokim::kernels::{
     CenterRule, ClusterOps, Conv2dShape, SHADERS, Selection, assign_clusters_reference, attention_reference,
-    cluster_mean_reference, conv2d_reference, knn_density_reference, matmul_reference, peak_distance_reference,
-    select_centers_reference,
+    cluster_mean_reference, conv2d_reference, gelu_reference, knn_density_reference, matmul_reference,
+    peak_distance_reference, select_centers_reference,
 };
 use setokim::selftest;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -262,11 +263,15 @@ async fn conv2d_equals_its_reference() {
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn attention_equals_its_reference() {
-    let device = gpu().await.device;
+    attention_on(&gpu().await.device).await;
+    attention_on(&cpu().await.device).await;
+}
+
+async fn attention_on(device: &Device) {
     for (heads, read, seen, head_dim) in [(3, 40, 40, 16), (1, 1, 1, 4), (2, 5, 130, 64)] {
         let width = heads * head_dim;
         let (q, k, v) = (noise(read * width, 19), noise(seen * width, 20), noise(seen * width, 21));
-        let split = |x: &[f32], count| vector(x, &device).reshape([1, count, heads, head_dim]).swap_dims(1, 2);
+        let split = |x: &[f32], count| vector(x, device).reshape([1, count, heads, head_dim]).swap_dims(1, 2);
         let ours = floats(attention(split(&q, read), split(&k, seen), split(&v, seen))).await;
         let of_head = |x: &[f32], head: usize| -> Vec<f32> {
             x.chunks_exact(width).flat_map(|row| &row[head * head_dim..][..head_dim]).copied().collect()
@@ -277,9 +282,26 @@ async fn attention_equals_its_reference() {
     }
     // Scores far apart: exponentials that overflow and vanish without the row's maximum.
     let (q, k, v) = ([100.0, 0.0], [90.0, 0.0, -90.0, 0.0], [1.0, 2.0, 3.0, 4.0]);
-    let all = |x: &[f32], count| vector(x, &device).reshape([1, 1, count, 2]);
+    let all = |x: &[f32], count| vector(x, device).reshape([1, 1, count, 2]);
     let ours = floats(attention(all(&q, 1), all(&k, 2), all(&v, 2))).await;
     assert_close("far apart", &ours, &[1.0, 2.0], 1e-6);
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn gelu_equals_its_reference() {
+    // From where it is 0 to where it is x, finely, and what is far from everything.
+    let mut x: Vec<f32> = (-8000..=8000).map(|i| i as f32 / 1000.0).collect();
+    x.extend([0.0, -0.0, 1e-30, -1e30, 1e30]);
+    let expected = gelu_reference(&x);
+    for device in [gpu().await.device, cpu().await.device] {
+        let ours = floats(gelu(vector(&x, &device))).await;
+        for ((x, ours), expected) in x.iter().zip(&ours).zip(&expected) {
+            // Half of x times an error function that is right to 5e-7.
+            let tolerance = 5e-7 * x.abs().max(1.0);
+            assert!((ours - expected).abs() <= tolerance, "gelu({x}): ours {ours}, theirs {expected} on {device:?}");
+        }
+        assert!(floats(gelu(vector(&[f32::NAN], &device))).await[0].is_nan());
+    }
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]

@@ -481,7 +481,10 @@ async fn all_packed_products_agree(device: &Device) {
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn packed_products_agree_with_plain_loops_on_the_cpu() {
-    all_packed_products_agree(&cpu().await.device).await;
+    let device = cpu().await.device;
+    all_packed_products_agree(&device).await;
+    // More weights than are unpacked at a time.
+    packed_products_agree(WeightKind::Q4_1, 20_000, 32, 2, &device).await;
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]

@@ -2,10 +2,10 @@
 //! the reference code's `detokenizer.py` ends before the pixels).
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::gelu;
 
 use crate::Result;
 use crate::config::{DetokenizerConfig, VisionConfig};
+use crate::kernels::dense::gelu;
 use crate::layers::{Attention, Conv2d, Gelu, LayerNorm, Linear, Mlp};
 use crate::weights::TensorStore;
 

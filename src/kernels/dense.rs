@@ -1,16 +1,17 @@
-//! Products with plain f32 numbers: our own WGSL on a GPU, burn's vector code on the CPU.
+//! Products with plain f32 numbers: our own WGSL on a GPU, burn's vector code on the CPU. What lies between two products,
+//! and is slow in burn's CPU backend, is ours there.
 //!
 //! burn's generic GPU products choose among dozens of routines at run time and were a third of the browser package.
 
 use burn::backend::flex::Flex;
-use burn::backend::ops::{FloatTensorOps, ModuleOps};
+use burn::backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
-use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
+use burn::tensor::ops::ConvOptions;
 use burn_cubecl::CubeBackend;
 
-use super::{attention, conv2d, matmul};
+use super::{attention, conv2d, gelu, matmul};
 
 /// The products that layers are made of.
 #[backend_extension(Cube, Flex)]
@@ -29,6 +30,8 @@ pub trait DenseOps: Backend {
     ) -> FloatTensor<Self>;
     /// See [`attention`](fn@attention).
     fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`gelu`](fn@gelu).
+    fn dense_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 impl DenseOps for CubeBackend {
@@ -50,6 +53,9 @@ impl DenseOps for CubeBackend {
     fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
         attention::launch(q, k, v)
     }
+    fn dense_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        <Self as ActivationOps<Self>>::gelu(x)
+    }
 }
 
 impl DenseOps for Flex {
@@ -70,7 +76,10 @@ impl DenseOps for Flex {
         <Self as ModuleOps<Self>>::conv2d(x, weight, Some(bias), options)
     }
     fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
-        <Self as ModuleOps<Self>>::attention(q, k, v, None, None, AttentionModuleOptions::default())
+        attention::attend(q, k, v)
+    }
+    fn dense_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        gelu::gelu(&x)
     }
 }
 
@@ -119,4 +128,9 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, p
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
     Tensor::from_dispatch(Dispatch::dense_attention(q, k, v))
+}
+
+/// The exact GELU of every number.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::dense_gelu(x.into_dispatch()))
 }

@@ -12,16 +12,19 @@ mod attention;
 mod cluster_mean;
 mod conv2d;
 pub mod dense;
+mod gelu;
 mod knn_density;
 mod matmul;
 mod peak_distance;
 pub mod quant_matmul;
 mod select_centers;
+mod simd;
 
 pub use assign_clusters::assign_clusters_reference;
 pub use attention::{attention_reference, softmax_reference};
 pub use cluster_mean::cluster_mean_reference;
 pub use conv2d::{Conv2dShape, conv2d_reference};
+pub use gelu::gelu_reference;
 pub use knn_density::{MAX_NEIGHBORS, knn_density_reference};
 pub use launch::{Kernel, SHADERS};
 pub use matmul::matmul_reference;
@@ -137,6 +140,28 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
         sums[0] += difference * difference;
     }
     sums.iter().sum::<f64>() / a.len() as f64
+}
+
+/// Work below this many multiplications is not worth waking a thread for.
+#[cfg(not(target_family = "wasm"))]
+const PARALLEL_WORK: usize = 64 * 1024;
+
+/// Calls `fill(first_row, part)` for parts of `out`, which are rows of `width` numbers: on all cores where there are
+/// threads and a row costs enough of them. `row_work` is in multiplications.
+#[cfg(not(target_family = "wasm"))]
+fn fill_rows(out: &mut [f32], width: usize, row_work: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
+    use rayon::prelude::*;
+    let rows = out.len() / width;
+    if rows * row_work < PARALLEL_WORK {
+        return fill(0, out);
+    }
+    let part_rows = rows.div_ceil(4 * rayon::current_num_threads()).max(8);
+    out.par_chunks_mut(part_rows * width).enumerate().for_each(|(part, out)| fill(part * part_rows, out));
+}
+
+#[cfg(target_family = "wasm")]
+fn fill_rows(out: &mut [f32], _width: usize, _row_work: usize, fill: impl Fn(usize, &mut [f32])) {
+    fill(0, out);
 }
 
 /// `row(0), row(1), … row(n - 1)`, on all cores where there are threads.

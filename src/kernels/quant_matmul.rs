@@ -19,7 +19,6 @@
 mod cpu;
 mod gpu;
 mod rounded;
-mod simd;
 
 pub use gpu::QUANT_SHADERS;
 

@@ -2,11 +2,11 @@
 //! clustering brings its own).
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::gelu;
 
 use super::patches_from_map;
 use crate::Result;
 use crate::config::VitConfig;
+use crate::kernels::dense::gelu;
 use crate::layers::{Block, BlockSize, Conv2d, GroupNorm};
 use crate::weights::TensorStore;
 

@@ -1,5 +1,5 @@
-//! The packed product on the CPU. Weights are unpacked 32 at a time into registers (one token) or a few rows at a time
-//! into a scratch that stays in the first-level cache (several tokens), never as a whole.
+//! The packed product on the CPU. For one token weights are unpacked 32 at a time into registers; for several, a few
+//! megabytes at a time, for burn's product of plain numbers.
 //!
 //! The loops are written once, over [`F32x8`], and compiled for every kind of SIMD.
 #![allow(clippy::needless_range_loop, reason = "with iterators the inner loops stay rolled and run at half the speed")]
@@ -8,26 +8,22 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use burn::backend::TensorMetadata;
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, TensorData};
 use burn_flex::{Flex, FlexTensor};
 
-use super::simd::{F32x8, LANES, SimdTask, with_simd};
 use super::{Activations, BLOCK, PackedShape, QuantOps, WeightKind, rounded};
+use crate::kernels::fill_rows;
+use crate::kernels::simd::{F32x8, LANES, SimdTask, with_simd};
 
 #[cfg(target_endian = "big")]
 compile_error!("packed words are read as little-endian bytes");
 
 /// [`F32x8`]s in a block.
 const PARTS: usize = BLOCK / LANES;
-/// Weight rows and tokens of one tile. Their sums and operands fill the registers: 4 x 3 + 3 + 1 of the 16 of AVX2; in
-/// wasm, where an [`F32x8`] takes two registers, fewer tokens do.
-const TILE_ROWS: usize = 4;
-const TILE_TOKENS: usize = if cfg!(target_arch = "x86_64") { 3 } else { 1 };
-/// Rows that a thread takes at a time when there are several tokens.
-pub(super) const CHUNK_ROWS: usize = 32;
-/// Products below this many multiplications are not worth waking a thread for.
-pub(super) const PARALLEL_WORK: usize = 64 * 1024;
+/// Weights that are unpacked at a time where there are several tokens: what a second-level cache holds.
+const PART_WEIGHTS: usize = 512 * 1024;
 
 impl QuantOps for Flex {
     fn quant_matmul(
@@ -37,11 +33,14 @@ impl QuantOps for Flex {
         activations: Activations,
     ) -> FloatTensor<Self> {
         let x = x.to_contiguous();
+        let words = words.storage::<u32>();
+        let packed = Packed::open(words, shape);
         let tokens = x.shape()[0];
-        let (x, words) = (x.storage::<f32>(), words.storage::<u32>());
-        let y = match activations {
-            Activations::Rounded if shape.kind.is_block_kind() => rounded::matmul(x, words, shape),
-            _ => matmul(x, words, shape),
+        let y = match (tokens, activations) {
+            (0, _) => Vec::new(),
+            (_, Activations::Rounded) if shape.kind.is_block_kind() => rounded::product(x.storage(), packed),
+            (1, _) => vector(x.storage(), packed),
+            _ => matrix(&x, packed),
         };
         FlexTensor::from_data(TensorData::new(y, Shape::from([tokens, shape.rows])))
     }
@@ -86,33 +85,57 @@ macro_rules! with_weights {
     };
 }
 
+/// One token: each row of weights is read once, straight from its packed form.
+///
+/// # Shapes
+/// - `x`: `[K]`, result: `[N]`
+fn vector(x: &[f32], packed: Packed<'_>) -> Vec<f32> {
+    let x = &whole_blocks(x, packed.shape.columns);
+    let x_sums: &[f32] = &x.chunks(BLOCK).map(|block| block.iter().sum()).collect::<Vec<_>>();
+    let mut y = vec![0.0; packed.shape.rows];
+    fill_rows(&mut y, 1, packed.shape.columns, |first_row, y| {
+        with_weights!(packed.shape.kind, W => {
+            with_simd(DotRows::<W> { weights: PhantomData, packed, x, x_sums, first_row, y });
+        });
+    });
+    y
+}
+
+/// Several tokens: what unpacking costs is shared by them.
+///
 /// # Shapes
 /// - `x`: `[T, K]`, result: `[T, N]`
-fn matmul(x: &[f32], words: &[u32], shape: PackedShape) -> Vec<f32> {
-    let parallel = x.len() * shape.rows >= PARALLEL_WORK;
-    let tokens = x.len() / shape.columns;
-    let x = whole_blocks(x, shape.columns);
-    let product = Product { x: &x, packed: Packed::open(words, shape), parallel };
-    match tokens {
-        0 => Vec::new(),
-        1 => with_weights!(shape.kind, W => product.vector::<W>()),
-        _ => with_weights!(shape.kind, W => product.matrix::<W>(tokens)),
+fn matrix(x: &FlexTensor, packed: Packed<'_>) -> Vec<f32> {
+    let PackedShape { rows, columns, .. } = packed.shape;
+    let mut y = vec![0.0; x.shape()[0] * rows];
+    let part_rows = (PART_WEIGHTS / columns).max(1);
+    for first_row in (0..rows).step_by(part_rows) {
+        let count = part_rows.min(rows - first_row);
+        let mut weights = vec![0.0; count * columns];
+        fill_rows(&mut weights, columns, columns, |row, weights| unpack(packed, first_row + row, weights));
+        let weights = FlexTensor::from_data(TensorData::new(weights, Shape::from([count, columns])));
+        let product = Flex::float_matmul(x.clone(), Flex::float_transpose(weights));
+        for (y, product) in y.chunks_exact_mut(rows).zip(product.storage::<f32>().chunks_exact(count)) {
+            y[first_row..][..count].copy_from_slice(product);
+        }
     }
+    y
 }
 
 /// # Shapes
 /// - `ids`: `[T]`, result: `[T, K]`
 fn rows(words: &[u32], ids: &[u32], shape: PackedShape) -> Vec<f32> {
     let packed = Packed::open(words, shape);
-    let mut out = Vec::with_capacity(ids.len() * shape.columns);
-    let mut row = vec![0.0; packed.width()];
-    for &id in ids {
-        let at = (id as usize).min(shape.rows - 1);
-        let out_row = &mut row;
-        with_weights!(shape.kind, W => with_simd(UnpackRow::<W> { weights: PhantomData, packed, row: at, out: out_row }));
-        out.extend_from_slice(&row[..shape.columns]);
+    let mut out = vec![0.0; ids.len() * shape.columns];
+    for (&id, out) in ids.iter().zip(out.chunks_exact_mut(shape.columns)) {
+        unpack(packed, (id as usize).min(shape.rows - 1), out);
     }
     out
+}
+
+/// Fills `out` with as many rows as it holds, from `first_row` on.
+fn unpack(packed: Packed<'_>, first_row: usize, out: &mut [f32]) {
+    with_weights!(packed.shape.kind, W => with_simd(UnpackRows::<W> { weights: PhantomData, packed, first_row, out }));
 }
 
 /// Rows filled up with zeros to whole blocks, so that no loop needs a tail. Only rows of plain numbers can need it.
@@ -126,55 +149,6 @@ fn whole_blocks(x: &[f32], columns: usize) -> Cow<'_, [f32]> {
         whole[..columns].copy_from_slice(x);
     }
     Cow::Owned(whole)
-}
-
-/// One product to be made.
-struct Product<'a> {
-    /// In whole blocks.
-    x: &'a [f32],
-    packed: Packed<'a>,
-    parallel: bool,
-}
-
-impl Product<'_> {
-    /// One token: each row of weights is read once, straight from its packed form.
-    fn vector<W: Weights>(&self) -> Vec<f32> {
-        let Self { x, packed, parallel } = *self;
-        let rows = packed.shape.rows;
-        let x_sums: Vec<f32> = x.chunks(BLOCK).map(|block| block.iter().sum()).collect();
-        let mut y = vec![0.0; rows];
-        let chunk_rows = if parallel { rows.div_ceil(4 * thread_count()).max(8) } else { rows };
-        for_each_chunk(parallel, &mut y, chunk_rows, |chunk, y| {
-            let first_row = chunk * chunk_rows;
-            with_simd(DotRows::<W> { weights: PhantomData, packed, x, x_sums: &x_sums, first_row, y });
-        });
-        y
-    }
-
-    /// Several tokens: a few rows are unpacked into a scratch and multiplied with every token.
-    fn matrix<W: Weights>(&self, tokens: usize) -> Vec<f32> {
-        let Self { x, packed, parallel } = *self;
-        let rows = packed.shape.rows;
-        // Threads own whole rows, so the product is made as [N, T] and turned at the end.
-        let mut turned = vec![0.0; rows * tokens];
-        for_each_chunk(parallel, &mut turned, CHUNK_ROWS * tokens, |chunk, out| {
-            let first_row = chunk * CHUNK_ROWS;
-            with_simd(DotTiles::<W> { weights: PhantomData, packed, x, first_row, tokens, out });
-        });
-        turn(&turned, tokens)
-    }
-}
-
-/// `[N, T]` -> `[T, N]`.
-pub(super) fn turn(values: &[f32], tokens: usize) -> Vec<f32> {
-    let rows = values.len() / tokens;
-    let mut turned = vec![0.0; values.len()];
-    for (row, values) in values.chunks_exact(tokens).enumerate() {
-        for (token, &value) in values.iter().enumerate() {
-            turned[token * rows + row] = value;
-        }
-    }
-    turned
 }
 
 /// `y[i] = W[first_row + i] . x` for one token.
@@ -211,87 +185,27 @@ impl<W: Weights> SimdTask for DotRows<'_, W> {
     }
 }
 
-/// `out[i, t] = W[first_row + i] . x[t]` for several tokens.
-struct DotTiles<'a, W> {
+/// Rows of weights as f32, `[rows, K]`.
+struct UnpackRows<'a, W> {
     weights: PhantomData<W>,
     packed: Packed<'a>,
-    x: &'a [f32],
     first_row: usize,
-    tokens: usize,
     out: &'a mut [f32],
 }
 
-impl<W: Weights> SimdTask for DotTiles<'_, W> {
+impl<W: Weights> SimdTask for UnpackRows<'_, W> {
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        let width = self.packed.width();
-        let mut scratch = vec![0.0; TILE_ROWS * width];
-        let first_rows = (self.first_row..).step_by(TILE_ROWS);
-        for (first_row, out) in first_rows.zip(self.out.chunks_mut(TILE_ROWS * self.tokens)) {
-            // A last tile of fewer rows leaves old numbers in the scratch, whose sums are not stored.
-            for (row, scratch) in scratch.chunks_exact_mut(width).enumerate().take(out.len() / self.tokens) {
-                unpack_row::<W, V>(self.packed, first_row + row, scratch);
+        for (row, out) in (self.first_row..).zip(self.out.chunks_exact_mut(self.packed.shape.columns)) {
+            let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+            for (column, out) in blocks.iter_mut().enumerate() {
+                W::block::<V>(self.packed, row, column).store(out);
             }
-            let rows: [&[f32]; TILE_ROWS] = std::array::from_fn(|row| &scratch[row * width..][..width]);
-            for (tile, x) in self.x.chunks(TILE_TOKENS * width).enumerate() {
-                // A last tile of fewer tokens takes its first one again, whose further sums are not stored.
-                let tokens: [&[f32]; TILE_TOKENS] = std::array::from_fn(|token| {
-                    x.get(token * width..).and_then(|x| x.get(..width)).unwrap_or(&x[..width])
-                });
-                let sums = dot_tile::<V>(rows, tokens);
-                for (out, sums) in out.chunks_exact_mut(self.tokens).zip(sums) {
-                    for (out, sum) in out.iter_mut().skip(tile * TILE_TOKENS).zip(sums) {
-                        *out = sum;
-                    }
-                }
+            if !rest.is_empty() {
+                let mut last = [0.0; BLOCK];
+                W::block::<V>(self.packed, row, blocks.len()).store(&mut last);
+                rest.copy_from_slice(&last[..rest.len()]);
             }
-        }
-    }
-}
-
-/// All dot products of a few rows with a few tokens, so that each number loaded is used several times.
-#[inline(always)]
-fn dot_tile<V: F32x8>(rows: [&[f32]; TILE_ROWS], x: [&[f32]; TILE_TOKENS]) -> [[f32; TILE_TOKENS]; TILE_ROWS] {
-    let rows = rows.map(|row| row.as_chunks::<LANES>().0);
-    let count = rows[0].len();
-    // Of one length, as the compiler then sees, and checks no bound in the loop.
-    let (rows, x) = (rows.map(|row| &row[..count]), x.map(|x| &x.as_chunks::<LANES>().0[..count]));
-    let mut sums = [[V::zero(); TILE_TOKENS]; TILE_ROWS];
-    for at in 0..count {
-        let values: [V; TILE_TOKENS] = std::array::from_fn(|token| V::load(&x[token][at]));
-        for row in 0..TILE_ROWS {
-            let weights = V::load(&rows[row][at]);
-            for token in 0..TILE_TOKENS {
-                sums[row][token] = weights.mul_add(values[token], sums[row][token]);
-            }
-        }
-    }
-    sums.map(|sums| sums.map(V::sum))
-}
-
-/// One row of weights as f32.
-struct UnpackRow<'a, W> {
-    weights: PhantomData<W>,
-    packed: Packed<'a>,
-    row: usize,
-    /// In whole blocks.
-    out: &'a mut [f32],
-}
-
-impl<W: Weights> SimdTask for UnpackRow<'_, W> {
-    #[inline(always)]
-    fn run<V: F32x8>(self) {
-        unpack_row::<W, V>(self.packed, self.row, self.out);
-    }
-}
-
-#[inline(always)]
-fn unpack_row<W: Weights, V: F32x8>(packed: Packed<'_>, row: usize, out: &mut [f32]) {
-    for (column, out) in out.as_chunks_mut::<LANES>().0.as_chunks_mut::<PARTS>().0.iter_mut().enumerate() {
-        let block = W::block::<V>(packed, row, column);
-        let (scale, offset) = (V::splat(block.scale), V::splat(block.offset));
-        for (out, quants) in out.iter_mut().zip(block.quants) {
-            quants.mul_add(scale, offset).store(out);
         }
     }
 }
@@ -309,11 +223,6 @@ impl<'a> Packed<'a> {
     pub(super) fn open(words: &'a [u32], shape: PackedShape) -> Self {
         let (quants, scales) = words.split_at(shape.quant_words());
         Self { quants: bytemuck::cast_slice(quants), scales: bytemuck::cast_slice(scales), shape }
-    }
-
-    /// Columns in whole blocks.
-    fn width(&self) -> usize {
-        self.shape.columns.next_multiple_of(BLOCK)
     }
 
     /// The number of a block in a matrix of blocks.
@@ -426,35 +335,17 @@ impl Weights for Q4_1 {
     }
 }
 
-impl<V> Block<V> {
+impl<V: F32x8> Block<V> {
     #[inline(always)]
     fn plain(quants: [V; PARTS]) -> Self {
         Self { quants, scale: 1.0, offset: 0.0 }
     }
-}
 
-/// Calls `f(index, chunk)` for each chunk of `out`, on all threads where that is asked for and possible.
-#[cfg(not(target_family = "wasm"))]
-pub(super) fn for_each_chunk(parallel: bool, out: &mut [f32], chunk_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
-    use rayon::prelude::*;
-    if parallel {
-        out.par_chunks_mut(chunk_len).enumerate().for_each(|(index, chunk)| f(index, chunk));
-    } else {
-        out.chunks_mut(chunk_len.max(1)).enumerate().for_each(|(index, chunk)| f(index, chunk));
+    #[inline(always)]
+    fn store(self, out: &mut [f32; BLOCK]) {
+        let (scale, offset) = (V::splat(self.scale), V::splat(self.offset));
+        for (out, quants) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(self.quants) {
+            quants.mul_add(scale, offset).store(out);
+        }
     }
-}
-
-#[cfg(target_family = "wasm")]
-pub(super) fn for_each_chunk(_parallel: bool, out: &mut [f32], chunk_len: usize, f: impl Fn(usize, &mut [f32])) {
-    out.chunks_mut(chunk_len.max(1)).enumerate().for_each(|(index, chunk)| f(index, chunk));
-}
-
-#[cfg(not(target_family = "wasm"))]
-pub(super) fn thread_count() -> usize {
-    rayon::current_num_threads()
-}
-
-#[cfg(target_family = "wasm")]
-pub(super) fn thread_count() -> usize {
-    1
 }

@@ -4,48 +4,65 @@
 
 use std::marker::PhantomData;
 
-use super::cpu::{CHUNK_ROWS, PARALLEL_WORK, Packed, for_each_chunk, thread_count, turn};
-use super::simd::{F32x8, I16x32, SimdTask, with_simd};
-use super::{BLOCK, PackedShape, WeightKind};
+use super::cpu::Packed;
+use super::{BLOCK, WeightKind};
+use crate::kernels::simd::{F32x8, I16Pairs, I16x32, LANES, SimdTask, with_simd};
+use crate::kernels::{fill_rows, for_each_row};
 
-/// Weight rows and tokens of one tile: a block of two tokens stays in registers while rows pass by.
-const TILE_ROWS: usize = 4;
-const TILE_TOKENS: usize = 2;
+/// Tokens that are multiplied with a panel at a time: in wasm their sums take eight of its sixteen registers.
+const TILE_TOKENS: usize = 4;
+/// Weight rows that a thread takes at a time.
+const CHUNK_ROWS: usize = 8 * PANEL_ROWS;
 
 /// `x W^T` for weights in blocks.
 ///
 /// # Shapes
 /// - `x`: `[T, K]`, result: `[T, N]`
-pub fn matmul(x: &[f32], words: &[u32], shape: PackedShape) -> Vec<f32> {
-    match shape.kind {
-        WeightKind::Q8_0 => product::<Q8_0>(x, words, shape),
-        WeightKind::Q4_0 => product::<Q4_0>(x, words, shape),
-        WeightKind::Q4_1 => product::<Q4_1>(x, words, shape),
-        WeightKind::F32 | WeightKind::F16 | WeightKind::BF16 => unreachable!("{:?} is not in blocks", shape.kind),
+pub fn product(x: &[f32], packed: Packed<'_>) -> Vec<f32> {
+    match packed.shape.kind {
+        WeightKind::Q8_0 => product_with::<Q8_0>(x, packed),
+        WeightKind::Q4_0 => product_with::<Q4_0>(x, packed),
+        WeightKind::Q4_1 => product_with::<Q4_1>(x, packed),
+        kind @ (WeightKind::F32 | WeightKind::F16 | WeightKind::BF16) => unreachable!("{kind:?} is not in blocks"),
     }
 }
 
-fn product<W: Weights>(x: &[f32], words: &[u32], shape: PackedShape) -> Vec<f32> {
-    let (tokens, rows) = (x.len() / shape.columns, shape.rows);
-    let parallel = x.len() * rows >= PARALLEL_WORK;
-    let (packed, x) = (Packed::open(words, shape), &Rounded::new(x));
-    // Threads own whole rows, so the product is made as [N, T] and turned at the end.
-    let mut out = vec![0.0; rows * tokens];
-    if tokens == 1 {
-        let chunk_rows = if parallel { rows.div_ceil(4 * thread_count()).max(8) } else { rows };
-        for_each_chunk(parallel, &mut out, chunk_rows, |chunk, out| {
-            with_simd(DotRows::<W> { weights: PhantomData, packed, x, first_row: chunk * chunk_rows, out });
-        });
+fn product_with<W: Weights>(x: &[f32], packed: Packed<'_>) -> Vec<f32> {
+    let tokens = x.len() / packed.shape.columns;
+    let x = Rounded::new(x);
+    if tokens == 1 { vector::<W>(&x, packed) } else { matrix::<W>(&x, tokens, packed) }
+}
+
+/// One token: each row of weights is read once, straight from its packed form.
+fn vector<W: Weights>(x: &Rounded, packed: Packed<'_>) -> Vec<f32> {
+    let mut out = vec![0.0; packed.shape.rows];
+    fill_rows(&mut out, 1, packed.shape.columns, |first_row, out| {
+        with_simd(DotRows::<W> { weights: PhantomData, packed, x, first_row, out });
+    });
+    out
+}
+
+/// Several tokens: what unpacking costs is shared by them.
+fn matrix<W: Weights>(x: &Rounded, tokens: usize, packed: Packed<'_>) -> Vec<f32> {
+    let rows = packed.shape.rows;
+    let count = |chunk: usize| CHUNK_ROWS.min(rows - chunk * CHUNK_ROWS);
+    let chunks = for_each_row(rows.div_ceil(CHUNK_ROWS), |chunk| {
+        let mut out = vec![0.0; tokens * count(chunk).next_multiple_of(PANEL_ROWS)];
+        let (first_row, rows, out_ref) = (chunk * CHUNK_ROWS, count(chunk), &mut out);
+        with_simd(DotPanels::<W> { weights: PhantomData, packed, x, tokens, first_row, rows, out: out_ref });
         out
-    } else {
-        for_each_chunk(parallel, &mut out, CHUNK_ROWS * tokens, |chunk, out| {
-            with_simd(DotTiles::<W> { weights: PhantomData, packed, x, first_row: chunk * CHUNK_ROWS, tokens, out });
-        });
-        turn(&out, tokens)
+    });
+    let mut out = Vec::with_capacity(tokens * rows);
+    for token in 0..tokens {
+        for (chunk, values) in chunks.iter().enumerate() {
+            let width = values.len() / tokens;
+            out.extend_from_slice(&values[token * width..][..count(chunk)]);
+        }
     }
+    out
 }
 
-/// Activations of all tokens in blocks: `x = scale * number`, rounded.
+/// Activations in blocks: `x = scale * number`, rounded.
 struct Rounded {
     numbers: Vec<[i16; BLOCK]>,
     scales: Vec<f32>,
@@ -56,23 +73,47 @@ struct Rounded {
 impl Rounded {
     fn new(x: &[f32]) -> Self {
         let blocks = x.as_chunks::<BLOCK>().0;
-        let mut rounded = Self { numbers: Vec::new(), scales: Vec::new(), sums: Vec::new() };
-        rounded.numbers.reserve_exact(blocks.len());
-        for block in blocks {
-            let sum: f32 = block.iter().sum();
-            let largest = block.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-            let inverse = if largest > 0.0 { f32::from(i16::MAX) / largest } else { 0.0 };
-            rounded.numbers.push(block.map(|value| (value * inverse).round_ties_even() as i16));
-            // What is not finite stays so.
-            let scale = largest / f32::from(i16::MAX);
-            rounded.scales.push(if sum.is_finite() { scale } else { f32::NAN });
-            rounded.sums.push(sum);
-        }
+        let [scales, sums] = [vec![0.0; blocks.len()], vec![0.0; blocks.len()]];
+        let mut rounded = Self { numbers: vec![[0; BLOCK]; blocks.len()], scales, sums };
+        with_simd(Round { blocks, rounded: &mut rounded });
         rounded
     }
 }
 
-/// `out[i] = W[first_row + i] . x` for one token.
+struct Round<'a> {
+    blocks: &'a [[f32; BLOCK]],
+    rounded: &'a mut Rounded,
+}
+
+impl SimdTask for Round<'_> {
+    /// In lanes that the compiler makes vectors of.
+    #[inline(always)]
+    fn run<V: F32x8>(self) {
+        // Added to a small number it leaves the nearest whole one, ties to even, in the lowest bits.
+        const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
+        let Rounded { numbers, scales, sums } = self.rounded;
+        for (at, block) in self.blocks.iter().enumerate() {
+            let (mut sum, mut largest) = ([0.0; LANES], [0.0_f32; LANES]);
+            for part in block.as_chunks::<LANES>().0 {
+                for lane in 0..LANES {
+                    sum[lane] += part[lane];
+                    let size = part[lane].abs();
+                    largest[lane] = if size > largest[lane] { size } else { largest[lane] };
+                }
+            }
+            let (sum, largest) = (sum.iter().sum::<f32>(), largest.into_iter().fold(0.0, f32::max));
+            let inverse = if largest > 0.0 { f32::from(i16::MAX) / largest } else { 0.0 };
+            for i in 0..BLOCK {
+                numbers[at][i] = (block[i] * inverse + ROUNDING).to_bits() as i16;
+            }
+            // What is not finite stays so.
+            scales[at] = if sum.is_finite() { largest / f32::from(i16::MAX) } else { f32::NAN };
+            sums[at] = sum;
+        }
+    }
+}
+
+/// `out[i] = W[first_row + i] . x`.
 struct DotRows<'a, W> {
     weights: PhantomData<W>,
     packed: Packed<'a>,
@@ -102,49 +143,66 @@ impl<W: Weights> SimdTask for DotRows<'_, W> {
     }
 }
 
-/// `out[i, t] = W[first_row + i] . x[t]` for several tokens.
-struct DotTiles<'a, W> {
+/// Weight rows whose sums are the lanes of one [`F32x8`].
+const PANEL_ROWS: usize = LANES;
+
+/// A panel of weight rows, unpacked. Pairs of neighbours in a row lie beside the same pairs of the other rows.
+struct Panel {
+    numbers: Vec<[[i16; 2 * PANEL_ROWS]; BLOCK / 2]>,
+    scales: Vec<[f32; PANEL_ROWS]>,
+    offsets: Vec<[f32; PANEL_ROWS]>,
+}
+
+impl Panel {
+    fn new(blocks: usize) -> Self {
+        Self {
+            numbers: vec![[[0; 2 * PANEL_ROWS]; BLOCK / 2]; blocks],
+            scales: vec![[0.0; PANEL_ROWS]; blocks],
+            offsets: vec![[0.0; PANEL_ROWS]; blocks],
+        }
+    }
+
+    /// Fewer `rows` than a panel has leave old numbers in the others.
+    #[inline(always)]
+    fn fill<W: Weights, V: F32x8>(&mut self, packed: Packed<'_>, first_row: usize, rows: usize) {
+        let mut numbers = [0; BLOCK];
+        for row in 0..rows {
+            for column in 0..self.numbers.len() {
+                let block = W::block::<V>(packed, first_row + row, column);
+                block.quants.store(&mut numbers);
+                for (pairs, pair) in self.numbers[column].iter_mut().zip(numbers.as_chunks::<2>().0) {
+                    pairs.as_chunks_mut::<2>().0[row] = *pair;
+                }
+                self.scales[column][row] = block.scale;
+                self.offsets[column][row] = block.offset;
+            }
+        }
+    }
+}
+
+/// `out[t, i] = W[first_row + i] . x[t]` for several tokens; rows of `out` are whole panels.
+struct DotPanels<'a, W> {
     weights: PhantomData<W>,
     packed: Packed<'a>,
     x: &'a Rounded,
-    first_row: usize,
     tokens: usize,
+    first_row: usize,
+    rows: usize,
     out: &'a mut [f32],
 }
 
-/// A few rows of weights, unpacked.
-struct Scratch {
-    numbers: Vec<[i16; BLOCK]>,
-    scales: Vec<f32>,
-    offsets: Vec<f32>,
-}
-
-impl<W: Weights> SimdTask for DotTiles<'_, W> {
+impl<W: Weights> SimdTask for DotPanels<'_, W> {
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        let (tokens, blocks) = (self.tokens, self.packed.shape.blocks_per_row());
-        let mut scratch = Scratch {
-            numbers: vec![[0; BLOCK]; TILE_ROWS * blocks],
-            scales: vec![0.0; TILE_ROWS * blocks],
-            offsets: vec![0.0; TILE_ROWS * blocks],
-        };
-        let first_rows = (self.first_row..).step_by(TILE_ROWS);
-        for (first_row, out) in first_rows.zip(self.out.chunks_mut(TILE_ROWS * tokens)) {
-            // A last tile of fewer rows leaves old numbers in the scratch, whose sums are not stored.
-            for row in 0..out.len() / tokens {
-                for column in 0..blocks {
-                    let (at, block) = (row * blocks + column, W::block::<V>(self.packed, first_row + row, column));
-                    block.quants.store(&mut scratch.numbers[at]);
-                    (scratch.scales[at], scratch.offsets[at]) = (block.scale, block.offset);
-                }
-            }
-            for first_token in (0..tokens).step_by(TILE_TOKENS) {
-                // The last of an odd number is taken twice, and its second sums are not stored.
-                let of_tile = [first_token, (first_token + 1).min(tokens - 1)];
-                let sums = dot_tile::<W, V>(&scratch, self.x, of_tile, blocks);
-                for (out, sums) in out.chunks_exact_mut(tokens).zip(sums) {
-                    for (out, sum) in out[first_token..].iter_mut().zip(sums) {
-                        *out = sum;
+        let width = self.out.len() / self.tokens;
+        let mut panel = Panel::new(self.packed.shape.blocks_per_row());
+        for first in (0..self.rows).step_by(PANEL_ROWS) {
+            panel.fill::<W, V>(self.packed, self.first_row + first, PANEL_ROWS.min(self.rows - first));
+            for first_token in (0..self.tokens).step_by(TILE_TOKENS) {
+                let sums = dot_tile::<W, V>(&panel, self.x, first_token, self.tokens - 1);
+                for (token, sums) in (first_token..self.tokens).zip(sums) {
+                    if let Some(out) = self.out[token * width + first..].first_chunk_mut() {
+                        sums.store(out);
                     }
                 }
             }
@@ -152,38 +210,42 @@ impl<W: Weights> SimdTask for DotTiles<'_, W> {
     }
 }
 
-/// All dot products of the rows in the scratch with a few tokens.
+/// All dot products of a panel with a few tokens; past `last_token` with that one again.
 #[inline(always)]
 fn dot_tile<W: Weights, V: F32x8>(
-    weights: &Scratch,
+    panel: &Panel,
     x: &Rounded,
-    tokens: [usize; TILE_TOKENS],
-    blocks: usize,
-) -> [[f32; TILE_TOKENS]; TILE_ROWS] {
+    first_token: usize,
+    last_token: usize,
+) -> [V; TILE_TOKENS] {
+    let blocks = panel.numbers.len();
     // Of one length, as the compiler then sees, and checks no bound in the loop.
-    let numbers = tokens.map(|token| &x.numbers[token * blocks..][..blocks]);
-    let scales = tokens.map(|token| &x.scales[token * blocks..][..blocks]);
-    let x_sums = tokens.map(|token| &x.sums[token * blocks..][..blocks]);
-    let w_numbers: [_; TILE_ROWS] = std::array::from_fn(|row| &weights.numbers[row * blocks..][..blocks]);
-    let w_scales: [_; TILE_ROWS] = std::array::from_fn(|row| &weights.scales[row * blocks..][..blocks]);
-    let w_offsets: [_; TILE_ROWS] = std::array::from_fn(|row| &weights.offsets[row * blocks..][..blocks]);
+    let (w_scales, w_offsets) = (&panel.scales[..blocks], &panel.offsets[..blocks]);
+    let first_blocks: [usize; TILE_TOKENS] = std::array::from_fn(|i| (first_token + i).min(last_token) * blocks);
+    let numbers = first_blocks.map(|first| &x.numbers[first..][..blocks]);
+    let scales = first_blocks.map(|first| &x.scales[first..][..blocks]);
+    let x_sums = first_blocks.map(|first| &x.sums[first..][..blocks]);
 
-    let mut sums = [[V::Whole::zero_sums(); TILE_TOKENS]; TILE_ROWS];
-    let mut offsets = [[0.0; TILE_TOKENS]; TILE_ROWS];
+    let mut sums = [V::zero(); TILE_TOKENS];
     for at in 0..blocks {
-        let values: [V::Whole; TILE_TOKENS] = std::array::from_fn(|token| V::Whole::load(&numbers[token][at]));
-        for row in 0..TILE_ROWS {
-            let quants = V::Whole::load(&w_numbers[row][at]);
+        let mut whole = [V::Pairs::zero_sums(); TILE_TOKENS];
+        for pair in 0..BLOCK / 2 {
+            let weights = V::Pairs::load(&panel.numbers[at][pair]);
             for token in 0..TILE_TOKENS {
-                let scale = w_scales[row][at] * scales[token][at];
-                sums[row][token] = quants.add_products(values[token], scale, sums[row][token]);
-                if W::HAS_OFFSET {
-                    offsets[row][token] += w_offsets[row][at] * x_sums[token][at];
-                }
+                let x = V::Pairs::splat(numbers[token][at].as_chunks().0[pair]);
+                whole[token] = weights.add_dots(x, whole[token]);
+            }
+        }
+        let (w_scale, w_offset) = (V::load(&w_scales[at]), V::load(&w_offsets[at]));
+        for token in 0..TILE_TOKENS {
+            let scale = w_scale.mul(V::splat(scales[token][at]));
+            sums[token] = V::Pairs::to_floats(whole[token]).mul_add(scale, sums[token]);
+            if W::HAS_OFFSET {
+                sums[token] = w_offset.mul_add(V::splat(x_sums[token][at]), sums[token]);
             }
         }
     }
-    std::array::from_fn(|row| std::array::from_fn(|token| V::Whole::total(sums[row][token]) + offsets[row][token]))
+    sums
 }
 
 /// 32 weights of a row: `weight = scale * quant + offset`.

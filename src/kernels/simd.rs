@@ -1,7 +1,7 @@
 //! Eight f32 numbers or 32 whole ones at a time: AVX2 on x86-64 (found out at run time), simd128 in wasm, plain arrays
 //! elsewhere.
 
-use super::BLOCK;
+use super::quant_matmul::BLOCK;
 
 /// Numbers in one [`F32x8`].
 pub const LANES: usize = 8;
@@ -10,11 +10,13 @@ pub const LANES: usize = 8;
 pub trait F32x8: Copy {
     /// The whole numbers of the same processor.
     type Whole: I16x32;
+    type Pairs: I16Pairs<Floats = Self>;
 
     fn zero() -> Self;
     fn splat(value: f32) -> Self;
     fn load(values: &[f32; LANES]) -> Self;
     fn store(self, values: &mut [f32; LANES]);
+    fn mul(self, factor: Self) -> Self;
     /// `self * factor + term`, in one rounding where there is an instruction for it.
     fn mul_add(self, factor: Self, term: Self) -> Self;
     fn sum(self) -> f32;
@@ -51,6 +53,21 @@ pub trait I16x32: Copy {
     /// Adds `scale` times the products of all 32 pairs, whose sum must fit 32 bits.
     fn add_products(self, other: Self, scale: f32, sums: Self::Sums) -> Self::Sums;
     fn total(sums: Self::Sums) -> f32;
+}
+
+/// Eight pairs of whole numbers of 16 bits.
+pub trait I16Pairs: Copy {
+    /// Eight whole numbers of 32 bits.
+    type Sums: Copy;
+    type Floats;
+
+    fn load(values: &[i16; 2 * LANES]) -> Self;
+    /// The same pair eight times.
+    fn splat(pair: [i16; 2]) -> Self;
+    fn zero_sums() -> Self::Sums;
+    /// Adds the dot product of each two pairs, without rounding.
+    fn add_dots(self, other: Self, sums: Self::Sums) -> Self::Sums;
+    fn to_floats(sums: Self::Sums) -> Self::Floats;
 }
 
 /// Work that is worth compiling for the SIMD of the processor.
@@ -147,8 +164,44 @@ impl I16x32 for PlainWhole {
     }
 }
 
+#[derive(Clone, Copy)]
+#[allow(dead_code, reason = "wasm with simd128 never needs it")]
+pub struct PlainPairs([i16; 2 * LANES]);
+
+impl I16Pairs for PlainPairs {
+    type Sums = [i32; LANES];
+    type Floats = Plain;
+
+    #[inline(always)]
+    fn load(values: &[i16; 2 * LANES]) -> Self {
+        Self(*values)
+    }
+
+    #[inline(always)]
+    fn splat(pair: [i16; 2]) -> Self {
+        Self(std::array::from_fn(|i| pair[i % 2]))
+    }
+
+    #[inline(always)]
+    fn zero_sums() -> Self::Sums {
+        [0; LANES]
+    }
+
+    #[inline(always)]
+    fn add_dots(self, other: Self, sums: Self::Sums) -> Self::Sums {
+        let product = |i: usize| i32::from(self.0[i]) * i32::from(other.0[i]);
+        std::array::from_fn(|lane| sums[lane] + product(2 * lane) + product(2 * lane + 1))
+    }
+
+    #[inline(always)]
+    fn to_floats(sums: Self::Sums) -> Plain {
+        Plain(sums.map(|sum| sum as f32))
+    }
+}
+
 impl F32x8 for Plain {
     type Whole = PlainWhole;
+    type Pairs = PlainPairs;
 
     #[inline(always)]
     fn zero() -> Self {
@@ -168,6 +221,11 @@ impl F32x8 for Plain {
     #[inline(always)]
     fn store(self, values: &mut [f32; LANES]) {
         *values = self.0;
+    }
+
+    #[inline(always)]
+    fn mul(self, factor: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] * factor.0[lane]))
     }
 
     #[inline(always)]
@@ -205,11 +263,11 @@ mod avx2 {
         __m128i, __m256, __m256i, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadl_epi64,
         _mm_loadu_si128, _mm_set1_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_unpackhi_epi64, _mm256_add_epi32,
         _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
-        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
-        _mm256_storeu_si256,
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
+        _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps, _mm256_storeu_si256,
     };
 
-    use super::{BLOCK, F32x8, I16x32, LANES};
+    use super::{BLOCK, F32x8, I16Pairs, I16x32, LANES};
 
     /// Only made by `with_simd`, after it has found AVX2, FMA and F16C: what makes every call below sound.
     #[derive(Clone, Copy)]
@@ -292,8 +350,49 @@ mod avx2 {
         }
     }
 
+    /// As sound as [`Avx2`], for the same reason.
+    #[derive(Clone, Copy)]
+    pub struct PairsAvx2(__m256i);
+
+    impl I16Pairs for PairsAvx2 {
+        type Sums = __m256i;
+        type Floats = Avx2;
+
+        #[inline(always)]
+        fn load(values: &[i16; 2 * LANES]) -> Self {
+            // SAFETY: see `Avx2`; sixteen numbers are read from sixteen, at any alignment.
+            Self(unsafe { _mm256_loadu_si256(values.as_ptr().cast()) })
+        }
+
+        #[inline(always)]
+        fn splat([low, high]: [i16; 2]) -> Self {
+            let pair = i32::from(high) << 16 | i32::from(low as u16);
+            // SAFETY: see `Avx2`.
+            Self(unsafe { _mm256_set1_epi32(pair) })
+        }
+
+        #[inline(always)]
+        fn zero_sums() -> __m256i {
+            // SAFETY: see `Avx2`.
+            unsafe { _mm256_setzero_si256() }
+        }
+
+        #[inline(always)]
+        fn add_dots(self, other: Self, sums: __m256i) -> __m256i {
+            // SAFETY: see `Avx2`.
+            unsafe { _mm256_add_epi32(_mm256_madd_epi16(self.0, other.0), sums) }
+        }
+
+        #[inline(always)]
+        fn to_floats(sums: __m256i) -> Avx2 {
+            // SAFETY: see `Avx2`.
+            Avx2(unsafe { _mm256_cvtepi32_ps(sums) })
+        }
+    }
+
     impl F32x8 for Avx2 {
         type Whole = WholeAvx2;
+        type Pairs = PairsAvx2;
 
         #[inline(always)]
         fn zero() -> Self {
@@ -317,6 +416,12 @@ mod avx2 {
         fn store(self, values: &mut [f32; LANES]) {
             // SAFETY: see `Avx2`; eight numbers are written to eight, at any alignment.
             unsafe { _mm256_storeu_ps(values.as_mut_ptr(), self.0) }
+        }
+
+        #[inline(always)]
+        fn mul(self, factor: Self) -> Self {
+            // SAFETY: see `Avx2`.
+            Self(unsafe { _mm256_mul_ps(self.0, factor.0) })
         }
 
         #[inline(always)]
@@ -375,11 +480,12 @@ mod simd128 {
     use std::arch::wasm32::{
         f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_splat, i8x16_splat, i8x16_sub,
         i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8, i32x4_extend_high_i16x8,
-        i32x4_extend_low_i16x8, u8x16_shr, u8x16_splat, u32x4_extend_high_u16x8, u32x4_extend_low_u16x8, u32x4_ge,
-        u32x4_shl, u32x4_splat, v128, v128_and, v128_bitselect, v128_load, v128_load64_zero, v128_or, v128_store,
+        i32x4_extend_low_i16x8, i32x4_splat, u8x16_shr, u8x16_splat, u32x4_extend_high_u16x8, u32x4_extend_low_u16x8,
+        u32x4_ge, u32x4_shl, u32x4_splat, v128, v128_and, v128_bitselect, v128_load, v128_load64_zero, v128_or,
+        v128_store,
     };
 
-    use super::{BLOCK, F32x8, I16x32, LANES};
+    use super::{BLOCK, F32x8, I16Pairs, I16x32, LANES};
 
     #[derive(Clone, Copy)]
     pub struct Simd128(v128, v128);
@@ -454,8 +560,45 @@ mod simd128 {
             + (f32x4_extract_lane::<2>(four) + f32x4_extract_lane::<3>(four))
     }
 
+    #[derive(Clone, Copy)]
+    pub struct Pairs128(v128, v128);
+
+    impl I16Pairs for Pairs128 {
+        type Sums = [v128; 2];
+        type Floats = Simd128;
+
+        #[inline(always)]
+        fn load(values: &[i16; 2 * LANES]) -> Self {
+            let (low, high) = values.split_at(LANES);
+            // SAFETY: eight numbers are read from eight, at any alignment, twice.
+            unsafe { Self(v128_load(low.as_ptr().cast()), v128_load(high.as_ptr().cast())) }
+        }
+
+        #[inline(always)]
+        fn splat([low, high]: [i16; 2]) -> Self {
+            let pair = i32x4_splat(i32::from(high) << 16 | i32::from(low as u16));
+            Self(pair, pair)
+        }
+
+        #[inline(always)]
+        fn zero_sums() -> [v128; 2] {
+            [i32x4_splat(0); 2]
+        }
+
+        #[inline(always)]
+        fn add_dots(self, other: Self, [low, high]: [v128; 2]) -> [v128; 2] {
+            [i32x4_add(i32x4_dot_i16x8(self.0, other.0), low), i32x4_add(i32x4_dot_i16x8(self.1, other.1), high)]
+        }
+
+        #[inline(always)]
+        fn to_floats([low, high]: [v128; 2]) -> Simd128 {
+            Simd128(f32x4_convert_i32x4(low), f32x4_convert_i32x4(high))
+        }
+    }
+
     impl F32x8 for Simd128 {
         type Whole = Whole128;
+        type Pairs = Pairs128;
 
         #[inline(always)]
         fn zero() -> Self {
@@ -482,6 +625,11 @@ mod simd128 {
                 v128_store(low.as_mut_ptr().cast(), self.0);
                 v128_store(high.as_mut_ptr().cast(), self.1);
             }
+        }
+
+        #[inline(always)]
+        fn mul(self, factor: Self) -> Self {
+            Self(f32x4_mul(self.0, factor.0), f32x4_mul(self.1, factor.1))
         }
 
         #[inline(always)]
@@ -564,7 +712,9 @@ mod tests {
             let values: [f32; LANES] = std::array::from_fn(|i| i as f32 - 2.5);
             assert_eq!(numbers(V::load(&values).mul_add(V::splat(2.0), V::load(&values))), values.map(|x| 3.0 * x));
             assert_eq!(V::load(&values).sum() + V::zero().sum(), 8.0);
+            assert_eq!(numbers(V::load(&values).mul(V::splat(-2.0))), values.map(|x| -2.0 * x));
             whole_numbers_are_exact::<V::Whole>();
+            pairs_are_exact::<V>();
             for bits in 0..=u16::MAX {
                 let exact = half::f16::from_bits(bits).to_f32();
                 for ours in [V::f16(bits), Plain::f16(bits), numbers(V::from_f16(&[bits; LANES]))[7]] {
@@ -592,6 +742,21 @@ mod tests {
         let sums = I::from_i8(&bytes).add_products(I::load(&values), 1.0, I::zero_sums());
         let expected = PlainWhole::from_i8(&bytes).add_products(PlainWhole(values), 1.0, 0.0);
         assert_eq!(I::total(I::load(&values).add_products(I::from_i8(&bytes), 1.0, sums)), 2.0 * expected);
+    }
+
+    fn pairs_are_exact<V: F32x8>() {
+        let values: [i16; 2 * LANES] = std::array::from_fn(|i| (i as i16 - 7) * 4001);
+        let largest = V::Pairs::load(&[i16::MAX; 2 * LANES]);
+        let mut sums = V::Pairs::zero_sums();
+        for pair in [[-128, 127], [3, -5]] {
+            sums = V::Pairs::load(&values).add_dots(V::Pairs::splat(pair), sums);
+        }
+        sums = largest.add_dots(V::Pairs::splat([-128, -128]), sums);
+        let mut ours = [0.0; LANES];
+        V::Pairs::to_floats(sums).store(&mut ours);
+        let value = |i: usize| i32::from(values[i]);
+        let expected = |lane| value(2 * lane) * (3 - 128) + value(2 * lane + 1) * (127 - 5) - 256 * 32767;
+        assert_eq!(ours, std::array::from_fn(|lane| expected(lane) as f32));
     }
 
     #[test]
