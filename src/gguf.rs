@@ -54,7 +54,7 @@ impl TensorInfo {
 }
 
 /// A tensor's values as they are stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RawTensor<'a> {
     pub kind: WeightKind,
     /// Row-major, outermost first.

@@ -11,6 +11,7 @@ pub mod device;
 pub mod error;
 pub mod layers;
 pub mod matrix;
+pub mod precision;
 pub mod weights;
 
 // image in

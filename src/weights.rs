@@ -3,7 +3,8 @@
 //! Shards come in any order and modules ask for tensors in theirs. So a [`TensorStore`] moves each tensor of a shard
 //! to the device at once, one at a time, and hands it out later by name: the whole model is never held twice.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -12,8 +13,10 @@ use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::kernels::quant_matmul::{PackedShape, WeightKind};
+use crate::gguf::RawTensor;
+use crate::kernels::quant_matmul::{PackedShape, WeightKind, dequantize};
 use crate::matrix::{MAX_BINDING_WORDS, PackedRows, Rows};
+use crate::precision::{Part, Precision, encode};
 use crate::{Error, Result};
 
 /// The one value of [`Manifest::format`] that this library reads.
@@ -153,9 +156,20 @@ fn corrupt(name: &str, reason: impl ToString) -> Error {
 pub struct TensorStore {
     device: Device,
     keep: Box<dyn Fn(&str) -> bool>,
+    language_precision: Precision,
+    held: HeldWeights,
     tensors: BTreeMap<String, Stored>,
     /// What modules asked for, in a store that only records it.
     recorded: Option<Vec<(String, Vec<usize>)>>,
+}
+
+/// What has come into a store so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct HeldWeights {
+    /// The types in the files, such as `f32` and `q8_0`.
+    pub stored: BTreeSet<String>,
+    /// Bytes on the device.
+    pub memory_bytes: u64,
 }
 
 #[expect(clippy::large_enum_variant, reason = "nearly every tensor is `Values`: a box would only add an allocation")]
@@ -192,7 +206,25 @@ impl Stored {
 impl TensorStore {
     /// An empty store.
     pub fn new(device: &Device) -> Self {
-        Self { device: device.clone(), keep: Box::new(|_| true), tensors: BTreeMap::new(), recorded: None }
+        Self {
+            device: device.clone(),
+            keep: Box::new(|_| true),
+            language_precision: Precision::Keep,
+            held: HeldWeights::default(),
+            tensors: BTreeMap::new(),
+            recorded: None,
+        }
+    }
+
+    /// The same store, which packs the weights of the language model anew as they come.
+    #[must_use]
+    pub fn with_language_precision(self, precision: Precision) -> Self {
+        Self { language_precision: precision, ..self }
+    }
+
+    /// What has come so far.
+    pub fn held(&self) -> &HeldWeights {
+        &self.held
     }
 
     /// A store that gives zeros for every tensor that modules ask for, and remembers what that was.
@@ -239,10 +271,8 @@ impl TensorStore {
             let bytes = read_bytes(file, info.data_offsets.1 - info.data_offsets.0).map_err(|e| corrupt(name, e))?;
             moved(bytes.len() as u64);
             if (self.keep)(&tensor) {
-                let stored = match declaration(name, &header, &tensor, info)? {
-                    Some(packed) => packed.store(&bytes, &self.device),
-                    None => self.store(info, &bytes),
-                };
+                let declared = declaration(name, &header, &tensor, info)?;
+                let stored = self.store(&tensor, declared, info, &bytes)?;
                 self.tensors.insert(tensor, stored);
             }
         }
@@ -263,13 +293,32 @@ impl TensorStore {
         Ok(())
     }
 
-    fn store(&self, info: &TensorInfo, bytes: &[u8]) -> Stored {
-        let Some(values) = f32_from_bytes(info.dtype, bytes) else {
-            return Stored::Unreadable { dtype: info.dtype.to_string() };
+    fn store(&mut self, name: &str, declared: Option<Declaration>, info: &TensorInfo, bytes: &[u8]) -> Result<Stored> {
+        let (kind, dtype, shape) = match declared {
+            Some(Declaration { kind, text, shape }) => (kind, text, shape),
+            None => (float_kind(info.dtype), info.dtype.to_string(), shape_of(info)),
         };
-        let length = values.len();
-        let values = Tensor::from_data(TensorData::new(values, [length]), (&self.device, DType::F32));
-        Stored::Values { shape: shape_of(info), values }
+        let Some(kind) = kind else { return Ok(Stored::Unreadable { dtype }) };
+        self.held.stored.insert(kind.name().to_lowercase());
+        let mut raw = RawTensor { kind, shape, bytes: Cow::Borrowed(bytes) };
+        if Part::of(name) == Part::Llm {
+            raw = encode(whole_name(name), raw, self.language_precision)?;
+        }
+        let stored = match packed_shape(&raw) {
+            Some(shape) => {
+                let rows = PackedRows::pack(&raw.bytes, shape, MAX_BINDING_WORDS, &self.device);
+                self.held.memory_bytes += 4 * shape.words() as u64;
+                Stored::Packed { shape: raw.shape, rows }
+            }
+            None => {
+                let values = raw.to_f32();
+                let length = values.len();
+                self.held.memory_bytes += 4 * length as u64;
+                let values = Tensor::from_data(TensorData::new(values, [length]), (&self.device, DType::F32));
+                Stored::Values { shape: raw.shape, values }
+            }
+        };
+        Ok(stored)
     }
 
     /// Takes a tensor out of the store as 32-bit floats. A scalar has the shape `[1]`.
@@ -359,6 +408,11 @@ pub fn part_name(tensor: &str, part: usize) -> String {
     format!("{tensor}.part.{part}")
 }
 
+/// The tensor that some rows are of.
+fn whole_name(stored: &str) -> &str {
+    stored.split_once(".part.").map_or(stored, |(whole, _)| whole)
+}
+
 /// `Tensor::cat` that leaves a single tensor alone.
 fn concatenate(mut tensors: Vec<Tensor<1>>) -> Tensor<1> {
     if tensors.len() == 1 { tensors.swap_remove(0) } else { Tensor::cat(tensors, 0) }
@@ -407,16 +461,10 @@ fn rows_and_columns(shape: &[usize]) -> Option<(usize, usize)> {
     Some((rows, columns))
 }
 
-impl Declaration {
-    fn store(self, bytes: &[u8], device: &Device) -> Stored {
-        let shape = self.kind.zip(rows_and_columns(&self.shape));
-        match shape.and_then(|(kind, (rows, columns))| PackedShape::new(kind, rows, columns)) {
-            Some(packed) => {
-                Stored::Packed { shape: self.shape, rows: PackedRows::pack(bytes, packed, MAX_BINDING_WORDS, device) }
-            }
-            None => Stored::Unreadable { dtype: self.text },
-        }
-    }
+/// How a tensor is kept packed; none for plain numbers.
+fn packed_shape(raw: &RawTensor<'_>) -> Option<PackedShape> {
+    let (rows, columns) = rows_and_columns(&raw.shape)?;
+    PackedShape::new(raw.kind, rows, columns).filter(|_| raw.kind.block_len() > 1)
 }
 
 /// Loads a model from a manifest and its shards, given one by one in any order: what a page does as downloads arrive.
@@ -527,26 +575,19 @@ pub(crate) fn list_tensors(file_name: &str, file: &mut dyn Read, length: u64) ->
             Some(Declaration { kind, text, shape }) => TensorPlace { name, kind, dtype: text, shape, bytes },
             None => {
                 let dtype = info.dtype.to_string();
-                let kind = match info.dtype {
-                    Dtype::F32 => Some(WeightKind::F32),
-                    Dtype::F16 => Some(WeightKind::F16),
-                    Dtype::BF16 => Some(WeightKind::BF16),
-                    _ => None,
-                };
-                TensorPlace { name, kind, dtype, shape: shape_of(info), bytes }
+                TensorPlace { name, kind: float_kind(info.dtype), dtype, shape: shape_of(info), bytes }
             }
         })
     };
     header.tensors().into_iter().map(place).collect()
 }
 
-/// The values of a tensor as 32-bit floats; none when it is not of a float type that is read here.
-fn f32_from_bytes(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let pairs = bytes.as_chunks::<2>().0.iter();
+/// The type of plain numbers; none where it is not read here.
+fn float_kind(dtype: Dtype) -> Option<WeightKind> {
     match dtype {
-        Dtype::F32 => Some(bytes.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect()),
-        Dtype::F16 => Some(pairs.map(|&value| half::f16::from_le_bytes(value).to_f32()).collect()),
-        Dtype::BF16 => Some(pairs.map(|&value| half::bf16::from_le_bytes(value).to_f32()).collect()),
+        Dtype::F32 => Some(WeightKind::F32),
+        Dtype::F16 => Some(WeightKind::F16),
+        Dtype::BF16 => Some(WeightKind::BF16),
         _ => None,
     }
 }
@@ -566,8 +607,8 @@ pub fn read_safetensors_f32(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec
     let mut data = bytes;
     let header = read_header(FILE, &mut data, bytes.len() as u64)?; // moves `data` to the first tensor
     let info = header.info(name).ok_or_else(|| Error::TensorMissing(name.into()))?;
-    match f32_from_bytes(info.dtype, &data[info.data_offsets.0..info.data_offsets.1]) {
-        Some(values) => Ok((info.shape.clone(), values)),
+    match float_kind(info.dtype) {
+        Some(kind) => Ok((info.shape.clone(), dequantize(kind, &data[info.data_offsets.0..info.data_offsets.1]))),
         None => Err(Error::TensorType { name: name.into(), dtype: info.dtype.to_string() }),
     }
 }

@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
+use setokim::precision::Precision;
 use setokim::weights::{
     Manifest, Progress, ShardLoader, TensorStore, read_config, read_safetensors_f32, read_weights,
     write_safetensors_f32,
@@ -198,6 +199,37 @@ fn widens_half_precision() {
     store.add_shard("both", bytes).expect("a sound shard");
     assert_eq!(values(&mut store, "half", [2, 2]), numbers);
     assert_eq!(values(&mut store, "brain", [4]), [0.0, -1.5, 65536.0, 0.25], "bfloat16 has 8 bits of precision");
+}
+
+/// Only the matrices of the language model are packed anew; what comes out is what went in, as well as the bits allow.
+#[test]
+fn packs_the_language_model_as_it_is_asked_to() {
+    let wave: Vec<f32> = (0..256).map(|i| (i as f32 * 0.7).sin()).collect();
+    let names = ["llm.up.weight", "llm.down.weight.part.0", "llm.norm.weight", "vision.up.weight"];
+    let file = |name| match name {
+        "llm.norm.weight" => floats(name, &[256], &wave),
+        _ => floats(name, &[4, 64], &wave),
+    };
+    let packed = |bytes_per_block: u64| 2 * 8 * bytes_per_block + 2 * 1024;
+    for (precision, tolerance, memory_bytes) in [
+        (Precision::Keep, 0.0, 4 * 1024),
+        (Precision::F32, 0.0, 4 * 1024),
+        (Precision::Q8, 0.005, packed(34)),
+        (Precision::Q4, 0.1, packed(18)),
+    ] {
+        let mut store = store().with_language_precision(precision);
+        for name in names {
+            store.add_shard(name, file(name)).unwrap();
+        }
+        assert_eq!(store.held().stored.iter().collect::<Vec<_>>(), ["f32"]);
+        assert_eq!(store.held().memory_bytes, memory_bytes, "{precision:?}");
+        for name in ["llm.up.weight", "llm.down.weight"] {
+            let worst = values(&mut store, name, [4, 64]).iter().zip(&wave).map(|(a, b)| (a - b).abs());
+            assert!(worst.fold(0.0, f32::max) <= tolerance, "{precision:?}");
+        }
+        assert_eq!(values(&mut store, "llm.norm.weight", [256]), wave);
+        assert_eq!(values(&mut store, "vision.up.weight", [4, 64]), wave);
+    }
 }
 
 #[test]

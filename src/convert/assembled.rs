@@ -156,10 +156,9 @@ pub(crate) fn with_new_rows(read: Lazy, rows: usize, fill: impl Fn(usize) -> Vec
         };
         let new = encode("rows.weight", new, precision)?;
         if new.kind != table.kind {
-            let whole = encode("rows.weight", table, precision)?;
-            table = RawTensor { kind: whole.kind, shape: whole.shape, bytes: Cow::Owned(whole.bytes) };
+            table = encode("rows.weight", table, precision)?;
         }
-        table.bytes.to_mut().extend(new.bytes);
+        table.bytes.to_mut().extend_from_slice(&new.bytes);
         table.shape[0] = rows;
         Ok(table)
     })

@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Draft, Encoded, Part, Precisions, encode};
+use super::{Draft, Part, Precisions, encode};
 use crate::config::SetokimConfig;
+use crate::gguf::RawTensor;
 use crate::kernels::quant_matmul::WeightKind;
 use crate::weights::{FileEntry, MANIFEST_FORMAT, Manifest, part_name};
 use crate::{Error, Result};
@@ -73,7 +74,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, encoded: &Encoded) {
+    fn add(&mut self, encoded: &RawTensor<'_>) {
         self.tensors += 1;
         self.parameters += encoded.shape.iter().product::<usize>();
         *self.bytes.entry(encoded.kind.name()).or_default() += encoded.bytes.len();
@@ -95,7 +96,7 @@ impl Tally {
 struct Writer<'a> {
     folder: &'a Path,
     shard_bytes: usize,
-    shard: Vec<(String, Encoded)>,
+    shard: Vec<(String, RawTensor<'static>)>,
     /// Bytes of `shard`, its header included.
     filled: usize,
     shards: usize,
@@ -104,7 +105,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Puts a tensor into the shard, or as many of its rows as fit.
-    fn add(&mut self, name: &str, encoded: Encoded) -> Result<()> {
+    fn add(&mut self, name: &str, encoded: RawTensor<'static>) -> Result<()> {
         let room = self.shard_bytes.saturating_sub(HEADER_BYTES + 2 * name.len());
         if encoded.bytes.len() <= room {
             return self.add_whole(name.into(), encoded);
@@ -119,13 +120,13 @@ impl Writer<'_> {
         for (part, bytes) in encoded.bytes.chunks(bytes_per_part).enumerate() {
             let mut shape = encoded.shape.clone();
             shape[0] = bytes.len() / row_bytes;
-            let rows = Encoded { kind: encoded.kind, shape, bytes: bytes.to_vec() };
+            let rows = RawTensor { kind: encoded.kind, shape, bytes: bytes.to_vec().into() };
             self.add_whole(part_name(name, part), rows)?;
         }
         Ok(())
     }
 
-    fn add_whole(&mut self, name: String, encoded: Encoded) -> Result<()> {
+    fn add_whole(&mut self, name: String, encoded: RawTensor<'static>) -> Result<()> {
         let size = encoded.bytes.len() + HEADER_BYTES + 2 * name.len();
         if self.filled + size > self.shard_bytes {
             self.flush()?;
@@ -154,7 +155,7 @@ impl Writer<'_> {
 }
 
 /// The bytes of a shard: docs/weights.md. The same tensors always give the same bytes.
-fn safetensors_file(mut tensors: Vec<(String, Encoded)>) -> Vec<u8> {
+fn safetensors_file(mut tensors: Vec<(String, RawTensor<'static>)>) -> Vec<u8> {
     // Wide types first, so that every value lies at a multiple of its size.
     tensors.sort_by_key(|(_, tensor)| match tensor.kind {
         WeightKind::F32 => 0,
@@ -164,7 +165,7 @@ fn safetensors_file(mut tensors: Vec<(String, Encoded)>) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut packed = serde_json::Map::new();
     let mut data = Vec::new();
-    for (name, Encoded { kind, shape, bytes }) in tensors {
+    for (name, RawTensor { kind, shape, bytes }) in tensors {
         let range = [data.len(), data.len() + bytes.len()];
         let (dtype, stored_shape) = match kind {
             WeightKind::F32 | WeightKind::F16 | WeightKind::BF16 => (kind.name(), shape),
@@ -175,7 +176,7 @@ fn safetensors_file(mut tensors: Vec<(String, Encoded)>) -> Vec<u8> {
             }
         };
         header.insert(name, json!({ "dtype": dtype, "shape": stored_shape, "data_offsets": range }));
-        data.extend(bytes);
+        data.extend_from_slice(&bytes);
     }
     if !packed.is_empty() {
         header.insert("__metadata__".into(), packed.into());

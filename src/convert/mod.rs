@@ -9,7 +9,6 @@ mod bundle;
 mod checkpoint;
 mod files;
 mod heads;
-mod precision;
 mod reference;
 mod text;
 
@@ -21,8 +20,8 @@ use crate::Result;
 use crate::gguf::RawTensor;
 use crate::weights::read_config;
 
+pub use crate::precision::{Part, Precision, Precisions, encode};
 pub use bundle::{Report, ReportRow, SHARD_BYTES, write_bundle};
-pub use precision::{Encoded, Part, Precision, Precisions, encode};
 pub use reference::LeftOut;
 
 /// Reads a tensor when it is wanted, as it is stored.

@@ -20,10 +20,12 @@ use crate::language::{check_messages, read_floats};
 use crate::preprocess::Picture;
 use crate::seen::{Album, Seen};
 use crate::setokim::{Setokim, VisualTokens};
+use crate::weights::HeldWeights;
 
 #[wasm_bindgen]
 pub struct Engine {
     model: Setokim,
+    held: HeldWeights,
     /// So that a chat that goes on does not look at its pictures again.
     album: RefCell<Album>,
 }
@@ -57,6 +59,11 @@ impl Engine {
     /// The model's config.
     pub fn config(&self) -> JsValue {
         js_value(self.model.config())
+    }
+
+    /// `{ stored, memory_bytes }`: the types of the weights in the files, and the bytes they take in memory.
+    pub fn weights(&self) -> JsValue {
+        js_value(&self.held)
     }
 
     /// What this model can do, by the names of the methods here.
@@ -186,8 +193,8 @@ impl Engine {
 }
 
 impl Engine {
-    pub(super) fn new(model: Setokim) -> Self {
-        Self { model, album: RefCell::default() }
+    pub(super) fn new(model: Setokim, held: HeldWeights) -> Self {
+        Self { model, held, album: RefCell::default() }
     }
 
     async fn tokens_of(&self, picture: Result<Picture>) -> Result<JsValue> {

@@ -7,6 +7,7 @@ use super::js_error;
 use super::values::js_value;
 use crate::config::SetokimConfig;
 use crate::device::{self, OpenDevice};
+use crate::precision::Precision;
 use crate::setokim::Setokim;
 use crate::text::Tokenizer;
 use crate::weights::{FileEntry, Manifest, ShardLoader, TensorStore};
@@ -26,8 +27,14 @@ pub struct Loader {
 
 #[wasm_bindgen]
 impl Loader {
-    /// Checks both texts and opens the device (`auto`, `gpu` or `cpu`).
-    pub async fn create(config: String, manifest: String, device: String) -> Result<Loader, JsValue> {
+    /// Checks both texts and opens the device (`auto`, `gpu` or `cpu`). The language model's weights are held in memory as
+    /// `dtype` says: `stored`, `f32`, `q8_0` or `q4_0`.
+    pub async fn create(
+        config: String,
+        manifest: String,
+        device: String,
+        dtype: Option<String>,
+    ) -> Result<Loader, JsValue> {
         let create = async {
             let config = SetokimConfig::from_json(&config)?;
             let manifest = Manifest::parse(&manifest)?;
@@ -35,8 +42,10 @@ impl Loader {
                 Some(_) => Some(tokenizer_entry(&manifest)?),
                 None => None,
             };
+            let precision = precision_of(dtype.as_deref().unwrap_or("stored"))?;
             let device = device::open(device.parse()?).await?;
-            let shards = ShardLoader::new(&manifest, TensorStore::new(&device.device));
+            let store = TensorStore::new(&device.device).with_language_precision(precision);
+            let shards = ShardLoader::new(&manifest, store);
             Ok(Self { config, device, shards, wanted_text, text: None })
         };
         create.await.map_err(js_error)
@@ -55,7 +64,7 @@ impl Loader {
 
     /// Builds the model; the loader is used up.
     pub async fn finish(self) -> Result<Engine, JsValue> {
-        self.build().map(Engine::new).map_err(js_error)
+        self.build().map_err(js_error)
     }
 }
 
@@ -76,15 +85,27 @@ impl Loader {
         }
     }
 
-    fn build(self) -> Result<Setokim> {
+    fn build(self) -> Result<Engine> {
         if let Some(FileEntry { name, .. }) = self.wanted_text {
             return Err(Error::Shard { name, reason: "it was not loaded".into() });
         }
         let store = self.shards.finish()?;
-        match self.text {
-            Some(text) => Setokim::load_with_text(self.config, store, text, self.device),
-            None => Setokim::load(self.config, store, self.device),
-        }
+        let held = store.held().clone();
+        let model = match self.text {
+            Some(text) => Setokim::load_with_text(self.config, store, text, self.device)?,
+            None => Setokim::load(self.config, store, self.device)?,
+        };
+        Ok(Engine::new(model, held))
+    }
+}
+
+fn precision_of(dtype: &str) -> Result<Precision> {
+    match dtype {
+        "stored" => Ok(Precision::Keep),
+        "f32" => Ok(Precision::F32),
+        "q8_0" => Ok(Precision::Q8),
+        "q4_0" => Ok(Precision::Q4),
+        other => Err(Error::Setting(format!("`dtype` is `{other}`, not one of stored, f32, q8_0 and q4_0"))),
     }
 }
 

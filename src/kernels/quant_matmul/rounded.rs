@@ -35,9 +35,10 @@ fn product_with<W: Weights>(x: &[f32], packed: Packed<'_>) -> Vec<f32> {
 
 /// One token: each row of weights is read once, straight from its packed form.
 fn vector<W: Weights>(x: &Rounded, packed: Packed<'_>) -> Vec<f32> {
+    let factors = &ScaleFactors::new::<W>(x);
     let mut out = vec![0.0; packed.shape.rows];
     fill_rows(&mut out, 1, packed.shape.columns, |first_row, out| {
-        with_simd(DotRows::<W> { weights: PhantomData, packed, x, first_row, out });
+        with_simd(DotRows::<W> { weights: PhantomData, packed, x, factors, first_row, out });
     });
     out
 }
@@ -118,29 +119,77 @@ struct DotRows<'a, W> {
     weights: PhantomData<W>,
     packed: Packed<'a>,
     x: &'a Rounded,
+    factors: &'a ScaleFactors,
     first_row: usize,
     out: &'a mut [f32],
+}
+
+/// What the f16 numbers of a row of weights are multiplied with, in their order and in whole vectors.
+struct ScaleFactors {
+    /// Makes scales those of a product; 0 where a minimum stands.
+    scales: Vec<[f32; LANES]>,
+    /// Makes all numbers parts of what is added to a row's sum; empty for kinds without an offset.
+    offsets: Vec<[f32; LANES]>,
+}
+
+impl ScaleFactors {
+    fn new<W: Weights>(x: &Rounded) -> Self {
+        let vectors = |numbers: Vec<f32>| {
+            let (whole, rest) = numbers.as_chunks();
+            let mut vectors = whole.to_vec();
+            if !rest.is_empty() {
+                vectors.push(std::array::from_fn(|lane| rest.get(lane).copied().unwrap_or(0.0)));
+            }
+            vectors
+        };
+        if W::HAS_OFFSET {
+            // A scale, then a minimum; quants are less 8.
+            Self {
+                scales: vectors(x.scales.iter().flat_map(|&scale| [scale, 0.0]).collect()),
+                offsets: vectors(x.sums.iter().flat_map(|&sum| [8.0 * sum, sum]).collect()),
+            }
+        } else {
+            Self { scales: vectors(x.scales.clone()), offsets: Vec::new() }
+        }
+    }
 }
 
 impl<W: Weights> SimdTask for DotRows<'_, W> {
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        let numbers = self.x.numbers.as_slice();
-        let (scales, x_sums) = (&self.x.scales[..numbers.len()], &self.x.sums[..numbers.len()]);
+        let (numbers, factors) = (self.x.numbers.as_slice(), self.factors);
+        let scales_per_block = if W::HAS_OFFSET { 2 } else { 1 };
+        let scales_per_row = scales_per_block * numbers.len();
+        let mut scales = vec![[0.0; LANES]; factors.scales.len()];
         for (row, out) in (self.first_row..).zip(self.out) {
-            let mut sums = V::Whole::zero_sums();
-            let mut offsets = 0.0;
-            for column in 0..numbers.len() {
-                let block = W::block::<V>(self.packed, row, column);
-                let x = V::Whole::load(&numbers[column]);
-                sums = block.quants.add_products(x, block.scale * scales[column], sums);
+            let bits = &self.packed.scales[row * scales_per_row..][..scales_per_row];
+            let mut offsets = V::zero();
+            for at in 0..scales.len() {
+                let bits = &bits[at * LANES..];
+                let values = match bits.first_chunk() {
+                    Some(whole) => V::from_f16(whole),
+                    None => V::from_f16(&padded(bits)),
+                };
+                values.mul(V::load(&factors.scales[at])).store(&mut scales[at]);
                 if W::HAS_OFFSET {
-                    offsets += block.offset * x_sums[column];
+                    offsets = values.mul_add(V::load(&factors.offsets[at]), offsets);
                 }
             }
-            *out = V::Whole::total(sums) + offsets;
+            let scales = &scales.as_flattened()[..scales_per_row];
+            let mut sums = V::Whole::zero_sums();
+            for column in 0..numbers.len() {
+                let quants = W::quants::<V>(self.packed, self.packed.block_index(row, column));
+                let x = V::Whole::load(&numbers[column]);
+                sums = quants.add_products(x, scales[scales_per_block * column], sums);
+            }
+            *out = V::Whole::total(sums) + offsets.sum();
         }
     }
+}
+
+/// Filled up with zeros.
+fn padded(values: &[u16]) -> [u16; LANES] {
+    std::array::from_fn(|lane| values.get(lane).copied().unwrap_or(0))
 }
 
 /// Weight rows whose sums are the lanes of one [`F32x8`].
@@ -168,13 +217,12 @@ impl Panel {
         let mut numbers = [0; BLOCK];
         for row in 0..rows {
             for column in 0..self.numbers.len() {
-                let block = W::block::<V>(packed, first_row + row, column);
-                block.quants.store(&mut numbers);
+                let block = packed.block_index(first_row + row, column);
+                W::quants::<V>(packed, block).store(&mut numbers);
                 for (pairs, pair) in self.numbers[column].iter_mut().zip(numbers.as_chunks::<2>().0) {
                     pairs.as_chunks_mut::<2>().0[row] = *pair;
                 }
-                self.scales[column][row] = block.scale;
-                self.offsets[column][row] = block.offset;
+                (self.scales[column][row], self.offsets[column][row]) = scale_and_offset::<W, V>(packed, block);
             }
         }
     }
@@ -248,19 +296,13 @@ fn dot_tile<W: Weights, V: F32x8>(
     sums
 }
 
-/// 32 weights of a row: `weight = scale * quant + offset`.
-struct Block<I> {
-    quants: I,
-    scale: f32,
-    offset: f32,
-}
-
-/// How weights of one kind are read.
+/// How weights of one kind are read: `weight = scale * quant + offset`.
 trait Weights: Send + Sync {
+    /// Whether a minimum follows each scale.
     const HAS_OFFSET: bool;
 
-    /// Weights `32 * column ..` of a row.
-    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V::Whole>;
+    /// The 32 quants of a block.
+    fn quants<V: F32x8>(packed: Packed<'_>, block: usize) -> V::Whole;
 }
 
 #[allow(non_camel_case_types, reason = "ggml's own name")]
@@ -274,10 +316,8 @@ impl Weights for Q8_0 {
     const HAS_OFFSET: bool = false;
 
     #[inline(always)]
-    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V::Whole> {
-        let block = packed.block_index(row, column);
-        let quants = V::Whole::from_i8(packed.block_quants(block));
-        Block { quants, scale: V::f16(packed.scales[block]), offset: 0.0 }
+    fn quants<V: F32x8>(packed: Packed<'_>, block: usize) -> V::Whole {
+        V::Whole::from_i8(packed.block_quants(block))
     }
 }
 
@@ -285,22 +325,28 @@ impl Weights for Q4_0 {
     const HAS_OFFSET: bool = false;
 
     #[inline(always)]
-    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V::Whole> {
-        let block = packed.block_index(row, column);
-        let quants = V::Whole::from_nibbles(packed.block_quants(block));
-        Block { quants, scale: V::f16(packed.scales[block]), offset: 0.0 }
+    fn quants<V: F32x8>(packed: Packed<'_>, block: usize) -> V::Whole {
+        V::Whole::from_nibbles(packed.block_quants(block))
     }
 }
 
 impl Weights for Q4_1 {
     const HAS_OFFSET: bool = true;
 
+    /// Less 8, which the offset gives back.
     #[inline(always)]
-    fn block<V: F32x8>(packed: Packed<'_>, row: usize, column: usize) -> Block<V::Whole> {
-        let block = packed.block_index(row, column);
-        let quants = V::Whole::from_nibbles(packed.block_quants(block));
+    fn quants<V: F32x8>(packed: Packed<'_>, block: usize) -> V::Whole {
+        V::Whole::from_nibbles(packed.block_quants(block))
+    }
+}
+
+/// Scale and offset of a block.
+#[inline(always)]
+fn scale_and_offset<W: Weights, V: F32x8>(packed: Packed<'_>, block: usize) -> (f32, f32) {
+    if W::HAS_OFFSET {
         let scale = V::f16(packed.scales[2 * block]);
-        // Quants are less 8, which the offset gives back.
-        Block { quants, scale, offset: 8.0 * scale + V::f16(packed.scales[2 * block + 1]) }
+        (scale, 8.0 * scale + V::f16(packed.scales[2 * block + 1]))
+    } else {
+        (V::f16(packed.scales[block]), 0.0)
     }
 }

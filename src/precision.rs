@@ -1,5 +1,6 @@
 //! How many bits a weight gets: which tensors are packed, and the packing itself.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use half::f16;
@@ -99,22 +100,14 @@ impl Precisions {
     }
 }
 
-/// A tensor as it goes into a file.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Encoded {
-    pub kind: WeightKind,
-    pub shape: Vec<usize>,
-    pub bytes: Vec<u8>,
-}
-
-/// Stores a tensor with about the precision that is asked for. Vectors (norms, biases) stay f32: they are small and
+/// A tensor with about the precision that is asked for. Vectors (norms, biases) stay f32: they are small and
 /// everything passes through them. Of the matrices, those that are packed are the weights of layers (`*.weight`) whose rows
 /// are whole blocks; embedding tables get 8 bits at the least, because a tied one is also what chooses words. The others
 /// become f16.
 ///
 /// # Errors
 /// [`Error::NotFinite`] when a matrix holds a value that its type cannot.
-pub fn encode(name: &str, raw: RawTensor<'_>, precision: Precision) -> Result<Encoded> {
+pub fn encode<'a>(name: &str, raw: RawTensor<'a>, precision: Precision) -> Result<RawTensor<'a>> {
     let rows = raw.shape.first().copied().unwrap_or(1).max(1);
     let columns = raw.shape.iter().skip(1).product::<usize>();
     let can_be_packed = raw.shape.len() > 1 && name.ends_with(".weight") && columns.is_multiple_of(BLOCK);
@@ -127,13 +120,13 @@ pub fn encode(name: &str, raw: RawTensor<'_>, precision: Precision) -> Result<En
         Precision::F16 | Precision::Q8 | Precision::Q4 => WeightKind::F16,
     };
     if kind == raw.kind {
-        return Ok(Encoded { kind, shape: raw.shape, bytes: raw.bytes.into_owned() });
+        return Ok(raw);
     }
     let values = raw.to_f32();
     if let Some(at) = values.iter().position(|&value| !can_hold(kind, value)) {
         return Err(Error::NotFinite { row: at * rows / values.len() });
     }
-    Ok(Encoded { kind, shape: raw.shape, bytes: bytes_of(kind, &values)? })
+    Ok(RawTensor { kind, shape: raw.shape, bytes: Cow::Owned(bytes_of(kind, &values)?) })
 }
 
 /// Whether a value stays finite; false for NaN.
@@ -199,8 +192,6 @@ fn quotient(value: f32, scale: f16) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use super::*;
     use crate::kernels::quant_matmul::dequantize;
 
@@ -254,7 +245,7 @@ mod tests {
     #[test]
     fn what_is_packed_already_stays_as_it_is() {
         let packed = encode("a.weight", raw(&[2, 32], weight), Precision::Q4).unwrap();
-        let again = RawTensor { kind: packed.kind, shape: vec![2, 32], bytes: Cow::Owned(packed.bytes.clone()) };
+        let again = RawTensor { kind: packed.kind, shape: vec![2, 32], bytes: packed.bytes.clone() };
         assert_eq!(encode("a.weight", again.clone(), Precision::Q4).unwrap(), packed);
         assert_eq!(encode("a.weight", again, Precision::Keep).unwrap(), packed);
     }
