@@ -155,6 +155,7 @@ async function reply({ type, id, body }) {
       await new Promise((resolve) => setTimeout(resolve, 300)); // as long as the samples take
       const tasks = ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"];
       postMessage({ type: "progress", id, progress: { stage: "ready", loaded: 1e6, total: 1e6, fraction: 1 } });
+      if (body.source.includes("/large-as-f32/") && body.dtype === "f32") throw { code: "out-of-memory", message: "too large" };
       const weights = { stored: ["q8_0", "f32"], memory: body.dtype, memory_bytes: memoryBytes[body.dtype] };
       return { device, model, weights, tasks: body.source.includes("/tokens-only/") ? tasks.slice(0, 2) : tasks };
     }

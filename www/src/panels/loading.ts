@@ -26,10 +26,11 @@ export function mountLoading(store: Store): void {
     const { progress } = status;
     what.textContent = progress === undefined ? "Starting" : wordsFor(progress);
     bar.value = progress?.fraction ?? 0;
-    bytes.textContent =
-      progress === undefined || progress.total === 0
-        ? ""
-        : `${megabytes(progress.loaded)} of ${megabytes(progress.total)}`;
+    // Of the download alone: what is checked and moved in between would seem to go back.
+    if (progress === undefined) bytes.textContent = "";
+    else if (progress.stage === "download" && progress.total > 0) {
+      bytes.textContent = `${megabytes(progress.loaded)} of ${megabytes(progress.total)}`;
+    }
   });
 }
 
