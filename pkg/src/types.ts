@@ -36,6 +36,7 @@ export type Dtype = "stored" | "f32" | "q8_0" | "q4_0";
 export type DeviceKind = "gpu" | "cpu";
 
 export interface AdapterReport {
+  /** Empty where the browser keeps it to itself. */
   name: string;
   /** Graphics API: `webgpu` in a page. */
   backend: string;
