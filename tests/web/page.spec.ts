@@ -469,6 +469,7 @@ test("is accessible and in place while it loads", async ({ page, context }) => {
     await route.continue();
   });
   await visit(page, "?model=tiny-setokim"); // with a conversation: the whole of the page
+  await expect(page.locator("#loading-bar")).toHaveAttribute("value", /^0/); // known from the manifest on
   await expect(page.locator("#strip .sample img").first()).toBeVisible();
   await expect(page.locator("#loading-bytes")).toContainText("MB");
   expect(await accessibilityFaults(page)).toEqual([]);
