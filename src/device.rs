@@ -57,6 +57,7 @@ pub struct DeviceReport {
 /// What matters of a GPU adapter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AdapterReport {
+    /// Empty where the browser keeps it to itself.
     pub name: String,
     /// Graphics API: `webgpu`, `vulkan`, `metal`, `dx12` or `gl`.
     pub backend: String,
@@ -68,6 +69,17 @@ pub struct AdapterReport {
     pub timestamps: bool,
     /// Largest storage binding in bytes.
     pub max_storage_binding: u64,
+}
+
+impl AdapterReport {
+    /// What to call it in a sentence.
+    pub fn called(&self) -> &str {
+        match (self.name.as_str(), self.software) {
+            ("", true) => "a software adapter",
+            ("", false) => "a GPU",
+            (name, _) => name,
+        }
+    }
 }
 
 /// A device to put tensors on.
@@ -122,7 +134,7 @@ fn heed(choice: DeviceChoice, report: DeviceReport, test: SelfTest) -> Result<De
     if test.failed.is_empty() {
         return Ok(DeviceReport { self_test: Some(test), ..report });
     }
-    let name = report.adapter.as_ref().map_or("the adapter", |adapter| adapter.name.as_str());
+    let name = report.adapter.as_ref().map_or("the adapter", AdapterReport::called);
     let reason = format!("{name} gives wrong results in {}", test.failed.join(", "));
     match choice {
         DeviceChoice::Gpu => Err(Error::DeviceUnavailable(reason)),
@@ -142,12 +154,13 @@ fn on_cpu(reason: String, adapter: Option<AdapterReport>) -> DeviceReport {
 fn decide(choice: DeviceChoice, adapter: AdapterReport) -> DeviceReport {
     // In a page burn 0.22 panics while opening a stream on a device that cannot take time stamps.
     if cfg!(target_family = "wasm") && !adapter.timestamps {
-        return on_cpu(format!("{} has no timestamp-query", adapter.name), Some(adapter));
+        return on_cpu(format!("{} has no timestamp-query", adapter.called()), Some(adapter));
     }
     if choice == DeviceChoice::Auto && adapter.software {
-        return on_cpu(format!("{} is a software adapter, slower than the CPU device", adapter.name), Some(adapter));
+        let name = if adapter.name.is_empty() { "the only GPU" } else { &adapter.name };
+        return on_cpu(format!("{name} is a software adapter, slower than the CPU device"), Some(adapter));
     }
-    let reason = if choice == DeviceChoice::Gpu { "asked for".into() } else { format!("found {}", adapter.name) };
+    let reason = if choice == DeviceChoice::Gpu { "asked for".into() } else { format!("found {}", adapter.called()) };
     DeviceReport { device: DeviceKind::Gpu, reason, adapter: Some(adapter), self_test: None }
 }
 
@@ -180,7 +193,7 @@ fn adapter_report(adapter: &wgpu::Adapter) -> AdapterReport {
     let says = |word: &str| info.name.to_lowercase().contains(word) || info.driver.to_lowercase().contains(word);
     let name = [info.name.trim(), info.driver.trim()].into_iter().find(|name| !name.is_empty());
     AdapterReport {
-        name: name.unwrap_or("a GPU that does not say its name").to_owned(),
+        name: name.unwrap_or_default().to_owned(),
         backend: info.backend.to_string(),
         // Browsers do not always say `Cpu`, so the names of the known software adapters count too.
         software: info.device_type == wgpu::DeviceType::Cpu || says("swiftshader") || says("llvmpipe"),

@@ -2,15 +2,16 @@
 export type AnswerMaker<Event, Result> = (emit: (event: Event) => void, signal: AbortSignal) => Promise<Result>;
 
 /**
- * An answer on its way: await it for the whole, or iterate over what happens.
+ * An answer on its way: await it for the whole, iterate over what happens, or have that as a stream.
  *
  * ```ts
  * const { text } = await setokim.chat(messages);
  * for await (const event of setokim.chat(messages)) if (event.type === "text") show(event.text);
+ * setokim.chat(messages).stream().pipeTo(sink);
  * ```
  *
- * Both may be done with the same answer, and an iteration that begins late misses nothing. Leaving a loop early aborts.
- * An answer that is neither awaited nor iterated over fails in silence.
+ * All may be done with the same answer, and a loop or stream that begins late misses nothing. Leaving a loop early or
+ * cancelling a stream aborts. An answer that nobody awaits or reads fails in silence.
  */
 export class Answering<Event, Result> implements AsyncIterable<Event, void>, Promise<Result> {
   readonly [Symbol.toStringTag] = "Answering";
@@ -56,6 +57,14 @@ export class Answering<Event, Result> implements AsyncIterable<Event, void>, Pro
     }
   }
 
+  /**
+   * The events as a stream. It is pulled: what nobody reads waits in memory, and the model goes on. Cancelling it aborts, and
+   * what the promise rejects with is what the stream fails with.
+   */
+  stream(): ReadableStream<Event> {
+    return streamOf(this[Symbol.asyncIterator](), (reason) => this.abort(reason));
+  }
+
   then<A = Result, B = never>(
     onFulfilled?: ((result: Result) => A | PromiseLike<A>) | null,
     onRejected?: ((error: unknown) => B | PromiseLike<B>) | null,
@@ -82,4 +91,19 @@ export class Answering<Event, Result> implements AsyncIterable<Event, void>, Pro
     this.#waiting = [];
     for (const resume of waiting) resume();
   }
+}
+
+/** What an iterator gives, one value for each that is asked for. `abort` stops what makes the values: `return` would wait. */
+export function streamOf<T>(values: AsyncIterator<T, void>, abort: (reason: unknown) => void): ReadableStream<T> {
+  return new ReadableStream<T>(
+    {
+      async pull(controller) {
+        const next = await values.next();
+        if (next.done === true) controller.close();
+        else controller.enqueue(next.value);
+      },
+      cancel: abort,
+    },
+    { highWaterMark: 0 },
+  );
 }

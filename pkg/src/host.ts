@@ -3,13 +3,14 @@
 import type { SetokimError } from "./errors.js";
 import type { Picture } from "./image.js";
 import type { AnswerTask, Task } from "./tasks.js";
-import type { DeviceChoice, DeviceReport, LoadProgress, ModelInfo, Tokenization } from "./types.js";
+import type { DeviceChoice, DeviceReport, Dtype, LoadProgress, ModelInfo, Tokenization, WeightTypes } from "./types.js";
 import type { WasmAnswer, WasmEvent, WasmMessage, WasmOptions, WasmReconstruction } from "./wasm.js";
 
 /** What crosses to the worker to load a model: absolute addresses, no functions. */
 export interface LoadRequest {
   source: string | readonly File[];
   device: DeviceChoice;
+  dtype: Dtype;
   cache: boolean;
   warmUp?: boolean | undefined;
   wasmUrl?: string | undefined;
@@ -20,6 +21,7 @@ export interface LoadRequest {
 export interface LoadReply {
   device: DeviceReport;
   model: ModelInfo;
+  weights: WeightTypes;
   tasks: Task[];
 }
 

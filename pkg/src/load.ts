@@ -2,7 +2,7 @@
 
 import type { ModelRecord, WeightCache } from "./cache.js";
 import { abortedError, asSetokimError, isTrap, outOfMemory, SetokimError, throwIfAborted, WASM_MEMORY } from "./errors.js";
-import type { DeviceChoice, LoadProgress, LoadStage, ModelInfo } from "./types.js";
+import type { DeviceChoice, Dtype, LoadProgress, LoadStage, ModelInfo } from "./types.js";
 import type { WasmEngine, WasmFile, WasmLoader, WasmModule } from "./wasm.js";
 import type { WeightSource } from "./weights.js";
 
@@ -20,6 +20,7 @@ const shares: Record<Exclude<LoadStage, "ready">, number> = {
 
 export interface EngineOptions {
   device: DeviceChoice;
+  dtype: Dtype;
   /** The address under which the model is cached; undefined when it is not (picked files). */
   url?: string | undefined;
   cache?: WeightCache | undefined;
@@ -40,14 +41,14 @@ export async function loadEngine(
   source: WeightSource,
   options: EngineOptions,
 ): Promise<LoadedEngine> {
-  const { device, url, cache, signal } = options;
+  const { device, dtype, url, cache, signal } = options;
   const progress = new ProgressMeter(options.onProgress);
   progress.report("download");
 
   const stored = options.storedFirst === true && url !== undefined ? await cache?.model(url) : undefined;
   const texts = stored ?? (await readTexts(source, url, cache, signal));
   throwIfAborted(signal);
-  const loader = await wasm.Loader.create(texts.config, texts.manifest, device);
+  const loader = await wasm.Loader.create(texts.config, texts.manifest, device, dtype);
   let engine: WasmEngine | undefined;
   let finished = false;
   const stop = new AbortController(); // ends the downloads when anything else fails
@@ -56,7 +57,7 @@ export async function loadEngine(
   try {
     const files = loader.files();
     progress.expect(files);
-    checkFits(files, device);
+    checkFits(files, device, dtype);
     progress.report("download");
     const pending: Promise<Shard>[] = [];
     const startNext = (): void => {
@@ -183,10 +184,14 @@ async function addShard(
   return shard.cached || (await cache?.keepShard(file, shard.bytes)) === true;
 }
 
-/** On the CPU the weights lie in the WebAssembly memory, so what is larger can be refused before it is downloaded. */
-function checkFits(files: readonly WasmFile[], device: DeviceChoice): void {
+/**
+ * On the CPU the weights lie in the WebAssembly memory, so what is larger can be refused before it is downloaded; weights that
+ * are packed while they are loaded may take less than their files.
+ */
+function checkFits(files: readonly WasmFile[], device: DeviceChoice, dtype: Dtype): void {
   const needed = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  if (device === "cpu" && needed > WASM_MEMORY) throw outOfMemory(needed, "the model on the CPU");
+  const mayShrink = dtype === "q8_0" || dtype === "q4_0";
+  if (device === "cpu" && !mayShrink && needed > WASM_MEMORY) throw outOfMemory(needed, "the model on the CPU");
 }
 
 function modelInfo(config: Record<string, unknown>, files: readonly WasmFile[]): ModelInfo {

@@ -52,6 +52,7 @@ export class LocalHost implements Host {
         typeof request.source === "string" ? new UrlSource(request.source, signal) : new FileSource(request.source),
         {
           device: request.device,
+          dtype: request.dtype,
           url,
           cache: request.cache && url !== undefined ? await openCache() : undefined,
           warmUp: request.warmUp,
@@ -62,7 +63,7 @@ export class LocalHost implements Host {
       );
       this.#engine = engine;
       this.#countRequests();
-      return { device: engine.device(), model, tasks: engine.tasks() };
+      return { device: engine.device(), model, weights: engine.weights(), tasks: engine.tasks() };
     });
   }
 

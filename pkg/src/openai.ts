@@ -3,8 +3,9 @@
  * structural: those of the `openai` package fit. It is the subpath `setokim/openai` of the package.
  */
 
+import { streamOf, type Answering } from "./answering.js";
 import { SetokimError } from "./errors.js";
-import type { ChatOptions, Drawing, Message, MessagePart, Usage } from "./tasks.js";
+import type { Answer, ChatEvent, ChatOptions, Drawing, Message, MessagePart, Usage } from "./tasks.js";
 import type { SetokimApi } from "./types.js";
 
 export interface ImageUrlPart {
@@ -75,6 +76,15 @@ export interface ChatCompletionChunk {
   usage?: CompletionUsage | null;
 }
 
+/** Chunks as they come. Leaving a loop over them aborts the request. */
+export interface ChatCompletionStream extends AsyncIterable<ChatCompletionChunk> {
+  /**
+   * The chunks as UTF-8, one JSON text a line: what `ChatCompletionStream.fromReadableStream` of the `openai` package reads.
+   * Cancelling it aborts the request, and what the request fails with is what the stream fails with.
+   */
+  toReadableStream(): ReadableStream<Uint8Array>;
+}
+
 export interface CompletionRequestOptions {
   signal?: AbortSignal | null;
 }
@@ -83,7 +93,7 @@ export interface ChatCompletions {
   create(
     params: ChatCompletionParams & { stream: true },
     options?: CompletionRequestOptions,
-  ): Promise<AsyncIterable<ChatCompletionChunk>>;
+  ): Promise<ChatCompletionStream>;
   create(
     params: ChatCompletionParams & { stream?: false | null },
     options?: CompletionRequestOptions,
@@ -95,12 +105,12 @@ export function openai(model: Pick<SetokimApi, "chat" | "model">): { chat: { com
   async function create(
     params: ChatCompletionParams,
     options: CompletionRequestOptions = {},
-  ): Promise<ChatCompletion | AsyncIterable<ChatCompletionChunk>> {
+  ): Promise<ChatCompletion | ChatCompletionStream> {
     const head = { id: nextId(), created: Math.floor(Date.now() / 1000), model: model.model.name };
     const messages = params.messages.flatMap(messageFrom);
     const settings = chatOptions(params, options);
     return params.stream === true
-      ? streamed(model, head, messages, settings, params.stream_options?.include_usage === true)
+      ? new ChunkStream(head, model.chat(messages, settings), params.stream_options?.include_usage === true)
       : completed(model, head, messages, settings);
   }
   return { chat: { completions: { create: create as ChatCompletions["create"] } } };
@@ -136,29 +146,52 @@ async function completed(
   };
 }
 
-async function* streamed(
-  model: Pick<SetokimApi, "chat">,
-  head: Head,
-  messages: readonly Message[],
-  options: ChatOptions,
-  includeUsage: boolean,
-): AsyncGenerator<ChatCompletionChunk, void> {
-  type Choice = ChatCompletionChunk["choices"][number];
-  const chunk = (delta: Choice["delta"], finish_reason: FinishReason | null = null): ChatCompletionChunk => ({
-    ...head,
-    object: "chat.completion.chunk",
-    choices: [{ index: 0, delta, finish_reason, logprobs: null }],
-  });
-  yield chunk({ role: "assistant", content: "" });
-  for await (const event of model.chat(messages, options)) {
-    if (event.type === "text") yield chunk({ content: event.text });
-    if (event.type === "image") yield chunk({ images: [await imageUrl(event.image)] });
-    if (event.type !== "done") continue;
-    yield chunk({}, finishReason(event.usage));
-    if (includeUsage) {
-      yield { ...head, object: "chat.completion.chunk", choices: [], usage: completionUsage(event.usage) };
+class ChunkStream implements ChatCompletionStream {
+  readonly #head: Head;
+  readonly #answering: Answering<ChatEvent, Answer>;
+  readonly #includeUsage: boolean;
+
+  constructor(head: Head, answering: Answering<ChatEvent, Answer>, includeUsage: boolean) {
+    this.#head = head;
+    this.#answering = answering;
+    this.#includeUsage = includeUsage;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<ChatCompletionChunk, void> {
+    try {
+      yield this.#chunk({ role: "assistant", content: "" });
+      for await (const event of this.#answering) {
+        if (event.type === "text") yield this.#chunk({ content: event.text });
+        if (event.type === "image") yield this.#chunk({ images: [await imageUrl(event.image)] });
+        if (event.type !== "done") continue;
+        yield this.#chunk({}, finishReason(event.usage));
+        if (!this.#includeUsage) continue;
+        yield { ...this.#head, object: "chat.completion.chunk", choices: [], usage: completionUsage(event.usage) };
+      }
+    } finally {
+      this.#answering.abort(); // a loop that is left at the first chunk has not begun to read the answer
     }
   }
+
+  toReadableStream(): ReadableStream<Uint8Array> {
+    return streamOf(lines(this), (reason) => this.#answering.abort(reason));
+  }
+
+  #chunk(
+    delta: ChatCompletionChunk["choices"][number]["delta"],
+    finish_reason: FinishReason | null = null,
+  ): ChatCompletionChunk {
+    return {
+      ...this.#head,
+      object: "chat.completion.chunk",
+      choices: [{ index: 0, delta, finish_reason, logprobs: null }],
+    };
+  }
+}
+
+async function* lines(values: AsyncIterable<unknown>): AsyncGenerator<Uint8Array, void> {
+  const encoder = new TextEncoder();
+  for await (const value of values) yield encoder.encode(`${JSON.stringify(value)}\n`);
 }
 
 function chatOptions(params: ChatCompletionParams, { signal }: CompletionRequestOptions): ChatOptions {

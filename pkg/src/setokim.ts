@@ -39,6 +39,7 @@ import type {
   RequestOptions,
   SetokimApi,
   Tokenization,
+  WeightTypes,
 } from "./types.js";
 import { UrlSource } from "./weights.js";
 
@@ -90,15 +91,25 @@ export class Setokim implements SetokimApi {
     }
   }
 
-  /** Downloads (or takes from storage), checks and starts a model: a folder's address, or the files of that folder. */
+  /**
+   * Downloads (or takes from storage), checks and starts a model: a folder's address, or the files of that folder.
+   *
+   * ```ts
+   * const setokim = await Setokim.load("/models/setokim-tiny/", { dtype: "q4_0" }); // less memory, the same download
+   * ```
+   *
+   * Rejects with `network`, the codes of models, `setting-invalid` for a device or type that there is not,
+   * `device-unavailable`, `out-of-memory`, `browser-unsupported`, `worker-unavailable` and `aborted`.
+   */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<Setokim> {
-    const { device = "auto", cache = true, warmUp, signal, onProgress } = options;
+    const { device = "auto", dtype = "stored", cache = true, warmUp, signal, onProgress } = options;
     throwIfAborted(signal);
     const host = await openHost(options);
     try {
       const request: LoadRequest = {
         source: typeof source === "string" || source instanceof URL ? absolute(source) : [...source],
         device,
+        dtype,
         cache,
         warmUp,
         wasmUrl: absoluteOrUndefined(options.wasmUrl),
@@ -119,6 +130,7 @@ export class Setokim implements SetokimApi {
   readonly #queue = new SerialQueue();
   #host: Host;
   #device: DeviceReport;
+  #weights: WeightTypes;
   /** Requests that an engine failed under since one was last answered. */
   #failures = 0;
   #gpuFails = false;
@@ -127,11 +139,12 @@ export class Setokim implements SetokimApi {
   readonly #end = new AbortController();
   #disposed: Promise<void> | undefined;
 
-  private constructor(host: Host, { device, model, tasks }: LoadReply, request: LoadRequest, options: LoadOptions) {
+  private constructor(host: Host, reply: LoadReply, request: LoadRequest, options: LoadOptions) {
     this.#host = host;
-    this.#device = device;
-    this.model = model;
-    this.tasks = tasks;
+    this.#device = reply.device;
+    this.#weights = reply.weights;
+    this.model = reply.model;
+    this.tasks = reply.tasks;
     this.#request = request;
     this.#options = options;
   }
@@ -139,6 +152,11 @@ export class Setokim implements SetokimApi {
   /** What runs the model, and why; another one after a recovery on the CPU. */
   get device(): DeviceReport {
     return this.#device;
+  }
+
+  /** The types of the weights in the model's files and in memory, and the bytes that they take there. */
+  get weights(): WeightTypes {
+    return this.#weights;
   }
 
   /** The semantic tokens of a picture: how many there are is decided by the picture. */
@@ -292,8 +310,9 @@ export class Setokim implements SetokimApi {
     const request = { ...this.#request, storedFirst: true, ...(this.#gpuFails ? { device: "cpu" as const } : {}) };
     const host = await openHost(this.#options);
     try {
-      const { device } = await withSignal(host.load(request, undefined, signal), signal);
+      const { device, weights } = await withSignal(host.load(request, undefined, signal), signal);
       const { adapter } = this.#device;
+      this.#weights = weights;
       this.#device = this.#gpuFails ? { device: "cpu", reason: GPU_FAILS, adapter } : device;
     } catch (failed) {
       void host.dispose(); // the next request tries again

@@ -25,10 +25,18 @@ export type ModelSource = string | URL | readonly File[];
 /** `auto` takes the GPU when it is a real one, the CPU (WebAssembly SIMD) otherwise, and says why. */
 export type DeviceChoice = "auto" | "gpu" | "cpu";
 
+/**
+ * The type of the language model's large weights in memory: as the model folder has them, 32-bit numbers (4 bytes each), or
+ * packed in blocks of 32 that share a scale, in 8 bits (1.06 bytes) or 4 bits (0.56 bytes). The fewer bits, the less memory
+ * and the less exact.
+ */
+export type Dtype = "stored" | "f32" | "q8_0" | "q4_0";
+
 /** What runs the model. */
 export type DeviceKind = "gpu" | "cpu";
 
 export interface AdapterReport {
+  /** Empty where the browser keeps it to itself. */
   name: string;
   /** Graphics API: `webgpu` in a page. */
   backend: string;
@@ -79,6 +87,11 @@ export interface LoadProgress {
 
 export interface LoadOptions {
   device?: DeviceChoice;
+  /**
+   * Default `"stored"`. It changes what is held in memory and not what is downloaded: for a smaller download, convert the
+   * model (`setokim convert --type`). Where it is none of the known types, `load` rejects with `setting-invalid`.
+   */
+  dtype?: Dtype;
   onProgress?: (progress: LoadProgress) => void;
   /** Stops the download and the load. */
   signal?: AbortSignal;
@@ -213,6 +226,16 @@ export interface ModelInfo {
   config: Readonly<Record<string, unknown>>;
 }
 
+/** Which types the weights have. */
+export interface WeightTypes {
+  /** Those in the model's files, as in `["q8_0", "f32"]`. */
+  stored: readonly string[];
+  /** What `load` was asked to hold the language model's large weights in. */
+  memory: Dtype;
+  /** Bytes of all weights as they are held, on whichever device. */
+  memory_bytes: number;
+}
+
 /** Requests that the library itself made since `load` finished: zero, unless a picture was given as an address. */
 export interface NetworkReport {
   requests: number;
@@ -228,6 +251,8 @@ export interface SetokimApi extends AsyncDisposable {
   /** What runs the model, and why; another one after a recovery on the CPU. */
   readonly device: DeviceReport;
   readonly model: ModelInfo;
+  /** The types of the weights in the model's files and in memory, and the bytes that they take there. */
+  readonly weights: WeightTypes;
   /** What this model can do. */
   readonly tasks: readonly Task[];
   readonly memory: MemoryReport;

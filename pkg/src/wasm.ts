@@ -2,7 +2,7 @@
 
 import init, * as generated from "../wasm/setokim.js";
 import type { Task } from "./tasks.js";
-import type { DeviceReport, Rect, Tokenization } from "./types.js";
+import type { DeviceReport, Dtype, Rect, Tokenization, WeightTypes } from "./types.js";
 
 export interface WasmFile {
   name: string;
@@ -120,6 +120,7 @@ export interface WasmLoader {
 export interface WasmEngine {
   device(): DeviceReport;
   config(): Record<string, unknown>;
+  weights(): WeightTypes;
   tasks(): Task[];
   tokenize(bytes: Uint8Array): Promise<Tokenization>;
   tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<Tokenization>;
@@ -155,7 +156,7 @@ export interface WasmModule {
   memoryBytes(): number;
   Abort: { new (): WasmAbort };
   probe(): Promise<DeviceReport>;
-  Loader: { create(config: string, manifest: string, device: string): Promise<WasmLoader> };
+  Loader: { create(config: string, manifest: string, device: string, dtype?: Dtype): Promise<WasmLoader> };
 }
 
 let started: Promise<WasmModule> | undefined;

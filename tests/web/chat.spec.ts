@@ -254,8 +254,7 @@ test("offers what can be asked about a token, by mouse and by keyboard", async (
   await expect(page.locator(".turn").last().locator(".asked-words")).toHaveText("You: Find the balloon");
   await expect(page.locator("#legend")).toContainText("the balloon");
 
-  await tap(5, 10); // lets go of it
-  await tap(5, 10);
+  await tap(5, 10); // once: what was found took the focus from it
   await menu.getByRole("menuitem", { name: "make the balloon blue" }).click();
   await settled(page);
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "make the balloon blue, 5 tokens");
@@ -330,6 +329,63 @@ test("composes a scene by keyboard and by mouse, as a picture to talk about", as
   await settled(page);
   await page.getByRole("button", { name: "Undo" }).click();
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "Beach, 5 tokens");
+});
+
+test("holds the weights in another precision, by keyboard, and remembers it", async ({ chat: page }) => {
+  const precision = page.getByLabel("Precision");
+  await expect(precision).toHaveValue("stored");
+  await expect(precision).toHaveAccessibleDescription(/Fewer bits take less memory/);
+  await expect(page.locator("#weights-stored")).toHaveText("q8_0, f32");
+  await expect(page.locator("#weights-held")).toHaveText("1.1 MB, as stored");
+  await precision.focus();
+  await page.keyboard.press("4");
+  await expect(page.locator("#weights-held")).toHaveText("0.6 MB, in 4 bits");
+  await settled(page);
+  await expect(precision).toHaveValue("q4_0");
+  await expect(precision).toBeFocused();
+  await expect(page.locator("#live")).toHaveText("Beach: 5 tokens.");
+  expect(await page.evaluate(() => localStorage.getItem("precision"))).toBe("q4_0");
+  await expect((await ask(page, "Ask", "hello")).locator(".answer-text")).toContainText("you said: hello");
+  await visit(page);
+  await expect(page.locator("#weights-held")).toHaveText("0.6 MB, in 4 bits");
+  await page.getByLabel("Precision").selectOption("As stored");
+  await expect(page.locator("#weights-held")).toHaveText("1.1 MB, as stored");
+});
+
+test("offers the weights as they are stored when they are too large otherwise", async ({ page }) => {
+  await useFake(page);
+  await page.addInitScript(() => localStorage.setItem("precision", "f32"));
+  await visit(page, "?model=large-as-f32");
+  await expect(page.locator("#notice-code")).toHaveText("out-of-memory");
+  await page.getByRole("button", { name: "Load as stored" }).click();
+  await settled(page);
+  await expect(page.getByLabel("Precision")).toHaveValue("stored");
+  await expect(page.locator("#notice")).toBeHidden();
+});
+
+test("takes the focus from a token when something is found, so that it can be seen", async ({ chat: page }) => {
+  await page.locator("#token-0").click();
+  await expect(page.locator("#spot")).toHaveClass("on");
+  await ask(page, "Find", "the balloon");
+  await expect(page.locator("#spot")).not.toHaveClass("on");
+  await expect(page.locator("#marks")).toHaveClass("on");
+  await expect(page.locator('#token-list [aria-selected="true"]')).toHaveCount(0);
+});
+
+test("has undo in sight on a phone", async ({ chat: page }) => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  for (const name of ["Undo", "Redo"]) {
+    const box = await page.getByRole("button", { name }).boundingBox();
+    expect((box?.x ?? Infinity) + (box?.width ?? 0)).toBeLessThan(360);
+  }
+});
+
+test("scrolls its suggestions with the wheel of a mouse", async ({ chat: page }) => {
+  await page.getByRole("radio", { name: "Draw" }).check({ force: true });
+  const row = page.locator("#suggestions");
+  await row.hover();
+  await page.mouse.wheel(0, 120);
+  await expect.poll(() => row.evaluate((node) => node.scrollLeft)).toBeGreaterThan(50);
 });
 
 test("puts settings back that cannot be used", async ({ chat: page }) => {

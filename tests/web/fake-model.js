@@ -23,6 +23,8 @@ const boxes = [
   [2, 4, 6, 9, 11],
   [4, 10, 13, 6, 9],
 ];
+/** Bytes of the weights in memory, by type. */
+const memoryBytes = { stored: 1.06e6, f32: 4e6, q8_0: 1.06e6, q4_0: 0.56e6 };
 const aborted = new Set();
 /** Nothing is ever fetched here. */
 const state = { requests: 0, memory: 65_536 };
@@ -153,7 +155,9 @@ async function reply({ type, id, body }) {
       await new Promise((resolve) => setTimeout(resolve, 300)); // as long as the samples take
       const tasks = ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"];
       postMessage({ type: "progress", id, progress: { stage: "ready", loaded: 1e6, total: 1e6, fraction: 1 } });
-      return { device, model, tasks: body.source.includes("/tokens-only/") ? tasks.slice(0, 2) : tasks };
+      if (body.source.includes("/large-as-f32/") && body.dtype === "f32") throw { code: "out-of-memory", message: "too large" };
+      const weights = { stored: ["q8_0", "f32"], memory: body.dtype, memory_bytes: memoryBytes[body.dtype] };
+      return { device, model, weights, tasks: body.source.includes("/tokens-only/") ? tasks.slice(0, 2) : tasks };
     }
     case "tokenize":
       return tokenization(await sizeOf(body.picture));

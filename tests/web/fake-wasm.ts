@@ -1,7 +1,7 @@
 /** Stands in for the WebAssembly module in unit tests: the same contract, no model behind it. */
 
 import { createHash } from "node:crypto";
-import type { DeviceReport, Tokenization } from "../../pkg/src/types.ts";
+import type { DeviceReport, Dtype, Tokenization, WeightTypes } from "../../pkg/src/types.ts";
 import type { Task } from "../../pkg/src/tasks.ts";
 import type {
   WasmAbort,
@@ -54,6 +54,9 @@ export function halves(width = 8, height = 8): Tokenization {
 
 /** What the fake machine has; a test that changes it changes it back. */
 export const machine = { gpu: false };
+
+/** What the fake weights take in each type. */
+export const memoryBytes: Record<Dtype, number> = { stored: 160, f32: 512, q8_0: 136, q4_0: 72 };
 
 const gpuReport: DeviceReport = { device: "gpu", reason: "asked for", adapter: null };
 
@@ -116,9 +119,11 @@ export class FakeEngine implements WasmEngine {
   gate: Promise<void> = Promise.resolve();
 
   readonly #report: DeviceReport;
+  readonly #dtype: Dtype;
 
-  constructor(device: DeviceReport = report) {
+  constructor(device: DeviceReport = report, dtype: Dtype = "stored") {
     this.#report = device;
+    this.#dtype = dtype;
   }
 
   device(): DeviceReport {
@@ -127,6 +132,10 @@ export class FakeEngine implements WasmEngine {
 
   config(): Record<string, unknown> {
     return { name: "fake" };
+  }
+
+  weights(): WeightTypes {
+    return { stored: ["q8_0", "f32"], memory: this.#dtype, memory_bytes: memoryBytes[this.#dtype] };
   }
 
   tasks(): Task[] {
@@ -252,9 +261,9 @@ export class FakeLoader implements WasmLoader {
   readonly engine: FakeEngine;
   readonly #files: WasmFile[];
 
-  constructor(files: WasmFile[], device?: DeviceReport) {
+  constructor(files: WasmFile[], device?: DeviceReport, dtype?: Dtype) {
     this.#files = files;
-    this.engine = new FakeEngine(device);
+    this.engine = new FakeEngine(device, dtype);
   }
 
   files(): WasmFile[] {
@@ -285,11 +294,12 @@ export const fakeWasm: WasmModule = {
   memoryBytes: () => 65_536,
   probe: async () => report,
   Loader: {
-    async create(config, manifest, device) {
+    async create(config, manifest, device, dtype = "stored") {
+      if (!(dtype in memoryBytes)) throw rustError("setting-invalid", `type \`${dtype}\` is not one of stored, f32, q8_0, q4_0`);
       if (device === "gpu" && !machine.gpu) throw rustError("device-unavailable", "no GPU device: none here", "Choose cpu.");
       JSON.parse(config);
       const { files } = JSON.parse(manifest) as { files: WasmFile[] };
-      const loader = new FakeLoader(files, machine.gpu && device !== "cpu" ? gpuReport : report);
+      const loader = new FakeLoader(files, machine.gpu && device !== "cpu" ? gpuReport : report, dtype);
       loaders.push(loader);
       return loader;
     },

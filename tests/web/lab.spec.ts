@@ -259,6 +259,66 @@ test("goes on with a download where it was cut", async ({ page, context }) => {
   expect(ranges).toEqual([undefined, "bytes=56842-"]);
 });
 
+test("holds the weights in the type that is asked for, from one download", async ({ page }) => {
+  await openLab(page);
+  const shards: string[] = [];
+  page.on("request", (request) => {
+    if (request.url().endsWith(".safetensors")) shards.push(request.url());
+  });
+  const held = await page.evaluate(async (url) => {
+    const found: (Package.WeightTypes & { answered: number })[] = [];
+    for (const dtype of ["stored", "f32", "q4_0"] as const) {
+      const setokim = await lib.Setokim.load(url, { dtype, device: "cpu" });
+      const { usage } = await setokim.chat([{ role: "user", content: "hello" }], { maxTokens: 3 });
+      found.push({ ...setokim.weights, answered: usage.answerTokens });
+      await setokim.dispose();
+    }
+    const wrong = await lib.Setokim.load(url, { dtype: "int4" as "q4_0" }).then(() => "loaded", (error: { code: string }) => error.code);
+    return { found, wrong };
+  }, model);
+  expect(held.found.map(({ memory }) => memory)).toEqual(["stored", "f32", "q4_0"]);
+  for (const { stored, answered } of held.found) {
+    expect(stored).toContain("q8_0");
+    expect(answered).toBeGreaterThan(0);
+  }
+  const [stored = 0, f32 = 0, q4 = 0] = held.found.map((weights) => weights.memory_bytes);
+  expect(q4).toBeGreaterThan(1e6);
+  expect(q4).toBeLessThan(stored);
+  expect(stored).toBeLessThan(f32);
+  expect(held.wrong).toBe("setting-invalid");
+  expect(shards).toHaveLength(1);
+});
+
+test("streams its events, and stops when the stream is cancelled", async ({ page }) => {
+  await openLab(page);
+  const { words, whole, code } = await page.evaluate(
+    async ({ url, base64 }) => {
+      const setokim = await lib.Setokim.load(url);
+      const image = `data:image/png;base64,${base64}`;
+      const ask = () =>
+        setokim.chat([{ role: "user", content: [{ type: "image", image }, { type: "text", text: "what do you see?" }] }]);
+      const texts = new TransformStream<Package.AnswerEvent, string>({
+        transform: (event, out) => (event.type === "text" ? out.enqueue(event.text) : undefined),
+      });
+      const answering = ask();
+      const said: string[] = [];
+      const reader = answering.stream().pipeThrough(texts).getReader();
+      for (let next = await reader.read(); !next.done; next = await reader.read()) said.push(next.value);
+      const stopped = ask();
+      const first = stopped.stream().getReader();
+      await first.read();
+      await first.cancel();
+      const failed = await stopped.then(() => "answered", (error) => (error as Package.SetokimError).code);
+      await setokim.dispose();
+      return { words: said, whole: (await answering).text, code: failed };
+    },
+    { url: model, base64: sample },
+  );
+  expect(words.length).toBeGreaterThan(3);
+  expect(words.join("")).toBe(whole);
+  expect(code).toBe("aborted");
+});
+
 test("runs two models side by side", async ({ page }) => {
   await openLab(page);
   const counts = await page.evaluate(

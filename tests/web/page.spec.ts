@@ -318,6 +318,28 @@ test("shows speed and memory, and deletes what is kept", async ({ page }) => {
   await expect(page.locator("#model-size")).not.toContainText("kept");
 });
 
+test("holds the weights in another precision, from storage", async ({ page }) => {
+  const shards: string[] = [];
+  page.on("request", (request) => {
+    if (request.url().endsWith(".safetensors")) shards.push(request.url());
+  });
+  await openPage(page);
+  const held = page.locator("#weights-held");
+  await expect(held).toHaveText(/^\d+\.\d MB, as stored$/);
+  const before = Number.parseFloat((await held.textContent()) ?? "");
+  await page.getByLabel("Precision").selectOption("4 bits");
+  await expect(held).toHaveText(/^\d+\.\d MB, in 4 bits$/);
+  await settled(page);
+  expect(Number.parseFloat((await held.textContent()) ?? "")).toBeLessThan(before);
+  await expect(page.locator("#model-size")).toContainText("kept in this browser");
+  await page.locator("#words").fill("what do you see?");
+  await page.locator("#words").press("Enter");
+  await expect(page.locator(".answer-text")).not.toBeEmpty();
+  await settled(page);
+  await expect(page.locator(".answer-problem")).toHaveCount(0);
+  expect(shards).toHaveLength(1);
+});
+
 test("opens without a network the second time", async ({ browser }) => {
   const context = await browser.newContext({ ...settings, serviceWorkers: "allow" });
   const page = await context.newPage();
@@ -447,6 +469,7 @@ test("is accessible and in place while it loads", async ({ page, context }) => {
     await route.continue();
   });
   await visit(page, "?model=tiny-setokim"); // with a conversation: the whole of the page
+  await expect(page.locator("#loading-bar")).toHaveAttribute("value", /^0/); // known from the manifest on
   await expect(page.locator("#strip .sample img").first()).toBeVisible();
   await expect(page.locator("#loading-bytes")).toContainText("MB");
   expect(await accessibilityFaults(page)).toEqual([]);

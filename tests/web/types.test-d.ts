@@ -13,14 +13,17 @@ import {
   type AnswerEvent,
   type DeviceKind,
   type Drawing,
+  type Dtype,
   type ImageInput,
   type FoundMask,
   type LoadProgress,
   type Message,
   type Reconstruction,
+  type SegmentEvent,
   type SetokimErrorCode,
   type Task,
   type Tokenization,
+  type WeightTypes,
 } from "setokim";
 import { openai, type ChatCompletion, type ChatCompletionChunk } from "setokim/openai";
 
@@ -43,6 +46,9 @@ export async function uses(file: File, files: File[], bitmap: ImageBitmap, canva
   await using setokim = await Setokim.load("/models/setokim-tiny/");
   await Setokim.load(new URL("https://example.org/m/"), { device: "gpu", worker: false, cache: false });
   await Setokim.load(files, { signal: AbortSignal.timeout(1), onProgress: ({ stage, fraction }) => `${stage}${fraction}` });
+  await Setokim.load("/m/", { dtype: "q4_0" });
+  // @ts-expect-error: no such type
+  await Setokim.load("/m/", { dtype: "int4" });
   // @ts-expect-error: no such device
   await Setokim.load("/m/", { device: "tpu" });
   // @ts-expect-error: an undefined signal is not a signal
@@ -67,6 +73,10 @@ export async function uses(file: File, files: File[], bitmap: ImageBitmap, canva
   const again = await setokim.reconstruct(canvas);
   expectType<Equal<typeof again, Reconstruction>>();
   again.image satisfies ImageData;
+  expectType<Equal<typeof setokim.weights, WeightTypes>>();
+  expectType<Equal<typeof setokim.weights.memory, Dtype>>();
+  // @ts-expect-error: read-only
+  setokim.weights = { stored: [], memory: "stored", memory_bytes: 0 };
   // @ts-expect-error: read-only
   setokim.device = { device: "cpu", reason: "", adapter: null };
 }
@@ -98,6 +108,15 @@ export async function asks(setokim: Setokim, file: File, context: CanvasRenderin
     expectType<Equal<typeof event.type, "text" | "mask" | "done">>();
   }
 
+  const events = setokim.segment(file, "the dog").stream();
+  expectType<Equal<typeof events, ReadableStream<SegmentEvent>>>();
+  const words = setokim.chat(messages).stream().pipeThrough(
+    new TransformStream<AnswerEvent, string>({
+      transform: (event, out) => (event.type === "text" ? out.enqueue(event.text) : undefined),
+    }),
+  );
+  for await (const word of words) expectType<Equal<typeof word, string>>();
+
   const { image } = await setokim.generate("a dog", { steps: 25, guidance: 2, noise: 1 });
   expectType<Equal<typeof image, Drawing>>();
   tokenMask(image, 0, "image");
@@ -113,6 +132,9 @@ export async function adapts(setokim: Setokim): Promise<void> {
   expectType<Equal<typeof whole, ChatCompletion>>();
   const stream = await completions.create({ messages: [{ role: "user", content: "hello" }], stream: true });
   for await (const chunk of stream) expectType<Equal<typeof chunk, ChatCompletionChunk>>();
+  new Response(stream.toReadableStream());
+  // @ts-expect-error: an answer in one piece has nothing to stream
+  whole.toReadableStream();
 }
 
 export function reads(error: unknown, progress: LoadProgress): string {

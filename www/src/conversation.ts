@@ -89,7 +89,9 @@ export class Conversation {
     if (picture !== turn.picture) return;
     const label = wordsFor("segment", turn.typed);
     const found = turn.masks.map((mask, index): Mark => ({ label, mask, color: markColor(turn.id, index) }));
-    if (found.length > 0) this.#store.set({ marks: [...marks, ...found] });
+    if (found.length === 0) return;
+    // A token in focus darkens the rest of the picture, and with it what was found.
+    this.#store.set({ marks: [...marks, ...found], hovered: undefined, pinned: undefined });
   }
 }
 

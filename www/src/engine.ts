@@ -13,6 +13,7 @@ import {
 import { count } from "./format.ts";
 import { stepped, withPicture, type History } from "./history.ts";
 import { pictureFromBlob } from "./picture.ts";
+import { inWords } from "./precision.ts";
 import type { Notice, OpenPicture, Store } from "./state.ts";
 import type { Turn } from "./turn.ts";
 
@@ -66,31 +67,35 @@ export class Engine {
     const load = (this.#load = new AbortController());
     const before = this.#setokim;
     this.#setokim = undefined;
-    this.#store.set({ choice, status: { kind: "loading", progress: undefined }, device: undefined, notice: undefined });
+    this.#store.set({ choice, status: { kind: "loading", progress: undefined }, device: undefined, weights: undefined, notice: undefined });
     await before?.dispose();
     const start = performance.now();
     let cached = false;
     try {
       const setokim = await Setokim.load(this.#modelUrl, {
         device: choice,
+        dtype: this.#store.state.dtype,
         signal: load.signal,
         onProgress: (progress) => {
           cached ||= progress.cached === true;
           if (load === this.#load) this.#store.set({ status: { kind: "loading", progress } });
         },
         onRecovery: ({ device }) => {
-          if (load === this.#load) this.#store.set({ device, announcement: `Started again on the ${nameOf(device)}.` });
+          if (load !== this.#load) return;
+          const weights = this.#setokim?.weights;
+          this.#store.set({ device, weights, announcement: `Started again on the ${nameOf(device)}.` });
         },
       });
       this.#setokim = setokim;
       this.#store.set({
         status: { kind: "ready" },
         device: setokim.device,
+        weights: setokim.weights,
         model: setokim.model,
         tasks: setokim.tasks,
         loadTime: performance.now() - start,
         fromCache: cached,
-        announcement: `The model is ready on the ${nameOf(setokim.device)}.`,
+        announcement: `The model is ready on the ${nameOf(setokim.device)}, its weights ${inWords(setokim.weights)}.`,
       });
       await this.tokenize();
     } catch (error) {
@@ -217,19 +222,18 @@ export class Engine {
       thrown instanceof SetokimError ? thrown : new SetokimError("internal", String(thrown), { cause: thrown });
     const { message, remedy, code } = error;
     if (!reload) return { message, remedy, code };
-    const { choice, device } = this.#store.state;
+    const { choice, device, dtype } = this.#store.state;
     // What fails on the GPU may well run without it.
     const onGpu = device === undefined ? choice !== "cpu" : device.device === "gpu";
     const gpuFault = onGpu && ["device-unavailable", "device-lost", "crashed"].includes(code);
     const fallback: DeviceChoice = gpuFault ? "cpu" : choice;
-    return {
-      message,
-      remedy,
-      code,
-      action: {
-        label: fallback === choice ? "Load again" : "Use the CPU",
-        run: () => void this.load(fallback),
-      },
+    // And what is too large, or cannot be packed, may well be held as it is stored.
+    const precisionFault = !gpuFault && dtype !== "stored" && ["out-of-memory", "crashed", "tensor-type"].includes(code);
+    const label = precisionFault ? "Load as stored" : fallback === choice ? "Load again" : "Use the CPU";
+    const run = (): void => {
+      if (precisionFault) this.#store.set({ dtype: "stored" });
+      void this.load(fallback);
     };
+    return { message, remedy, code, action: { label, run } };
   }
 }

@@ -22,6 +22,7 @@ import { mountTokenMenu } from "./panels/token-menu.ts";
 import { mountTokens } from "./panels/tokens.ts";
 import { mountToolbar } from "./panels/toolbar.ts";
 import { mountWelcome } from "./panels/welcome.ts";
+import { rememberedPrecision } from "./precision.ts";
 import { initialState, Store } from "./state.ts";
 
 /** `?model=` names another folder in models/, `?device=` a device: for trying things out, and for the tests. */
@@ -30,7 +31,7 @@ const model = /^[\w.-]+$/.exec(query.get("model") ?? "")?.[0] ?? "setokim-tiny";
 const asked = query.get("device");
 const choice: DeviceChoice = asked === "gpu" || asked === "cpu" ? asked : "auto";
 
-const store = new Store(initialState(choice));
+const store = new Store(initialState(choice, rememberedPrecision()));
 const engine = new Engine(store, `models/${model}/`);
 const conversation = new Conversation(store, engine);
 

@@ -5,6 +5,7 @@ import type {
   Color,
   DeviceChoice,
   DeviceReport,
+  Dtype,
   FoundMask,
   LoadProgress,
   ModelInfo,
@@ -12,6 +13,7 @@ import type {
   Reconstruction,
   Task,
   Tokenization,
+  WeightTypes,
 } from "setokim";
 import type { History } from "./history.ts";
 import type { Turn } from "./turn.ts";
@@ -68,7 +70,11 @@ export interface DrawingSettings {
 export interface State {
   status: Status;
   choice: DeviceChoice;
+  /** What the language model's weights are to be held in. */
+  dtype: Dtype;
   device: DeviceReport | undefined;
+  /** What they are held in; undefined until the model is loaded. */
+  weights: WeightTypes | undefined;
   /** What a first load would do. */
   probe: ProbeReport | undefined;
   model: ModelInfo | undefined;
@@ -136,11 +142,13 @@ export class Store {
   }
 }
 
-export function initialState(choice: DeviceChoice): State {
+export function initialState(choice: DeviceChoice, dtype: Dtype): State {
   return {
     status: { kind: "loading", progress: undefined },
     choice,
+    dtype,
     device: undefined,
+    weights: undefined,
     probe: undefined,
     model: undefined,
     tasks: undefined,

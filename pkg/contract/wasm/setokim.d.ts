@@ -5,7 +5,7 @@ export default function init(input?: { module_or_path: URL | Request | BufferSou
 export function probe(): Promise<unknown>;
 export class Loader {
   private constructor();
-  static create(config: string, manifest: string, device: string): Promise<Loader>;
+  static create(config: string, manifest: string, device: string, dtype?: string): Promise<Loader>;
   files(): unknown;
   add(name: string, bytes: Uint8Array): Promise<void>;
   finish(): Promise<Engine>;
@@ -20,6 +20,7 @@ export class Engine {
   private constructor();
   device(): unknown;
   config(): unknown;
+  weights(): unknown;
   tasks(): unknown;
   tokenize(bytes: Uint8Array): Promise<unknown>;
   tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;

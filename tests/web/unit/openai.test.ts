@@ -1,6 +1,7 @@
 import { beforeEach, afterEach, describe, expect, it, vi } from "vitest";
 import { Answering } from "../../../pkg/src/answering.ts";
-import { openai } from "../../../pkg/src/openai.ts";
+import { SetokimError } from "../../../pkg/src/errors.ts";
+import { openai, type ChatCompletionChunk } from "../../../pkg/src/openai.ts";
 import type { Answer, AnswerEvent, ChatOptions, Drawing, Message, Usage } from "../../../pkg/src/tasks.ts";
 import { FakeImageData } from "../fake-worker.ts";
 
@@ -141,6 +142,38 @@ describe("chat.completions.create", () => {
       });
     }
     expect(model.asked).toBeUndefined();
+  });
+
+  it("is a stream of lines, each a chunk in JSON", async () => {
+    const stream = await openai(model).chat.completions.create({ messages: hello, stream: true });
+    const lines = (await new Response(stream.toReadableStream()).text()).split("\n");
+    expect(lines.pop()).toBe("");
+    const chunks = lines.map((line) => JSON.parse(line) as ChatCompletionChunk);
+    expect(chunks.map(({ choices }) => choices[0]?.delta.content ?? "").join("")).toBe("a cat");
+    expect(chunks.every(({ object }) => object === "chat.completion.chunk")).toBe(true);
+    expect(chunks.at(-1)?.choices[0]?.finish_reason).toBe("stop");
+    const again = [];
+    for await (const chunk of stream) again.push(chunk); // the same ones, to whoever comes late
+    expect(again).toEqual(chunks);
+  });
+
+  it("stops when the stream of lines is cancelled, and fails it with the request's error", async () => {
+    const reader = (await openai(model).chat.completions.create({ messages: hello, stream: true })).toReadableStream().getReader();
+    await reader.read();
+    await reader.cancel();
+    expect(model.stopped).toBe(true);
+
+    model.chat = () => new Answering<AnswerEvent, Answer>(() => Promise.reject(new SetokimError("crashed", "it stopped")));
+    const failing = await openai(model).chat.completions.create({ messages: hello, stream: true });
+    await expect(new Response(failing.toReadableStream()).text()).rejects.toMatchObject({ code: "crashed" });
+  });
+
+  it("stops when the stream is left at its first chunk", async () => {
+    for await (const chunk of await openai(model).chat.completions.create({ messages: hello, stream: true })) {
+      expect(chunk.choices[0]?.delta.role).toBe("assistant");
+      break;
+    }
+    expect(model.stopped).toBe(true);
   });
 
   it("stops when the stream is left or the signal says so", async () => {

@@ -56,6 +56,19 @@ describe("in a worker", () => {
     });
   }
 
+  it("keeps the type of the weights, on another device too", async () => {
+    machine.gpu = true;
+    const setokim = await load({ dtype: "q4_0" });
+    for (let loss = 0; loss < 2; loss += 1) {
+      await expect(setokim.tokenize(trap)).rejects.toMatchObject({ code: "crashed" });
+    }
+    await setokim.tokenize(picture);
+    expect(setokim.device.device).toBe("cpu");
+    expect(engine().weights()).toMatchObject({ memory: "q4_0" });
+    expect(setokim.weights).toEqual(engine().weights());
+    await setokim.dispose();
+  });
+
   it("rejects only the request that runs; those that wait are answered by the new engine", async () => {
     const setokim = await load();
     const [first, second, third] = [setokim.tokenize(trap), setokim.tokenize(picture), setokim.tokenize(picture)];

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { LoadProgress } from "../../../pkg/src/types.ts";
 import { FakeServer, someBytes } from "../fake-server.ts";
-import { halves, loaders, report } from "../fake-wasm.ts";
+import { halves, loaders, memoryBytes, report } from "../fake-wasm.ts";
 import { FakeImageData, FakeWorker } from "../fake-worker.ts";
 
 const url = "https://example.org/models/fake/";
@@ -50,6 +50,16 @@ for (const worker of [true, false]) {
       expect(setokim.network.requests).toBe(0);
       expect(setokim.memory.wasm).toBe(65_536);
       await setokim.dispose();
+    });
+
+    it("holds the weights in the type that it is asked for, and says so", async () => {
+      const stored = await load();
+      expect(stored.weights).toEqual({ stored: ["q8_0", "f32"], memory: "stored", memory_bytes: memoryBytes.stored });
+      await stored.dispose();
+      const packed = await load({ dtype: "q4_0" });
+      expect(packed.weights).toEqual({ stored: ["q8_0", "f32"], memory: "q4_0", memory_bytes: memoryBytes.q4_0 });
+      await packed.dispose();
+      await expect(load({ dtype: "int4" })).rejects.toMatchObject({ code: "setting-invalid", message: expect.stringContaining("int4") });
     });
 
     it("probes without loading anything", async () => {

@@ -1,8 +1,10 @@
-import { Setokim, type CachedModel, type DeviceChoice, type Usage } from "setokim";
+import { Setokim, type AdapterReport, type CachedModel, type DeviceChoice, type Dtype, type Usage } from "setokim";
 import { create, element, textButton } from "../dom.ts";
 import type { Engine } from "../engine.ts";
 import { megabytes, milliseconds, sentence, whole } from "../format.ts";
-import type { Store } from "../state.ts";
+import { inWords, precisions } from "../precision.ts";
+import { remember } from "../remembered.ts";
+import type { State, Store } from "../state.ts";
 
 /** The order in which a picture passes through them. */
 const stages = ["preprocess", "encode", "cluster", "merge", "detokenize"];
@@ -23,12 +25,13 @@ export function mountBench(store: Store, engine: Engine): void {
   const name = element("device-name", HTMLElement);
   const reason = element("device-reason", HTMLElement);
 
-  select.addEventListener("change", () => {
-    const choice = select.value as DeviceChoice;
+  const choose = (choice: Partial<Pick<State, "choice" | "dtype">>): void => {
+    store.set(choice);
     // Before the first download it is only a choice.
-    if (store.state.status.kind === "waiting") store.set({ choice });
-    else void engine.load(choice);
-  });
+    if (store.state.status.kind !== "waiting") void engine.load(store.state.choice);
+  };
+  select.addEventListener("change", () => choose({ choice: select.value as DeviceChoice }));
+  mountPrecision(store, (dtype) => choose({ dtype }));
   chip.addEventListener("click", () => {
     element("bench", HTMLElement).scrollIntoView({ block: "nearest" });
     select.focus();
@@ -65,6 +68,27 @@ export function mountBench(store: Store, engine: Engine): void {
   mountCache(store);
 }
 
+/** What the weights are held in, remembered from visit to visit, and what they take. */
+function mountPrecision(store: Store, choose: (dtype: Dtype) => void): void {
+  const select = element("precision", HTMLSelectElement);
+  let known = store.state.dtype;
+  select.append(...Object.entries(precisions).map(([dtype, words]) => new Option(words, dtype)));
+  select.addEventListener("change", () => choose(select.value as Dtype));
+  store.on(["dtype"], ({ dtype }) => {
+    select.value = dtype;
+    if (dtype !== known) remember("precision", dtype);
+    known = dtype;
+  });
+  store.on(["tasks"], ({ tasks }) => {
+    select.disabled = tasks?.includes("chat") === false; // it is the language model's
+  });
+  store.on(["weights"], ({ weights }) => {
+    element("weights-stored", HTMLElement).textContent = weights === undefined ? "–" : weights.stored.join(", ");
+    element("weights-held", HTMLElement).textContent =
+      weights === undefined ? "–" : `${megabytes(weights.memory_bytes)}, ${inWords(weights)}`;
+  });
+}
+
 /** Words only: a visual token takes many steps of drawing. */
 function speedOf({ answerTokens, visualTokens, seconds }: Usage): string {
   const words = answerTokens - visualTokens;
@@ -93,8 +117,10 @@ function mountCache(store: Store): void {
   store.on(["model"], () => void show());
 }
 
-function adapterName(adapter: { name: string } | null): string {
-  return adapter === null || adapter.name === "" ? "" : ` · ${adapter.name}`;
+/** Browsers may keep the name to themselves. */
+function adapterName(adapter: AdapterReport | null): string {
+  const name = adapter?.name || (adapter?.software === true ? "a software adapter" : "");
+  return name === "" ? "" : ` · ${name}`;
 }
 
 /** One bar of its parts, and the parts by name; nothing before there is anything to show. */

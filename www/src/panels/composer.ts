@@ -97,6 +97,12 @@ function mountSuggestions(store: Store, ask: (text: string) => boolean): void {
     );
     row.scrollLeft = 0;
   });
+  // A mouse has one wheel, and the row goes sideways.
+  row.addEventListener("wheel", (event) => {
+    if (event.deltaX !== 0 || row.scrollWidth <= row.clientWidth) return;
+    event.preventDefault();
+    row.scrollLeft += event.deltaY;
+  });
   store.on(["mode", "tokens", "pinned", "tasks", "status", "answering"], (state) => {
     // Not `disabled`: the keyboard keeps its place, and can always scroll the row.
     const off = String(!canAsk(state) || state.answering);

@@ -25,11 +25,14 @@ export function mountLoading(store: Store): void {
     if (status.kind !== "loading") return;
     const { progress } = status;
     what.textContent = progress === undefined ? "Starting" : wordsFor(progress);
-    bar.value = progress?.fraction ?? 0;
-    bytes.textContent =
-      progress === undefined || progress.total === 0
-        ? ""
-        : `${megabytes(progress.loaded)} of ${megabytes(progress.total)}`;
+    // Until the engine itself is there nobody knows how far it is: the bar only moves.
+    if (progress === undefined) bar.removeAttribute("value");
+    else bar.value = progress.fraction;
+    // Of the download alone: what is checked and moved in between would seem to go back.
+    if (progress === undefined) bytes.textContent = "";
+    else if (progress.stage === "download" && progress.total > 0) {
+      bytes.textContent = `${megabytes(progress.loaded)} of ${megabytes(progress.total)}`;
+    }
   });
 }
 

@@ -1,4 +1,5 @@
 import { element } from "../dom.ts";
+import { remember } from "../remembered.ts";
 
 const themes = ["auto", "light", "dark"] as const;
 type Theme = (typeof themes)[number];
@@ -16,11 +17,7 @@ export function mountTheme(): void {
   };
   button.addEventListener("click", () => {
     theme = themes[(themes.indexOf(theme) + 1) % themes.length] ?? "auto";
-    try {
-      localStorage.setItem("theme", theme);
-    } catch {
-      // not remembered where storage is forbidden
-    }
+    remember("theme", theme);
     show();
   });
   show();

@@ -1,0 +1,17 @@
+/** What a person chose, from visit to visit; nothing where storage is forbidden. */
+
+export function remembered(key: string): string | undefined {
+  try {
+    return localStorage.getItem(key) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function remember(key: string, value: string): void {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // then it holds for this visit only
+  }
+}
