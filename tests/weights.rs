@@ -1,10 +1,13 @@
 //! Weights in: manifests, shards, the tensor store, and model folders as ours and as Hugging Face writes them.
 
+mod common;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
+use common::assert_close;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
@@ -224,8 +227,7 @@ fn packs_the_language_model_as_it_is_asked_to() {
         assert_eq!(store.held().stored.iter().collect::<Vec<_>>(), ["f32"]);
         assert_eq!(store.held().memory_bytes, memory_bytes, "{precision:?}");
         for name in ["llm.up.weight", "llm.down.weight"] {
-            let worst = values(&mut store, name, [4, 64]).iter().zip(&wave).map(|(a, b)| (a - b).abs());
-            assert!(worst.fold(0.0, f32::max) <= tolerance, "{precision:?}");
+            assert_close(name, &values(&mut store, name, [4, 64]), &wave, tolerance);
         }
         assert_eq!(values(&mut store, "llm.norm.weight", [256]), wave);
         assert_eq!(values(&mut store, "vision.up.weight", [4, 64]), wave);

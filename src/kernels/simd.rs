@@ -19,7 +19,12 @@ pub trait F32x8: Copy {
     fn mul(self, factor: Self) -> Self;
     /// `self * factor + term`, in one rounding where there is an instruction for it.
     fn mul_add(self, factor: Self, term: Self) -> Self;
+    fn add(self, other: Self) -> Self;
+    /// The larger of `self` and the size of `other`; `self` where that is NaN.
+    fn max_size(self, other: Self) -> Self;
     fn sum(self) -> f32;
+    /// Rounded to the nearest whole numbers, ties to even.
+    fn to_whole(parts: [Self; BLOCK / LANES]) -> Self::Whole;
     /// Signed bytes as numbers.
     fn from_i8(bytes: &[u8; LANES]) -> Self;
     /// 4-bit numbers less 8: the low nibbles of all bytes, then the high ones.
@@ -239,8 +244,23 @@ impl F32x8 for Plain {
     }
 
     #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+
+    #[inline(always)]
+    fn max_size(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane].max(other.0[lane].abs())))
+    }
+
+    #[inline(always)]
     fn sum(self) -> f32 {
         self.0.iter().sum()
+    }
+
+    #[inline(always)]
+    fn to_whole(parts: [Self; BLOCK / LANES]) -> PlainWhole {
+        PlainWhole(std::array::from_fn(|i| parts[i / LANES].0[i % LANES].round_ties_even() as i16))
     }
 
     #[inline(always)]
@@ -262,8 +282,9 @@ mod avx2 {
     use std::arch::x86_64::{
         __m128i, __m256, __m256i, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadl_epi64,
         _mm_loadu_si128, _mm_set1_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_unpackhi_epi64, _mm256_add_epi32,
-        _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
-        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
+        _mm256_add_ps, _mm256_andnot_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
+        _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+        _mm256_max_ps, _mm256_mul_ps, _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_ps,
         _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps, _mm256_storeu_si256,
     };
 
@@ -431,6 +452,23 @@ mod avx2 {
         }
 
         #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: see `Avx2`.
+            Self(unsafe { _mm256_add_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn max_size(self, other: Self) -> Self {
+            // SAFETY: see `Avx2`. Of a NaN and a number the instruction takes the second.
+            Self(unsafe { _mm256_max_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0), other.0), self.0) })
+        }
+
+        #[inline(always)]
+        fn to_whole([a, b, c, d]: [Self; BLOCK / LANES]) -> WholeAvx2 {
+            WholeAvx2([narrow(a, b), narrow(c, d)])
+        }
+
+        #[inline(always)]
         fn sum(self) -> f32 {
             let mut values = [0.0; LANES];
             self.store(&mut values);
@@ -467,6 +505,17 @@ mod avx2 {
         }
     }
 
+    /// Sixteen numbers, rounded.
+    #[inline(always)]
+    fn narrow(low: Avx2, high: Avx2) -> __m256i {
+        // SAFETY: see `Avx2`.
+        unsafe {
+            // Packs each half of 128 bits by itself.
+            let mixed = _mm256_packs_epi32(_mm256_cvtps_epi32(low.0), _mm256_cvtps_epi32(high.0));
+            _mm256_permute4x64_epi64::<0b11_01_10_00>(mixed)
+        }
+    }
+
     /// The lower eight signed bytes as numbers.
     #[inline(always)]
     fn widen(bytes: __m128i) -> Avx2 {
@@ -478,11 +527,11 @@ mod avx2 {
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128 {
     use std::arch::wasm32::{
-        f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_splat, i8x16_splat, i8x16_sub,
-        i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8, i32x4_extend_high_i16x8,
-        i32x4_extend_low_i16x8, i32x4_splat, u8x16_shr, u8x16_splat, u32x4_extend_high_u16x8, u32x4_extend_low_u16x8,
-        u32x4_ge, u32x4_shl, u32x4_splat, v128, v128_and, v128_bitselect, v128_load, v128_load64_zero, v128_or,
-        v128_store,
+        f32x4_abs, f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_nearest, f32x4_pmax,
+        f32x4_splat, i8x16_splat, i8x16_sub, i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i16x8_narrow_i32x4,
+        i32x4_add, i32x4_dot_i16x8, i32x4_extend_high_i16x8, i32x4_extend_low_i16x8, i32x4_splat,
+        i32x4_trunc_sat_f32x4, u8x16_shr, u8x16_splat, u32x4_extend_high_u16x8, u32x4_extend_low_u16x8, u32x4_ge,
+        u32x4_shl, u32x4_splat, v128, v128_and, v128_bitselect, v128_load, v128_load64_zero, v128_or, v128_store,
     };
 
     use super::{BLOCK, F32x8, I16Pairs, I16x32, LANES};
@@ -638,8 +687,24 @@ mod simd128 {
         }
 
         #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            Self(f32x4_add(self.0, other.0), f32x4_add(self.1, other.1))
+        }
+
+        #[inline(always)]
+        fn max_size(self, other: Self) -> Self {
+            Self(f32x4_pmax(self.0, f32x4_abs(other.0)), f32x4_pmax(self.1, f32x4_abs(other.1)))
+        }
+
+        #[inline(always)]
         fn sum(self) -> f32 {
             sum(f32x4_add(self.0, self.1))
+        }
+
+        #[inline(always)]
+        fn to_whole(parts: [Self; BLOCK / LANES]) -> Whole128 {
+            let whole = |four| i32x4_trunc_sat_f32x4(f32x4_nearest(four));
+            Whole128(parts.map(|Self(low, high)| i16x8_narrow_i32x4(whole(low), whole(high))))
         }
 
         #[inline(always)]
@@ -713,6 +778,10 @@ mod tests {
             assert_eq!(numbers(V::load(&values).mul_add(V::splat(2.0), V::load(&values))), values.map(|x| 3.0 * x));
             assert_eq!(V::load(&values).sum() + V::zero().sum(), 8.0);
             assert_eq!(numbers(V::load(&values).mul(V::splat(-2.0))), values.map(|x| -2.0 * x));
+            assert_eq!(numbers(V::load(&values).add(V::splat(0.25))), values.map(|x| x + 0.25));
+            let sizes = V::splat(1.0).max_size(V::load(&values)).max_size(V::splat(f32::NAN));
+            assert_eq!(numbers(sizes), values.map(|x| x.abs().max(1.0)));
+            rounds_to_even::<V>();
             whole_numbers_are_exact::<V::Whole>();
             pairs_are_exact::<V>();
             for bits in 0..=u16::MAX {
@@ -742,6 +811,17 @@ mod tests {
         let sums = I::from_i8(&bytes).add_products(I::load(&values), 1.0, I::zero_sums());
         let expected = PlainWhole::from_i8(&bytes).add_products(PlainWhole(values), 1.0, 0.0);
         assert_eq!(I::total(I::load(&values).add_products(I::from_i8(&bytes), 1.0, sums)), 2.0 * expected);
+    }
+
+    fn rounds_to_even<V: F32x8>() {
+        let halves: [f32; BLOCK] = std::array::from_fn(|i| (i as f32 - 16.0) * 1000.5);
+        let mut parts = [V::zero(); BLOCK / LANES];
+        for (part, halves) in parts.iter_mut().zip(halves.as_chunks().0) {
+            *part = V::load(halves);
+        }
+        let mut whole = [0; BLOCK];
+        V::to_whole(parts).store(&mut whole);
+        assert_eq!(whole, halves.map(|half| half.round_ties_even() as i16));
     }
 
     fn pairs_are_exact<V: F32x8>() {

@@ -56,7 +56,8 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
                 continue;
             }
         };
-        let name = open.report.adapter.as_ref().map_or("cpu".to_owned(), |adapter| format!("gpu: {}", adapter.called()));
+        let name =
+            open.report.adapter.as_ref().map_or("cpu".to_owned(), |adapter| format!("gpu: {}", adapter.called()));
         for &n in &args.patches {
             eprintln!("clustering {n} patches of width {} on {name}", args.width);
             let features = features(n, args.width, &open.device);

@@ -87,26 +87,25 @@ struct Round<'a> {
 }
 
 impl SimdTask for Round<'_> {
-    /// In lanes that the compiler makes vectors of.
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        // Added to a small number it leaves the nearest whole one, ties to even, in the lowest bits.
-        const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
         let Rounded { numbers, scales, sums } = self.rounded;
         for (at, block) in self.blocks.iter().enumerate() {
-            let (mut sum, mut largest) = ([0.0; LANES], [0.0_f32; LANES]);
-            for part in block.as_chunks::<LANES>().0 {
-                for lane in 0..LANES {
-                    sum[lane] += part[lane];
-                    let size = part[lane].abs();
-                    largest[lane] = if size > largest[lane] { size } else { largest[lane] };
-                }
+            let block = block.as_chunks().0;
+            let (mut sum, mut largest) = (V::zero(), V::zero());
+            for part in block {
+                sum = sum.add(V::load(part));
+                largest = largest.max_size(V::load(part));
             }
-            let (sum, largest) = (sum.iter().sum::<f32>(), largest.into_iter().fold(0.0, f32::max));
+            let mut sizes = [0.0; LANES];
+            largest.store(&mut sizes);
+            let (sum, largest) = (sum.sum(), sizes.into_iter().fold(0.0, f32::max));
             let inverse = if largest > 0.0 { f32::from(i16::MAX) / largest } else { 0.0 };
-            for i in 0..BLOCK {
-                numbers[at][i] = (block[i] * inverse + ROUNDING).to_bits() as i16;
+            let mut parts = [V::zero(); BLOCK / LANES];
+            for (scaled, part) in parts.iter_mut().zip(block) {
+                *scaled = V::load(part).mul(V::splat(inverse));
             }
+            V::to_whole(parts).store(&mut numbers[at]);
             // What is not finite stays so.
             scales[at] = if sum.is_finite() { largest / f32::from(i16::MAX) } else { f32::NAN };
             sums[at] = sum;
@@ -154,37 +153,70 @@ impl ScaleFactors {
     }
 }
 
+/// Rows that are read side by side, each from another part of memory: while one waits for a page, the others go on. One after
+/// the other, rows of a large model are read at a quarter of the speed.
+const STREAMS: usize = 4;
+
 impl<W: Weights> SimdTask for DotRows<'_, W> {
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        let (numbers, factors) = (self.x.numbers.as_slice(), self.factors);
-        let scales_per_block = if W::HAS_OFFSET { 2 } else { 1 };
-        let scales_per_row = scales_per_block * numbers.len();
-        let mut scales = vec![[0.0; LANES]; factors.scales.len()];
-        for (row, out) in (self.first_row..).zip(self.out) {
-            let bits = &self.packed.scales[row * scales_per_row..][..scales_per_row];
-            let mut offsets = V::zero();
-            for at in 0..scales.len() {
-                let bits = &bits[at * LANES..];
-                let values = match bits.first_chunk() {
-                    Some(whole) => V::from_f16(whole),
-                    None => V::from_f16(&padded(bits)),
-                };
-                values.mul(V::load(&factors.scales[at])).store(&mut scales[at]);
-                if W::HAS_OFFSET {
-                    offsets = values.mul_add(V::load(&factors.offsets[at]), offsets);
-                }
+        let stride = self.out.len().div_ceil(STREAMS);
+        let mut scales = vec![[[0.0; LANES]; STREAMS]; self.factors.scales.len()];
+        for at in 0..stride {
+            // Where a stream has a row less, it reads its last one again.
+            let rows: [usize; STREAMS] =
+                std::array::from_fn(|stream| self.first_row + (at + stream * stride).min(self.out.len() - 1));
+            let sums = dot_rows::<W, V>(self.packed, self.x, self.factors, rows, &mut scales);
+            for (row, sum) in rows.into_iter().zip(sums) {
+                self.out[row - self.first_row] = sum;
             }
-            let scales = &scales.as_flattened()[..scales_per_row];
-            let mut sums = V::Whole::zero_sums();
-            for column in 0..numbers.len() {
-                let quants = W::quants::<V>(self.packed, self.packed.block_index(row, column));
-                let x = V::Whole::load(&numbers[column]);
-                sums = quants.add_products(x, scales[scales_per_block * column], sums);
-            }
-            *out = V::Whole::total(sums) + offsets.sum();
         }
     }
+}
+
+#[inline(always)]
+fn dot_rows<W: Weights, V: F32x8>(
+    packed: Packed<'_>,
+    x: &Rounded,
+    factors: &ScaleFactors,
+    rows: [usize; STREAMS],
+    scales: &mut [[[f32; LANES]; STREAMS]],
+) -> [f32; STREAMS] {
+    let numbers = x.numbers.as_slice();
+    let scales_per_block = if W::HAS_OFFSET { 2 } else { 1 };
+    let scales_per_row = scales_per_block * numbers.len();
+    let mut totals = [0.0; STREAMS];
+    for stream in 0..STREAMS {
+        let bits = &packed.scales[rows[stream] * scales_per_row..][..scales_per_row];
+        let mut offsets = V::zero();
+        for at in 0..scales.len() {
+            let bits = &bits[at * LANES..];
+            let values = match bits.first_chunk() {
+                Some(whole) => V::from_f16(whole),
+                None => V::from_f16(&padded(bits)),
+            };
+            values.mul(V::load(&factors.scales[at])).store(&mut scales[at][stream]);
+            if W::HAS_OFFSET {
+                offsets = values.mul_add(V::load(&factors.offsets[at]), offsets);
+            }
+        }
+        if W::HAS_OFFSET {
+            totals[stream] = offsets.sum();
+        }
+    }
+    let mut sums = [V::Whole::zero_sums(); STREAMS];
+    for column in 0..numbers.len() {
+        let x = V::Whole::load(&numbers[column]);
+        let (at, lane) = (scales_per_block * column / LANES, scales_per_block * column % LANES);
+        for stream in 0..STREAMS {
+            let quants = W::quants::<V>(packed, packed.block_index(rows[stream], column));
+            sums[stream] = quants.add_products(x, scales[at][stream][lane], sums[stream]);
+        }
+    }
+    for stream in 0..STREAMS {
+        totals[stream] += V::Whole::total(sums[stream]);
+    }
+    totals
 }
 
 /// Filled up with zeros.
