@@ -73,7 +73,7 @@ pub async fn complete(
     }
     tokenizer.check_embeddings(model.config().vocab_size)?;
     let prompt_ids = tokenizer.encode_document(prompt)?;
-    let mut cache = model.new_cache(prompt_ids.len() + options.max_tokens)?;
+    let mut cache = model.new_cache(prompt_ids.len().saturating_add(options.max_tokens))?;
     let mut sampler = Sampler::new(options.sampling.clone())?;
     let mut stream = TextStream::new(&options.stop);
     let mut done = Completion {

@@ -378,6 +378,7 @@ impl VisionConfig {
         if let Self::Siglip(siglip) = self {
             let known = ["gelu_pytorch_tanh", "gelu"].contains(&siglip.hidden_act.as_str());
             require(known, "vision.hidden_act must be gelu_pytorch_tanh or gelu")?;
+            sizes("vision.num_hidden_layers", &[siglip.num_hidden_layers])?;
             let back = siglip.select_layer.unsigned_abs() as usize;
             require(
                 siglip.select_layer < 0 && back <= siglip.num_hidden_layers + 1,

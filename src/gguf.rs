@@ -323,6 +323,10 @@ impl<'a> Reader<'a> {
                 usize::try_from(self.u64()?).map_err(|_| invalid(format!("the tensor `{name}` is too large")))?;
             shape.push(size);
         }
+        // Of no bytes, it could claim any number of rows without holding one.
+        if shape.contains(&0) {
+            return Err(invalid(format!("the tensor `{name}` holds no values")));
+        }
         shape.reverse();
         let ggml_type = self.u32()?;
         let kind = weight_kind(ggml_type)

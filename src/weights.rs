@@ -453,8 +453,9 @@ fn declaration(file: &str, header: &Metadata, tensor: &str, info: &TensorInfo) -
     Ok(Some(Declaration { kind, text: text.clone(), shape }))
 }
 
-/// A tensor as a matrix with a row for each index of its first dimension.
-fn rows_and_columns(shape: &[usize]) -> Option<(usize, usize)> {
+/// A tensor as a matrix with a row for each index of its first dimension; none for one that holds no values, or more than
+/// can be counted.
+pub(crate) fn rows_and_columns(shape: &[usize]) -> Option<(usize, usize)> {
     let (&rows, rest) = shape.split_first()?;
     let columns = rest.iter().try_fold(1usize, |product, &size| product.checked_mul(size))?;
     rows.checked_mul(columns).filter(|&weights| weights > 0)?;
@@ -531,7 +532,7 @@ fn read_header(name: &str, file: &mut dyn Read, length: u64) -> Result<Metadata>
     if header.tensors().len() > MAX_TENSORS {
         return Err(corrupt(name, format!("it holds more than {MAX_TENSORS} tensors")));
     }
-    let want = 8 + size + header.data_len() as u64;
+    let want = (8 + size).saturating_add(header.data_len() as u64); // a header may claim every address there is
     if want != length {
         return Err(corrupt(name, format!("its header describes {want} bytes, it has {length}")));
     }

@@ -248,6 +248,43 @@ fn parts_that_do_not_fit_are_errors() {
     assert!(matches!("q5".parse::<Precision>(), Err(Error::Setting(_))));
 }
 
+/// A folder with one tensor of f32 in it.
+fn folder_of(config: &str, name: &str, shape: &str, bytes: u64) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[0,{bytes}]}}}}"#);
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; bytes as usize]].concat();
+    fs::write(folder.path().join("model.safetensors"), file).expect("written");
+    fs::write(folder.path().join("config.json"), config).expect("written");
+    fs::copy(Path::new(TINY).join("tokenizer.json"), folder.path().join("tokenizer.json")).expect("copied");
+    folder
+}
+
+#[test]
+fn a_tensor_without_values_is_refused() {
+    let config = fs::read_to_string(Path::new(TINY).join("config.json")).expect("the fixture");
+    let written = tempfile::tempdir().expect("a folder");
+    for shape in ["[0]", "[0,4611686018427387904,4611686018427387904]"] {
+        let folder = folder_of(&config, "vision.pos", shape, 0);
+        let draft = folder_draft(folder.path()).expect("nothing has been read yet");
+        let result = write_bundle(&draft, &Precisions::all(Precision::Q8), SHARD_BYTES, written.path());
+        assert_eq!(code(result), "shard-corrupt", "{shape}");
+    }
+}
+
+#[test]
+fn a_vocabulary_that_could_not_be_loaded_is_refused() {
+    let text = fs::read_to_string(Path::new(TINY).join("tokenizer.json")).expect("the fixture");
+    let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    json["model"]["vocab"]["<keep_0>"] = u32::MAX.into();
+    let far = json.to_string().into_bytes();
+    let options = SourceOptions {
+        tokenizer: Some(far),
+        left_out: vec![LeftOut::Detokenizer, LeftOut::Diffusion],
+        ..Default::default()
+    };
+    assert_eq!(code(open_source(REFERENCE.as_ref(), options)), "tokenizer-invalid");
+}
+
 // --- the paper's own code
 
 fn reference_draft(left_out: &[LeftOut]) -> Result<Draft> {
@@ -316,6 +353,17 @@ fn the_first_part_without_a_counterpart_is_named() {
     );
     assert_eq!(code(copy(|text| text.replace("\"vision_config\"", "\"other\""))), "convert-unsupported", "heads");
     assert_eq!(code(copy(|text| text.replace("\"silu\"", "\"gelu\""))), "config-invalid");
+    let endless = |text: &str| text.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 18446744073709551615");
+    assert_eq!(code(copy(endless)), "config-invalid");
     fs::remove_file(folder.path().join("pytorch_model.bin")).expect("there");
     assert_eq!(code(open_source(folder.path(), SourceOptions::default())), "convert-unsupported", "no weights");
+}
+
+#[test]
+fn a_layer_of_any_number_is_no_panic() {
+    let config = fs::read_to_string(Path::new(REFERENCE).join("config.json")).expect("the fixture");
+    let name =
+        "model.vision_tower.image_feature_encoder.vision_tower.vision_model.encoder.layers.18446744073709551615.x";
+    let folder = folder_of(&config.replace("\"vision_config\"", "\"other\""), name, "[1]", 4);
+    assert_eq!(code(folder_draft(folder.path())), "tensor-missing");
 }

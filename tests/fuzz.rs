@@ -1,7 +1,7 @@
 //! Hostile input to everything that reads what comes from outside: a right answer or a typed error, never a panic, a hang
 //! or memory without bound. What once failed is saved in `tests/fuzz.regressions` and tried first.
 //!
-//! An ordinary run is short; `PROPTEST_CASES=20000 cargo test --test fuzz` looks longer.
+//! An ordinary run takes seconds; `PROPTEST_CASES=20000 cargo test --test fuzz` looks longer.
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::unwrap_used, reason = "a test may end with the error that it meets")]
 
@@ -16,6 +16,7 @@ use proptest::sample::Index;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
 use setokim::config::SetokimConfig;
+use setokim::convert::{Precision, Precisions, SHARD_BYTES, SourceOptions, open_source, write_bundle};
 use setokim::device::{DeviceKind, DeviceReport, OpenDevice};
 use setokim::generate::AnswerOptions;
 use setokim::gguf::Gguf;
@@ -36,6 +37,9 @@ const MANIFEST: &str = include_str!("fixtures/tiny-setokim/manifest.json");
 const SHARD: &[u8] = include_bytes!("fixtures/tiny-setokim/setok-00001-of-00001.safetensors");
 const TOKENIZER: &[u8] = include_bytes!("fixtures/tiny-setokim/tokenizer.json");
 const SHIPPED_TOKENIZER: &[u8] = include_bytes!("../models/setokim-tiny/tokenizer.json");
+const SIGLIP: &str = include_str!("fixtures/siglip-tiny/config.json");
+const SIGLIP_SHARD: &[u8] = include_bytes!("fixtures/siglip-tiny/model.safetensors");
+const CHECKPOINT: &[u8] = include_bytes!("fixtures/tiny_checkpoint.pt");
 const GGUF: &[u8] = include_bytes!("fixtures/tiny.gguf");
 
 /// `cases` in an ordinary run, more where the environment asks for it.
@@ -156,6 +160,40 @@ fn changed(text: &[u8], changes: Vec<(Index, Value)>) -> String {
         *value.pointer_mut(at.get(found.as_slice()).as_str()).unwrap() = new;
     }
     value.to_string()
+}
+
+/// Steps of a `tokenizer.json`, known ones and others, with settings that make sense and with some that do not.
+fn any_step() -> impl Strategy<Value = (&'static str, Value)> {
+    let text = || prop::sample::select(vec!["", "a", " ", "\\s+", "(a+)+$", "[", "(?=.)", "Ġ", "\u{0}"]);
+    let number = prop::sample::select(vec![0_u64, 1, 5, u64::MAX]);
+    let normalizer = (text(), text(), any::<bool>(), 0..6).prop_map(|(pattern, content, flag, which)| match which {
+        0 => json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": content}),
+        1 => json!({"type": "Replace", "pattern": {"String": pattern}, "content": content}),
+        2 => json!({"type": "Strip", "strip_left": flag, "strip_right": true}),
+        3 => json!({"type": "Prepend", "prepend": content}),
+        4 => json!({"type": "NFKC"}),
+        _ => json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="}),
+    });
+    let behaviours = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"];
+    let behaviour = prop::sample::select(behaviours.to_vec());
+    let cut =
+        (text(), behaviour, any::<bool>(), number, 0..5).prop_map(
+            |(pattern, behavior, flag, length, which)| match which {
+                0 => json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": flag}),
+                1 => json!({"type": "Digits", "individual_digits": flag}),
+                2 => json!({"type": "Punctuation", "behavior": behavior}),
+                3 => json!({"type": "FixedLength", "length": length}),
+                _ => json!({"type": "ByteLevel", "add_prefix_space": flag, "trim_offsets": true, "use_regex": flag}),
+            },
+        );
+    let several = |key: &'static str, inner: &'static str, step: BoxedStrategy<Value>| {
+        prop::collection::vec(step, 1..4).prop_map(move |steps| (key, json!({"type": "Sequence", inner: steps})))
+    };
+    prop_oneof![
+        several("normalizer", "normalizers", normalizer.boxed()),
+        several("pre_tokenizer", "pretokenizers", cut.boxed()),
+        any_json().prop_map(|step| ("post_processor", step)),
+    ]
 }
 
 fn changes() -> impl Strategy<Value = Vec<(Index, Value)>> {
@@ -297,8 +335,10 @@ proptest! {
     }
 
     #[test]
-    fn tokenizers(changes in changes(), text in typed()) {
-        match Tokenizer::from_json(changed(TOKENIZER, changes).as_bytes()) {
+    fn tokenizers(step in any_step(), changes in prop::collection::vec((any::<Index>(), any_json()), 0..3), text in typed()) {
+        let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();
+        json[step.0] = step.1;
+        match Tokenizer::from_json(changed(json.to_string().as_bytes(), changes).as_bytes()) {
             Ok(tokenizer) => {
                 let controls = controls(&tokenizer);
                 match tokenizer.encode(&text) {
@@ -311,15 +351,22 @@ proptest! {
     }
 
     #[test]
-    fn configs(changes in changes()) {
-        let config = match SetokimConfig::from_json(&changed(CONFIG.as_bytes(), changes)) {
+    fn configs(is_tower in any::<bool>(), changes in changes()) {
+        let (text, shard) = if is_tower { (SIGLIP, SIGLIP_SHARD) } else { (CONFIG, SHARD) };
+        let config = match SetokimConfig::from_json(&changed(text.as_bytes(), changes)) {
             Ok(config) => config,
             Err(error) => {
                 prop_assert!(["config-invalid", "clustering-invalid"].contains(&error.code()), "{}", error);
                 return Ok(());
             }
         };
-        match Setokim::load_with_text(config, store(), tiny_tokenizer(), cpu()) {
+        let mut store = TensorStore::new(&Device::flex());
+        store.add_shard("tiny", shard.to_vec()).unwrap();
+        let loaded = match is_tower {
+            true => Setokim::load(config, store, cpu()),
+            false => Setokim::load_with_text(config, store, tiny_tokenizer(), cpu()),
+        };
+        match loaded {
             Ok(model) => {
                 // What loads also runs; weights of another meaning may give no numbers, and that is said.
                 if let Err(error) = now(model.tokenize(&picture(9, 7))) {
@@ -330,6 +377,43 @@ proptest! {
                 ["config-invalid", "tensor-missing", "tensor-shape", "tokenizer-invalid", "unsupported"].contains(&error.code()),
                 "{}: {}", error.code(), error
             ),
+        }
+    }
+
+    /// What `setokim convert` reads: a checkpoint, a folder, a tower with a language model.
+    #[test]
+    fn sources(which in 0..3, damage in damage(), is_header in any::<bool>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+        let tokenizer = Some(TOKENIZER.to_vec());
+        let header = 8 + u64::from_le_bytes(SHARD[..8].try_into().unwrap()) as usize;
+        let (source, options) = match which {
+            0 => {
+                write("checkpoint.pt", &damaged(CHECKPOINT, CHECKPOINT.len(), damage));
+                (folder.path().join("checkpoint.pt"), SourceOptions { tokenizer, ..SourceOptions::default() })
+            }
+            1 => {
+                write("config.json", CONFIG.as_bytes());
+                write("model.safetensors", &damaged(SHARD, if is_header { header } else { SHARD.len() }, damage));
+                (folder.path().to_owned(), SourceOptions { tokenizer, ..SourceOptions::default() })
+            }
+            _ => {
+                write("config.json", SIGLIP.as_bytes());
+                write("model.safetensors", SIGLIP_SHARD);
+                write("language.gguf", &damaged(GGUF, 14_000, damage));
+                let language = Some(folder.path().join("language.gguf"));
+                (folder.path().to_owned(), SourceOptions { language, ..SourceOptions::default() })
+            }
+        };
+        let bundle = folder.path().join("bundle");
+        let written = open_source(&source, options)
+            .and_then(|draft| write_bundle(&draft, &Precisions::all(Precision::Q8), SHARD_BYTES, &bundle));
+        if let Err(error) = written {
+            let codes = [
+                "shard-corrupt", "convert-unsupported", "config-invalid", "gguf-invalid", "tokenizer-invalid", "tensor-missing",
+                "tensor-type", "tensor-shape", "not-finite", "setting-invalid",
+            ];
+            prop_assert!(codes.contains(&error.code()), "{}: {}", error.code(), error);
         }
     }
 
@@ -436,6 +520,35 @@ fn a_tokenizer_that_is_not_plain_is_refused() {
         let error = Tokenizer::from_json(json.to_string().as_bytes()).err().unwrap();
         assert_eq!(error.code(), "tokenizer-invalid", "{key}");
     }
+}
+
+/// Steps that other kinds of tokenizers have, with settings that `tokenizers` 0.22 believes. The table claims 4 GiB.
+#[test]
+fn a_step_that_byte_level_bpe_does_not_have_is_refused() {
+    for (key, step) in [
+        ("pre_tokenizer", json!({"type": "FixedLength", "length": 0})),
+        ("pre_tokenizer", json!({"type": "Sequence", "pretokenizers": [{"type": "FixedLength", "length": 0}]})),
+        ("normalizer", json!({"precompiled_charsmap": "/////w=="})),
+        ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="})),
+        ("model", json!({"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "b"})),
+    ] {
+        let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();
+        json[key] = step;
+        let error = Tokenizer::from_json(json.to_string().as_bytes()).err().unwrap();
+        assert_eq!(error.code(), "tokenizer-invalid", "{key}: {error}");
+    }
+}
+
+/// A template that wants a second text is not asked: control tokens are placed here.
+#[test]
+fn a_template_of_the_tokenizer_is_left_out() {
+    let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();
+    let second = json!({"Sequence": {"id": "B", "type_id": 0}});
+    let first = json!({"Sequence": {"id": "A", "type_id": 0}});
+    json["post_processor"] =
+        json!({"type": "TemplateProcessing", "single": [second], "pair": [first, second], "special_tokens": {}});
+    let tokenizer = Tokenizer::from_json(json.to_string().as_bytes()).unwrap();
+    assert_eq!(tokenizer.encode("a dog").unwrap(), tiny_tokenizer().encode("a dog").unwrap());
 }
 
 #[test]

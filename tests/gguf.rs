@@ -155,6 +155,8 @@ fn broken_tensors_are_refused() {
     assert_refused(&File::header(3, 1, 0).tensor("t", &[1 << 40, 1 << 40], 0, 0).data(99), "blocks");
     assert_refused(&File::header(3, 1, 0).tensor("t", &[2, 2, 2, 2, 2], 0, 0).data(999), "5 dimensions");
     assert_refused(&File::header(3, 1, 0).tensor("t", &[], 0, 0).data(99), "0 dimensions");
+    // Its rows would be put in order one by one.
+    assert_refused(&File::header(3, 1, 0).tensor("blk.0.attn_q.weight", &[0, 1 << 60], 0, 0).data(99), "no values");
     let twice = File::header(3, 2, 0).tensor("t", &[1], 0, 0).tensor("t", &[1], 0, 0).data(99);
     assert_refused(&twice, "comes twice");
 }

@@ -206,6 +206,7 @@ fn config_json_of_hugging_face() {
     for (from, to) in [
         ("\"num_key_value_heads\": 3", "\"num_key_value_heads\": 4"),
         ("\"hidden_size\": 576", "\"hidden_size\": 0"),
+        ("\"hidden_size\": 576", "\"hidden_size\": 576, \"head_dim\": 16777216"),
         ("\"attention_bias\": false", "\"attention_bias\": true"),
         ("\"silu\"", "\"gelu\""),
         ("\"rope_theta\": 100000", "\"rope_theta\": \"big\""),
@@ -229,6 +230,7 @@ async fn bad_requests_are_errors_and_the_next_works() {
         Error::ContextOverflow { needed, available } => assert_eq!((needed, available), (tiny.prompt.len() + 60, 64)),
         other => panic!("{other}"),
     }
+    assert_eq!(run(PROMPT, usize::MAX, &go).await.unwrap_err().code(), "context-overflow");
     let long = PROMPT.repeat(20);
     assert_eq!(run(&long, 1, &go).await.unwrap_err().code(), "context-overflow");
     assert_eq!(tiny.model.embed(&[0, 5000]).unwrap_err().code(), "tokenizer-invalid");

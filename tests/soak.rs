@@ -1,13 +1,14 @@
-//! Long use, compressed: thousands of requests of every kind, with the same answers to the same requests and no more
-//! memory at the end than in the beginning. `cargo test --test soak -- --ignored`.
+//! Long use, compressed: requests of every kind by the thousand, on a GPU by the hundred, with the same answers to the same
+//! requests and no more memory at the end than in the beginning. `cargo test --test soak -- --ignored`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may end with the error that it meets")]
 
 mod common;
 
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
-use common::cpu;
+use common::{cpu, gpu};
 use setokim::config::SetokimConfig;
 use setokim::device::OpenDevice;
 use setokim::generate::AnswerOptions;
@@ -22,6 +23,14 @@ const TOKENIZER: &[u8] = include_bytes!("fixtures/tiny-setokim/tokenizer.json");
 
 /// What an allocator may keep to itself.
 const SLACK_KIB: u64 = 4 << 10;
+
+/// The memory that is measured is that of the whole process.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone(test: impl Future<Output = ()>) {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);
+}
 
 fn model(open: OpenDevice) -> Setokim {
     let mut store = TensorStore::new(&open.device);
@@ -70,43 +79,58 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-#[tokio::test]
-#[ignore = "seconds of full load"]
-async fn ten_thousand_requests_leave_no_trace() {
-    const REQUESTS: usize = 10_000;
-    /// After so many the requests come again, and their answers must.
-    const ROUND: usize = 360;
-    let model = model(cpu().await);
+/// Asks `requests` times; after `round` the requests come again, and their answers must.
+async fn ask_again_and_again(model: &Setokim, requests: usize, round: usize) {
     let mut first = Vec::new();
-    for request in 0..ROUND {
-        first.push(ask(&model, request).await);
+    for request in 0..round {
+        first.push(ask(model, request).await);
     }
     let before = resident_kib();
-    for request in ROUND..REQUESTS {
-        let answer = ask(&model, request % ROUND).await;
-        assert_eq!(answer, first[request % ROUND], "request {request}");
+    for request in round..requests {
+        let answer = ask(model, request % round).await;
+        assert_eq!(answer, first[request % round], "request {request}");
     }
     let after = resident_kib();
-    println!("{REQUESTS} requests: {before} KiB resident after the first {ROUND}, {after} KiB at the end");
+    println!("{requests} requests: {before} KiB resident after the first {round}, {after} KiB at the end");
     assert!(after <= before + SLACK_KIB, "{before} KiB became {after} KiB");
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "seconds of full load"]
-async fn loading_and_dropping_leaves_no_trace() {
-    let round = async || {
+fn ten_thousand_requests_leave_no_trace() {
+    alone(async {
         let model = model(cpu().await);
-        ask(&model, 2).await
-    };
-    let first = round().await;
-    for _ in 0..10 {
-        assert_eq!(round().await, first);
-    }
-    let before = resident_kib();
-    for _ in 0..100 {
-        assert_eq!(round().await, first);
-    }
-    let after = resident_kib();
-    println!("100 models: {before} KiB resident after the first 11, {after} KiB at the end");
-    assert!(after <= before + SLACK_KIB, "{before} KiB became {after} KiB");
+        ask_again_and_again(&model, 10_000, 360).await;
+    });
+}
+
+#[test]
+#[ignore = "minutes of full load on a software GPU"]
+fn hundreds_of_requests_leave_no_trace_on_a_gpu() {
+    alone(async {
+        let model = model(gpu().await);
+        ask_again_and_again(&model, 540, 90).await;
+    });
+}
+
+#[test]
+#[ignore = "seconds of full load"]
+fn loading_and_dropping_leaves_no_trace() {
+    alone(async {
+        let round = async || {
+            let model = model(cpu().await);
+            ask(&model, 2).await
+        };
+        let first = round().await;
+        for _ in 0..10 {
+            assert_eq!(round().await, first);
+        }
+        let before = resident_kib();
+        for _ in 0..100 {
+            assert_eq!(round().await, first);
+        }
+        let after = resident_kib();
+        println!("100 models: {before} KiB resident after the first 11, {after} KiB at the end");
+        assert!(after <= before + SLACK_KIB, "{before} KiB became {after} KiB");
+    });
 }

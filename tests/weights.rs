@@ -299,6 +299,15 @@ fn refuses_a_name_from_two_shards() {
     assert_eq!(values(&mut store, "w", [1]), [1.0], "the store is as it was");
 }
 
+/// The header of tensors that each have as many bytes as a length of bits can say; together 2^64 - 8.
+fn every_byte() -> String {
+    let bytes = u64::MAX / 8;
+    let tensor = |at: u64| {
+        format!(r#""w{at}":{{"dtype":"U8","shape":[{bytes}],"data_offsets":[{},{}]}}"#, at * bytes, (at + 1) * bytes)
+    };
+    format!("{{{}}}", (0..8).map(tensor).collect::<Vec<_>>().join(","))
+}
+
 #[test]
 fn refuses_headers_that_lie() {
     let f32x = |shape: &str, start: u64, end: u64| {
@@ -323,6 +332,7 @@ fn refuses_headers_that_lie() {
             "a shape that overflows",
             shard_with_header(&format!(r#"{{"w":{}}}"#, f32x("[9223372036854775807,4]", 0, 4)), 4),
         ),
+        ("tensors of all the bytes there are", shard_with_header(&every_byte(), 8)),
         ("a negative shape", shard_with_header(&format!(r#"{{"w":{}}}"#, f32x("[-1]", 0, 4)), 4)),
         ("an empty tensor", shard_with_header(&format!(r#"{{"w":{}}}"#, f32x("[0]", 0, 0)), 0)),
         ("an unknown type", shard_with_header(r#"{"w":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}}"#, 4)),

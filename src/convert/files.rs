@@ -45,7 +45,18 @@ fn read_place(path: &PathBuf, place: &TensorPlace) -> Result<RawTensor<'static>>
         weights::read_bytes(&mut file, (place.bytes.end - place.bytes.start) as usize)
     };
     let bytes = read().map_err(|error| Error::io(path, error))?;
-    Ok(RawTensor { kind, shape: place.shape.clone(), bytes: Cow::Owned(bytes) })
+    filled(path, &place.name, RawTensor { kind, shape: place.shape.clone(), bytes: Cow::Owned(bytes) })
+}
+
+/// Refuses a tensor whose bytes do not fill its shape, and one without any: its other sizes could be anything.
+fn filled(path: &Path, name: &str, tensor: RawTensor<'static>) -> Result<RawTensor<'static>> {
+    let shape = if tensor.shape.is_empty() { &[1][..] } else { &tensor.shape }; // a number is a row of one
+    let bytes = weights::rows_and_columns(shape).and_then(|(rows, columns)| tensor.kind.byte_count(&[rows, columns]));
+    if bytes != Some(tensor.bytes.len()) {
+        let reason = format!("tensor `{name}` of shape {:?} has {} bytes", tensor.shape, tensor.bytes.len());
+        return Err(Error::Shard { name: path.display().to_string(), reason });
+    }
+    Ok(tensor)
 }
 
 /// `NAME.part.0`, `NAME.part.1` ... as `NAME`.
@@ -104,5 +115,5 @@ fn read_torch(path: &Path, tensor: &pytorch_reader::Tensor) -> Result<RawTensor<
         bytes =
             bytes.as_chunks().0.iter().flat_map(|&value| (f64::from_ne_bytes(value) as f32).to_le_bytes()).collect();
     }
-    Ok(RawTensor { kind, shape: tensor.shape().to_vec(), bytes: Cow::Owned(bytes) })
+    filled(path, &tensor.name, RawTensor { kind, shape: tensor.shape().to_vec(), bytes: Cow::Owned(bytes) })
 }

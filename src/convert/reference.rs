@@ -247,7 +247,7 @@ impl Map {
         let names: Vec<String> = self.source.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
         let layer =
             |name: &String| name[prefix.len()..].strip_prefix("encoder.layers.")?.split('.').next()?.parse().ok();
-        let layers = names.iter().filter_map(layer).max().map_or(0, |last: usize| last + 1);
+        let layers = names.iter().filter_map(layer).max().map_or(0, |last: usize| last.saturating_add(1));
         let select_layer = settings.vision_tower_config.mm_vision_select_layer;
         let tower = SiglipConfig { select_layer, ..self.tower_config(settings, layers)? };
         VisionConfig::Siglip(tower.clone()).check()?;

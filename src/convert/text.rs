@@ -4,6 +4,7 @@ use tokenizers::{AddedToken, Tokenizer as Bpe};
 
 use crate::config::SpecialTokens;
 use crate::gguf::Gguf;
+use crate::text::Tokenizer;
 use crate::text::template::names;
 use crate::text::tokenizer::bpe_from_gguf;
 use crate::{Error, Result};
@@ -31,6 +32,7 @@ pub(crate) fn special_tokens(keep_count: usize) -> Vec<String> {
 /// # Errors
 /// [`Error::Tokenizer`] for a tokenizer that cannot be read; [`Error::Convert`] when it has one of the names for text.
 pub(crate) fn add_controls(json: &[u8], controls: &[String]) -> Result<(Vec<u8>, SpecialTokens, usize)> {
+    Tokenizer::from_json(json)?; // what could not be loaded is not written
     let mut bpe = Bpe::from_bytes(json).map_err(invalid)?;
     // Padding and truncation are for batches; a model that talks must not lose text.
     bpe.with_truncation(None).map_err(invalid)?;

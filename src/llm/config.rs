@@ -136,11 +136,15 @@ impl LlamaConfig {
             ("head_dim", self.head_dim),
             ("max_position_embeddings", self.max_position_embeddings),
         ];
-        // A million is far beyond any real model and keeps every product of two sizes from overflowing.
+        // Far beyond any real model.
         if let Some((name, size)) = sizes.into_iter().find(|(_, size)| !(1..=1 << 24).contains(size)) {
             return Err(Error::Config(format!("{name} is {size}")));
         }
-        let problem = if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
+        // In WebAssembly a product of two such sizes need not fit.
+        let width = self.num_attention_heads.checked_mul(self.head_dim);
+        let problem = if width.is_none_or(|width| width > 1 << 24) {
+            "num_attention_heads times head_dim is too large"
+        } else if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             "num_attention_heads is not a multiple of num_key_value_heads"
         } else if !self.head_dim.is_multiple_of(2) {
             "head_dim is odd: rotary positions turn pairs"

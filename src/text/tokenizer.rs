@@ -6,12 +6,15 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
-use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer as Bpe};
+use tokenizers::{
+    AddedToken, DecoderWrapper, ModelWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer as Bpe,
+};
 
 use super::template::names;
 use crate::gguf::Gguf;
@@ -101,10 +104,15 @@ impl Tokenizer {
         }
         check_plain(text)?;
         let mut bpe = Bpe::from_bytes(text).map_err(invalid)?;
+        if !matches!(bpe.get_model(), ModelWrapper::BPE(_)) {
+            return Err(invalid("the model is not BPE"));
+        }
         if !matches!(bpe.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
             return Err(invalid("the decoder is not ByteLevel"));
         }
         bpe.set_encode_special_tokens(true);
+        // It would only add control tokens, which templates place here.
+        bpe.with_post_processor(None::<PostProcessorWrapper>);
         bpe.with_truncation(None).map_err(invalid)?;
         bpe.with_padding(None);
 
@@ -192,12 +200,21 @@ impl Tokenizer {
     }
 }
 
-/// Refuses what byte-level BPE does not have: affixes, with which `tokenizers` 0.22 cuts merges where they may be shorter
-/// (a panic), and dropout, with which the same text would have other tokens each time.
+/// Steps that a byte-level BPE may take before the merges.
+const NORMALIZERS: [&str; 9] =
+    ["Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Prepend", "Replace", "Strip", "StripAccents"];
+const PRE_TOKENIZERS: [&str; 4] = ["ByteLevel", "Digits", "Punctuation", "Split"];
+
+/// Refuses what byte-level BPE does not have, before `tokenizers` 0.22 reads the file, because it believes it: affixes, by
+/// which it cuts merges where they may be shorter (a panic); a `FixedLength` of 0 (a panic at the first text); a
+/// `Precompiled` table, for which it takes the memory that the table claims. And dropout, with which the same text would
+/// have other tokens each time.
 fn check_plain(text: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct File {
         model: Model,
+        normalizer: Option<Value>,
+        pre_tokenizer: Option<Value>,
     }
     #[derive(Deserialize)]
     struct Model {
@@ -205,14 +222,28 @@ fn check_plain(text: &[u8]) -> Result<()> {
         end_of_word_suffix: Option<String>,
         dropout: Option<f64>,
     }
-    let File { model } = serde_json::from_slice(text).map_err(invalid)?;
+    let File { model, normalizer, pre_tokenizer } = serde_json::from_slice(text).map_err(invalid)?;
     let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
     if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
         return Err(invalid("its model marks the middle or the end of words: it is not byte-level BPE"));
     }
-    match model.dropout {
-        None | Some(0.0) => Ok(()),
-        Some(dropout) => Err(invalid(format!("its model has a dropout of {dropout}: it is for training"))),
+    if let Some(dropout) = model.dropout.filter(|dropout| *dropout != 0.0) {
+        return Err(invalid(format!("its model has a dropout of {dropout}: it is for training")));
+    }
+    normalizer.as_ref().map_or(Ok(()), |step| check_step(step, "normalizers", &NORMALIZERS))?;
+    pre_tokenizer.as_ref().map_or(Ok(()), |step| check_step(step, "pretokenizers", &PRE_TOKENIZERS))
+}
+
+/// One step of a `tokenizer.json`, or a sequence of such under the key `inner`.
+fn check_step(step: &Value, inner: &str, known: &[&str]) -> Result<()> {
+    let name = step["type"].as_str().unwrap_or("nothing that is said");
+    if name == "Sequence" {
+        let steps = step[inner].as_array().map_or(&[][..], Vec::as_slice);
+        return steps.iter().try_for_each(|step| check_step(step, inner, known));
+    }
+    match known.contains(&name) {
+        true => Ok(()),
+        false => Err(invalid(format!("`{name}` is none of the {inner} of byte-level BPE"))),
     }
 }
 
@@ -224,6 +255,9 @@ fn listed_tokens<'a>(gguf: &'a Gguf<'_>) -> Result<(Family, Vec<(&'a str, i64)>)
     }
     let family = Family::named(gguf.optional_string("tokenizer.ggml.pre")?.unwrap_or("default"))?;
     let names = gguf.strings("tokenizer.ggml.tokens")?;
+    if names.len() > MAX_TOKENS {
+        return Err(invalid(format!("it has {} tokens, more than {MAX_TOKENS}", names.len())));
+    }
     let types = gguf.optional_integers("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![1; names.len()]);
     if types.len() != names.len() {
         return Err(invalid(format!("{} tokens have {} types", names.len(), types.len())));

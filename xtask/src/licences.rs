@@ -38,12 +38,16 @@ fn list() -> Result<String> {
     Ok(text)
 }
 
-fn crates() -> Result<ByLicence> {
+fn metadata() -> Result<Value> {
     let mut metadata = command("cargo", ["metadata", "--format-version", "1", "--locked", "--all-features"]);
     for platform in PLATFORMS {
         metadata.args(["--filter-platform", platform]);
     }
-    let metadata: Value = serde_json::from_str(&read(metadata)?)?;
+    Ok(serde_json::from_str(&read(metadata)?)?)
+}
+
+fn crates() -> Result<ByLicence> {
+    let metadata = metadata()?;
     let mut found = ByLicence::new();
     for package in metadata["packages"].as_array().context("cargo metadata lists packages")? {
         if package["source"].is_null() {
@@ -85,6 +89,8 @@ fn sorted(mut found: ByLicence) -> Result<ByLicence> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may end with the error that it meets")]
 
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -105,5 +111,34 @@ mod tests {
             let is_allowed = |requirement: &spdx::LicenseReq| allowed.contains(&requirement.to_string().as_str());
             assert!(expression.evaluate(is_allowed), "{licence}: {names:?}");
         }
+    }
+
+    /// `[sources]` of `deny.toml`, and the same for npm: nothing but registries, and the hash of all that comes from them.
+    #[test]
+    fn every_package_comes_from_its_registry_and_has_a_hash() {
+        let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+        let line = |package: &str, key: &str| package.lines().find(|line| line.starts_with(key)).map(str::to_owned);
+        let crates: Vec<&str> = lock.split("[[package]]").filter(|package| line(package, "source").is_some()).collect();
+        let sources: BTreeSet<_> = crates.iter().filter_map(|package| line(package, "source")).collect();
+        assert!(sources.len() == 1 && sources.iter().all(|source| source.contains("\"registry+")), "{sources:?}");
+        let bare: Vec<_> = crates.iter().filter(|package| line(package, "checksum").is_none()).collect();
+        assert!(crates.len() > 100 && bare.is_empty(), "{bare:?}");
+
+        let lock: Value = serde_json::from_str(&fs::read_to_string(root().join("package-lock.json")).unwrap()).unwrap();
+        let packages = lock["packages"].as_object().unwrap().iter();
+        let foreign = packages.filter(|(path, package)| path.contains("node_modules/") && package["link"].is_null());
+        // What comes from elsewhere (a repository, an address) has none.
+        let bare: Vec<_> = foreign.filter(|(_, package)| package["integrity"].is_null()).collect();
+        assert!(bare.is_empty(), "{bare:?}");
+    }
+
+    /// `[bans]` of `deny.toml`.
+    #[test]
+    fn no_version_is_left_open() {
+        let metadata = metadata().unwrap();
+        let ours = metadata["packages"].as_array().unwrap().iter().filter(|package| package["source"].is_null());
+        let wanted: Vec<&Value> = ours.flat_map(|package| package["dependencies"].as_array().unwrap()).collect();
+        let open: Vec<_> = wanted.iter().filter(|wanted| wanted["req"] == "*").map(|wanted| &wanted["name"]).collect();
+        assert!(wanted.len() > 20 && open.is_empty(), "{open:?}");
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     browser, npm, python, setup,
-    shell::{command, run as run_command, run_and_read},
+    shell::{command, read, run as run_command, run_and_read},
     wasm::{self, Toolchain},
 };
 
@@ -23,7 +23,7 @@ struct Step {
     work: fn(bool) -> Result<()>,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "fmt", needs: None, is_slow: false, work: fmt },
     Step { name: "setup", needs: None, is_slow: false, work: set_up },
     Step { name: "typescript", needs: Some("setup"), is_slow: false, work: typescript },
@@ -36,6 +36,7 @@ const STEPS: [Step; 11] = [
     Step { name: "browser", needs: Some("setup"), is_slow: false, work: browser_tests },
     Step { name: "page", needs: Some("wasm"), is_slow: false, work: page },
     Step { name: "llama-cpp", needs: None, is_slow: true, work: llama_cpp },
+    Step { name: "asan", needs: None, is_slow: true, work: asan },
 ];
 
 /// Runs all steps, or those named.
@@ -150,6 +151,18 @@ pub fn native_binary() -> Command {
 
 fn llama_cpp(_full: bool) -> Result<()> {
     python::compare_llama_cpp()
+}
+
+/// Reads and writes outside of memory, by our own `unsafe` or a dependency's: the kernels and hostile input, compiled so
+/// that every access is checked. Half an hour the first time, in a folder of its own: everything is compiled again.
+fn asan(_full: bool) -> Result<()> {
+    let said = read(command("rustc", ["-vV"]))?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc says its host")?;
+    let mut tests = command("cargo", ["test", "--target", host, "--target-dir", "target/asan", "--lib"]);
+    tests.args(["--test", "fuzz", "--test", "packed", "--", "--skip", "on_the_gpu"]);
+    // A stable compiler takes the flag only so.
+    tests.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
+    run_command(tests)
 }
 
 fn page(_full: bool) -> Result<()> {
