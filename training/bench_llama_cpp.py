@@ -15,14 +15,13 @@ import time
 from pathlib import Path
 
 import llama_cpp
-
 from compare_llama_cpp import last_logits, packaged_model
 
 NEW_TOKENS = 128
 
 
 def without_extra_buffers() -> None:
-    """llama.cpp 0.3.36 crashes on Q4_1 in the layout that it makes for processors with AMX; this takes the ordinary one."""
+    """llama.cpp 0.3.36 crashes on Q4_1 in its layout for processors with AMX; this takes the ordinary one."""
     defaults = llama_cpp.llama_cpp.llama_model_default_params
 
     def parameters():

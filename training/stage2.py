@@ -55,9 +55,7 @@ class VisualNaming(nn.Module):
         )
 
 
-def stage2_losses(
-    model: Setokim, naming: VisualNaming, planning: VisualNaming, batch: TaskBatch
-) -> dict[str, Tensor]:
+def stage2_losses(model: Setokim, naming: VisualNaming, planning: VisualNaming, batch: TaskBatch) -> dict[str, Tensor]:
     device = batch.ids.device
     with torch.autocast(device.type, torch.bfloat16):
         hidden = model(batch.ids, batch.slots, batch.visual)

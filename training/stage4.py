@@ -26,7 +26,7 @@ class Stage4Settings(RunSettings):
     last_learning_rate: float = 5e-5
     warmup_steps: int = 50
     ema_decay: float = 0.998
-    token_noise: float = 0.4  # most of it, in standard deviations of a token: what the diffusion head draws is not exact
+    token_noise: float = 0.4  # most of it, in deviations of a token: what the diffusion head draws is not exact
     evaluate_scenes: int = 128
 
 

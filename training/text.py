@@ -240,8 +240,8 @@ def join(parts: list[str]) -> str:
 
 
 def by_size(scene: Scene) -> list[SceneObject]:
-    """The largest first, as the language model reads and writes visual tokens: so captions can be foreseen, and pictures
-    be drawn in the order of the words."""
+    """The largest first, as the language model reads and writes visual tokens: so captions can be foreseen, and
+    pictures be drawn in the order of the words."""
     return sorted(scene.objects, key=lambda o: -o.size)
 
 

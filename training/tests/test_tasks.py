@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from collections import Counter
 from types import SimpleNamespace
 
@@ -11,8 +12,9 @@ from training.model.llm import LlmConfig
 from training.model.setokim import Setokim, SetokimConfig
 from training.parallel import Workers
 from training.scenes import sample_scene
-from training.stage2 import Stage2, Stage2Settings
-from training.tasks import IGNORE, TASK_SHARES, TaskSampler, kept_tokens
+from training.stage2 import Stage2, Stage2Settings, load_setokim
+from training.stage4 import Stage4, Stage4Settings, feature_loss
+from training.tasks import IGNORE, TASK_SHARES, TaskSampler, kept_tokens, tokenize_scenes
 from training.tests.test_stage1 import THIN
 from training.text import EDITS, QUESTIONS, WORDINGS, Speaker, ask, ask_any, edit_any, refer
 from training.vocabulary import train_vocabulary
@@ -126,3 +128,20 @@ def test_the_tokenizer_stays_frozen(tmp_path, model, text):
     Stage2(model, text, Stage2Settings(stage=3, batch=4), Workers("cpu"), tmp_path).train_step()
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_stage4_changes_the_detokenizer_and_nothing_else(tmp_path, model):
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    run = Stage4(model, Stage4Settings(steps=4, batch=4, warmup_steps=1), Workers("cpu"), tmp_path)
+    terms = run.train_step()
+    assert all(math.isfinite(terms[name]) for name in Stage4.loss_weights)
+    changed = {name.split(".")[0] for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {"detok"}
+    run.save(tmp_path / "checkpoint.pt")
+    assert load_setokim(tmp_path / "checkpoint.pt").config == model.config
+
+
+def test_the_same_picture_costs_no_features(model):
+    pictures = tokenize_scenes(model, [sample_scene("train", i) for i in range(2)])
+    assert feature_loss(pictures.features, pictures) == 0
+    assert feature_loss(pictures.features.flip(0), pictures) > 0.1
