@@ -89,11 +89,11 @@ pub struct OpenDevice {
     pub report: DeviceReport,
 }
 
-/// What [`open`] would take for `auto`, without taking it.
+/// What [`open`] takes for `auto`. A GPU has then run every kernel once, so that it is known to compute, and rightly.
 pub async fn probe() -> DeviceReport {
-    match request_adapter().await {
-        Ok(adapter) => decide(DeviceChoice::Auto, adapter_report(&adapter)),
-        Err(message) => on_cpu(message, None),
+    match open(DeviceChoice::Auto).await {
+        Ok(open) => open.report,
+        Err(error) => on_cpu(error.to_string(), None),
     }
 }
 

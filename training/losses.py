@@ -10,10 +10,10 @@ PUSH_MARGIN = 1.1  # DPC distance that two region means must keep; the cluster t
 PURE = 0.6  # patches with less of one region than this do not shape its mean
 
 
-def pixel_loss(image: Tensor, target: Tensor, is_object: Tensor) -> Tensor:
+def pixel_loss(image: Tensor, target: Tensor, is_object: Tensor, object_weight: float = OBJECT_WEIGHT) -> Tensor:
     """L1 / 2 + L2 with objects counting more. Images [B, 3, S, S], `is_object` [B, S, S] bool."""
     error = image - target
-    weight = 1 + (OBJECT_WEIGHT - 1) * is_object[:, None].float()
+    weight = 1 + (object_weight - 1) * is_object[:, None].float()
     return (weight * (0.5 * error.abs() + error.square())).mean()
 
 

@@ -27,14 +27,16 @@ class Stage4Settings(RunSettings):
     warmup_steps: int = 50
     ema_decay: float = 0.998
     token_noise: float = 0.4  # most of it, in deviations of a token: what the diffusion head draws is not exact
+    object_weight: float = 5.0  # of a pixel: backgrounds are learned by now
     evaluate_scenes: int = 128
 
 
-def stage4_losses(model: Setokim, pictures: Pictures, most_noise: float) -> dict[str, Tensor]:
+def stage4_losses(model: Setokim, pictures: Pictures, settings: Stage4Settings) -> dict[str, Tensor]:
     target, scenes = pictures.images, pictures.batch
     count = torch.tensor(pictures.counts, device=target.device)
     valid = torch.arange(pictures.tokens.shape[1], device=target.device) < count[:, None]
-    noise = most_noise * torch.rand(len(target), 1, 1, device=target.device) * torch.randn_like(pictures.tokens)
+    noise_scale = settings.token_noise * torch.rand(len(target), 1, 1, device=target.device)
+    noise = noise_scale * torch.randn_like(pictures.tokens)
     tokens = model.projector.denormalize(pictures.tokens + noise)
     with torch.autocast(target.device.type, torch.bfloat16):
         image = model.detok(tokens, valid)
@@ -43,7 +45,7 @@ def stage4_losses(model: Setokim, pictures: Pictures, most_noise: float) -> dict
     image = image.float()
     is_object = torch.from_numpy(scenes.regions < scenes.object_counts[:, None, None]).to(target.device)
     return {
-        "pixel": pixel_loss(image, target, is_object),
+        "pixel": pixel_loss(image, target, is_object, settings.object_weight),
         "edge": edge_loss(image, target),
         "layout": layout_loss(attention.float(), pictures.labels),
         "features": feature_loss(seen.float(), pictures),
@@ -76,7 +78,7 @@ class Stage4(Run):
     def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
         model = self.model["setokim"]
         pictures = tokenize_scenes(model, [sample_scene("train", first + i) for i in range(count)])
-        return stage4_losses(model, pictures, self.settings.token_noise), {}
+        return stage4_losses(model, pictures, self.settings), {}
 
     def evaluate_average(self) -> dict[str, float]:
         model = self.average["setokim"]

@@ -1,11 +1,13 @@
 //! A loaded model and its requests.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use js_sys::{Array, Float32Array, Function, Promise, Uint32Array};
+use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::MessageChannel;
@@ -25,9 +27,22 @@ use crate::weights::HeldWeights;
 #[wasm_bindgen]
 pub struct Engine {
     model: Setokim,
-    held: HeldWeights,
+    weights: WeightsReport,
     /// So that a chat that goes on does not look at its pictures again.
     album: RefCell<Album>,
+}
+
+#[derive(Serialize)]
+pub(super) struct WeightsReport {
+    stored: BTreeSet<String>,
+    memory: String,
+    memory_bytes: u64,
+}
+
+impl WeightsReport {
+    pub(super) fn new(dtype: String, held: &HeldWeights) -> Self {
+        Self { stored: held.stored.clone(), memory: dtype, memory_bytes: held.memory_bytes }
+    }
 }
 
 /// Stops a request at its next token.
@@ -61,9 +76,10 @@ impl Engine {
         js_value(self.model.config())
     }
 
-    /// `{ stored, memory_bytes }`: the types of the weights in the files, and the bytes they take in memory.
+    /// `{ stored, memory, memory_bytes }`: the types of the weights in the files, the `dtype` that was asked for, and the
+    /// bytes they take in memory.
     pub fn weights(&self) -> JsValue {
-        js_value(&self.held)
+        js_value(&self.weights)
     }
 
     /// What this model can do, by the names of the methods here.
@@ -193,8 +209,8 @@ impl Engine {
 }
 
 impl Engine {
-    pub(super) fn new(model: Setokim, held: HeldWeights) -> Self {
-        Self { model, held, album: RefCell::default() }
+    pub(super) fn new(model: Setokim, weights: WeightsReport) -> Self {
+        Self { model, weights, album: RefCell::default() }
     }
 
     async fn tokens_of(&self, picture: Result<Picture>) -> Result<JsValue> {

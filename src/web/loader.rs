@@ -2,7 +2,7 @@
 
 use wasm_bindgen::prelude::*;
 
-use super::engine::Engine;
+use super::engine::{Engine, WeightsReport};
 use super::js_error;
 use super::values::js_value;
 use crate::config::SetokimConfig;
@@ -19,6 +19,7 @@ const TOKENIZER: &str = "tokenizer.json";
 pub struct Loader {
     config: SetokimConfig,
     device: OpenDevice,
+    dtype: String,
     shards: ShardLoader,
     /// The text tokenizer's file while it is still to come.
     wanted_text: Option<FileEntry>,
@@ -42,11 +43,12 @@ impl Loader {
                 Some(_) => Some(tokenizer_entry(&manifest)?),
                 None => None,
             };
-            let precision = precision_of(dtype.as_deref().unwrap_or("stored"))?;
+            let dtype = dtype.unwrap_or_else(|| "stored".into());
+            let precision = precision_of(&dtype)?;
             let device = device::open(device.parse()?).await?;
             let store = TensorStore::new(&device.device).with_language_precision(precision);
             let shards = ShardLoader::new(&manifest, store);
-            Ok(Self { config, device, shards, wanted_text, text: None })
+            Ok(Self { config, device, dtype, shards, wanted_text, text: None })
         };
         create.await.map_err(js_error)
     }
@@ -90,12 +92,12 @@ impl Loader {
             return Err(Error::Shard { name, reason: "it was not loaded".into() });
         }
         let store = self.shards.finish()?;
-        let held = store.held().clone();
+        let weights = WeightsReport::new(self.dtype, store.held());
         let model = match self.text {
             Some(text) => Setokim::load_with_text(self.config, store, text, self.device)?,
             None => Setokim::load(self.config, store, self.device)?,
         };
-        Ok(Engine::new(model, held))
+        Ok(Engine::new(model, weights))
     }
 }
 

@@ -11,8 +11,8 @@ import { beforeAll, describe, expect, it } from "vitest";
 
 /** Of the scripts together, gzipped: what a page pays before the wasm. */
 const SCRIPTS = 30_000;
-/** Of the wasm, gzipped: a change that grows it past this says so here, and why. */
-const WASM = 3_700_000;
+/** Of the wasm, gzipped: 2 % above what it was last; a change that grows it past this says so here, and why. */
+const WASM = 3_640_000;
 /** Of all that is published, unpacked; nearly all of it is the wasm. */
 const UNPACKED = 14_000_000;
 
