@@ -31,8 +31,9 @@ pub struct DrawOptions {
 }
 
 impl Default for DrawOptions {
+    /// What drew best on validation scenes with the shipped model.
     fn default() -> Self {
-        Self { steps: 25, guidance: 1.0, temperature: 1.0, seed: 0 }
+        Self { steps: 25, guidance: 2.0, temperature: 0.7, seed: 0 }
     }
 }
 
@@ -283,7 +284,8 @@ mod tests {
 
     #[test]
     fn noise_is_normal_and_follows_the_seed() {
-        let draw = |seed| Noise::new(&DrawOptions { seed, ..DrawOptions::default() }).take(20_000);
+        let options = |seed| DrawOptions { temperature: 1.0, seed, ..DrawOptions::default() };
+        let draw = |seed| Noise::new(&options(seed)).take(20_000);
         let values = draw(3);
         assert_eq!(values, draw(3));
         assert_ne!(values, draw(4));

@@ -47,9 +47,9 @@ export interface WordOptions extends RequestOptions {
 export interface DrawingOptions {
   /** Denoising steps a token, 1 to 1000. Default 25. */
   steps?: number;
-  /** How closely a picture keeps to the words, 0 to 100; 1 (default) draws as the model says. */
+  /** How closely a picture keeps to the words, 0 to 100; 1 draws as the model says. Default 2. */
   guidance?: number;
-  /** Scale of the noise that a token begins with; 0 draws the same whatever the seed. Default 1. */
+  /** Scale of the noise that a token begins with; 0 draws the same whatever the seed. Default 0.7. */
   noise?: number;
 }
 

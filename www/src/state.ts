@@ -166,7 +166,7 @@ export function initialState(choice: DeviceChoice, dtype: Dtype): State {
     pinned: undefined,
     mode: "chat",
     draft: undefined,
-    settings: { seed: 0, guidance: 1, steps: 25 },
+    settings: { seed: 0, guidance: 2, steps: 25 },
     turns: [],
     answering: false,
     marks: [],
