@@ -530,6 +530,9 @@ fn a_step_that_byte_level_bpe_does_not_have_is_refused() {
         ("pre_tokenizer", json!({"type": "Sequence", "pretokenizers": [{"type": "FixedLength", "length": 0}]})),
         ("normalizer", json!({"precompiled_charsmap": "/////w=="})),
         ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="})),
+        ("normalizer", json!({"type": "Replace", "pattern": {"String": ""}, "content": "a"})),
+        ("normalizer", json!({"type": "Replace", "pattern": {"Regex": "(?=.)"}, "content": "a"})),
+        ("normalizer", json!({"type": "Replace", "pattern": {"Regex": "a*|b"}, "content": "a"})),
         ("model", json!({"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "b"})),
     ] {
         let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufReader, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -110,7 +110,13 @@ fn read_torch(path: &Path, tensor: &pytorch_reader::Tensor) -> Result<RawTensor<
         DType::BF16 => WeightKind::BF16,
         other => return Err(Error::TensorType { name: tensor.name.clone(), dtype: format!("{other:?}") }),
     };
-    let mut bytes = tensor.read().map_err(|error| Error::io(path, error))?;
+    let mut bytes = tensor.read().map_err(|error| match error.kind() {
+        // The file disagrees with itself.
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+            Error::Shard { name: path.display().to_string(), reason: error.to_string() }
+        }
+        _ => Error::io(path, error),
+    })?;
     if tensor.dtype() == DType::F64 {
         bytes =
             bytes.as_chunks().0.iter().flat_map(|&value| (f64::from_ne_bytes(value) as f32).to_le_bytes()).collect();

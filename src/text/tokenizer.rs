@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use fancy_regex::Expr;
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -206,9 +207,9 @@ const NORMALIZERS: [&str; 9] =
 const PRE_TOKENIZERS: [&str; 4] = ["ByteLevel", "Digits", "Punctuation", "Split"];
 
 /// Refuses what byte-level BPE does not have, before `tokenizers` 0.22 reads the file, because it believes it: affixes, by
-/// which it cuts merges where they may be shorter (a panic); a `FixedLength` of 0 (a panic at the first text); a
-/// `Precompiled` table, for which it takes the memory that the table claims. And dropout, with which the same text would
-/// have other tokens each time.
+/// which it cuts merges where they may be shorter (a panic); a `FixedLength` of 0 and a `Replace` of nothing (panics at some
+/// text); a `Precompiled` table, for which it takes the memory that the table claims. And dropout, with which the same text
+/// would have other tokens each time.
 fn check_plain(text: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct File {
@@ -241,9 +242,37 @@ fn check_step(step: &Value, inner: &str, known: &[&str]) -> Result<()> {
         let steps = step[inner].as_array().map_or(&[][..], Vec::as_slice);
         return steps.iter().try_for_each(|step| check_step(step, inner, known));
     }
-    match known.contains(&name) {
-        true => Ok(()),
-        false => Err(invalid(format!("`{name}` is none of the {inner} of byte-level BPE"))),
+    if !known.contains(&name) {
+        return Err(invalid(format!("`{name}` is none of the {inner} of byte-level BPE")));
+    }
+    if name == "Replace" && step["content"] != "" && !is_found_in_text(&step["pattern"]) {
+        return Err(invalid(format!("its normalizer puts {} where nothing was", step["content"])));
+    }
+    Ok(())
+}
+
+/// Whether a pattern is only found where there is text. Where nothing becomes something at the very beginning, `tokenizers`
+/// 0.22 loses count of the text, and panics at the next step.
+fn is_found_in_text(pattern: &Value) -> bool {
+    if let Some(text) = pattern["String"].as_str() {
+        return !text.is_empty();
+    }
+    let Some(regex) = pattern["Regex"].as_str() else { return false };
+    let takes = Expr::parse_tree(regex).is_ok_and(|tree| takes_text(&tree.expr));
+    takes && !regex.contains(r"\K") // which gives back what was taken
+}
+
+/// Whether every match of an expression takes at least one character.
+fn takes_text(expression: &Expr) -> bool {
+    match expression {
+        Expr::Any { .. } => true,
+        Expr::Literal { val, .. } => !val.is_empty(),
+        Expr::Delegate { size, .. } => *size > 0,
+        Expr::Concat(parts) => parts.iter().any(takes_text),
+        Expr::Alt(choices) => !choices.is_empty() && choices.iter().all(takes_text),
+        Expr::Group(inner) | Expr::AtomicGroup(inner) => takes_text(inner),
+        Expr::Repeat { child, lo, .. } => *lo > 0 && takes_text(child),
+        _ => false, // looks around, or back
     }
 }
 
