@@ -85,7 +85,7 @@ def main() -> None:
     for axis, name in zip(axes[0], COLUMNS):
         axis.text(0.5, 1.08, name, fontsize=8, ha="center", transform=axis.transAxes)
     figure.tight_layout()
-    figure.savefig(arguments.out, dpi=110)
+    figure.savefig(arguments.out, dpi=100)
 
 
 if __name__ == "__main__":

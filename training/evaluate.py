@@ -105,12 +105,13 @@ def _rename(model: SeTok, decoded: torch.Tensor, batch: SceneBatch) -> list[floa
 
 
 def load_average(checkpoint: Path, clustering: dict[str, float] | None = None) -> SeTok:
-    """The averaged weights of a checkpoint, ready for evaluation; `clustering` replaces settings of that section."""
+    """The averaged tokenizer of a checkpoint of any stage; `clustering` replaces settings of that section."""
     state = torch.load(checkpoint, map_location="cpu")
     config = ModelConfig.from_json(state["config"])
     config = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **(clustering or {})))
     model = SeTok(config)
-    model.load_state_dict(state["average"])
+    weights = {name.removeprefix("setokim."): tensor for name, tensor in state["average"].items()}
+    model.load_state_dict({name: weights[name] for name in model.state_dict()})
     return model.eval()
 
 
