@@ -280,7 +280,7 @@ const CODES: [&str; 6] =
     ["prompt-invalid", "context-overflow", "setting-invalid", "unsupported", "tokenizer-invalid", "aborted"];
 
 proptest! {
-    #![proptest_config(config(96))]
+    #![proptest_config(config(500))]
 
     #[test]
     fn pictures(name in prop::sample::select(vec!["orientation-6.jpg", "progressive.jpg", "cmyk.jpg", "noise.png", "palette.png", "two-frames.gif", "lossy.webp", "lossless.webp"]), damage in damage(), mode in prop::sample::select(vec![ResizeMode::Squash, ResizeMode::Crop, ResizeMode::Pad])) {
