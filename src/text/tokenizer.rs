@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 
-use fancy_regex::Expr;
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -14,7 +13,8 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{
-    AddedToken, DecoderWrapper, ModelWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer as Bpe,
+    AddedToken, DecoderWrapper, ModelWrapper, NormalizedString, Normalizer, NormalizerWrapper, PostProcessorWrapper,
+    PreTokenizerWrapper, TokenizerImpl,
 };
 
 use super::template::names;
@@ -39,6 +39,9 @@ pub const MAX_TOKENS: usize = 1 << 20;
 const TYPE_CONTROL: i64 = 3;
 const TYPE_USER_DEFINED: i64 = 4;
 
+/// A byte-level BPE of `tokenizers`, with normalizers of type `N`.
+type Bpe<N> = TokenizerImpl<ModelWrapper, N, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
 /// What a token stands for.
 #[derive(Debug, Clone, PartialEq)]
 enum Token {
@@ -49,7 +52,7 @@ enum Token {
 }
 
 pub struct Tokenizer {
-    bpe: Bpe,
+    bpe: Bpe<Steps>,
     /// By id; a number that no token has is `None`.
     tokens: Vec<Option<Token>>,
     controls: HashMap<String, u32>,
@@ -104,7 +107,7 @@ impl Tokenizer {
             return Err(invalid(format!("it is longer than {} MiB", MAX_JSON_BYTES >> 20)));
         }
         check_plain(text)?;
-        let mut bpe = Bpe::from_bytes(text).map_err(invalid)?;
+        let mut bpe = Bpe::<Steps>::from_bytes(text).map_err(invalid)?;
         if !matches!(bpe.get_model(), ModelWrapper::BPE(_)) {
             return Err(invalid("the model is not BPE"));
         }
@@ -207,9 +210,9 @@ const NORMALIZERS: [&str; 9] =
 const PRE_TOKENIZERS: [&str; 4] = ["ByteLevel", "Digits", "Punctuation", "Split"];
 
 /// Refuses what byte-level BPE does not have, before `tokenizers` 0.22 reads the file, because it believes it: affixes, by
-/// which it cuts merges where they may be shorter (a panic); a `FixedLength` of 0 and a `Replace` of nothing (panics at some
-/// text); a `Precompiled` table, for which it takes the memory that the table claims. And dropout, with which the same text
-/// would have other tokens each time.
+/// which it cuts merges where they may be shorter (a panic); a `FixedLength` of 0 (a panic at the first text); a
+/// `Precompiled` table, for which it takes the memory that the table claims. And dropout, with which the same text would
+/// have other tokens each time.
 fn check_plain(text: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct File {
@@ -245,35 +248,29 @@ fn check_step(step: &Value, inner: &str, known: &[&str]) -> Result<()> {
     if !known.contains(&name) {
         return Err(invalid(format!("`{name}` is none of the {inner} of byte-level BPE")));
     }
-    if name == "Replace" && step["content"] != "" && !is_found_in_text(&step["pattern"]) {
-        return Err(invalid(format!("its normalizer puts {} where nothing was", step["content"])));
-    }
     Ok(())
 }
 
-/// Whether a pattern is only found where there is text. Where nothing becomes something at the very beginning, `tokenizers`
-/// 0.22 loses count of the text, and panics at the next step.
-fn is_found_in_text(pattern: &Value) -> bool {
-    if let Some(text) = pattern["String"].as_str() {
-        return !text.is_empty();
+/// The steps that a `tokenizer.json` takes before it cuts text, each on a text of its own. `tokenizers` 0.22 takes them on
+/// one text and notes where each character came from. It loses count where a step puts something where nothing was, and
+/// panics at a later one; nobody here asks where a character came from.
+#[derive(Deserialize)]
+struct Steps(NormalizerWrapper);
+
+impl Normalizer for Steps {
+    fn normalize(&self, text: &mut NormalizedString) -> tokenizers::Result<()> {
+        *text = after(&self.0, text.get())?.into();
+        Ok(())
     }
-    let Some(regex) = pattern["Regex"].as_str() else { return false };
-    let takes = Expr::parse_tree(regex).is_ok_and(|tree| takes_text(&tree.expr));
-    takes && !regex.contains(r"\K") // which gives back what was taken
 }
 
-/// Whether every match of an expression takes at least one character.
-fn takes_text(expression: &Expr) -> bool {
-    match expression {
-        Expr::Any { .. } => true,
-        Expr::Literal { val, .. } => !val.is_empty(),
-        Expr::Delegate { size, .. } => *size > 0,
-        Expr::Concat(parts) => parts.iter().any(takes_text),
-        Expr::Alt(choices) => !choices.is_empty() && choices.iter().all(takes_text),
-        Expr::Group(inner) | Expr::AtomicGroup(inner) => takes_text(inner),
-        Expr::Repeat { child, lo, .. } => *lo > 0 && takes_text(child),
-        _ => false, // looks around, or back
+fn after(step: &NormalizerWrapper, text: &str) -> tokenizers::Result<String> {
+    if let NormalizerWrapper::Sequence(steps) = step {
+        return steps.as_ref().iter().try_fold(text.to_owned(), |text, step| after(step, &text));
     }
+    let mut text = NormalizedString::from(text);
+    step.normalize(&mut text)?;
+    Ok(text.get().to_owned())
 }
 
 /// How a GGUF file cuts text, and its tokens in order of id with their types.
@@ -294,20 +291,20 @@ fn listed_tokens<'a>(gguf: &'a Gguf<'_>) -> Result<(Family, Vec<(&'a str, i64)>)
     Ok((family, names.into_iter().zip(types).collect()))
 }
 
-fn bpe(gguf: &Gguf<'_>, family: Family, vocabulary: Vocab) -> Result<Bpe> {
+fn bpe<N: Normalizer>(gguf: &Gguf<'_>, family: Family, vocabulary: Vocab) -> Result<Bpe<N>> {
     let merges = gguf.strings("tokenizer.ggml.merges")?.into_iter().map(merge_pair).collect::<Result<Vec<_>>>()?;
     let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(family == Family::Llama3);
-    let mut bpe = Bpe::new(bpe.build().map_err(invalid)?);
+    let mut bpe = Bpe::new(bpe.build().map_err(invalid)?.into());
     bpe.with_pre_tokenizer(Some(family.pre_tokenizer()?));
     Ok(bpe)
 }
 
 /// The tokenizer of a GGUF file in the form of a `tokenizer.json`, where control tokens are special added tokens.
 #[cfg(not(target_family = "wasm"))]
-pub(crate) fn bpe_from_gguf(gguf: &Gguf<'_>) -> Result<Bpe> {
+pub(crate) fn bpe_from_gguf(gguf: &Gguf<'_>) -> Result<tokenizers::Tokenizer> {
     let (family, listed) = listed_tokens(gguf)?;
     let vocabulary = (0..).zip(&listed).map(|(id, &(name, _))| (name.to_owned(), id)).collect();
-    let mut bpe = bpe(gguf, family, vocabulary)?;
+    let mut bpe: Bpe<NormalizerWrapper> = bpe(gguf, family, vocabulary)?;
     bpe.with_decoder(Some(ByteLevel::default()));
     let of_type = |wanted: i64, special: bool| -> Vec<AddedToken> {
         let names = listed.iter().filter(|(_, token_type)| *token_type == wanted);
@@ -315,7 +312,7 @@ pub(crate) fn bpe_from_gguf(gguf: &Gguf<'_>) -> Result<Bpe> {
     };
     bpe.add_special_tokens(&of_type(TYPE_CONTROL, true));
     bpe.add_tokens(&of_type(TYPE_USER_DEFINED, false));
-    Ok(bpe)
+    Ok(bpe.into())
 }
 
 /// How text is cut before the merges: llama.cpp's `tokenizer.ggml.pre`.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     browser, npm, python, setup,
-    shell::{command, read, run as run_command, run_and_read},
+    shell::{command, run as run_command, run_and_read},
     wasm::{self, Toolchain},
 };
 
@@ -36,7 +36,7 @@ const STEPS: [Step; 12] = [
     Step { name: "browser", needs: Some("setup"), is_slow: false, work: browser_tests },
     Step { name: "page", needs: Some("wasm"), is_slow: false, work: page },
     Step { name: "llama-cpp", needs: None, is_slow: true, work: llama_cpp },
-    Step { name: "asan", needs: None, is_slow: true, work: asan },
+    Step { name: "memory", needs: None, is_slow: true, work: memory },
 ];
 
 /// Runs all steps, or those named.
@@ -153,15 +153,13 @@ fn llama_cpp(_full: bool) -> Result<()> {
     python::compare_llama_cpp()
 }
 
-/// Reads and writes outside of memory, by our own `unsafe` or a dependency's: the kernels and hostile input, compiled so
-/// that every access is checked. Half an hour the first time, in a folder of its own: everything is compiled again.
-fn asan(_full: bool) -> Result<()> {
-    let said = read(command("rustc", ["-vV"]))?;
-    let host = said.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc says its host")?;
-    let mut tests = command("cargo", ["test", "--target", host, "--target-dir", "target/asan", "--lib"]);
-    tests.args(["--test", "fuzz", "--test", "packed", "--", "--skip", "on_the_gpu"]);
-    // A stable compiler takes the flag only so.
-    tests.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
+/// Reads and writes outside of memory, and of what was never written, by our own `unsafe` or a dependency's: the kernels
+/// and a little hostile input under valgrind, which shows them a processor with AVX2.
+fn memory(_full: bool) -> Result<()> {
+    let mut tests = command("cargo", ["test", "--lib", "--test", "fuzz", "--test", "packed", "--"]);
+    tests.args(["--skip", "on_the_gpu", "--test-threads", "1"]);
+    tests.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "valgrind --quiet --error-exitcode=99 --leak-check=no");
+    tests.env("PROPTEST_CASES", "50");
     run_command(tests)
 }
 
