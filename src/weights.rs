@@ -164,7 +164,7 @@ pub struct TensorStore {
 }
 
 /// What has come into a store so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeldWeights {
     /// The types in the files, such as `f32` and `q8_0`.
     pub stored: BTreeSet<String>,

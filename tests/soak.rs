@@ -79,6 +79,12 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+fn assert_no_growth(before: u64, what: &str) {
+    let after = resident_kib();
+    println!("{what}: {before} KiB resident before, {after} KiB at the end");
+    assert!(after <= before + SLACK_KIB, "{what}: {before} KiB became {after} KiB");
+}
+
 /// Asks `requests` times; after `round` the requests come again, and their answers must.
 async fn ask_again_and_again(model: &Setokim, requests: usize, round: usize) {
     let mut first = Vec::new();
@@ -90,9 +96,7 @@ async fn ask_again_and_again(model: &Setokim, requests: usize, round: usize) {
         let answer = ask(model, request % round).await;
         assert_eq!(answer, first[request % round], "request {request}");
     }
-    let after = resident_kib();
-    println!("{requests} requests: {before} KiB resident after the first {round}, {after} KiB at the end");
-    assert!(after <= before + SLACK_KIB, "{before} KiB became {after} KiB");
+    assert_no_growth(before, &format!("{requests} requests, of which the first {round} do not count"));
 }
 
 #[test]
@@ -129,8 +133,6 @@ fn loading_and_dropping_leaves_no_trace() {
         for _ in 0..100 {
             assert_eq!(round().await, first);
         }
-        let after = resident_kib();
-        println!("100 models: {before} KiB resident after the first 11, {after} KiB at the end");
-        assert!(after <= before + SLACK_KIB, "{before} KiB became {after} KiB");
+        assert_no_growth(before, "100 models, after 11 that do not count");
     });
 }

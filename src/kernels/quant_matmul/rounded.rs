@@ -48,9 +48,9 @@ fn matrix<W: Weights>(x: &Rounded, tokens: usize, packed: Packed<'_>) -> Vec<f32
     let rows = packed.shape.rows;
     let count = |chunk: usize| CHUNK_ROWS.min(rows - chunk * CHUNK_ROWS);
     let chunks = for_each_row(rows.div_ceil(CHUNK_ROWS), |chunk| {
-        let mut out = vec![0.0; tokens * count(chunk).next_multiple_of(PANEL_ROWS)];
-        let (first_row, rows, out_ref) = (chunk * CHUNK_ROWS, count(chunk), &mut out);
-        with_simd(DotPanels::<W> { weights: PhantomData, packed, x, tokens, first_row, rows, out: out_ref });
+        let (first_row, rows) = (chunk * CHUNK_ROWS, count(chunk));
+        let mut out = vec![0.0; tokens * rows.next_multiple_of(PANEL_ROWS)];
+        with_simd(DotPanels::<W> { weights: PhantomData, packed, x, tokens, first_row, rows, out: &mut out });
         out
     });
     let mut out = Vec::with_capacity(tokens * rows);
