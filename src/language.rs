@@ -212,10 +212,13 @@ pub(crate) fn check_messages(messages: &[Message], images: usize) -> Result<()> 
     if last.role != Role::User {
         return invalid("the last message is not the user's: there is nothing to answer".into());
     }
-    let is_blank = |part: &Part| matches!(part, Part::Text(text) if text.trim().is_empty());
-    // The assistant may have had nothing to say.
-    let is_empty = |message: &Message| message.role == Role::User && message.parts.iter().all(is_blank);
-    if let Some(at) = messages.iter().position(is_empty) {
+    // A picture may come without words, but not with blank ones; the assistant may have had nothing to say.
+    let says_nothing = |Message { role, parts }: &Message| {
+        let mut texts = parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.trim()) } else { None });
+        let is_wordless = !texts.clone().any(|text| !text.is_empty());
+        *role == Role::User && is_wordless && (parts.is_empty() || texts.next().is_some())
+    };
+    if let Some(at) = messages.iter().position(says_nothing) {
         return invalid(format!("message {} is empty", at + 1));
     }
     let places = messages.iter().flat_map(|message| &message.parts).filter(|&part| *part == Part::Image).count();

@@ -489,6 +489,10 @@ async fn requests_that_make_no_sense_are_typed_errors() {
     assert_eq!(chat(&model, &none, &[], 4).await.map_err(code).err(), Some("prompt-invalid"));
     let blank = [Message::text(Role::User, "  ")];
     assert_eq!(chat(&model, &blank, &[], 4).await.map_err(code).err(), Some("prompt-invalid"));
+    let beside_a_picture = [user(vec![Part::Image, Part::Text(" ".into())])];
+    assert_eq!(chat(&model, &beside_a_picture, &[&first], 4).await.map_err(code).err(), Some("prompt-invalid"));
+    let picture_alone = [user(vec![Part::Image])];
+    chat(&model, &picture_alone, &[&first], 4).await.expect("a picture may come without words");
     let answered = [Message::text(Role::User, "hi"), Message::text(Role::Assistant, "hello")];
     assert_eq!(chat(&model, &answered, &[], 4).await.map_err(code).err(), Some("prompt-invalid"));
     let system = [Message::text(Role::System, "be kind"), Message::text(Role::User, "hi")];

@@ -52,6 +52,7 @@ fn chat_answers_and_repeats_itself() {
     assert_eq!(succeeds(&arguments), succeeds(&arguments));
     fails_with("prompt-invalid", &[&["chat", "<image>"], &MODEL[..]].concat());
     fails_with("prompt-invalid", &[&["chat", "   "], &MODEL[..]].concat());
+    fails_with("prompt-invalid", &[&["chat", "", "--image", text(&image)], &MODEL[..]].concat());
     fails_with("prompt-invalid", &[&["chat", "a <image> <image>", "--image", text(&image)], &MODEL[..]].concat());
     let long = "the dog and ".repeat(60);
     fails_with("context-overflow", &[&["chat", &long], &MODEL[..]].concat());
