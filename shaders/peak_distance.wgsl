@@ -2,7 +2,8 @@
 // Row 0: delta_i = smallest distance to a higher patch, or -1 where there is none (the global peak).
 // Row 1: the largest distance from i to any patch; the largest of these is the global peak's delta.
 // j is higher than i when its density is greater, or equal with a lower index. Densities are read as knn_density stored
-// them, never computed again, so both kernels agree on every tie.
+// them, never computed again, so both kernels agree on every tie. Many columns take several passes; `peaks` holds squared
+// distances from one to the next.
 // Workgroup: 256 invocations for 32 patches; needs shared/distance_tile.wgsl.
 
 @group(0) @binding(2) var<storage, read> density: array<f32>;     // [N]
@@ -17,16 +18,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let i = row0 + local;
     let owns_row = local < ROWS && i < n;
+    let first_column = params[4];
+    let end_column = params[5];
     var own = 0.0;
-    if owns_row {
-        own = density[i];
-    }
     var to_higher = FAR;
     var farthest = 0.0;
-    for (var column0 = 0u; column0 < n; column0 += COLUMNS) {
+    if owns_row {
+        own = density[i];
+        if first_column > 0u {
+            to_higher = peaks[i];
+            farthest = peaks[n + i];
+        }
+    }
+    for (var column0 = first_column; column0 < end_column; column0 += COLUMNS) {
         distance_tile(row0, column0, local);
         if owns_row {
-            for (var t = 0u; t < min(COLUMNS, n - column0); t++) {
+            for (var t = 0u; t < min(COLUMNS, end_column - column0); t++) {
                 let j = column0 + t;
                 let distance = sh_distance[local * COLUMNS + t];
                 farthest = max(farthest, distance);
@@ -37,7 +44,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    if owns_row {
+    if owns_row && end_column < n {
+        peaks[i] = to_higher;
+        peaks[n + i] = farthest;
+    } else if owns_row {
         peaks[i] = select(-1.0, sqrt(to_higher), to_higher < FAR);
         peaks[n + i] = sqrt(farthest);
     }

@@ -2,7 +2,8 @@
 // scores: row 0 the finished delta, row 1 density * delta. selection: count, first patch that is not finite (N when all
 // are), then the centres in ascending order, then N in the unused places.
 // A centre scores above the threshold; when none does, the best `fallback` patches; when more than k_max do, the k_max
-// best. Equal scores go to the lower index. One workgroup of 256 invocations; each round takes the next best patch.
+// best. Equal scores go to the lower index. One workgroup of 256 invocations; each round takes the best of what they
+// offer, and only the invocation that offered it looks for its next.
 
 @group(0) @binding(0) var<storage, read> density: array<f32>;          // [N]
 @group(0) @binding(1) var<storage, read> peaks: array<f32>;            // [2, N]
@@ -78,16 +79,20 @@ fn main(@builtin(local_invocation_index) local: u32) {
     var count = 0u;
     var wanted = 0u; // rounds to take whatever their score: none, or the fallback
     var last_score = 0.0;
-    var last_index = 0u;
+    var last_index = local; // each invocation owns the patches local, local + 256, ...
+    var best = -1.0;
+    var best_index = n;
     for (var round = 0u; round < min(k_max, n); round++) {
-        var best = -1.0;
-        var best_index = n;
-        for (var i = local; i < n; i += WORKGROUP) {
-            let score = scores[n + i];
-            let is_later = round == 0u || score < last_score || (score == last_score && i > last_index);
-            if is_later && score > best {
-                best = score;
-                best_index = i;
+        if last_index % WORKGROUP == local {
+            best = -1.0;
+            best_index = n;
+            for (var i = local; i < n; i += WORKGROUP) {
+                let score = scores[n + i];
+                let is_later = round == 0u || score < last_score || (score == last_score && i > last_index);
+                if is_later && score > best {
+                    best = score;
+                    best_index = i;
+                }
             }
         }
         workgroup_best(best, best_index, local);

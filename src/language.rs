@@ -214,7 +214,8 @@ pub(crate) fn check_messages(messages: &[Message], images: usize) -> Result<()> 
     }
     // A picture may come without words, but not with blank ones; the assistant may have had nothing to say.
     let says_nothing = |Message { role, parts }: &Message| {
-        let mut texts = parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.trim()) } else { None });
+        let mut texts =
+            parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.trim()) } else { None });
         let is_wordless = !texts.clone().any(|text| !text.is_empty());
         *role == Role::User && is_wordless && (parts.is_empty() || texts.next().is_some())
     };

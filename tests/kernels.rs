@@ -125,6 +125,21 @@ async fn peak_distance_equals_its_reference() {
     }
 }
 
+/// Wide features and many neighbours, so that two thousand columns are more than a pass takes. Natively only: minutes on a
+/// software adapter in a page.
+#[cfg(not(target_family = "wasm"))]
+#[tokio::test]
+async fn many_columns_take_several_passes() {
+    let (n, c, k) = (2_100, 3, 32);
+    let features = noise(n * c, 18);
+    let density = knn_density_reference(&features, c, k);
+    assert_close("density", &knn_density(&features, [n, c], k).await, &density, TOLERANCE);
+    let c = 1_200;
+    let features = noise(n * c, 19);
+    let reference = peak_distance_reference(&features, c, &density);
+    assert_close("peaks", &peak_distance(&features, [n, c], &density).await, &reference, TOLERANCE);
+}
+
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn select_centers_equals_its_reference() {
     for n in [1, 5, 256, 700] {

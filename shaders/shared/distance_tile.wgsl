@@ -10,7 +10,8 @@ const WORKGROUP = 256u;
 const FAR = 3.0e38;
 
 @group(0) @binding(0) var<storage, read> features: array<f32>; // [N, C]
-@group(0) @binding(1) var<storage, read> params: array<u32>;   // [N, C, k, workgroups per dispatch row]
+// [N, C, k, workgroups per dispatch row, first column, column after the last]: a pass over some of the columns.
+@group(0) @binding(1) var<storage, read> params: array<u32>;
 
 var<workgroup> sh_rows: array<f32, 512>;     // [DEPTH, ROWS]
 var<workgroup> sh_columns: array<f32, 1024>; // [DEPTH, COLUMNS]

@@ -3,7 +3,7 @@
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{KNN_DENSITY, Launch, dispatch_2d, matrix};
+use super::launch::{KNN_DENSITY, Launch, column_passes, dispatch_2d, empty, matrix};
 use super::{for_each_row, squared_distance};
 
 /// The kernel keeps its neighbours in registers, this many at most.
@@ -32,8 +32,15 @@ pub fn knn_density_reference(features: &[f32], c: usize, k: usize) -> Vec<f32> {
 pub(super) fn launch(features: CubeTensor, k: usize) -> CubeTensor {
     let [n, c] = matrix(&features);
     let (x, y) = dispatch_2d(n.div_ceil(ROWS_PER_WORKGROUP));
-    let (launch, density) =
-        Launch::new(KNN_DENSITY, features).params(&[n as u32, c as u32, k as u32, x]).output([n], DType::F32);
-    launch.run((x, y));
+    let passes: Vec<_> = column_passes([n, c], k + 1).collect();
+    let density = empty(&features, [n], DType::F32);
+    let found = empty(&features, [if passes.len() > 1 { n * k } else { 1 }], DType::F32);
+    for columns in passes {
+        Launch::new(KNN_DENSITY, features.clone())
+            .params(&[n, c, k, x as usize, columns.start, columns.end].map(|value| value as u32))
+            .in_place(&found)
+            .in_place(&density)
+            .run((x, y));
+    }
     density
 }

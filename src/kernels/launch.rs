@@ -1,5 +1,7 @@
 //! From a WGSL file to a launch on the device.
 
+use std::ops::Range;
+
 use burn::tensor::{DType, Shape};
 use burn_cubecl::{
     kernel::into_contiguous,
@@ -46,7 +48,7 @@ macro_rules! kernel {
     };
 }
 
-pub const KNN_DENSITY: Kernel = kernel!("knn_density", DISTANCE_TILE, 256, 3);
+pub const KNN_DENSITY: Kernel = kernel!("knn_density", DISTANCE_TILE, 256, 4);
 pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", DISTANCE_TILE, 256, 4);
 pub const SELECT_CENTERS: Kernel = kernel!("select_centers", "", 256, 5);
 pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", "", 64, 4);
@@ -117,13 +119,15 @@ impl Launch {
     }
 
     /// The next binding is an output of this shape, returned beside the launch; its memory is not cleared.
-    pub fn output<S: Into<Shape>>(mut self, shape: S, dtype: DType) -> (Self, CubeTensor) {
-        let shape = shape.into();
-        let handle: Handle = self.client().empty(shape.num_elements() * dtype.size());
-        self.arguments = self.arguments.with_buffer(handle.clone().binding());
-        let output =
-            CubeTensor::new_contiguous(self.like.client.clone(), self.like.device.clone(), shape, handle, dtype);
-        (self, output)
+    pub fn output<S: Into<Shape>>(self, shape: S, dtype: DType) -> (Self, CubeTensor) {
+        let output = empty(&self.like, shape, dtype);
+        (self.in_place(&output), output)
+    }
+
+    /// The next binding is a tensor of [`empty`] that several launches write to.
+    pub fn in_place(mut self, tensor: &CubeTensor) -> Self {
+        self.arguments = self.arguments.with_buffer(tensor.handle.clone().binding());
+        self
     }
 
     pub fn run(self, (x, y): (u32, u32)) {
@@ -134,6 +138,29 @@ impl Launch {
     fn client(&self) -> &Client {
         &self.like.client
     }
+}
+
+/// Columns of each pass over the `N` columns of the distances of `features [N, C]`, in `distance_tile.wgsl`. Per column, a
+/// kernel takes `steps` iterations of its loops besides.
+///
+/// One pass is all there is up to a few thousand columns. Longer ones would be ended from outside: llvmpipe leaves every
+/// loop, silently, once an invocation has gone through 65,535 iterations, and Windows resets a GPU that one dispatch keeps
+/// busy for two seconds.
+pub fn column_passes([n, c]: [usize; 2], steps: usize) -> impl Iterator<Item = Range<usize>> {
+    const MOST_ITERATIONS: usize = 65_535;
+    const COLUMNS: usize = 64;
+    const DEPTH: usize = 16;
+    let elsewhere = c / 8 + 256; // the look for NaN, and the k neighbours before and after
+    let tile = c.div_ceil(DEPTH) * (DEPTH + 10) + 7 + COLUMNS * (steps + 1);
+    let columns = (MOST_ITERATIONS.saturating_sub(elsewhere) / tile).max(1) * COLUMNS;
+    (0..n).step_by(columns).map(move |first| first..n.min(first + columns))
+}
+
+/// A tensor on the same device as another, its memory not cleared.
+pub fn empty<S: Into<Shape>>(like: &CubeTensor, shape: S, dtype: DType) -> CubeTensor {
+    let shape = shape.into();
+    let handle: Handle = like.client.empty(shape.num_elements() * dtype.size());
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, handle, dtype)
 }
 
 /// `[N, C]` of a matrix on the device.

@@ -3,7 +3,7 @@
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{Launch, PEAK_DISTANCE, dispatch_2d, matrix};
+use super::launch::{Launch, PEAK_DISTANCE, column_passes, dispatch_2d, empty, matrix};
 use super::{for_each_row, squared_distance};
 
 const ROWS_PER_WORKGROUP: usize = 32;
@@ -38,10 +38,13 @@ pub fn peak_distance_reference(features: &[f32], c: usize, density: &[f32]) -> V
 pub(super) fn launch(features: CubeTensor, density: CubeTensor) -> CubeTensor {
     let [n, c] = matrix(&features);
     let (x, y) = dispatch_2d(n.div_ceil(ROWS_PER_WORKGROUP));
-    let (launch, peaks) = Launch::new(PEAK_DISTANCE, features)
-        .params(&[n as u32, c as u32, 0, x])
-        .input(density)
-        .output([2, n], DType::F32);
-    launch.run((x, y));
+    let peaks = empty(&features, [2, n], DType::F32);
+    for columns in column_passes([n, c], 0) {
+        Launch::new(PEAK_DISTANCE, features.clone())
+            .params(&[n, c, 0, x as usize, columns.start, columns.end].map(|value| value as u32))
+            .input(density.clone())
+            .in_place(&peaks)
+            .run((x, y));
+    }
     peaks
 }
