@@ -155,7 +155,9 @@ export class LocalHost implements Host {
     const trap = new Promise<never>((_, reject) => {
       if (typeof addEventListener !== "function") return;
       const onError = (event: ErrorEvent): void => {
-        if (event.error instanceof WebAssembly.RuntimeError) reject(event.error);
+        if (!(event.error instanceof WebAssembly.RuntimeError)) return;
+        event.preventDefault(); // or the page hears that the worker broke before it hears why
+        reject(event.error);
       };
       addEventListener("error", onError);
       stopListening = () => removeEventListener("error", onError);

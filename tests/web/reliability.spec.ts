@@ -120,6 +120,14 @@ test("a lost GPU: a fresh worker goes on with it; after two losses in a row the 
   expect(device).toMatchObject({ device: "cpu", reason: expect.stringContaining("2 times in a row"), adapter: { software: true } });
 });
 
+test("a GPU without memory for a buffer: what runs is told so, the next is answered in a fresh worker", async ({ page }) => {
+  test.slow();
+  await openLab(page);
+  const { codes, same, recoveries } = await suffer(page, "take the GPU's memory", "gpu");
+  expect(codes).toEqual(["answered", "out-of-memory", "answered"]);
+  expect({ same, recoveries }).toEqual({ same: true, recoveries: ["out-of-memory gpu"] });
+});
+
 test("the browser's GPU process dies: the same answer from the next request", async ({ page, browser }) => {
   test.slow();
   await openLab(page);

@@ -19,6 +19,11 @@ const trap = Uint8Array.of(
 
 new BroadcastChannel("faults").addEventListener("message", ({ data }) => {
   if (data === "lose the device") for (const device of devices) device.destroy();
+  if (data === "take the GPU's memory") {
+    // As a browser tells it that had none for a buffer: nobody's error scope caught it.
+    const error = new GPUOutOfMemoryError("no memory for a buffer");
+    for (const device of devices) device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error }));
+  }
   if (data === "trap") new WebAssembly.Instance(new WebAssembly.Module(trap)).exports.f();
   if (data === "end") close();
 });
