@@ -33,6 +33,10 @@ pub struct SetokimConfig {
     pub mask_head: Option<MaskHeadConfig>,
     /// Comes with `llm`.
     pub special_tokens: Option<SpecialTokens>,
+    /// Logits by which `[Img]` must beat words at the beginning of an answer about a picture. Training refuses few edits,
+    /// so a trained model rather draws; `training/tune.py` finds what puts that right.
+    #[serde(default)]
+    pub picture_margin: f32,
 }
 
 /// How a picture becomes the encoder's square.
@@ -254,6 +258,7 @@ impl SetokimConfig {
             diffusion: None,
             mask_head: None,
             special_tokens: None,
+            picture_margin: 0.0,
         }
     }
 
@@ -281,6 +286,7 @@ impl SetokimConfig {
         if let Some(mask_head) = &self.mask_head {
             sizes("mask_head", &[mask_head.width])?;
         }
+        require(self.picture_margin.is_finite(), "picture_margin must be a number")?;
         let Some(llm) = &self.llm else {
             return require(
                 self.diffusion.is_none() && self.mask_head.is_none(),

@@ -242,14 +242,23 @@ impl<E: AsyncFnMut(Event)> Run<'_, E> {
 
     async fn choose(&mut self, hidden: &Tensor<2>) -> Result<u32> {
         let mut logits = self.language.logits(hidden.clone()).await?;
+        let margin = if self.may_refuse() { self.model.config().picture_margin } else { 0.0 };
         for (id, logit) in (0..).zip(&mut logits) {
-            if !self.allows(self.language.kind(id)) {
-                *logit = f32::NEG_INFINITY;
+            match self.language.kind(id) {
+                kind if !self.allows(kind) => *logit = f32::NEG_INFINITY,
+                Kind::ImageStart => *logit -= margin,
+                _ => {}
             }
         }
         let id = self.sampler.choose(&logits, &self.history)?;
         self.history.push(id);
         Ok(id)
+    }
+
+    /// Whether this is where a model says that what it should change is not there.
+    fn may_refuse(&self) -> bool {
+        let Rules { text, picture, .. } = self.request.rules;
+        self.usage.answer_tokens == 0 && self.request.source.is_some() && text && picture
     }
 
     /// Whether a kind of token may come next. Training decides the form of an answer; this keeps every model to it.

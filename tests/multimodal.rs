@@ -518,6 +518,22 @@ async fn requests_that_make_no_sense_are_typed_errors() {
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
+async fn a_margin_decides_between_a_picture_and_words_unless_only_a_picture_may_come() {
+    for (picture_margin, draws) in [(-1e3, true), (1e3, false)] {
+        let open = cpu().await;
+        let config = SetokimConfig { picture_margin, ..config() };
+        let model = Setokim::load_with_text(config, tiny_store(&open), tokenizer(), open).expect("the model");
+        let [first, _] = see_two(&model).await;
+        let may_refuse = AnswerOptions { insist: false, ..options() };
+        let edit = model.edit(&first, "remove the dog", &may_refuse, &NEVER, ignore).await.expect("works");
+        let begins_with_a_picture = edit.drawing.is_some() && edit.said.is_empty();
+        assert_eq!(begins_with_a_picture, draws);
+        let edit = model.edit(&first, "remove the dog", &options(), &NEVER, ignore).await.expect("works");
+        assert!(edit.drawing.is_some());
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn the_limit_and_stop_strings_end_an_answer() {
     let model = tiny_model(cpu().await);
     let messages = [Message::text(Role::User, "hello")];

@@ -120,7 +120,10 @@ def respond(
             allowed = words | {special.end} if "text" in may else set()
             allowed |= {special.segment} if "mask" in may else set()
             allowed |= {special.image_start} if "picture" in may else set()
-        chosen = choose(model.llm.logits(hidden[-1]), allowed)
+        logits = model.llm.logits(hidden[-1])
+        if source and not answer.ids and {"text", "picture"} <= may:
+            logits[special.image_start] -= model.config.picture_margin
+        chosen = choose(logits, allowed)
         answer.ids.append(chosen)
         if chosen == special.end:
             break

@@ -7,6 +7,7 @@ python -m training.export --samples models/samples
 """
 
 import argparse
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, help="report of training.evaluate, for the model card")
     parser.add_argument("--tasks", type=Path, help="report of training.evaluate_tasks, for the model card")
     add_clustering_options(parser)
+    parser.add_argument("--picture-margin", type=float, help="of a model of stage 3 or 4, see training.tune")
     parser.add_argument("--samples", type=Path, help="write sample pictures into this folder")
     arguments = parser.parse_args()
     if arguments.samples:
@@ -147,6 +149,8 @@ def main() -> None:
     model = load(arguments.checkpoint, chosen_clustering(arguments))
     if isinstance(model, Setokim) and not arguments.text:
         parser.error("a language model needs the --text it was trained with")
+    if arguments.picture_margin is not None:
+        model.config = dataclasses.replace(model.config, picture_margin=arguments.picture_margin)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.text:
         shutil.copyfile(arguments.text, arguments.out / "tokenizer.json")

@@ -29,7 +29,7 @@ IGNORE = -100
 QUESTIONS_PER_IMAGE = 5
 SEQUENCES_PER_SCENE = 2  # in training: tokenising a picture costs as much as learning from a sequence about it
 ABSENT_SHARE = 0.15  # of referring phrases that fit nothing
-ABSENT_EDIT_SHARE = 0.06  # of instructions about something that is not there
+ABSENT_EDIT_SHARE = 0.12  # of instructions about something that is not there
 SMALL_TALK_SHARE = 0.05
 KEEP_IOU = 0.6  # a token of the target keeps a token of the source that covers the same region this well
 # Share of each kind of sequence, by stage.

@@ -1,6 +1,7 @@
-"""Choose `neighbors` and `threshold` of the clustering on validation scenes.
+"""Choose `neighbors` and `threshold` of the clustering, or with `--text` the `picture_margin`, on validation scenes.
 
 python -m training.tune runs/stage1-nano/checkpoint.pt
+python -m training.tune runs/stage3-nano/checkpoint.pt --text models/setokim-tiny/tokenizer.json
 """
 
 import argparse
@@ -8,14 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
+from .answer import look, prompt
 from .evaluate import load_average, region_ious
 from .model import SeTok
 from .model.cluster import density_peaks
+from .model.setokim import Setokim
 from .scenes import sample_batch
+from .stage2 import load_setokim
+from .text import Speaker, absent_edit, edit_any
 
 NEIGHBORS = (3, 4, 5, 6)
 THRESHOLDS = tuple(round(0.30 + 0.05 * i, 2) for i in range(11))
+MARGINS = tuple(0.25 * i for i in range(17))
 
 
 @torch.no_grad()
@@ -54,13 +61,48 @@ def best_setting(rows: list[dict[str, float]]) -> dict[str, float]:
     return max(rows, key=lambda row: row["object_iou"] - 0.2 * row["tokens_off_by"])
 
 
+@torch.no_grad()
+def sweep_margin(model: Setokim, text: Tokenizer, count: int) -> list[dict[str, float]]:
+    """How many instructions are followed and how many about absent things refused, on `count` scenes of `val`."""
+    batch, special = sample_batch("val", 0, count), model.config.special_tokens
+    first_word = special.keep_first + special.keep_count
+
+    def lead(words: str, pixels: np.ndarray) -> float:
+        """Of [Img] over the best word, in logits."""
+        sequence = prompt(model, text, words, [look(model, torch.from_numpy(pixels).float())])
+        logits = model.llm.logits(model(*sequence.tensors())[0, -1])
+        words_best = torch.cat([logits[first_word : text.get_vocab_size()], logits[special.end, None]]).max()
+        return float(logits[special.image_start] - words_best)
+
+    present, absent = [], []
+    for index, (scene, pixels) in enumerate(zip(batch.scenes, batch.images)):
+        speaker = Speaker(np.random.default_rng(index))
+        present.append(lead(edit_any(speaker, scene).instruction, pixels))
+        absent.append(lead(absent_edit(speaker, scene)[0], pixels))
+    return [
+        {
+            "picture_margin": margin,
+            "followed": float(np.mean(np.array(present) > margin)),
+            "refused": float(np.mean(np.array(absent) <= margin)),
+        }
+        for margin in MARGINS
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--text", type=Path, help="tokenizer.json: tune the margin of a model of stage 3 or 4")
     parser.add_argument("--count", type=int, default=400)
     arguments = parser.parse_args()
-    rows = sweep(load_average(arguments.checkpoint), arguments.count)
-    for row in [*rows, {"best": 0} | best_setting(rows)]:
+    if arguments.text:
+        text = Tokenizer.from_file(str(arguments.text))
+        rows = sweep_margin(load_setokim(arguments.checkpoint), text, arguments.count)
+        best = max(rows, key=lambda row: min(row["followed"], row["refused"]))
+    else:
+        rows = sweep(load_average(arguments.checkpoint), arguments.count)
+        best = best_setting(rows)
+    for row in [*rows, {"best": 0} | best]:
         print("  ".join(f"{name} {value:.3g}" for name, value in row.items()))
 
 

@@ -172,6 +172,7 @@ impl TowerConfig {
             diffusion: None,
             mask_head: None,
             special_tokens: None,
+            picture_margin: 0.0,
         }
     }
 }

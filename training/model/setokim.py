@@ -45,12 +45,17 @@ class SetokimConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     mask_head: MaskHeadConfig = field(default_factory=MaskHeadConfig)
     special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
+    # Logits by which [Img] must beat words at the beginning of an answer about a picture. Training refuses few edits,
+    # so a trained model rather draws; `training.tune` finds what puts that right.
+    picture_margin: float = 0.0
 
     @classmethod
     def from_json(cls, text: str) -> "SetokimConfig":
         """From the text of a config.json of the whole model."""
         parts = json.loads(text)
-        return cls(**{f.name: f.default_factory(**parts[f.name]) for f in dataclasses.fields(cls)})
+        sections = {f.name: f.default_factory for f in dataclasses.fields(cls) if f.name != "picture_margin"}
+        margin = parts.get("picture_margin", cls.picture_margin)
+        return cls(**{name: section(**parts[name]) for name, section in sections.items()}, picture_margin=margin)
 
 
 class Setokim(nn.Module):
