@@ -67,8 +67,8 @@ impl Drawing {
 }
 
 impl Setokim {
-    /// Paints a picture from tokens. With a `source` it comes in that picture's frame, and with `paste` every pixel that no
-    /// changed token owns is the source's own.
+    /// Paints a picture from tokens. With a `source` it comes in that picture's frame, and with `paste` pixels are the
+    /// source's own where nothing changed, see [`matte`].
     pub(crate) async fn paint(&self, strokes: &[Stroke], source: Option<&Seen>, paste: bool) -> Result<Drawing> {
         let (square, labels) = self.paint_square(strokes).await?;
         let (width, height) = (square.width(), square.height());
@@ -85,10 +85,14 @@ impl Setokim {
         };
         if let Some(source) = source {
             let (width, height) = (source.picture.width(), source.picture.height());
-            drawing.picture = frame_from_square(&drawing.picture, &source.crop, width, height)?;
+            let square = drawing.picture;
+            drawing.picture = frame_from_square(&square, &source.crop, width, height)?;
             drawing.crop = source.crop;
             if paste {
-                drawing.picture = paste_unchanged(&drawing, strokes, source)?;
+                let changed = changed_patches(&drawing.labels, strokes, source);
+                let (before, _) = self.paint_square(&unchanged(source)).await?;
+                let matte = frame_from_square(&matte(&square, &before, &changed, side)?, &source.crop, width, height)?;
+                drawing.picture = blend(source, &drawing.picture, &matte)?;
             }
         }
         Ok(drawing)
@@ -130,21 +134,72 @@ fn removed_tokens(strokes: &[Stroke], source: &Seen) -> Vec<usize> {
     (0..source.ids.len()).filter(|&token| !is_kept(strokes, token)).map(|token| source.ids[token]).collect()
 }
 
-/// A patch has changed if the token that owned it is gone or the token that owns it now is new. All other pixels are
-/// taken from the source, those beyond the grid included.
-fn paste_unchanged(drawing: &Drawing, strokes: &[Stroke], source: &Seen) -> Result<Picture> {
-    let has_changed = |(&before, &now): (&u32, &u32)| {
-        u32::from(!is_kept(strokes, before as usize) || strokes[now as usize].kept.is_none())
+/// The source picture, token for token.
+fn unchanged(source: &Seen) -> Vec<Stroke> {
+    let stroke = |(token, value): (usize, &Vec<f32>)| Stroke { value: value.clone(), kept: Some(token) };
+    source.tokens.iter().enumerate().map(stroke).collect()
+}
+
+/// A patch has changed if the token that owned it is gone or the token that owns it now is new.
+fn changed_patches(labels: &[u32], strokes: &[Stroke], source: &Seen) -> Vec<bool> {
+    let has_changed =
+        |(&before, &now): (&u32, &u32)| !is_kept(strokes, before as usize) || strokes[now as usize].kept.is_none();
+    source.labels.iter().zip(labels).map(has_changed).collect()
+}
+
+/// How much of each pixel of the square is new, from black to white: all of it in a changed patch, and in the patches
+/// around those, which hold the rims of what went and came, as much as the drawing differs there from a drawing of the
+/// source's own tokens. `side` patches a row.
+fn matte(now: &Picture, before: &Picture, changed: &[bool], side: usize) -> Result<Picture> {
+    let size = now.width() as usize;
+    let patch = size / side;
+    let difference: Vec<u32> = now
+        .rgb()
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .zip(before.rgb().as_chunks::<3>().0)
+        .map(|(a, b)| a.iter().zip(b).map(|(&a, &b)| u32::from(a.abs_diff(b))).sum())
+        .collect();
+    let around = |at: usize, end: usize| at.saturating_sub(1)..(at + 2).min(end);
+    let level = |at: usize| {
+        let (y, x) = (at / size, at % size);
+        let (row, col) = (y / patch, x / patch);
+        let is_near = || around(row, side).any(|row| around(col, side).any(|col| changed[row * side + col]));
+        if changed[row * side + col] {
+            return u8::MAX;
+        }
+        if !is_near() {
+            return 0;
+        }
+        let sum: u32 =
+            around(y, size).flat_map(|y| around(x, size).map(move |x| y * size + x)).map(|at| difference[at]).sum();
+        let share = (sum as f32 / NINE_PIXELS - SAME) / (DIFFERENT - SAME);
+        (share.clamp(0.0, 1.0) * 255.0).round() as u8
     };
-    let changed: Vec<u32> = source.labels.iter().zip(&drawing.labels).map(has_changed).collect();
+    let levels = (0..size * size).flat_map(|at| [level(at); 3]).collect();
+    Picture::from_rgb(levels, now.width(), now.height())
+}
+
+/// The largest difference of three by three pixels.
+const NINE_PIXELS: f32 = 9.0 * 3.0 * 255.0;
+/// A mean difference up to this is the detokenizer's unrest.
+const SAME: f32 = 0.03;
+/// From this mean difference on all of a pixel is new.
+const DIFFERENT: f32 = 0.1;
+
+/// `new` over the source picture, by the levels of `matte`. Pixels beyond the grid are the source's.
+fn blend(source: &Seen, new: &Picture, matte: &Picture) -> Result<Picture> {
     let (width, height) = (source.picture.width(), source.picture.height());
-    let map = LabelMap::new(&changed, source.grid, &source.crop, width, height)?;
+    let grid = LabelMap::new(&source.labels, source.grid, &source.crop, width, height)?;
     let mut rgb = source.picture.rgb().to_vec();
     let at = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    let new = drawing.picture.rgb().as_chunks::<3>().0;
-    for (((x, y), pixel), new) in at.zip(rgb.as_chunks_mut::<3>().0).zip(new) {
-        if map.get(x, y) == Some(1) {
-            *pixel = *new;
+    let new = new.rgb().as_chunks::<3>().0.iter().zip(matte.rgb().as_chunks::<3>().0);
+    for (((x, y), pixel), (new, level)) in at.zip(rgb.as_chunks_mut::<3>().0).zip(new) {
+        if grid.get(x, y).is_some() {
+            let level = u32::from(level[0]);
+            let mix = |(old, new): (u8, u8)| (u32::from(old) * (255 - level) + u32::from(new) * level + 127) / 255;
+            *pixel = [0, 1, 2].map(|channel| mix((pixel[channel], new[channel])) as u8);
         }
     }
     Picture::from_rgb(rgb, width, height)
@@ -182,31 +237,36 @@ mod tests {
         }
     }
 
-    fn drawing(labels: [u32; 4]) -> Drawing {
-        Drawing {
-            picture: flat(200),
-            crop: source().crop,
-            grid: [2, 2],
-            labels: labels.to_vec(),
-            tokens: Vec::new(),
-            removed: Vec::new(),
-            values: Vec::new(),
-        }
+    #[test]
+    fn a_patch_changes_with_the_token_that_owned_it_or_owns_it_now() {
+        let kept_and_new = [stroke(Some(0)), stroke(None)];
+        let changed = changed_patches(&[0, 1, 0, 0], &kept_and_new, &source());
+        assert_eq!(changed, [false, true, false, true], "a new token top right; token 1 is gone from bottom right");
+        let all_kept = [stroke(Some(0)), stroke(Some(1))];
+        assert_eq!(changed_patches(&[0, 0, 0, 1], &all_kept, &source()), [false; 4]);
+        assert_eq!(changed_patches(&[0; 4], &[stroke(None)], &source()), [true; 4]);
     }
 
-    fn corners(picture: &Picture) -> [u8; 4] {
-        [(0, 0), (3, 0), (0, 3), (3, 3)].map(|(x, y)| picture.rgb()[(y * 4 + x) * 3])
+    /// Four patches in a row of 4 x 4: the first changed, the next one near it.
+    #[test]
+    fn a_matte_is_white_where_tokens_changed_and_as_light_as_the_difference_next_to_it() {
+        let changed = [true, false, false, false].repeat(4);
+        let level = |now: u8| {
+            let matte = matte(&flat(now), &flat(10), &changed, 4).unwrap();
+            [0, 3, 6, 9].map(|at| matte.rgb()[4 * 3 + at])
+        };
+        assert_eq!(level(10), [255, 0, 0, 0]);
+        assert_eq!(level(10 + 16)[..3], [255, 119, 0], "a difference of 16, halfway between .03 and .1 of 255");
+        assert_eq!(level(200), [255, 255, 0, 0]);
     }
 
     #[test]
-    fn pixels_come_from_the_source_where_the_same_token_stays() {
-        let kept_and_new = [stroke(Some(0)), stroke(None)];
-        let pasted = paste_unchanged(&drawing([0, 1, 0, 0]), &kept_and_new, &source()).unwrap();
-        assert_eq!(corners(&pasted), [10, 200, 10, 200], "a new token top right; token 1 is gone from bottom right");
-        let all_kept = [stroke(Some(0)), stroke(Some(1))];
-        assert_eq!(corners(&paste_unchanged(&drawing([0, 0, 0, 1]), &all_kept, &source()).unwrap()), [10; 4]);
-        let nothing_kept = [stroke(None)];
-        assert_eq!(corners(&paste_unchanged(&drawing([0; 4]), &nothing_kept, &source()).unwrap()), [200; 4]);
+    fn a_blend_takes_the_source_where_the_matte_is_black_and_beyond_the_grid() {
+        let mixed = |level: u8| blend(&source(), &flat(200), &flat(level)).unwrap().rgb()[0];
+        assert_eq!([mixed(0), mixed(51), mixed(255)], [10, 48, 200]);
+        let half = Crop { x: 2.0, y: 0.0, width: 2.0, height: 4.0 };
+        let beside = blend(&Seen { crop: half, ..source() }, &flat(200), &flat(255)).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|x| beside.rgb()[3 * x]), [10, 10, 200, 200]);
     }
 
     #[test]

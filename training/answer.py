@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from .model.cluster import cluster_features
 from .model.setokim import Setokim, order_by_area
@@ -148,12 +149,25 @@ def respond(
     return answer
 
 
-def paste(pixels: Tensor, drawn_labels: Tensor, kept: list[int], picture: Picture, original: Tensor) -> Tensor:
-    """The source's own pixels wherever a kept token still owns what it owned. `pixels`, `original` [S, S, 3]."""
+SAME, DIFFERENT = 0.03, 0.1  # mean difference of three by three pixels that is unrest, and that is all new
+
+
+def paste(
+    pixels: Tensor, drawn_labels: Tensor, kept: list[int], picture: Picture, original: Tensor, before: Tensor
+) -> Tensor:
+    """The source's own pixels wherever a kept token still owns what it owned; beside the other patches, where the rims of
+    what went and came are, as much of them as the drawing is like `before`, a drawing of the source's own tokens.
+    `pixels`, `original`, `before` [S, S, 3] in bytes."""
     changed = torch.tensor(
         [int(before) not in kept or kept[int(now)] < 0 for before, now in zip(picture.labels, drawn_labels)]
     )
     side = int(len(changed) ** 0.5)
     patch = original.shape[0] // side
-    mask = changed.view(side, side).repeat_interleave(patch, 0).repeat_interleave(patch, 1)[..., None]
-    return torch.where(mask, pixels, original)
+    changed = changed.view(1, side, side).float()
+    near = max_pool2d(changed, 3, 1, 1)
+    changed, near = (m[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1) for m in (changed, near))
+    difference = (pixels.float() - before.float()).abs().sum(-1)
+    difference = avg_pool2d(difference[None], 3, 1, 1)[0] / (3 * 255)
+    level = ((difference - SAME) / (DIFFERENT - SAME)).clamp(0, 1).mul(255).round()
+    level = torch.where(changed > 0, 255.0, level * near)[..., None]
+    return ((original.float() * (255 - level) + pixels.float() * level + 127) / 255).floor().byte()

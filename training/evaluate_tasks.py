@@ -84,7 +84,8 @@ class Judge:
         judged, unchanged = False, -math.inf
         if answer.tokens:
             pixels, labels = self.paint(answer.tokens)
-            pixels = paste(pixels, labels, answer.kept, picture, torch.from_numpy(before["images"]))
+            same = self.paint(list(picture.tokens))[0]
+            pixels = paste(pixels, labels, answer.kept, picture, torch.from_numpy(before["images"]), same)
             judged = self.edit_is_right(edit, before, after, pixels)
             same = (before["images"] == after["images"]).all(-1)
             unchanged = psnr(pixels.numpy()[same], after["images"][same])

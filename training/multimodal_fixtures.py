@@ -133,7 +133,8 @@ def write_task_fixtures(folder: Path) -> None:
         if not (answer.tokens and -1 in answer.kept and max(answer.kept) >= 0):
             return None
         drawn = paint(model, answer.tokens)
-        pasted = paste(drawn["pixels"], drawn["labels"], answer.kept, picture, tiny_picture(seed))
+        before = paint(model, list(picture.tokens))["pixels"]
+        pasted = paste(drawn["pixels"], drawn["labels"], answer.kept, picture, tiny_picture(seed), before)
         if (pasted == drawn["pixels"]).all():
             return None  # nothing of the source is left
         ids = torch.tensor(answer.ids)
