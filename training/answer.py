@@ -155,8 +155,8 @@ SAME, DIFFERENT = 0.03, 0.1  # mean difference of three by three pixels that is 
 def paste(
     pixels: Tensor, drawn_labels: Tensor, kept: list[int], picture: Picture, original: Tensor, before: Tensor
 ) -> Tensor:
-    """The source's own pixels wherever a kept token still owns what it owned; beside the other patches, where the rims of
-    what went and came are, as much of them as the drawing is like `before`, a drawing of the source's own tokens.
+    """The source's own pixels wherever a kept token still owns what it owned; beside the other patches, where the rims
+    of what went and came are, as much of them as the drawing is like `before`, a drawing of the source's own tokens.
     `pixels`, `original`, `before` [S, S, 3] in bytes."""
     changed = torch.tensor(
         [int(before) not in kept or kept[int(now)] < 0 for before, now in zip(picture.labels, drawn_labels)]
