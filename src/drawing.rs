@@ -184,9 +184,9 @@ fn matte(now: &Picture, before: &Picture, changed: &[bool], side: usize) -> Resu
 /// The largest difference of three by three pixels.
 const NINE_PIXELS: f32 = 9.0 * 3.0 * 255.0;
 /// A mean difference up to this is the detokenizer's unrest.
-const SAME: f32 = 0.03;
+const SAME: f32 = 0.05;
 /// From this mean difference on all of a pixel is new.
-const DIFFERENT: f32 = 0.1;
+const DIFFERENT: f32 = 0.13;
 
 /// `new` over the source picture, by the levels of `matte`. Pixels beyond the grid are the source's.
 fn blend(source: &Seen, new: &Picture, matte: &Picture) -> Result<Picture> {
@@ -256,7 +256,7 @@ mod tests {
             [0, 3, 6, 9].map(|at| matte.rgb()[4 * 3 + at])
         };
         assert_eq!(level(10), [255, 0, 0, 0]);
-        assert_eq!(level(10 + 16)[..3], [255, 119, 0], "a difference of 16, halfway between .03 and .1 of 255");
+        assert_eq!(level(10 + 20)[..3], [255, 91, 0], "20 of 255 is between .05 and .13");
         assert_eq!(level(200), [255, 255, 0, 0]);
     }
 

@@ -149,7 +149,7 @@ def respond(
     return answer
 
 
-SAME, DIFFERENT = 0.03, 0.1  # mean difference of three by three pixels that is unrest, and that is all new
+SAME, DIFFERENT = 0.05, 0.13  # mean difference of three by three pixels that is unrest, and that is all new
 
 
 def paste(

@@ -172,8 +172,8 @@ fn parts(text: &str, images: usize) -> Vec<Part> {
         if i > 0 {
             parts.push(Part::Image);
         }
-        if !piece.is_empty() {
-            parts.push(Part::Text(piece.into()));
+        if !piece.is_empty() || text.is_empty() {
+            parts.push(Part::Text(piece.into())); // no words at all are for the model to refuse
         }
     }
     parts
@@ -190,6 +190,7 @@ mod tests {
     #[test]
     fn pictures_stand_where_the_text_says_or_in_front() {
         assert_eq!(parts("what ?", 2), [Part::Image, Part::Image, text("what ?")]);
+        assert_eq!(parts("", 1), [Part::Image, text("")]);
         assert_eq!(
             parts("is <image> in <image> ?", 2),
             [text("is "), Part::Image, text(" in "), Part::Image, text(" ?")]
