@@ -31,6 +31,7 @@ SEQUENCES_PER_SCENE = 2  # in training: tokenising a picture costs as much as le
 ABSENT_SHARE = 0.15  # of referring phrases that fit nothing
 ABSENT_EDIT_SHARE = 0.12  # of instructions about something that is not there
 SMALL_TALK_SHARE = 0.05
+GREETING_SHARE = 0.12  # of chats that begin with small talk, half of them before there is a picture
 KEEP_IOU = 0.6  # a token of the target keeps a token of the source that covers the same region this well
 # Share of each kind of sequence, by stage.
 TASK_SHARES = {
@@ -219,9 +220,15 @@ class TaskSampler:
         sequence = Sequence(self.model.config.special_tokens, self.text)
         seen = (picture, pictures.counts[picture])
         if task == "chat":
+            is_shown = False
+            if speaker.rng.random() < GREETING_SHARE:
+                said, answer = speaker.pick(SMALL_TALK)
+                is_shown = bool(speaker.rng.random() < 0.5)
+                sequence.user(said, *(seen if is_shown else ()))
+                sequence.answer("small talk", answer)
             for turn in range(QUESTIONS_PER_IMAGE):
                 question = ask_any(speaker, scene)
-                sequence.user(question.question, *(seen if turn == 0 else ()))
+                sequence.user(question.question, *(seen if turn == 0 and not is_shown else ()))
                 sequence.answer(question.kind, question.answer)
             if speaker.rng.random() < SMALL_TALK_SHARE * QUESTIONS_PER_IMAGE:
                 said, answer = speaker.pick(SMALL_TALK)

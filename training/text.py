@@ -353,6 +353,23 @@ SMALL_TALK = [
     ("thanks", "you are welcome."),
     ("thank you", "you are welcome."),
     ("bye", "bye!"),
+    ("hello!", "hello! show me a picture."),
+    ("hi there", "hello! show me a picture."),
+    ("hello there", "hello! show me a picture."),
+    ("good morning", "hello! show me a picture."),
+    ("good day", "hello! show me a picture."),
+    ("how are you?", "i am fine. show me a picture."),
+    ("what is your name?", "i am setokim. i see pictures as a few visual tokens."),
+    ("what are you?", "i am setokim. i see pictures as a few visual tokens."),
+    ("tell me about yourself", "i am setokim. i see pictures as a few visual tokens."),
+    ("help", "i answer questions about a picture, mark objects, draw and edit."),
+    ("what do you do?", "i answer questions about a picture, mark objects, draw and edit."),
+    ("how does this work?", "i answer questions about a picture, mark objects, draw and edit."),
+    ("great", "what else do you want to know?"),
+    ("ok", "what else do you want to know?"),
+    ("nice", "what else do you want to know?"),
+    ("good", "what else do you want to know?"),
+    ("goodbye", "bye!"),
 ]
 RELATIONS: dict[str, Callable[[SceneObject, SceneObject], float]] = {
     # How far `a` is into the relation with `b`, in pixels.
