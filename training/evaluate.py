@@ -48,7 +48,7 @@ def _batch_metrics(model: SeTok, batch: SceneBatch) -> dict[str, list[float]]:
     tokens = clusters.valid.sum(1).cpu().numpy()
     regions = np.array([len(np.unique(row)) for row in batch.patch_regions])
     metrics: dict[str, list[float]] = {
-        "psnr": _psnr(decoded, image),
+        "psnr": psnr(decoded, image),
         "ssim": _ssim(decoded, image),
         "tokens": tokens.tolist(),
         "regions": regions.tolist(),
@@ -76,7 +76,7 @@ def region_ious(regions: np.ndarray, labels: np.ndarray) -> dict[int, float]:
     return {int(r): float(best[r]) for r in np.unique(regions)}
 
 
-def _psnr(image: torch.Tensor, target: torch.Tensor) -> list[float]:
+def psnr(image: torch.Tensor, target: torch.Tensor) -> list[float]:
     """Of each image, in dB, for a range of [-1, 1]."""
     error = ((image - target) / 2).square().mean((1, 2, 3))
     return (-10 * error.log10()).tolist()

@@ -47,8 +47,9 @@ class Judge:
         picture = look(self.model, torch.from_numpy(before["images"]).float())
         self.questions(task["questions"], picture)
         self.references(task["references"], picture, before["regions"])
-        self.generation(task, before["images"])
-        self.editing(task["edit"], picture, before, after)
+        if "edit" in task:  # packs of pictures from elsewhere only ask
+            self.generation(task, before["images"])
+            self.editing(task["edit"], picture, before, after)
 
     def questions(self, questions: list[dict], picture: Picture) -> None:
         for question in questions:

@@ -7,6 +7,7 @@ from torch import Tensor
 OBJECT_WEIGHT = 2.5  # a pixel of an object against one of the background
 PULL_MARGIN = 0.1  # DPC distance to its region's mean that a patch may keep
 PUSH_MARGIN = 1.1  # DPC distance that two region means must keep; the cluster threshold lies between the two
+FEATURE_MARGIN = 0.02  # mean square by patch at which two pictures look the same to the encoder
 PURE = 0.6  # patches with less of one region than this do not shape its mean
 
 
@@ -21,6 +22,17 @@ def edge_loss(image: Tensor, target: Tensor) -> Tensor:
     """L1 between differences of neighbouring pixels: L2 alone is content with blurred rims."""
     error = image - target
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def feature_loss(seen: Tensor, features: Tensor, region: Tensor) -> Tensor:
+    """The perceptual term of the paper, by our own encoder: every region counts the same, however small.
+
+    Normalised features of the drawn and of the true picture [B, N, C], region of each patch [B, N].
+    """
+    error = F.relu((seen - features).square().mean(-1) - FEATURE_MARGIN)  # [B, N]
+    patches = F.one_hot(region).sum(1).to(error.dtype)  # [B, R]
+    weight = 1 / of_region(patches, region)
+    return (error * weight).sum() / weight.sum()
 
 
 def pull_push_loss(features: Tensor, region: Tensor, purity: Tensor, regions: int) -> tuple[Tensor, Tensor]:

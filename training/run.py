@@ -4,19 +4,23 @@ python -m training.run --stage 1 --config nano
 python -m training.run --stage 2 --start runs/stage1-nano/checkpoint.pt --text models/setokim-tiny/tokenizer.json
 python -m training.run --stage 3 --start runs/stage2-nano/checkpoint.pt --text models/setokim-tiny/tokenizer.json
 python -m training.run --stage 4 --start runs/stage3-nano/checkpoint.pt
+
+Stage 1 goes on from a checkpoint with --start, and stage 3 takes over what it learned with --tokenizer.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 
-from .model import CONFIGS
+from .evaluate import add_clustering_options, chosen_clustering, load_average
+from .model import CONFIGS, SeTok
 from .parallel import Workers
 from .runs import Run
 from .stage1 import Stage1, Stage1Settings
-from .stage2 import Stage2, Stage2Settings, load_setokim, setokim_from_stage1
+from .stage2 import Stage2, Stage2Settings, load_setokim, replace_tokenizer, setokim_from_stage1
 from .stage4 import Stage4, Stage4Settings
 
 
@@ -29,11 +33,18 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
     }
     folder = arguments.out or Path("runs") / f"stage{arguments.stage}-{arguments.config}"
     if arguments.stage == 1:
-        return Stage1(CONFIGS[arguments.config], Stage1Settings(**options), workers, folder)
+        settings = Stage1Settings(**options)
+        if arguments.start:  # clusters that exist already are learned from
+            settings = dataclasses.replace(settings, true_clusters=0.0)
+            return Stage1(load_average(arguments.start), settings, workers, folder)
+        torch.manual_seed(settings.seed)
+        return Stage1(SeTok(CONFIGS[arguments.config]), settings, workers, folder)
     if arguments.stage == 4:
         return Stage4(load_setokim(arguments.start), Stage4Settings(**options), workers, folder)
     text = Tokenizer.from_file(str(arguments.text))
     model = setokim_from_stage1(arguments.start, text) if arguments.stage == 2 else load_setokim(arguments.start)
+    if arguments.tokenizer:
+        replace_tokenizer(model, load_average(arguments.tokenizer, chosen_clustering(arguments)), text)
     return Stage2(model, text, Stage2Settings(stage=arguments.stage, **options), workers, folder)
 
 
@@ -41,8 +52,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", type=int, choices=[1, 2, 3, 4], default=1)
     parser.add_argument("--config", choices=CONFIGS, default="nano", help="size of the tokenizer (stage 1)")
-    parser.add_argument("--start", type=Path, help="checkpoint of the stage before (stages 2 to 4)")
+    parser.add_argument("--start", type=Path, help="checkpoint to begin with; stages 2 to 4 need one")
     parser.add_argument("--text", type=Path, help="tokenizer.json (stages 2 and 3), see training.vocabulary")
+    parser.add_argument(
+        "--tokenizer", type=Path, help="stage 3: take SeTok from this checkpoint, as it went on learning"
+    )
+    add_clustering_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--out", type=Path, help="folder of checkpoint and logs")
     parser.add_argument("--steps", type=int)

@@ -78,11 +78,12 @@ class Run:
         return warmup * (s.last_learning_rate + (s.learning_rate - s.last_learning_rate) * cosine)
 
     def train_step(self) -> dict[str, float]:
-        """One step. Data and noise follow from the step number alone, so that a resumed run takes the same one."""
+        """One step. Data and noise follow from seed and step number alone, so that a resumed run takes the same one."""
         s, workers = self.settings, self.workers
         share = s.batch // workers.count
         torch.manual_seed((s.seed * 1_000_003 + self.step) * workers.count + workers.rank)
-        losses, extra = self.losses(self.step * s.batch + workers.rank * share, share)
+        first = (s.seed << 24) + self.step * s.batch + workers.rank * share
+        losses, extra = self.losses(first, share)
         loss = sum(self.loss_weights[name] * value for name, value in losses.items())
 
         self.optimizer.zero_grad(set_to_none=False)

@@ -4,7 +4,7 @@ A scene has *regions*: its objects in drawing order, then its background bands (
 A perfect tokenizer makes one token of each region.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 
 import numpy as np
@@ -316,3 +316,9 @@ def render_batch(scenes: list[Scene]) -> SceneBatch:
 def sample_batch(split: str, first: int, count: int) -> SceneBatch:
     """Scenes `first`, ..., `first + count - 1` of a split, rendered."""
     return render_batch([sample_scene(split, index) for index in range(first, first + count)])
+
+
+def joined(a: SceneBatch, b: SceneBatch) -> SceneBatch:
+    """The pictures of both."""
+    arrays = {f.name: np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(a) if f.name != "scenes"}
+    return SceneBatch(a.scenes + b.scenes, **arrays)

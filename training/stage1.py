@@ -4,22 +4,37 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
+from .easy_vqa import easy_batch, sample
 from .evaluate import evaluate_scenes
-from .losses import edge_loss, layout_loss, naming_loss, of_region, pixel_loss, pull_push_loss, token_regions
-from .model import ModelConfig, SeTok
-from .model.cluster import cluster_features
+from .losses import (
+    edge_loss,
+    feature_loss,
+    layout_loss,
+    naming_loss,
+    of_region,
+    pixel_loss,
+    pull_push_loss,
+    token_regions,
+)
+from .model import SeTok
+from .model.cluster import cluster_features, normalize_features
 from .parallel import Workers
 from .runs import Run, RunSettings
-from .scenes import MAX_REGIONS, SceneBatch, sample_batch
+from .scenes import MAX_REGIONS, SceneBatch, joined, sample_batch
 
 
 @dataclass(frozen=True)
 class Stage1Settings(RunSettings):
     decoded: float = 1.0  # share of a batch that is decoded: early on clusters want images more than pixels do
     true_clusters: float = 0.3  # first part of the run with true regions only; half and half afterwards
+    perceived: float = 0.5  # share of a batch whose drawings the encoder looks at again
+    easy_vqa: float = 1 / 16  # share of a batch that is not of scenes
+    object_weight: float = 4.0  # of a pixel of an object against one of the background
     token_noise: float = 0.15  # standard deviation, on the tokens the decoder sees
     evaluate_scenes: int = 128
 
@@ -62,7 +77,7 @@ def stage1_losses(
     objects = torch.from_numpy(batch.object_counts).to(device)[shown, None, None]
     is_object = torch.from_numpy(batch.regions).to(device)[shown] < objects
     losses = {
-        "pixel": pixel_loss(reconstruction, target, is_object),
+        "pixel": pixel_loss(reconstruction, target, is_object, settings.object_weight),
         "edge": edge_loss(reconstruction, target),
         "name": naming_loss(name_logits, of_region(names, token_region)),
         "color": naming_loss(color_logits, of_region(colors, token_region)),
@@ -70,7 +85,18 @@ def stage1_losses(
         "pull": pull,
         "push": push,
     }
+    if looked := round(settings.perceived * len(reconstruction)):
+        seen = look_again(model, reconstruction[:looked])
+        losses["features"] = feature_loss(seen, features[:looked].detach(), region[:looked])
     return losses, token_count
+
+
+def look_again(model: SeTok, images: Tensor) -> Tensor:
+    """Features of drawn pictures: the drawing learns from them, the encoder does not."""
+    fixed = {name: p.detach() for name, p in model.vision.named_parameters()}
+    with torch.autocast(images.device.type, torch.bfloat16):
+        features = functional_call(model.vision, fixed, images)
+    return normalize_features(features.float(), model.config.cluster)
 
 
 def images_to_tensor(images, device: torch.device) -> Tensor:
@@ -84,14 +110,18 @@ def _present_regions(region: Tensor, clusters: int) -> Tensor:
 
 
 class Stage1(Run):
-    loss_weights = {"pixel": 2.0, "edge": 0.5, "name": 0.5, "color": 0.25, "layout": 0.1, "pull": 2.0, "push": 2.0}
+    loss_weights = {"pixel": 2.0, "edge": 0.5, "name": 0.5, "color": 0.25, "layout": 0.1}
+    loss_weights |= {"pull": 2.0, "push": 2.0, "features": 0.3}
 
-    def __init__(self, config: ModelConfig, settings: Stage1Settings, workers: Workers, folder: Path):
-        torch.manual_seed(settings.seed)
-        super().__init__(SeTok(config), config.to_json(), settings, workers, folder)
+    def __init__(self, model: SeTok, settings: Stage1Settings, workers: Workers, folder: Path):
+        super().__init__(model, model.config_json(), settings, workers, folder)
 
     def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
-        batch = sample_batch("train", first, count)
+        easy = round(self.settings.easy_vqa * count)
+        batch = sample_batch("train", first, count - easy)
+        if easy:
+            rng = np.random.default_rng(first)
+            batch = joined(batch, easy_batch("train", [sample(rng, "train") for _ in range(easy)]))
         true_share = 1.0 if self.progress < self.settings.true_clusters else 0.5
         losses, token_count = stage1_losses(self.model, batch, self.settings, true_share, self.workers.device)
         return losses, {"dpc_tokens": token_count}

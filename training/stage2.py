@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from .evaluate import load_average
-from .losses import of_region
 from .model import ModelConfig, SeTok
 from .model.llm import LlmConfig
 from .model.mask_head import full_size
@@ -22,6 +21,8 @@ from .runs import Run, RunSettings
 from .scenes import IMAGE_SIZE
 from .tasks import IGNORE, TASK_SHARES, TaskBatch, TaskSampler, object_masks
 from .text import CELLS, cell_index
+
+NAMED = ("naming", "planning", "mentions")  # visual tokens that are read, that will be drawn, things in words
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Stage2Settings(RunSettings):
 
 
 class VisualNaming(nn.Module):
-    """What the language model should know where it reads a visual token, or is about to draw one: name, colour, cell.
+    """What the language model should know where it reads a visual token, is about to draw one, or hears a thing named:
+    name, colour, cell, and exactly where the middle of a thing is and how large it is.
 
     Used in training only.
     """
@@ -46,16 +48,21 @@ class VisualNaming(nn.Module):
         self.name = nn.Linear(hidden, names)
         self.color = nn.Linear(hidden, colors)
         self.cell = nn.Linear(hidden, len(CELLS))
+        self.box = nn.Linear(hidden, 3)
 
-    def loss(self, hidden: Tensor, names: Tensor, colors: Tensor, cells: Tensor) -> Tensor:
-        """hidden [M, H]; targets [M], -1 where there is nothing to say."""
-        return sum(
+    def loss(self, hidden: Tensor, names: Tensor, colors: Tensor, cells: Tensor, boxes: Tensor) -> Tensor:
+        """hidden [M, H]; targets [M], -1 where there is nothing to say; boxes [M, 3], only where there is a cell."""
+        said = sum(
             weight * F.cross_entropy(head(hidden), target, ignore_index=-1)
             for weight, head, target in ((1.0, self.name, names), (0.5, self.color, colors), (0.5, self.cell, cells))
         )
+        is_thing = (cells >= 0)[:, None]
+        distance = ((self.box(hidden) - boxes).abs() * is_thing).sum() / is_thing.sum().clamp(min=1)
+        return said + 2 * distance
 
 
-def stage2_losses(model: Setokim, naming: VisualNaming, planning: VisualNaming, batch: TaskBatch) -> dict[str, Tensor]:
+def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dict[str, Tensor]:
+    """`heads`: one VisualNaming for each of `NAMED`."""
     device = batch.ids.device
     with torch.autocast(device.type, torch.bfloat16):
         hidden = model(batch.ids, batch.slots, batch.visual)
@@ -74,28 +81,39 @@ def stage2_losses(model: Setokim, naming: VisualNaming, planning: VisualNaming, 
         rows, positions, pictures, regions = zip(*masked)
         logits = mask_logits(model, batch, hidden[list(rows), list(positions)], list(pictures))
         losses["mask"] = mask_loss(logits, object_masks(batch.pictures, list(zip(pictures, regions))))
-    losses["naming"] = naming_loss(naming, batch, hidden, [s.sources for s in batch.sequences])
-    losses["planning"] = naming_loss(planning, batch, hidden, [s.plans for s in batch.sequences])
+    for loss, places in named_places(batch).items():
+        losses[loss] = naming_loss(heads[loss], batch, hidden, places)
     return losses
 
 
+def named_places(batch: TaskBatch) -> dict[str, list[tuple[int, int, int, int]]]:
+    """For each of `NAMED` the (sequence, position, picture, region) where a region should be known."""
+    regions = batch.pictures.regions.tolist()
+    rows = list(enumerate(batch.sequences))
+    return {
+        "naming": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.sources],
+        "planning": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.plans],
+        "mentions": [(b, *mention) for b, s in rows for mention in s.mentions],
+    }
+
+
 def naming_loss(
-    naming: VisualNaming, batch: TaskBatch, hidden: Tensor, places: list[list[tuple[int, int, int]]]
+    naming: VisualNaming, batch: TaskBatch, hidden: Tensor, places: list[tuple[int, int, int, int]]
 ) -> Tensor:
-    """`places`: for each sequence the (position, picture, token) to be named."""
-    named = [(b, *place) for b, of_sequence in enumerate(places) for place in of_sequence]
-    if not named:
+    if not places:
         return hidden.sum() * 0
-    rows, positions, pictures, tokens = (list(column) for column in zip(*named))
+    rows, positions, pictures, regions = (list(column) for column in zip(*places))
     scenes, device = batch.pictures.batch, hidden.device
-    cells = np.full_like(scenes.names, -1)
+    cells, boxes = np.full_like(scenes.names, -1), np.zeros((*scenes.names.shape, 3), np.float32)
     for m, scene in enumerate(scenes.scenes):
-        cells[m, : len(scene.objects)] = [cell_index(o) for o in scene.objects]
-    targets = (
-        of_region(torch.from_numpy(attribute).to(device), batch.pictures.regions)[pictures, tokens]
+        for r, o in enumerate(scene.objects):
+            cells[m, r], boxes[m, r] = cell_index(o), [v / IMAGE_SIZE for v in (*o.center, o.size)]
+    is_none = np.array(regions) < 0
+    targets = [
+        torch.from_numpy(np.where(is_none, -1, attribute[pictures, regions])).to(device)
         for attribute in (scenes.names, scenes.colors, cells)
-    )
-    return naming.loss(hidden[rows, positions], *targets)
+    ]
+    return naming.loss(hidden[rows, positions], *targets, torch.from_numpy(boxes[pictures, regions]).to(device))
 
 
 def mask_logits(model: Setokim, batch: TaskBatch, hidden: Tensor, pictures: list[int]) -> Tensor:
@@ -120,7 +138,7 @@ def measure_tokens(sampler: TaskSampler, count: int = 256) -> None:
     """Set the projector's mean and std to those of the tokens of real pictures."""
     projector = sampler.model.projector
     pictures = sampler.batch("train", 0, count, kind="caption").pictures
-    real = torch.cat([tokens[:n] for tokens, n in zip(pictures.tokens, pictures.counts)])
+    real = torch.cat([tokens[:n] for tokens, n in zip(projector.denormalize(pictures.tokens), pictures.counts)])
     projector.mean.copy_(real.mean(0))
     projector.std.copy_(real.std(0) + 1e-3)
 
@@ -135,7 +153,7 @@ def evaluate_tasks(sampler: TaskSampler, split: str, count: int, held_out_words:
     model = sampler.model
     right: dict[str, list[float]] = {}
     ious: list[float] = []
-    for kind in ("chat", "caption", "segment"):
+    for kind in ("chat", "caption", "segment", "easy_vqa"):
         for first in range(0, count, 32):
             batch = sampler.batch(split, first, min(32, count - first), kind, held_out_words)
             hidden = model(batch.ids, batch.slots, batch.visual)
@@ -157,7 +175,7 @@ def evaluate_tasks(sampler: TaskSampler, split: str, count: int, held_out_words:
     }
 
 
-NOT_QUESTIONS = ("caption", "dense", "segment", "refusal", "small talk")
+NOT_QUESTIONS = ("caption", "dense", "segment", "refusal", "small talk", "easy vqa")
 
 
 class Stage2(Run):
@@ -165,17 +183,15 @@ class Stage2(Run):
 
     # Without the naming loss on the positions of visual tokens the language model never binds words to them
     # (colour questions .13 instead of .81 after the same number of steps).
-    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 1.0, "naming": 0.5, "planning": 0.5}
+    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 1.0, **dict.fromkeys(NAMED, 0.5)}
 
     def __init__(self, model: Setokim, text: Tokenizer, settings: Stage2Settings, workers: Workers, folder: Path):
         torch.manual_seed(settings.seed)
         for frozen in (model.vision, model.setok, model.detok, model.heads):
             frozen.requires_grad_(False)
         labels = model.tokenizer_config.labels
-        naming, planning = (
-            VisualNaming(model.config.llm.hidden_size, len(labels.names), len(labels.colors)) for _ in range(2)
-        )
-        trained = nn.ModuleDict({"setokim": model, "naming": naming, "planning": planning})
+        sizes = (model.config.llm.hidden_size, len(labels.names), len(labels.colors))
+        trained = nn.ModuleDict({"setokim": model, **{loss: VisualNaming(*sizes) for loss in NAMED}})
         shares = TASK_SHARES[settings.stage]
         if settings.stage == 2:
             model.diffusion.requires_grad_(False)  # nothing is drawn yet, and decay alone would shrink it
@@ -186,7 +202,7 @@ class Stage2(Run):
 
     def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
         batch = self.sampler.batch("train", first, count)
-        losses = stage2_losses(self.model["setokim"], self.model["naming"], self.model["planning"], batch)
+        losses = stage2_losses(self.model["setokim"], self.model, batch)
         return losses, {"length": float(batch.ids.shape[1])}
 
     def evaluate_average(self) -> dict[str, float]:
@@ -197,6 +213,14 @@ def setokim_from_stage1(checkpoint: Path, text: Tokenizer) -> Setokim:
     """A new language model around the averaged tokenizer of stage 1."""
     vocabulary = -(-text.get_vocab_size() // 64) * 64
     return Setokim(load_average(checkpoint), SetokimConfig(llm=LlmConfig(vocab_size=vocabulary)))
+
+
+def replace_tokenizer(model: Setokim, tokenizer: SeTok, text: Tokenizer) -> None:
+    """Another SeTok of the same shape in place of the model's own; its tokens are measured anew."""
+    model.tokenizer_config = tokenizer.config
+    for part in ("vision", "setok", "detok", "heads"):
+        setattr(model, part, getattr(tokenizer, part))
+    measure_tokens(TaskSampler(model, text, TASK_SHARES[3]))
 
 
 def load_setokim(checkpoint: Path, clustering: dict[str, float] | None = None) -> Setokim:

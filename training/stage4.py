@@ -8,15 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .evaluate import evaluate_scenes
-from .losses import edge_loss, layout_loss, of_region, pixel_loss
+from .losses import edge_loss, feature_loss, layout_loss, pixel_loss
 from .model import SeTok
 from .model.setokim import Setokim
 from .parallel import Workers
 from .runs import Run, RunSettings
-from .scenes import sample_scene
-from .tasks import Pictures, tokenize_scenes
-
-FEATURE_MARGIN = 0.02  # mean square by patch at which two pictures look the same to the encoder
+from .scenes import sample_batch
+from .tasks import Pictures, tokenize_batch
 
 
 @dataclass(frozen=True)
@@ -43,25 +41,14 @@ def stage4_losses(model: Setokim, pictures: Pictures, settings: Stage4Settings) 
         attention = model.detok.layout(tokens, valid)
         seen = F.layer_norm(model.vision(image), pictures.features.shape[-1:])
     image = image.float()
+    region = torch.from_numpy(scenes.patch_regions).to(target.device)
     is_object = torch.from_numpy(scenes.regions < scenes.object_counts[:, None, None]).to(target.device)
     return {
         "pixel": pixel_loss(image, target, is_object, settings.object_weight),
         "edge": edge_loss(image, target),
         "layout": layout_loss(attention.float(), pictures.labels),
-        "features": feature_loss(seen.float(), pictures),
+        "features": feature_loss(seen.float(), pictures.features, region),
     }
-
-
-def feature_loss(seen: Tensor, pictures: Pictures) -> Tensor:
-    """The perceptual term of the paper, by our own encoder: every region counts the same, however small.
-
-    seen [M, N, C], normalised.
-    """
-    error = F.relu((seen - pictures.features).square().mean(-1) - FEATURE_MARGIN)  # [M, N]
-    region = torch.from_numpy(pictures.batch.patch_regions).to(error.device)
-    patches = F.one_hot(region).sum(1).to(error.dtype)  # [M, R]
-    weight = 1 / of_region(patches, region)
-    return (error * weight).sum() / weight.sum()
 
 
 class Stage4(Run):
@@ -77,7 +64,7 @@ class Stage4(Run):
 
     def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
         model = self.model["setokim"]
-        pictures = tokenize_scenes(model, [sample_scene("train", first + i) for i in range(count)])
+        pictures = tokenize_batch(model, sample_batch("train", first, count))
         return stage4_losses(model, pictures, self.settings), {}
 
     def evaluate_average(self) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Training sequences of the language model: what a user says and what Setokim answers, with visual tokens in place."""
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,10 +8,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from . import easy_vqa
 from .losses import token_regions
 from .model.cluster import cluster_features
 from .model.setokim import Setokim, SpecialTokens, order_by_area
-from .scenes import Scene, SceneBatch, render_batch, sample_scene, scene_rng
+from .scenes import Scene, SceneBatch, joined, render_batch, sample_scene, scene_rng
 from .text import (
     SMALL_TALK,
     Edit,
@@ -21,8 +23,10 @@ from .text import (
     caption,
     dense_caption,
     edit_any,
+    noun,
     refer,
     refusal,
+    unique_objects,
 )
 
 IGNORE = -100
@@ -36,7 +40,7 @@ KEEP_IOU = 0.6  # a token of the target keeps a token of the source that covers 
 # Share of each kind of sequence, by stage.
 TASK_SHARES = {
     2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
-    3: {"chat": 0.35, "caption": 0.1, "segment": 0.15, "generate": 0.22, "edit": 0.18},
+    3: {"chat": 0.33, "caption": 0.08, "segment": 0.14, "generate": 0.21, "edit": 0.17, "easy_vqa": 0.07},
 }
 
 
@@ -57,8 +61,8 @@ class Pictures:
 
 
 @torch.no_grad()
-def tokenize_scenes(model: Setokim, scenes: list[Scene]) -> Pictures:
-    batch, device = render_batch(scenes), model.projector.mean.device
+def tokenize_batch(model: Setokim, batch: SceneBatch) -> Pictures:
+    device = model.projector.mean.device
     image = torch.from_numpy(batch.images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     config = model.tokenizer_config
     with torch.autocast(device.type, torch.bfloat16):
@@ -109,6 +113,8 @@ class Sequence:
 
     special: SpecialTokens
     text: Tokenizer
+    picture: int  # that it is about
+    nouns: dict[str, int] = field(default_factory=dict)  # that name one region of this picture each
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
@@ -117,6 +123,7 @@ class Sequence:
     masks: list[tuple[int, int, int]] = field(default_factory=list)  # (position of [SEG], picture, region)
     sources: list[tuple[int, int, int]] = field(default_factory=list)  # (position, picture, token) that was read
     plans: list[tuple[int, int, int]] = field(default_factory=list)  # (position before, picture, token) to be drawn
+    mentions: list[tuple[int, int, int]] = field(default_factory=list)  # (position of a noun, picture, region)
 
     def __post_init__(self):
         self._put(self.special.begin, learn=False)
@@ -164,7 +171,12 @@ class Sequence:
         self._put(self.special.end, learn=True)
 
     def _words(self, words: str, learn: bool) -> None:
-        for token in self.text.encode(words).ids:
+        encoded = self.text.encode(words)
+        for name, region in self.nouns.items():
+            for found in re.finditer(rf"\b{name}\b", words):
+                last = encoded.char_to_token(found.end() - 1)
+                self.mentions.append((len(self.ids) + last, self.picture, region))
+        for token in encoded.ids:
             self._put(token, learn)
 
 
@@ -180,6 +192,18 @@ class TaskBatch:
     pictures: Pictures
 
 
+@dataclass
+class Plan:
+    """What a sequence will be about: a picture of the batch, and what the task needs beside."""
+
+    task: str
+    speaker: Speaker
+    picture: int
+    edit: Edit | None = None
+    edited: int = -1  # the picture that the edit makes
+    asked: list[tuple[str, str]] = field(default_factory=list)  # questions and answers of easy-VQA
+
+
 class TaskSampler:
     """Sequences `first`, `first + 1`, ... of a split, fresh scenes every time; in `train` a few about each scene."""
 
@@ -192,32 +216,34 @@ class TaskSampler:
         shared = SEQUENCES_PER_SCENE if split == "train" else 1
         numbers = range(first // shared, -(-(first + count) // shared))
         scenes = [sample_scene(split, number) for number in numbers]
-        plans = []
+        plans, easy = [], []
         for index in range(first, first + count):
             # Its own stream: the words of a scene change nothing about the scene.
-            rng = scene_rng(split, 2**32 + index)
-            picture = index // shared - numbers.start
-            task = kind or self.kinds[int(np.searchsorted(self.odds, rng.random() * self.odds[-1]))]
-            speaker = Speaker(rng, held_out_words)
-            edit = edit_any(speaker, scenes[picture]) if task == "edit" else None
-            plans.append((task, speaker, scenes[picture], edit, picture, len(scenes)))
-            if edit:
-                scenes.append(edit.target)
-        pictures = tokenize_scenes(self.model, scenes)
-        return self._pad([self._sequence(*plan, pictures) for plan in plans], pictures)
+            speaker = Speaker(scene_rng(split, 2**32 + index), held_out_words)
+            task = kind or self.kinds[int(np.searchsorted(self.odds, speaker.rng.random() * self.odds[-1]))]
+            plan = Plan(task, speaker, index // shared - numbers.start)
+            if task == "easy_vqa":
+                plan.picture = len(easy)
+                easy.append(easy_vqa.sample(speaker.rng, split))
+                plan.asked = easy_vqa.questions("train")[easy[-1]]
+            elif task == "edit":
+                plan.edit, plan.edited = edit_any(speaker, scenes[plan.picture]), len(scenes)
+                scenes.append(plan.edit.target)
+            plans.append(plan)
+        batch = render_batch(scenes)
+        if easy:
+            batch = joined(batch, easy_vqa.easy_batch("train", easy))
+        pictures = tokenize_batch(self.model, batch)
+        for plan in plans:
+            plan.picture += len(scenes) if plan.asked else 0  # they come last
+        return self._pad([self._sequence(plan, pictures) for plan in plans], pictures)
 
-    def _sequence(
-        self,
-        task: str,
-        speaker: Speaker,
-        scene: Scene,
-        edit: Edit | None,
-        picture: int,
-        edited: int,
-        pictures: Pictures,
-    ) -> Sequence:
-        """A sequence about `picture`; `edited` is the number of the picture that the edit makes."""
-        sequence = Sequence(self.model.config.special_tokens, self.text)
+    def _sequence(self, plan: Plan, pictures: Pictures) -> Sequence:
+        task, speaker, picture = plan.task, plan.speaker, plan.picture
+        scene = None if plan.asked else pictures.batch.scenes[picture]
+        sequence = Sequence(self.model.config.special_tokens, self.text, picture)
+        if scene and task != "generate":  # which speaks of a picture that is not there yet
+            sequence.nouns = {noun(o): scene.objects.index(o) for o in unique_objects(scene)}
         seen = (picture, pictures.counts[picture])
         if task == "chat":
             is_shown = False
@@ -238,6 +264,11 @@ class TaskSampler:
             kind, words = speaker.pick([("caption", caption(scene)), ("dense", dense_caption(scene))])
             sequence.user(speaker.say(kind), *seen)
             sequence.answer(kind, words)
+        elif task == "easy_vqa":
+            for turn, i in enumerate(speaker.rng.permutation(len(plan.asked))[:QUESTIONS_PER_IMAGE]):
+                question, answer = plan.asked[i]
+                sequence.user(question, *(seen if turn == 0 else ()))
+                sequence.answer("easy vqa", answer)
         elif task == "segment":
             self._segment_turns(sequence, speaker, scene, seen)
         elif task == "generate":
@@ -248,8 +279,9 @@ class TaskSampler:
             sequence.user(instruction, *seen)
             sequence.answer("refusal", answer)
         elif task == "edit":
-            sequence.user(edit.instruction, *seen)
-            sequence.answer_picture(edited, kept_tokens(pictures, picture, edited, edit))
+            sequence.user(plan.edit.instruction, *seen)
+            kept = kept_tokens(pictures, picture, plan.edited, plan.edit)
+            sequence.answer_picture(plan.edited, kept)
         return sequence
 
     def _segment_turns(self, sequence: Sequence, speaker: Speaker, scene: Scene, seen: tuple[int, int]) -> None:

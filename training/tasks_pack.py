@@ -3,6 +3,7 @@
     python -m training.tasks_pack                              # new scenes
     python -m training.tasks_pack --suite scenes-combo         # held-out combinations of thing, colour and background
     python -m training.tasks_pack --suite scenes-words         # held-out wordings
+    python -m training.tasks_pack --suite easy-vqa             # the public benchmark: questions only
 
 `setokim eval --suite NAME` looks for them in target/scenes.
 
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from . import easy_vqa
 from .scenes import CONCEPTS, Scene, render_batch, sample_scene, scene_rng
 from .scenes_pack import pack_arrays
 from .sprites import SPRITES
@@ -98,19 +100,29 @@ def pack(split: str, count: int, held_out_words: bool) -> tuple[dict[str, np.nda
     return arrays, list(tasks)
 
 
+def pack_easy_vqa(count: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+    asked = easy_vqa.questions("test")[:count]
+    kinds = [[{"kind": easy_vqa.kind(q), "question": q, "answer": a} for q, a in pairs] for pairs in asked]
+    tasks = [{"questions": questions, "references": []} for questions in kinds]
+    return pack_arrays(easy_vqa.easy_batch("test", range(len(asked)))), tasks
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--suite", choices=["scenes", "scenes-combo", "scenes-words"], default="scenes")
+    parser.add_argument("--suite", choices=["scenes", "scenes-combo", "scenes-words", "easy-vqa"], default="scenes")
     parser.add_argument("--split", choices=["val", "test"], default="test")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--out", type=Path, help="default: target/scenes/SUITE-SPLIT.safetensors")
     arguments = parser.parse_args()
     suite, split = arguments.suite, arguments.split
-    if suite == "scenes-combo" and split != "test":
-        parser.error("scenes-combo has only the split test")
+    if suite in ("scenes-combo", "easy-vqa") and split != "test":
+        parser.error(f"{suite} has only the split test")
     out = arguments.out or Path("target/scenes") / f"{suite}-{split}.safetensors"
     scenes = "test-combo" if suite == "scenes-combo" else split
-    arrays, tasks = pack(scenes, arguments.count, held_out_words=suite == "scenes-words")
+    if suite == "easy-vqa":
+        arrays, tasks = pack_easy_vqa(arguments.count)
+    else:
+        arrays, tasks = pack(scenes, arguments.count, held_out_words=suite == "scenes-words")
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file(arrays, out, metadata={"tasks": json.dumps(tasks)})
     print(out)

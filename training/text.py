@@ -239,7 +239,7 @@ WORDINGS = {
         "outline {phrase}",
         "where exactly is {phrase}?",
         "cut out {phrase}",
-        "can you find {phrase}?",
+        "can you show me where {phrase} is?",
         "mask {phrase}",
         "give me the mask of {phrase}",
         "please segment {phrase}",
@@ -491,7 +491,7 @@ def ask(speaker: Speaker, scene: Scene, kind: str) -> Question | None:
 
 def ask_any(speaker: Speaker, scene: Scene) -> Question:
     while True:
-        question = ask(speaker, scene, speaker.pick(list(QUESTIONS)))
+        question = ask(speaker, scene, speaker.pick([*QUESTIONS, *HARD_QUESTIONS, *HARD_QUESTIONS]))
         if question:
             return question
 
@@ -624,6 +624,7 @@ QUESTIONS = {
     "biggest": _biggest,
     "background": _background,
 }
+HARD_QUESTIONS = ("at", "count_name", "neighbor", "relation")  # learned last, so asked more often
 
 
 # --- referring --------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import torch
 
 from training.evaluate import evaluate_scenes, region_ious
 from training.losses import layout_loss, of_region, pull_push_loss, token_regions
-from training.model import CONFIGS
+from training.model import CONFIGS, SeTok
 from training.model.config import DetokenizerConfig, MergerConfig, VisionConfig
 from training.parallel import Workers
 from training.stage1 import Stage1, Stage1Settings
@@ -18,7 +18,7 @@ THIN = dataclasses.replace(
     merger=MergerConfig(width=16, heads=1),
     detokenizer=DetokenizerConfig(width=16, depth=1, heads=1, refine_channels=2),
 )
-SETTINGS = Stage1Settings(steps=8, batch=4, warmup_steps=2)
+SETTINGS = Stage1Settings(steps=8, batch=4, easy_vqa=0.25, warmup_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,13 @@ def workers():
 
 
 def test_resume_takes_the_same_step(tmp_path, workers):
-    run = Stage1(THIN, SETTINGS, workers, tmp_path)
+    run = Stage1(SeTok(THIN), SETTINGS, workers, tmp_path)
     for _ in range(4):  # past the phase of true clusters
         run.train_step()
     run.save(tmp_path / "checkpoint.pt")
     expected = run.train_step()
 
-    resumed = Stage1(THIN, SETTINGS, workers, tmp_path)
+    resumed = Stage1(SeTok(THIN), SETTINGS, workers, tmp_path)
     resumed.load(tmp_path / "checkpoint.pt")
     assert resumed.train_step() == expected
     for a, b in zip(run.average.parameters(), resumed.average.parameters()):
@@ -42,20 +42,20 @@ def test_resume_takes_the_same_step(tmp_path, workers):
 
 def test_run_writes_checkpoint_and_logs(tmp_path, workers):
     settings = dataclasses.replace(SETTINGS, steps=4, log_every=2, evaluate_scenes=2)
-    Stage1(THIN, settings, workers, tmp_path).run()
+    Stage1(SeTok(THIN), settings, workers, tmp_path).run()
     assert {f.name for f in tmp_path.iterdir()} == {"checkpoint.pt", "train.csv", "val.csv", "curves.png"}
     assert len((tmp_path / "train.csv").read_text().splitlines()) == 3
 
 
 def test_every_parameter_learns(workers, tmp_path):
-    run = Stage1(THIN, SETTINGS, workers, tmp_path)
+    run = Stage1(SeTok(THIN), SETTINGS, workers, tmp_path)
     run.train_step()  # the last refinement starts at zero and lets gradients through after its first step
     run.train_step()
     assert [name for name, p in run.model.named_parameters() if not p.grad.abs().sum() > 0] == []
 
 
 def test_evaluation_metrics_are_finite(workers, tmp_path):
-    run = Stage1(THIN, SETTINGS, workers, tmp_path)
+    run = Stage1(SeTok(THIN), SETTINGS, workers, tmp_path)
     metrics = evaluate_scenes(run.average, "val", 3)
     # An untrained model may have no token that shows mostly an object: then there is nothing to name.
     assert all(math.isfinite(v) for name, v in metrics.items() if name not in ("object_names", "object_colors"))
