@@ -1,12 +1,13 @@
-// quant_matmul: y = x W^T for several tokens, with W packed. Needs shared/quant_weights.wgsl.
+// quant_matmul: y = x W^T + bias + stream for several tokens, with W packed. Needs
+// shared/quant_weights.wgsl and shared/quant_plus.wgsl.
 //
-// Shapes: W [N, K] packed in words, x [T, K], y [T, N].
+// Shapes: W [N, K] packed in words, x [T, K], bias [N], stream and y [T, N].
 // Workgroup: 64 invocations make a tile of 32 tokens x 32 rows, 4 x 4 sums each. The columns go by in slices of 32:
 // the slice of W is unpacked once into workgroup memory and used by all 32 tokens.
 // Groups past 65,535 continue in the second dimension of the dispatch.
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 const TILE: u32 = 32u;
 // Groups of four columns in a slice.
@@ -68,7 +69,7 @@ fn main(
         for (var j = 0u; j < 4u; j++) {
             let token = first_token + local_token + 8u * j;
             if row < rows && token < tokens {
-                y[token * rows + row] = sums[i][j];
+                y[token * rows + row] = sums[i][j] + added(row, token * rows + row);
             }
         }
     }

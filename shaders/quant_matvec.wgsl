@@ -1,11 +1,12 @@
-// quant_matvec: y = W x for one token, with W packed. Needs shared/quant_weights.wgsl.
+// quant_matvec: y = W x + bias + stream for one token, with W packed. Needs
+// shared/quant_weights.wgsl and shared/quant_plus.wgsl.
 //
-// Shapes: W [N, K] packed in words, x [K], y [N].
+// Shapes: W [N, K] packed in words, x [K], bias, stream and y [N].
 // Workgroup: 64 invocations = 4 rows x 16 lanes. The lanes of a row read neighbouring words, then add up their sums.
 // Groups past 65,535 continue in the second dimension of the dispatch.
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 const ROWS: u32 = 4u;
 const LANES: u32 = 16u;
@@ -37,6 +38,6 @@ fn main(
         }
     }
     if lane == 0u && row < rows {
-        y[row] = sh_sums[local];
+        y[row] = sh_sums[local] + added(row, row);
     }
 }

@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::config::DiffusionConfig;
+use crate::kernels::in_pool;
 use crate::layers::{LayerNorm, Linear};
 use crate::weights::TensorStore;
 use crate::{Error, Result};
@@ -157,6 +158,10 @@ impl DiffusionHead {
     /// - `hidden`: `[M, H]`
     /// - output: `[M, D]`, normalised tokens
     pub fn sample(&self, noise: Tensor<2>, hidden: Tensor<2>, options: &DrawOptions) -> Tensor<2> {
+        in_pool(&noise.device(), || self.sample_here(noise, hidden, options))
+    }
+
+    fn sample_here(&self, noise: Tensor<2>, hidden: Tensor<2>, options: &DrawOptions) -> Tensor<2> {
         let [m, _] = noise.dims();
         let times = sample_times(self.levels.len(), options.steps);
         let is_guided = options.guidance != 1.0;

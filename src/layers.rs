@@ -1,11 +1,10 @@
 //! The few layers that the encoder, the merger and the detokenizer are made of, loaded by their checkpoint names.
 
-use burn::tensor::activation::{gelu_approximate, softmax};
-use burn::tensor::module;
 use burn::tensor::{Device, Tensor};
 
 use crate::Result;
-use crate::kernels::dense::{attention, conv2d, gelu, matmul};
+use crate::kernels::Gelu;
+use crate::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, matmul, softmax};
 use crate::weights::TensorStore;
 
 /// `y = x W^T + b`.
@@ -27,9 +26,21 @@ impl Linear {
     /// - `x`: `[.., in]`
     /// - output: `[.., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.forward_plus(x, None)
+    }
+
+    /// What it makes of `x`, added to `stream`.
+    ///
+    /// # Shapes
+    /// - `x`: `[.., in]`
+    /// - `stream`, output: `[.., out]`
+    pub fn forward_onto<const D: usize>(&self, stream: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        self.forward_plus(x, Some(stream.flatten(0, D - 2)))
+    }
+
+    fn forward_plus<const D: usize>(&self, x: Tensor<D>, stream: Option<Tensor<2>>) -> Tensor<D> {
         let mut dims = x.dims();
-        let x = x.flatten::<2>(0, D - 2);
-        let y = self.weight.forward_plus(x, self.bias.clone());
+        let y = self.weight.forward_plus(x.flatten(0, D - 2), Some(self.bias.clone()), stream);
         [_, dims[D - 1]] = y.dims();
         y.reshape(dims)
     }
@@ -61,7 +72,9 @@ impl LayerNorm {
     /// # Shapes
     /// - `x`, output: `[.., width]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        module::layer_norm(x, self.weight.clone(), Some(self.bias.clone()), self.eps)
+        let shape = x.shape();
+        let rows = x.flatten(0, D - 2);
+        layer_norm(rows, self.weight.clone(), self.bias.clone(), self.eps as f32).reshape(shape)
     }
 }
 
@@ -86,13 +99,8 @@ impl GroupNorm {
     /// # Shapes
     /// - `x`, output: `[B, channels, h, w]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [b, channels, h, w] = x.dims();
-        let flat = x.reshape([b, channels * h * w]);
-        let centred = flat.clone() - flat.mean_dim(1);
-        let variance = centred.clone().powi_scalar(2).mean_dim(1);
-        let normal = (centred / (variance + self.eps).sqrt()).reshape([b, channels, h, w]);
-        let per_channel = |t: &Tensor<1>| t.clone().reshape([1, channels, 1, 1]);
-        normal * per_channel(&self.weight) + per_channel(&self.bias)
+        let shape = x.shape();
+        layer_norm(x.flatten(1, 3), self.weight.clone(), self.bias.clone(), self.eps as f32).reshape(shape)
     }
 }
 
@@ -148,24 +156,24 @@ impl Attention {
         Ok(Self { q: linear(names[0])?, k: linear(names[1])?, v: linear(names[2])?, out: linear(names[3])?, heads })
     }
 
-    /// Every position of `x` looks at every position of `context`.
+    /// Every position of `x` looks at every position of `context`; what comes of it is added to `stream`.
     ///
     /// # Shapes
-    /// - `x`: `[B, T, width]`
+    /// - `stream`, `x`: `[B, T, width]`
     /// - `context`: `[B, U, width]`
     /// - output: `[B, T, width]`
-    pub fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+    pub fn forward(&self, stream: Tensor<3>, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
         let mixed = self.mix(self.q.forward(x), self.k.forward(context.clone()), self.v.forward(context));
-        self.out.forward(mixed)
+        self.out.forward_onto(stream, mixed)
     }
 
     /// Self-attention within consecutive segments of the given lengths, as if each were a sequence of its own. Costs the
     /// sum of the squared lengths, not the square of the sum.
     ///
     /// # Shapes
-    /// - `x`: `[1, T, width]` with `T` the sum of `segments`
+    /// - `stream`, `x`: `[1, T, width]` with `T` the sum of `segments`
     /// - output: `[1, T, width]`
-    pub fn forward_segments(&self, x: Tensor<3>, segments: &[usize]) -> Tensor<3> {
+    pub fn forward_segments(&self, stream: Tensor<3>, x: Tensor<3>, segments: &[usize]) -> Tensor<3> {
         let [q, k, v] = [&self.q, &self.k, &self.v].map(|linear| linear.forward(x.clone()));
         let mut start = 0;
         let mixed = segments
@@ -176,7 +184,7 @@ impl Attention {
                 self.mix(q, k, v)
             })
             .collect();
-        self.out.forward(Tensor::cat(mixed, 1))
+        self.out.forward_onto(stream, Tensor::cat(mixed, 1))
     }
 
     /// Where each position of `x` looks in `context`: the attention map, averaged over heads.
@@ -189,7 +197,9 @@ impl Attention {
         let [_, _, width] = x.dims();
         let (q, k) = (self.split(self.q.forward(x)), self.split(self.k.forward(context)));
         let logits = matmul(q, k.swap_dims(2, 3)) / ((width / self.heads) as f64).sqrt(); // [b, heads, t, u]
-        softmax(logits, 3).mean_dim(1).squeeze_dim(1)
+        let shares = softmax(logits) / self.heads as f64;
+        let of_head = |head| shares.clone().narrow(1, head, 1).squeeze_dim::<3>(1);
+        (1..self.heads).fold(of_head(0), |sum, head| sum + of_head(head))
     }
 
     fn mix(&self, q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> Tensor<3> {
@@ -207,13 +217,6 @@ impl Attention {
 
 /// What our own checkpoints call the four layers of an [`Attention`].
 const OUR_NAMES: [&str; 4] = ["q", "k", "v", "out"];
-
-/// Which GELU a checkpoint was trained with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gelu {
-    Exact,
-    Tanh,
-}
 
 /// Two-layer feed-forward.
 #[derive(Debug, Clone)]
@@ -233,14 +236,12 @@ impl Mlp {
         })
     }
 
+    /// What it makes of `x`, added to `stream`.
+    ///
     /// # Shapes
-    /// - `x`, output: `[B, T, width]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let hidden = self.fc1.forward(x);
-        self.fc2.forward(match self.gelu {
-            Gelu::Exact => gelu(hidden),
-            Gelu::Tanh => gelu_approximate(hidden),
-        })
+    /// - `stream`, `x`, output: `[B, T, width]`
+    pub fn forward(&self, stream: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+        self.fc2.forward_onto(stream, gelu_of_kind(self.fc1.forward(x), self.gelu))
     }
 }
 
@@ -305,17 +306,21 @@ impl Block {
     /// - `x`, output: `[B, T, width]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let normal = self.norm1.forward(x.clone());
-        self.feed_forward(x + self.attn.forward(normal.clone(), normal))
+        self.feed_forward(self.attn.forward(x, normal.clone(), normal))
     }
 
     /// Like [`Block::forward`], with attention kept inside consecutive segments.
     pub fn forward_segments(&self, x: Tensor<3>, segments: &[usize]) -> Tensor<3> {
-        self.feed_forward(x.clone() + self.attn.forward_segments(self.norm1.forward(x), segments))
+        let normal = self.norm1.forward(x.clone());
+        self.feed_forward(self.attn.forward_segments(x, normal, segments))
     }
 
     fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
         match &self.feed_forward {
-            Some((norm, mlp)) => x.clone() + mlp.forward(norm.forward(x)),
+            Some((norm, mlp)) => {
+                let normal = norm.forward(x.clone());
+                mlp.forward(x, normal)
+            }
             None => x,
         }
     }

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::kernels::dense::linear;
-use crate::kernels::quant_matmul::{Activations, PackedShape, pack, quant_matmul, quant_rows};
+use crate::kernels::quant_matmul::{Activations, PackedShape, Plus, pack, quant_matmul, quant_rows};
 
 /// WebGPU promises no storage binding above 128 MiB.
 pub const MAX_BINDING_WORDS: usize = (128 << 20) / 4;
@@ -37,9 +37,20 @@ impl Rows {
     /// # Shapes
     /// - `x`: `[T, K]`, result: `[T, N]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        match self {
-            Self::Dense(weight) => linear(x, weight.clone().transpose(), None),
-            Self::Packed(rows) => quant_matmul(x, rows.words.clone(), rows.shape, rows.activations),
+        self.forward_plus(x, None, None)
+    }
+
+    /// `x W^T + bias + stream`.
+    ///
+    /// # Shapes
+    /// - `x`: `[T, K]`, `bias`: `[N]`, `stream`, result: `[T, N]`
+    pub fn forward_plus(&self, x: Tensor<2>, bias: Option<Tensor<1>>, stream: Option<Tensor<2>>) -> Tensor<2> {
+        match (self, stream) {
+            (Self::Packed(rows), stream) => {
+                quant_matmul(x, rows.words.clone(), Plus { bias, stream }, rows.shape, rows.activations)
+            }
+            (Self::Dense(weight), Some(stream)) => linear(x, weight.clone().transpose(), bias) + stream,
+            (Self::Dense(weight), None) => linear(x, weight.clone().transpose(), bias),
         }
     }
 

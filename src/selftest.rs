@@ -9,13 +9,17 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, Transaction};
 use serde::Serialize;
 use web_time::Instant;
 
-use crate::kernels::dense::{attention, conv2d, linear};
+use crate::kernels::decoder::{Cache, cached_attention, rms_norm, swiglu};
+use crate::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear};
 use crate::kernels::quant_matmul::{
-    Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
+    Activations, PackedShape, Plus, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows,
+    quant_rows_reference,
 };
 use crate::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, assign_clusters_reference, attention_reference, cluster_mean_reference,
-    conv2d_reference, knn_density_reference, matmul_reference, peak_distance_reference, select_centers_reference,
+    CenterRule, ClusterOps, Conv2dShape, Gelu, append_keys_reference, assign_clusters_reference, attention_reference,
+    causal_attention_reference, cluster_mean_reference, conv2d_reference, gelu_reference, knn_density_reference,
+    layer_norm_reference, matmul_reference, peak_distance_reference, rms_norm_reference, rotate_reference,
+    select_centers_reference, swiglu_reference,
 };
 use crate::{Error, Result};
 
@@ -95,6 +99,7 @@ impl Known {
 fn cases(device: &Device) -> Vec<Case> {
     let mut cases = cluster_cases(device);
     cases.extend(dense_cases(device));
+    cases.extend(decoder_cases(device));
     for kind in WeightKind::ALL {
         cases.extend(quant_cases(kind, device));
     }
@@ -195,11 +200,86 @@ fn dense_cases(device: &Device) -> Vec<Case> {
             output: Output::Floats(convolved.flatten(0, 3)),
             known: Known::Floats(conv2d_reference(&x, &weight, &offset, shape), TOLERANCE),
         },
+        Case {
+            kernel: "layer_norm",
+            output: matrix(layer_norm(
+                floats(&x, [3, x.len() / 3], device),
+                floats(&a[..9], [9], device),
+                floats(&b[..9], [9], device),
+                1e-5,
+            )),
+            known: Known::Floats(layer_norm_reference(&x, &a[..9], &b[..9], x.len() / 3, 1e-5), TOLERANCE),
+        },
+        Case {
+            kernel: "gelu",
+            output: Output::Floats(gelu_of_kind(floats(&x, [x.len()], device), Gelu::Exact)),
+            known: Known::Floats(gelu_reference(&x, Gelu::Exact), TOLERANCE),
+        },
+        Case {
+            kernel: "gelu",
+            output: Output::Floats(gelu_of_kind(floats(&x, [x.len()], device), Gelu::Tanh)),
+            known: Known::Floats(gelu_reference(&x, Gelu::Tanh), TOLERANCE),
+        },
         // Between two products, which have a case of their own.
         Case {
             kernel: "softmax",
             output: Output::Floats(attended.flatten(0, 3)),
             known: Known::Floats(attention_reference(&q, &k, &v, HEAD_DIM), TOLERANCE),
+        },
+    ]
+}
+
+/// A layer's steps, with more positions in the cache than a workgroup takes at a time.
+fn decoder_cases(device: &Device) -> Vec<Case> {
+    /// Sums of up to 67 products below 1.
+    const TOLERANCE: f32 = 1e-4;
+    const TOKENS: usize = 2;
+    const HEADS: usize = 4;
+    const SHAPE: [usize; 3] = [2, 70, 12];
+    const START: usize = 65;
+    let [key_heads, capacity, head_dim] = SHAPE;
+    let width = HEADS * head_dim;
+    let values = |count: usize, step: usize| -> Vec<f32> {
+        (0..count).map(|i| ((i * step % 101) as f32 - 50.0) / 50.0).collect()
+    };
+    let (x, weight) = (values(TOKENS * width, 37), values(width, 41));
+    let (k, v) = (values(TOKENS * key_heads * head_dim, 43), values(TOKENS * key_heads * head_dim, 47));
+    let (rotation, keys, held) = (
+        values(TOKENS * head_dim, 53),
+        values(key_heads * capacity * head_dim, 59),
+        values(key_heads * capacity * head_dim, 61),
+    );
+
+    let known_keys = append_keys_reference(&rotate_reference(&k, &rotation, head_dim), &keys, SHAPE, START);
+    let known_values = append_keys_reference(&v, &held, SHAPE, START);
+    let caches = [known_keys.as_slice(), known_values.as_slice()];
+    let known_mixed = causal_attention_reference(&x, &rotation, caches, SHAPE, START);
+
+    let rows = |values: &[f32]| floats(values, [TOKENS, values.len() / TOKENS], device);
+    let cache = Cache { keys: floats(&keys, SHAPE, device), values: floats(&held, SHAPE, device) };
+    let (mixed, cache) = cached_attention([rows(&x), rows(&k), rows(&v)], rows(&rotation), cache, START);
+    let floats_of = |tensor: Tensor<3>| Output::Floats(tensor.flatten(0, 2));
+    vec![
+        Case {
+            kernel: "rms_norm",
+            output: matrix(rms_norm(rows(&x), floats(&weight, [width], device), 1e-5)),
+            known: Known::Floats(rms_norm_reference(&x, &weight, 1e-5), TOLERANCE),
+        },
+        Case {
+            kernel: "append_keys",
+            output: floats_of(cache.keys),
+            known: Known::Floats(known_keys.clone(), TOLERANCE),
+        },
+        Case {
+            kernel: "append_keys",
+            output: floats_of(cache.values),
+            known: Known::Floats(known_values.clone(), 1e-6),
+        },
+        Case { kernel: "causal_attention", output: matrix(mixed), known: Known::Floats(known_mixed, TOLERANCE) },
+        Case {
+            kernel: "swiglu",
+            output: matrix(swiglu(rows(&x), rows(&values(TOKENS * width, 67)))),
+            known: Known::Floats(swiglu_reference(&x, &values(TOKENS * width, 67)), TOLERANCE),
         },
     ]
 }
@@ -213,15 +293,25 @@ fn quant_cases(kind: WeightKind, device: &Device) -> Vec<Case> {
     let Some(shape) = PackedShape::new(kind, ROWS, COLUMNS) else { return Vec::new() };
     let words = pack(&weights(shape), shape);
     let x: Vec<f32> = (0..3 * COLUMNS).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+    let (bias, stream) = ([0.5, -1.0, 2.0, 0.25, -0.125], [1.5, 0.75, -2.0].repeat(ROWS));
     let ids = [4, 0, 3];
 
     let packed = || Tensor::<1, Int>::from_data(TensorData::from(words.as_slice()), (device, DType::U32));
     let product = |kernel, tokens: usize| {
         let x = &x[..tokens * COLUMNS];
+        let mut known = quant_matmul_reference(x, &words, shape);
+        for (at, value) in known.iter_mut().enumerate() {
+            *value += bias[at % ROWS] + stream[at];
+        }
+        let plus = Plus {
+            bias: Some(floats(&bias, [ROWS], device)),
+            stream: Some(floats(&stream[..tokens * ROWS], [tokens, ROWS], device)),
+        };
+        let x = floats(x, [tokens, COLUMNS], device);
         Case {
             kernel,
-            output: matrix(quant_matmul(floats(x, [tokens, COLUMNS], device), packed(), shape, Activations::Exact)),
-            known: Known::Floats(quant_matmul_reference(x, &words, shape), TOLERANCE),
+            output: matrix(quant_matmul(x, packed(), plus, shape, Activations::Exact)),
+            known: Known::Floats(known, TOLERANCE),
         }
     };
     let our_ids = Tensor::<1, Int>::from_data(TensorData::from(ids.map(|id| id as u32)), (device, DType::U32));

@@ -6,12 +6,14 @@ mod common;
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor};
 use common::{assert_close, blobs, cpu, floats, gpu, integers, ints, matrix, noise, vector};
-use setokim::kernels::dense::{attention, conv2d, gelu, linear, matmul};
+use setokim::kernels::decoder::{Cache, cached_attention, rms_norm, swiglu};
+use setokim::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear, matmul, softmax};
 use setokim::kernels::quant_matmul::QUANT_SHADERS;
 use setokim::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, SHADERS, Selection, assign_clusters_reference, attention_reference,
-    cluster_mean_reference, conv2d_reference, gelu_reference, knn_density_reference, matmul_reference,
-    peak_distance_reference, select_centers_reference,
+    CenterRule, ClusterOps, Conv2dShape, Gelu, SHADERS, Selection, append_keys_reference, assign_clusters_reference,
+    attention_reference, causal_attention_reference, cluster_mean_reference, conv2d_reference, gelu_reference,
+    knn_density_reference, layer_norm_reference, matmul_reference, peak_distance_reference, rms_norm_reference,
+    rotate_reference, select_centers_reference, softmax_reference, swiglu_reference,
 };
 use setokim::selftest;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -24,13 +26,20 @@ const SHAPES: [(usize, usize, usize); 7] =
     [(64, 16, 5), (37, 13, 4), (100, 3, 3), (33, 1, 2), (65, 50, 32), (256, 192, 4), (1, 7, 1)];
 
 async fn knn_density(features: &[f32], shape: [usize; 2], k: usize) -> Vec<f32> {
-    let x = matrix(features, shape, &gpu().await.device).into_dispatch();
+    knn_density_on(&gpu().await.device, features, shape, k).await
+}
+
+async fn knn_density_on(device: &Device, features: &[f32], shape: [usize; 2], k: usize) -> Vec<f32> {
+    let x = matrix(features, shape, device).into_dispatch();
     floats(Tensor::<1>::from_dispatch(Dispatch::knn_density(x, k))).await
 }
 
 async fn peak_distance(features: &[f32], shape: [usize; 2], density: &[f32]) -> Vec<f32> {
-    let device = gpu().await.device;
-    let (x, density) = (matrix(features, shape, &device).into_dispatch(), vector(density, &device).into_dispatch());
+    peak_distance_on(&gpu().await.device, features, shape, density).await
+}
+
+async fn peak_distance_on(device: &Device, features: &[f32], shape: [usize; 2], density: &[f32]) -> Vec<f32> {
+    let (x, density) = (matrix(features, shape, device).into_dispatch(), vector(density, device).into_dispatch());
     floats(Tensor::<2>::from_dispatch(Dispatch::peak_distance(x, density))).await
 }
 
@@ -78,7 +87,10 @@ async fn knn_density_equals_its_reference() {
     for (n, c, k) in SHAPES {
         let features = noise(n * c, 1);
         let reference = knn_density_reference(&features, c, k);
-        assert_close(&format!("{n} x {c}, k {k}"), &knn_density(&features, [n, c], k).await, &reference, TOLERANCE);
+        for device in [gpu().await.device, cpu().await.device] {
+            let ours = knn_density_on(&device, &features, [n, c], k).await;
+            assert_close(&format!("{n} x {c}, k {k} on {device:?}"), &ours, &reference, TOLERANCE);
+        }
     }
 }
 
@@ -88,10 +100,13 @@ async fn knn_density_marks_what_is_not_finite() {
     for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut features = noise(n * c, 2);
         features[66 * c + 3] = poison;
-        let density = knn_density(&features, [n, c], 4).await;
-        assert_eq!(density[66], -1.0, "{poison}");
+        for device in [gpu().await.device, cpu().await.device] {
+            let density = knn_density_on(&device, &features, [n, c], 4).await;
+            assert_eq!(density[66], -1.0, "{poison}");
+            let others = density.iter().enumerate().filter(|(i, _)| *i != 66);
+            assert!(others.into_iter().all(|(_, d)| *d >= 0.0), "{poison}: only the bad row is marked");
+        }
         assert_eq!(knn_density_reference(&features, c, 4)[66], -1.0, "{poison}");
-        assert!(density.iter().enumerate().all(|(i, d)| i == 66 || *d >= 0.0), "{poison}: only the bad row is marked");
     }
     // Large, tiny and negative zero are numbers like any other.
     let mut features = noise(n * c, 2);
@@ -99,7 +114,9 @@ async fn knn_density_marks_what_is_not_finite() {
         features[i * c] = value;
     }
     let reference = knn_density_reference(&features, c, 4);
-    assert_close("extremes", &knn_density(&features, [n, c], 4).await, &reference, TOLERANCE);
+    for device in [gpu().await.device, cpu().await.device] {
+        assert_close("extremes", &knn_density_on(&device, &features, [n, c], 4).await, &reference, TOLERANCE);
+    }
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
@@ -120,8 +137,10 @@ async fn peak_distance_equals_its_reference() {
         let features = noise(n * c, 3);
         let density = knn_density_reference(&features, c, k); // the same stored densities for both
         let reference = peak_distance_reference(&features, c, &density);
-        let ours = peak_distance(&features, [n, c], &density).await;
-        assert_close(&format!("{n} x {c}"), &ours, &reference, TOLERANCE);
+        for device in [gpu().await.device, cpu().await.device] {
+            let ours = peak_distance_on(&device, &features, [n, c], &density).await;
+            assert_close(&format!("{n} x {c} on {device:?}"), &ours, &reference, TOLERANCE);
+        }
     }
 }
 
@@ -254,7 +273,11 @@ async fn matmul_takes_batches_views_and_one_matrix_for_all() {
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn conv2d_equals_its_reference() {
-    let device = gpu().await.device;
+    conv2d_on(&gpu().await.device).await;
+    conv2d_on(&cpu().await.device).await;
+}
+
+async fn conv2d_on(device: &Device) {
     // Strides and paddings of the stem, of patches, of the refinement and of 1 x 1; sides that leave a rest.
     for (inputs, [height, width], outputs, kernel, stride, padding) in [
         (3, [12, 16], 8, 3, 2, 1),
@@ -262,13 +285,14 @@ async fn conv2d_equals_its_reference() {
         (9, [7, 11], 3, 3, 1, 1),
         (33, [5, 5], 34, 1, 1, 0),
         (1, [1, 1], 1, 3, 2, 1),
+        (2, [2, 3], 3, 5, 1, 2), // a kernel wider than the picture
     ] {
         let shape = Conv2dShape { inputs, height, width, outputs, kernel, stride, padding };
         let (x, weight) = (noise(inputs * height * width, 16), noise(outputs * inputs * kernel * kernel, 17));
         let bias = noise(outputs, 18);
-        let weights = vector(&weight, &device).reshape([outputs, inputs, kernel, kernel]);
-        let pixels = vector(&x, &device).reshape([1, inputs, height, width]);
-        let ours = conv2d(pixels, weights, vector(&bias, &device), stride, padding);
+        let weights = vector(&weight, device).reshape([outputs, inputs, kernel, kernel]);
+        let pixels = vector(&x, device).reshape([1, inputs, height, width]);
+        let ours = conv2d(pixels, weights, vector(&bias, device), stride, padding);
         let [rows, columns] = shape.output();
         assert_eq!(ours.dims(), [1, outputs, rows, columns]);
         let reference = conv2d_reference(&x, &weight, &bias, shape);
@@ -302,20 +326,161 @@ async fn attention_on(device: &Device) {
     assert_close("far apart", &ours, &[1.0, 2.0], 1e-6);
 }
 
+/// Natively only: more scores than are held at a time are seventeen million.
+#[cfg(not(target_family = "wasm"))]
+#[tokio::test]
+async fn attention_to_many_positions_goes_in_parts() {
+    const MANY: usize = 4200;
+    for device in [gpu().await.device, cpu().await.device] {
+        let [q, k, v] = [37, 38, 39].map(|seed| vector(&noise(MANY * 4, seed), &device).reshape([1, 1, MANY, 4]));
+        let whole = attention(q.clone(), k.clone(), v.clone());
+        for first in [0, 2000, MANY - 100] {
+            let part = attention(q.clone().narrow(2, first, 100), k.clone(), v.clone());
+            let ours = floats(whole.clone().narrow(2, first, 100)).await;
+            assert_close(&format!("from {first} on"), &ours, &floats(part).await, 1e-6);
+        }
+    }
+}
+
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn gelu_equals_its_reference() {
     // From where it is 0 to where it is x, finely, and what is far from everything.
     let mut x: Vec<f32> = (-8000..=8000).map(|i| i as f32 / 1000.0).collect();
     x.extend([0.0, -0.0, 1e-30, -1e30, 1e30]);
-    let expected = gelu_reference(&x);
-    for device in [gpu().await.device, cpu().await.device] {
-        let ours = floats(gelu(vector(&x, &device))).await;
-        for ((x, ours), expected) in x.iter().zip(&ours).zip(&expected) {
+    for (kind, device) in [
+        (Gelu::Exact, gpu().await.device),
+        (Gelu::Exact, cpu().await.device),
+        (Gelu::Tanh, cpu().await.device),
+        (Gelu::Tanh, gpu().await.device),
+    ] {
+        let ours = floats(gelu_of_kind(vector(&x, &device), kind)).await;
+        for ((x, ours), expected) in x.iter().zip(&ours).zip(gelu_reference(&x, kind)) {
             // Half of x times an error function that is right to 5e-7.
             let tolerance = 5e-7 * x.abs().max(1.0);
-            assert!((ours - expected).abs() <= tolerance, "gelu({x}): ours {ours}, theirs {expected} on {device:?}");
+            assert!((ours - expected).abs() <= tolerance, "{kind:?}({x}): {ours} and {expected} on {device:?}");
         }
-        assert!(floats(gelu(vector(&[f32::NAN], &device))).await[0].is_nan());
+        assert!(floats(gelu_of_kind(vector(&[f32::NAN], &device), kind)).await[0].is_nan());
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn layer_norm_equals_its_reference() {
+    for device in [gpu().await.device, cpu().await.device] {
+        // Rows, width, numbers with a weight of their own: features, and channels of several pixels.
+        for (rows, width, weights) in [(1, 1, 1), (3, 64, 64), (5, 100, 100), (2, 576, 576), (2, 600, 12), (1, 770, 7)]
+        {
+            let x: Vec<f32> = noise(rows * width, 33).iter().map(|x| 3.0 + x).collect();
+            let (weight, bias) = (noise(weights, 34), noise(weights, 35));
+            let rows_of_x = matrix(&x, [rows, width], &device);
+            let ours = floats(layer_norm(rows_of_x, vector(&weight, &device), vector(&bias, &device), 1e-5)).await;
+            let expected = layer_norm_reference(&x, &weight, &bias, width, 1e-5);
+            assert_close(&format!("{rows} x {width}, {weights} weights"), &ours, &expected, TOLERANCE);
+        }
+        let poisoned = matrix(&[1.0, f32::NAN, 2.0], [1, 3], &device);
+        let ours = floats(layer_norm(poisoned, vector(&[1.0; 3], &device), vector(&[0.0; 3], &device), 1e-5)).await;
+        assert!(ours.iter().all(|y| y.is_nan()), "{ours:?}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn softmax_equals_its_reference() {
+    for device in [gpu().await.device, cpu().await.device] {
+        let x = noise(2 * 3 * 70, 36);
+        let ours = floats(softmax(vector(&x, &device).reshape([2, 3, 70]))).await;
+        assert_close("softmax", &ours, &softmax_reference(&x, 70, 1.0), 1e-6);
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn rms_norm_equals_its_reference() {
+    for device in [gpu().await.device, cpu().await.device] {
+        for (rows, width) in [(1, 1), (3, 64), (5, 100), (2, 576)] {
+            let (x, weight) = (noise(rows * width, 22), noise(width, 23));
+            let ours = floats(rms_norm(matrix(&x, [rows, width], &device), vector(&weight, &device), 1e-5)).await;
+            assert_close(&format!("{rows} x {width}"), &ours, &rms_norm_reference(&x, &weight, 1e-5), TOLERANCE);
+        }
+        let poisoned = matrix(&[1.0, f32::NAN, 2.0], [1, 3], &device);
+        let ours = floats(rms_norm(poisoned, vector(&[1.0; 3], &device), 1e-5)).await;
+        assert!(ours.iter().all(|y| y.is_nan()), "{ours:?}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn swiglu_equals_its_reference() {
+    for device in [gpu().await.device, cpu().await.device] {
+        let mut gate: Vec<f32> = (-300..=300).map(|i| i as f32 / 10.0).collect();
+        gate.extend([0.0, -1e30, 1e30, 100.0, -100.0]);
+        let up = noise(gate.len(), 24);
+        let row = |values: &[f32]| matrix(values, [1, values.len()], &device);
+        let ours = floats(swiglu(row(&gate), row(&up))).await;
+        for ((gate, ours), expected) in gate.iter().zip(&ours).zip(swiglu_reference(&gate, &up)) {
+            let tolerance = 1e-6 * gate.abs().max(1.0);
+            assert!((ours - expected).abs() <= tolerance, "silu({gate}): ours {ours}, theirs {expected} on {device:?}");
+        }
+        assert!(floats(swiglu(row(&[f32::NAN]), row(&[1.0]))).await[0].is_nan());
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn append_keys_and_causal_attention_equal_their_references() {
+    cached_attention_on(&gpu().await.device).await;
+    cached_attention_on(&cpu().await.device).await;
+}
+
+/// Two rounds with one cache: the second reads what the first wrote.
+async fn cached_attention_on(device: &Device) {
+    // Query heads, [heads of keys, capacity, head dim], positions of either round: the narrowest head, a width that leaves
+    // lanes idle, tiles of keys that are full, and one key more, the widest head.
+    for (heads, shape, rounds) in [
+        (1, [1, 2, 4], [1, 1]),
+        (6, [2, 40, 12], [33, 7]),
+        (4, [4, 130, 64], [64, 1]),
+        (3, [1, 300, 40], [257, 5]),
+        (2, [1, 6, 256], [1, 4]),
+    ] {
+        let [key_heads, capacity, head_dim] = shape;
+        let (mut keys, mut values) =
+            (noise(key_heads * capacity * head_dim, 25), noise(key_heads * capacity * head_dim, 26));
+        let cached = |values: &[f32]| vector(values, device).reshape(shape);
+        let mut cache = Cache { keys: cached(&keys), values: cached(&values) };
+        let mut start = 0;
+        for tokens in rounds {
+            let numbers = |width: usize, seed: u64| noise(tokens * width, seed + start as u64);
+            let (q, k, v) =
+                (numbers(heads * head_dim, 27), numbers(key_heads * head_dim, 28), numbers(key_heads * head_dim, 29));
+            let rotation = numbers(head_dim, 30);
+            keys = append_keys_reference(&rotate_reference(&k, &rotation, head_dim), &keys, shape, start);
+            values = append_keys_reference(&v, &values, shape, start);
+            let expected = causal_attention_reference(&q, &rotation, [&keys, &values], shape, start);
+
+            let rows = |x: &[f32]| matrix(x, [tokens, x.len() / tokens], device);
+            let (mixed, next) = cached_attention([rows(&q), rows(&k), rows(&v)], rows(&rotation), cache, start);
+            let name = format!("{heads} heads, {shape:?}, {tokens} from {start} on");
+            assert_close(&name, &floats(mixed).await, &expected, TOLERANCE);
+            assert_close(&name, &floats(next.keys.clone()).await, &keys, TOLERANCE);
+            assert_close(&name, &floats(next.values.clone()).await, &values, 0.0);
+            cache = next;
+            start += tokens;
+        }
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn causal_attention_survives_scores_far_apart_and_shows_what_is_no_number() {
+    for device in [gpu().await.device, cpu().await.device] {
+        let row = |x: &[f32]| matrix(x, [1, 4], &device);
+        let cached = |x: &[f32]| vector(x, &device).reshape([1, 3, 4]);
+        let unturned = [1.0, 1.0, 0.0, 0.0];
+        let attend = async |q: [f32; 4]| {
+            // Two positions are there; the third looks at them and at itself.
+            let keys = cached(&[90.0, 0.0, 0.0, 0.0, -90.0, 0.0, 0.0, 0.0, 7.0, 7.0, 7.0, 7.0]);
+            let values = cached(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0, 0.0, 0.0, 0.0]);
+            let [k, v] = [[0.0; 4], [9.0; 4]].map(|x| row(&x));
+            floats(cached_attention([row(&q), k, v], row(&unturned), Cache { keys, values }, 2).0).await
+        };
+        assert_close("far apart", &attend([100.0, 0.0, 0.0, 0.0]).await, &[1.0, 2.0, 3.0, 4.0], 1e-6);
+        assert_close("the other way", &attend([-100.0, 0.0, 0.0, 0.0]).await, &[5.0, 6.0, 7.0, 8.0], 1e-6);
+        assert!(attend([f32::NAN, 0.0, 0.0, 0.0]).await.iter().all(|y| y.is_nan()));
     }
 }
 

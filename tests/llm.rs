@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use common::{assert_close, cpu, floats, gpu, matrix};
+use common::{assert_close, cpu, floats, gpu, matrix, noise, vector};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use setokim::Error;
 use setokim::complete::{CompleteOptions, Finish, complete, next_logits};
 use setokim::gguf::Gguf;
 use setokim::kernels::quant_matmul::{
-    Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
+    Activations, PackedShape, Plus, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows,
+    quant_rows_reference,
 };
 use setokim::llm::{GgufSource, KvCache, Llama, LlamaConfig};
 use setokim::sample::Sampling;
@@ -455,9 +456,21 @@ async fn packed_products_agree(kind: WeightKind, rows: usize, columns: usize, to
     let x = matrix(&x, [tokens, columns], device);
     // Sums of up to 352 products below 4, against f64: in f32, and with activations that are off by up to 1/65,000.
     for (activations, tolerance) in [(Activations::Exact, 1e-3), (Activations::Rounded, 4e-3)] {
-        let y = floats(quant_matmul(x.clone(), words_tensor(&words, device), shape, activations)).await;
         let name = format!("{} [{rows}, {columns}] x {tokens}, {activations:?}", kind.name());
-        assert_close(&name, &y, &expected, tolerance);
+        let product = |plus| quant_matmul(x.clone(), words_tensor(&words, device), plus, shape, activations);
+        assert_close(&name, &floats(product(Plus::default())).await, &expected, tolerance);
+
+        let (bias, stream) = (noise(rows, 31), noise(tokens * rows, 32));
+        let tensors = (vector(&bias, device), matrix(&stream, [tokens, rows], device));
+        for (bias_weight, stream_weight) in [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)] {
+            let plus = Plus {
+                bias: (bias_weight > 0.0).then(|| tensors.0.clone()),
+                stream: (stream_weight > 0.0).then(|| tensors.1.clone()),
+            };
+            let added = |(at, y): (usize, &f32)| y + bias_weight * bias[at % rows] + stream_weight * stream[at];
+            let expected: Vec<f32> = expected.iter().enumerate().map(added).collect();
+            assert_close(&name, &floats(product(plus)).await, &expected, tolerance);
+        }
     }
     let name = format!("{} [{rows}, {columns}] x {tokens}", kind.name());
 
@@ -497,7 +510,7 @@ async fn rounded_activations_keep_zeros_and_what_is_not_finite() {
     for tokens in [1, 2, 3] {
         let product = async |x: &[f32]| {
             let x = matrix(&x.repeat(tokens), [tokens, 64], &device);
-            floats(quant_matmul(x, words_tensor(&words, &device), shape, Activations::Rounded)).await
+            floats(quant_matmul(x, words_tensor(&words, &device), Plus::default(), shape, Activations::Rounded)).await
         };
         assert_eq!(product(&[0.0; 64]).await, vec![0.0; 3 * tokens]);
         for poison in [f32::NAN, f32::INFINITY] {

@@ -3,7 +3,11 @@
  * how long it took. Every program runs on one thread, as in a page without cross-origin isolation.
  */
 
-const SIDE = 128; // of the encoder's square, in pixels
+/** The encoders: where their files are, and the side of their square in pixels. */
+const encoders = {
+  tiny: { model: "/model/", onnx: "/encoder.onnx", side: 128 },
+  siglip: { model: "/siglip/", onnx: "/siglip.onnx", side: 224 },
+};
 
 /** The package's own wasm, started once. */
 async function setokimWasm() {
@@ -12,9 +16,9 @@ async function setokimWasm() {
   return wasm;
 }
 
-async function loadSetokim(device) {
+async function loadSetokim(device, model = encoders.tiny.model) {
   const wasm = await setokimWasm();
-  const read = async (name) => (await fetch(`/model/${name}`)).arrayBuffer();
+  const read = async (name) => (await fetch(model + name)).arrayBuffer();
   const text = async (name) => new TextDecoder().decode(await read(name));
   const loader = await wasm.Loader.create(await text("config.json"), await text("manifest.json"), device);
   for (const { name } of loader.files()) await loader.add(name, new Uint8Array(await read(name)));
@@ -22,12 +26,12 @@ async function loadSetokim(device) {
 }
 
 /** The sample picture as the programs want it. */
-async function sample() {
+async function sample(side = encoders.tiny.side) {
   const bitmap = await createImageBitmap(await (await fetch("/sample.png")).blob());
-  const context = new OffscreenCanvas(SIDE, SIDE).getContext("2d");
-  context.drawImage(bitmap, 0, 0, SIDE, SIDE);
-  const { data } = context.getImageData(0, 0, SIDE, SIDE);
-  return { rgba: new Uint8Array(data.buffer), width: SIDE, height: SIDE };
+  const context = new OffscreenCanvas(side, side).getContext("2d");
+  context.drawImage(bitmap, 0, 0, side, side);
+  const { data } = context.getImageData(0, 0, side, side);
+  return { rgba: new Uint8Array(data.buffer), width: side, height: side };
 }
 
 async function timed(work) {
@@ -38,26 +42,26 @@ async function timed(work) {
 
 // --- the vision encoder
 
-async function encoderSetokim(device) {
-  const { engine } = await loadSetokim(device);
-  const picture = await sample();
+async function encoderSetokim(device, { model, side }) {
+  const { engine } = await loadSetokim(device, model);
+  const picture = await sample(side);
   return async () => {
     const { ms, result } = await timed(() => engine.features(picture));
     return { ms, values: [...result.subarray(0, 8)] };
   };
 }
 
-async function encoderOnnx(provider) {
+async function encoderOnnx(provider, { onnx, side }) {
   const ort = await import(provider === "webgpu" ? "/ort/ort.all.min.mjs" : "/ort/ort.wasm.min.mjs");
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = "/ort/";
-  const session = await ort.InferenceSession.create("/encoder.onnx", { executionProviders: [provider] });
-  const { rgba } = await sample();
-  const pixels = Float32Array.from({ length: 3 * SIDE * SIDE }, (_, i) => {
-    const [channel, at] = [Math.floor(i / SIDE ** 2), i % SIDE ** 2];
+  const session = await ort.InferenceSession.create(onnx, { executionProviders: [provider] });
+  const { rgba } = await sample(side);
+  const pixels = Float32Array.from({ length: 3 * side * side }, (_, i) => {
+    const [channel, at] = [Math.floor(i / side ** 2), i % side ** 2];
     return rgba[4 * at + channel] / 127.5 - 1;
   });
-  const image = new ort.Tensor("float32", pixels, [1, 3, SIDE, SIDE]);
+  const image = new ort.Tensor("float32", pixels, [1, 3, side, side]);
   return async () => {
     const { ms, result } = await timed(async () => (await session.run({ image })).features.getData());
     return { ms, values: [...result.subarray(0, 8)] };
@@ -134,10 +138,12 @@ async function loadOnce() {
 }
 
 const cases = {
-  "encoder setokim cpu": () => encoderSetokim("cpu"),
-  "encoder setokim gpu": () => encoderSetokim("gpu"),
-  "encoder onnxruntime wasm": () => encoderOnnx("wasm"),
-  "encoder onnxruntime webgpu": () => encoderOnnx("webgpu"),
+  "encoder setokim cpu": () => encoderSetokim("cpu", encoders.tiny),
+  "encoder setokim gpu": () => encoderSetokim("gpu", encoders.tiny),
+  "encoder onnxruntime wasm": () => encoderOnnx("wasm", encoders.tiny),
+  "encoder onnxruntime webgpu": () => encoderOnnx("webgpu", encoders.tiny),
+  "SigLIP setokim cpu": () => encoderSetokim("cpu", encoders.siglip),
+  "SigLIP onnxruntime wasm": () => encoderOnnx("wasm", encoders.siglip),
   "text setokim cpu": () => textSetokim("cpu"),
   "text wllama cpu": () => textWllama(),
   "answer setokim cpu": () => answerSetokim(),

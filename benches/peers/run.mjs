@@ -1,7 +1,7 @@
 /**
  * The package beside its peers, in one run of one browser on the same weights: `cargo xtask bench --peers`.
  *
- * node run.mjs --encoder FILE.onnx --gguf FILE.gguf --out FILE.json [--runs N]
+ * node run.mjs --encoder FILE.onnx --siglip FOLDER --gguf FILE.gguf --out FILE.json [--runs N]
  */
 
 import { createReadStream, readFileSync, writeFileSync } from "node:fs";
@@ -18,6 +18,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const { values: options } = parseArgs({
   options: {
     encoder: { type: "string" },
+    siglip: { type: "string" }, // encoder.onnx, and the model folder in `packed`
     gguf: { type: "string" },
     out: { type: "string" },
     runs: { type: "string", default: "3" },
@@ -32,6 +33,7 @@ const folders = {
   "/bench/": here,
   "/pkg/": join(root, "pkg"),
   "/model/": join(root, "models/setokim-tiny"),
+  "/siglip/": join(options.siglip, "packed"),
   "/ort/": join(here, "node_modules/onnxruntime-web/dist"),
   "/wllama/": join(here, "node_modules/@wllama/wllama/esm"),
 };
@@ -39,6 +41,7 @@ const files = {
   "/": join(here, "page.html"),
   "/sample.png": join(root, "models/samples/beach.png"),
   "/encoder.onnx": options.encoder,
+  "/siglip.onnx": join(options.siglip, "encoder.onnx"),
   "/smollm2.gguf": options.gguf,
 };
 const types = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm" };
@@ -120,7 +123,7 @@ function checkSame(results) {
   const [first, ...others] = Object.values(results).map((list) => list[0]?.values).filter(Boolean);
   for (const other of others) {
     const worst = Math.max(...first.map((value, i) => Math.abs(value - other[i])));
-    if (worst > 0.02) throw new Error(`the encoders disagree by ${worst}`);
+    if (!(worst < 0.02)) throw new Error(`the encoders disagree by ${worst}`);
   }
 }
 
@@ -170,6 +173,13 @@ const browser = await chromium.launch({
 });
 const rows = [
   ...(await encoder(browser, address, ["encoder setokim cpu", "encoder onnxruntime wasm"], "encoder, CPU", 15)),
+  ...(await encoder(
+    browser,
+    address,
+    ["SigLIP setokim cpu", "SigLIP onnxruntime wasm"],
+    "SigLIP base, 224 x 224, CPU",
+    runs,
+  )),
   ...(await encoder(
     browser,
     address,

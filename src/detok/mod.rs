@@ -5,8 +5,10 @@ use burn::tensor::Tensor;
 
 use crate::Result;
 use crate::config::{DetokenizerConfig, VisionConfig};
+use crate::kernels::Gelu;
 use crate::kernels::dense::gelu;
-use crate::layers::{Attention, Conv2d, Gelu, LayerNorm, Linear, Mlp};
+use crate::kernels::in_pool;
+use crate::layers::{Attention, Conv2d, LayerNorm, Linear, Mlp};
 use crate::weights::TensorStore;
 
 /// Cross-attention to the tokens, feed-forward, self-attention, feed-forward; tensors `detok.blocks.i.*`.
@@ -44,11 +46,14 @@ impl DetokBlock {
     /// - `x`, output: `[1, N, width]`
     /// - `tokens`: `[1, L, width]`
     fn forward(&self, x: Tensor<3>, tokens: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.cross_attn.forward(self.norm_cross.forward(x), tokens);
-        let x = x.clone() + self.cross_mlp.forward(self.norm_cross_mlp.forward(x));
+        let normal = self.norm_cross.forward(x.clone());
+        let x = self.cross_attn.forward(x, normal, tokens);
+        let normal = self.norm_cross_mlp.forward(x.clone());
+        let x = self.cross_mlp.forward(x, normal);
         let normal = self.norm_self.forward(x.clone());
-        let x = x + self.self_attn.forward(normal.clone(), normal);
-        x.clone() + self.self_mlp.forward(self.norm_self_mlp.forward(x))
+        let x = self.self_attn.forward(x, normal.clone(), normal);
+        let normal = self.norm_self_mlp.forward(x.clone());
+        self.self_mlp.forward(x, normal)
     }
 }
 
@@ -98,6 +103,10 @@ impl Detokenizer {
     /// - `tokens`: `[L, D]`
     /// - output: `[3, S, S]`, normalised like the encoder's input and not clamped
     pub fn forward(&self, tokens: Tensor<2>) -> Tensor<3> {
+        in_pool(&tokens.device(), || self.image(tokens))
+    }
+
+    fn image(&self, tokens: Tensor<2>) -> Tensor<3> {
         let tokens = self.token_in.forward(tokens).unsqueeze();
         let queries = self.queries.clone().unsqueeze();
         let x = self.blocks.iter().fold(queries, |x, block| block.forward(x, tokens.clone()));

@@ -8,7 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
 use super::launch::{Launch, SOFTMAX, dispatch_2d};
-use super::simd::{F32x8, LANES, SimdTask, with_simd};
+use super::simd::{F32x8, SimdTask, exp, in_lanes, with_simd};
 use super::{fill_rows, matmul};
 
 /// `softmax(scale x)` row by row, in the plainest form.
@@ -47,7 +47,7 @@ pub(super) fn launch(q: CubeTensor, mut k: CubeTensor, v: CubeTensor) -> CubeTen
 }
 
 /// `softmax(scale x)` over the last dimension.
-fn softmax(x: CubeTensor, scale: f32) -> CubeTensor {
+pub(super) fn softmax(x: CubeTensor, scale: f32) -> CubeTensor {
     let shape = x.meta.shape().clone();
     let width = shape[shape.num_dims() - 1];
     let rows = shape.num_elements() / width;
@@ -61,16 +61,20 @@ fn softmax(x: CubeTensor, scale: f32) -> CubeTensor {
 pub(super) fn attend(q: FlexTensor, k: FlexTensor, v: FlexTensor) -> FlexTensor {
     let head_dim = q.shape()[3];
     let scores = Flex::float_matmul(q, Flex::float_swap_dims(k, 2, 3));
+    Flex::float_matmul(weigh(&scores, (head_dim as f32).powf(-0.5)), v)
+}
+
+/// [`softmax`] on the CPU.
+pub(super) fn weigh(scores: &FlexTensor, scale: f32) -> FlexTensor {
     let (shape, scores) = (scores.shape(), scores.to_contiguous());
-    let (width, scores) = (shape[3], scores.storage::<f32>());
-    let scale = (head_dim as f32).powf(-0.5);
+    let (width, scores) = (shape[shape.num_dims() - 1], scores.storage::<f32>());
     let mut weights = vec![0.0; scores.len()];
     const WORK: usize = 16; // multiplications a number
     fill_rows(&mut weights, width, WORK * width, |first, weights| {
         let scores = &scores[first * width..][..weights.len()];
         with_simd(Softmax { scores, width, scale, weights });
     });
-    Flex::float_matmul(FlexTensor::from_data(TensorData::new(weights, shape)), v)
+    FlexTensor::from_data(TensorData::new(weights, shape))
 }
 
 /// `softmax(scale x)` row by row.
@@ -82,51 +86,24 @@ struct Softmax<'a> {
 }
 
 impl SimdTask for Softmax<'_> {
-    /// In lanes that the compiler makes vectors of.
     #[inline(always)]
     fn run<V: F32x8>(self) {
         for (weights, scores) in self.weights.chunks_exact_mut(self.width).zip(self.scores.chunks_exact(self.width)) {
-            let largest = in_lanes(scores, f32::MIN, |largest, x| if x > largest { x } else { largest }, f32::max);
-            for (weight, score) in weights.iter_mut().zip(scores) {
-                *weight = exp((score - largest) * self.scale);
-            }
-            let inverse = 1.0 / in_lanes(weights, 0.0, |sum, x| sum + x, |a, b| a + b);
-            for weight in weights {
-                *weight *= inverse;
-            }
+            weights.copy_from_slice(scores);
+            softmax_in_place(weights, self.scale);
         }
     }
 }
 
-/// All numbers taken together, those of a lane first.
+/// `softmax(scale x)`, in lanes that the compiler makes vectors of.
 #[inline(always)]
-fn in_lanes(values: &[f32], start: f32, take: impl Fn(f32, f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut lanes = [start; LANES];
-    let (parts, rest) = values.as_chunks::<LANES>();
-    for part in parts {
-        for lane in 0..LANES {
-            lanes[lane] = take(lanes[lane], part[lane]);
-        }
+pub(super) fn softmax_in_place(row: &mut [f32], scale: f32) {
+    let largest = in_lanes(row, f32::MIN, |largest, x| if x > largest { x } else { largest }, f32::max);
+    for value in row.iter_mut() {
+        *value = exp((*value - largest) * scale);
     }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane = take(*lane, value);
+    let inverse = 1.0 / in_lanes(row, 0.0, |sum, x| sum + x, |a, b| a + b);
+    for value in row {
+        *value *= inverse;
     }
-    lanes.into_iter().fold(start, join)
-}
-
-/// `e^x` for `x <= 0` within 2e-7 of itself, without branches; 0 below -87, NaN for NaN.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Added to a small number it leaves the nearest whole one in the lowest bits.
-    const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
-    const LN_2_HIGH: f32 = 0.693_359_4; // few bits, so that its products are exact
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    const FACTORS: [f32; 7] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
-    let inside = if x < -87.0 { -87.0 } else { x };
-    let shifted = inside * std::f32::consts::LOG2_E + ROUNDING;
-    let whole = shifted - ROUNDING;
-    let rest = inside - whole * LN_2_HIGH - whole * LN_2_LOW;
-    let power = FACTORS.iter().fold(0.0, |sum, factor| sum * rest + factor);
-    let two_to_whole = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
-    if x < -87.0 { 0.0 } else { power * two_to_whole }
 }

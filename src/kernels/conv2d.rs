@@ -1,7 +1,11 @@
 //! Convolution over pixels.
 
-use burn::tensor::DType;
+use burn::backend::TensorMetadata;
+use burn::backend::flex::Flex;
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, TensorData};
 use burn_cubecl::tensor::CubeTensor;
+use burn_flex::FlexTensor;
 
 use super::launch::{CONV2D, Launch, TILE, dispatch_2d};
 
@@ -66,4 +70,53 @@ pub(super) fn launch(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, stride
         .output([batch, outputs, rows, columns], DType::F32);
     launch.run(dispatch_2d(tiles));
     y
+}
+
+/// [`launch`] on the CPU: one product of the weights with what each of them meets. burn's own spends as long on gathering
+/// that as on the product.
+pub(super) fn convolve(
+    x: &FlexTensor,
+    weight: FlexTensor,
+    bias: &FlexTensor,
+    stride: usize,
+    padding: usize,
+) -> FlexTensor {
+    let (x_shape, weight_shape) = (x.shape(), weight.shape());
+    let (batch, outputs, kernel) = (x_shape[0], weight_shape[0], weight_shape[2]);
+    let (inputs, height, width) = (x_shape[1], x_shape[2], x_shape[3]);
+    let shape = Conv2dShape { inputs, height, width, outputs, kernel, stride, padding };
+    let [rows, columns] = shape.output();
+    let weight = Flex::float_reshape(weight, [outputs, inputs * kernel * kernel].into());
+    let (x, bias) = (x.to_contiguous(), bias.to_contiguous());
+    let mut y = Vec::with_capacity(batch * outputs * rows * columns);
+    for picture in x.storage::<f32>().chunks_exact(inputs * height * width) {
+        let met = TensorData::new(gather(picture, shape), [inputs * kernel * kernel, rows * columns]);
+        let product = Flex::float_matmul(weight.clone(), FlexTensor::from_data(met));
+        for (channel, bias) in product.storage::<f32>().chunks_exact(rows * columns).zip(bias.storage::<f32>()) {
+            y.extend(channel.iter().map(|value| value + bias));
+        }
+    }
+    FlexTensor::from_data(TensorData::new(y, [batch, outputs, rows, columns]))
+}
+
+/// For each weight of an output the pixels that it meets, `[I x K x K, H' x W']`; 0 outside of the picture.
+fn gather(x: &[f32], shape: Conv2dShape) -> Vec<f32> {
+    let Conv2dShape { inputs, height, width, kernel, stride, padding, .. } = shape;
+    let [rows, columns] = shape.output();
+    let mut met = vec![0.0; inputs * kernel * kernel * rows * columns];
+    for (at, met) in met.chunks_exact_mut(rows * columns).enumerate() {
+        let (input, below, beside) = (at / (kernel * kernel), at / kernel % kernel, at % kernel);
+        // The first column whose pixel is inside, and the first after it whose pixel is not.
+        let first = padding.saturating_sub(beside).div_ceil(stride).min(columns);
+        let end = (width + padding).saturating_sub(beside).div_ceil(stride).clamp(first, columns);
+        for (row, met) in met.chunks_exact_mut(columns).enumerate() {
+            let Some(y) = (row * stride + below).checked_sub(padding).filter(|&y| y < height) else { continue };
+            let line = &x[(input * height + y) * width..][..width];
+            let pixels = line[(first * stride + beside).saturating_sub(padding).min(width)..].iter().step_by(stride);
+            for (met, pixel) in met[first..end].iter_mut().zip(pixels) {
+                *met = *pixel;
+            }
+        }
+    }
+    met
 }

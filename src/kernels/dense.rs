@@ -4,14 +4,14 @@
 //! burn's generic GPU products choose among dozens of routines at run time and were a third of the browser package.
 
 use burn::backend::flex::Flex;
-use burn::backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
+use burn::backend::ops::{FloatTensorOps, ModuleOps};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
-use burn::tensor::ops::ConvOptions;
 use burn_cubecl::CubeBackend;
 
-use super::{attention, conv2d, gelu, matmul};
+use super::gelu::Gelu;
+use super::{attention, conv2d, gelu, layer_norm, matmul};
 
 /// The products that layers are made of.
 #[backend_extension(Cube, Flex)]
@@ -30,8 +30,17 @@ pub trait DenseOps: Backend {
     ) -> FloatTensor<Self>;
     /// See [`attention`](fn@attention).
     fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// See [`gelu`](fn@gelu).
-    fn dense_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`softmax`].
+    fn dense_softmax(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`layer_norm`](fn@layer_norm).
+    fn dense_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self>;
+    /// See [`gelu_of_kind`].
+    fn dense_gelu(x: FloatTensor<Self>, kind: Gelu) -> FloatTensor<Self>;
 }
 
 impl DenseOps for CubeBackend {
@@ -53,8 +62,19 @@ impl DenseOps for CubeBackend {
     fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
         attention::launch(q, k, v)
     }
-    fn dense_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        <Self as ActivationOps<Self>>::gelu(x)
+    fn dense_softmax(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        attention::softmax(x, 1.0)
+    }
+    fn dense_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        layer_norm::launch(x, weight, bias, eps)
+    }
+    fn dense_gelu(x: FloatTensor<Self>, kind: Gelu) -> FloatTensor<Self> {
+        gelu::launch(x, kind)
     }
 }
 
@@ -72,14 +92,24 @@ impl DenseOps for Flex {
         stride: usize,
         padding: usize,
     ) -> FloatTensor<Self> {
-        let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
-        <Self as ModuleOps<Self>>::conv2d(x, weight, Some(bias), options)
+        conv2d::convolve(&x, weight, &bias, stride, padding)
     }
     fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
         attention::attend(q, k, v)
     }
-    fn dense_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        gelu::gelu(&x)
+    fn dense_softmax(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        attention::weigh(&x, 1.0)
+    }
+    fn dense_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        layer_norm::normalize(&x, &weight, &bias, eps)
+    }
+    fn dense_gelu(x: FloatTensor<Self>, kind: Gelu) -> FloatTensor<Self> {
+        gelu::activate(&x, kind)
     }
 }
 
@@ -120,17 +150,46 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, p
     Tensor::from_dispatch(Dispatch::dense_conv2d(x, weight, bias.into_dispatch(), stride, padding))
 }
 
+/// Scores of an attention that are in memory at a time: half of what a binding of every adapter holds.
+const MOST_SCORES: usize = 16 << 20;
+
 /// `softmax(q k^T / sqrt(d)) v`.
 ///
 /// # Shapes
 /// - `q`: `[B, heads, T, d]`, `k`, `v`: `[B, heads, U, d]`
 /// - output: `[B, heads, T, d]`
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    let ([batch, heads, read, _], [_, _, seen, _]) = (q.dims(), k.dims());
+    let part = (MOST_SCORES / (batch * heads * seen)).max(1);
+    if read > part {
+        let parts = q.split(part, 2).into_iter().map(|q| attention(q, k.clone(), v.clone()));
+        return Tensor::cat(parts.collect(), 2);
+    }
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
     Tensor::from_dispatch(Dispatch::dense_attention(q, k, v))
 }
 
+/// Softmax over the last dimension.
+pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::dense_softmax(x.into_dispatch()))
+}
+
+/// `(x - mean) / sqrt(variance + eps) * weight + bias`, row by row. Where a row is wider than `weight`, as many numbers after
+/// one another share a weight as there are more.
+///
+/// # Shapes
+/// - `x`: `[R, W]`, `weight`, `bias`: `[A]` with `A` a divisor of `W`, output: `[R, W]`
+pub fn layer_norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, eps: f32) -> Tensor<2> {
+    let [x, weight, bias] = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
+    Tensor::from_dispatch(Dispatch::dense_layer_norm(x, weight, bias, eps))
+}
+
 /// The exact GELU of every number.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::dense_gelu(x.into_dispatch()))
+    gelu_of_kind(x, Gelu::Exact)
+}
+
+/// The GELU that a checkpoint was trained with, of every number.
+pub fn gelu_of_kind<const D: usize>(x: Tensor<D>, kind: Gelu) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::dense_gelu(x.into_dispatch(), kind))
 }

@@ -1,18 +1,33 @@
-//! The exact GELU, `x (1 + erf(x / sqrt 2)) / 2`: burn's on a GPU, in vectors on the CPU, where a scalar error function was
-//! a tenth of the encoder.
+//! The GELU.
 
+use std::f32::consts::FRAC_2_PI;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use burn::backend::TensorMetadata;
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
+use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
 use super::fill_rows;
-use super::simd::{F32x8, SimdTask, with_simd};
+use super::launch::{GELU, Launch, dispatch_2d};
+use super::simd::{F32x8, SimdTask, sigmoid, with_simd};
+
+/// Which GELU a checkpoint was trained with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gelu {
+    /// `x (1 + erf(x / sqrt 2)) / 2`
+    Exact,
+    /// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`
+    Tanh,
+}
 
 /// What the GELU computes, in the plainest form.
-pub fn gelu_reference(x: &[f32]) -> Vec<f32> {
-    x.iter().map(|&x| (f64::from(x) * 0.5 * (1.0 + erf_reference(f64::from(x) * FRAC_1_SQRT_2))) as f32).collect()
+pub fn gelu_reference(x: &[f32], gelu: Gelu) -> Vec<f32> {
+    let share = |x: f64| match gelu {
+        Gelu::Exact => erf_reference(x * FRAC_1_SQRT_2),
+        Gelu::Tanh => ((2.0 / PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh(),
+    };
+    x.iter().map(|&x| (f64::from(x) * 0.5 * (1.0 + share(f64::from(x)))) as f32).collect()
 }
 
 /// By its series, which needs some 150 terms at 6; beyond, it is 1 in an f64.
@@ -29,26 +44,47 @@ fn erf_reference(x: f64) -> f64 {
     2.0 / PI.sqrt() * (-x * x).exp() * sum
 }
 
-/// On the CPU.
-pub(super) fn gelu(x: &FlexTensor) -> FlexTensor {
+/// Any shape.
+pub(super) fn launch(x: CubeTensor, gelu: Gelu) -> CubeTensor {
+    let shape = x.meta.shape().clone();
+    let count = shape.num_elements();
+    let params = [count as u32, u32::from(gelu == Gelu::Tanh)];
+    let (launch, y) = Launch::new(GELU, x).params(&params).output(shape, DType::F32);
+    launch.run(dispatch_2d(count.div_ceil(GELU.workgroup as usize)));
+    y
+}
+
+/// [`launch`] on the CPU, in vectors: a scalar error function was a tenth of the encoder.
+pub(super) fn activate(x: &FlexTensor, gelu: Gelu) -> FlexTensor {
     let (shape, x) = (x.shape(), x.to_contiguous());
     let x = x.storage::<f32>();
     let mut y = vec![0.0; x.len()];
     const WORK: usize = 16; // multiplications a number
-    fill_rows(&mut y, 1, WORK, |first, y| with_simd(Gelu { x: &x[first..][..y.len()], y }));
+    fill_rows(&mut y, 1, WORK, |first, y| with_simd(Activate { gelu, x: &x[first..][..y.len()], y }));
     FlexTensor::from_data(TensorData::new(y, shape))
 }
 
-struct Gelu<'a> {
+struct Activate<'a> {
+    gelu: Gelu,
     x: &'a [f32],
     y: &'a mut [f32],
 }
 
-impl SimdTask for Gelu<'_> {
+impl SimdTask for Activate<'_> {
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        for (y, &x) in self.y.iter_mut().zip(self.x) {
-            *y = 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2 as f32));
+        let values = self.y.iter_mut().zip(self.x);
+        match self.gelu {
+            Gelu::Exact => {
+                for (y, &x) in values {
+                    *y = 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2 as f32));
+                }
+            }
+            Gelu::Tanh => {
+                for (y, &x) in values {
+                    *y = x * sigmoid(2.0 * FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x));
+                }
+            }
         }
     }
 }

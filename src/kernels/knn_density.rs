@@ -4,7 +4,7 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::{KNN_DENSITY, Launch, column_passes, dispatch_2d, empty, matrix};
-use super::{for_each_row, squared_distance};
+use super::{for_each_row, squared_distances, squared_distances_reference};
 
 /// The kernel keeps its neighbours in registers, this many at most.
 pub const MAX_NEIGHBORS: usize = 32;
@@ -17,12 +17,21 @@ const ROWS_PER_WORKGROUP: usize = 32;
 /// - `features`: `[N, C]`
 /// - output: `[N]`
 pub fn knn_density_reference(features: &[f32], c: usize, k: usize) -> Vec<f32> {
+    density(features, c, k, squared_distances_reference)
+}
+
+/// [`launch`] on the CPU.
+pub(super) fn density_on_cpu(features: &[f32], c: usize, k: usize) -> Vec<f32> {
+    density(features, c, k, squared_distances)
+}
+
+fn density(features: &[f32], c: usize, k: usize, distances: fn(&[f32], &[f32]) -> Vec<f64>) -> Vec<f32> {
     let rows: Vec<&[f32]> = features.chunks_exact(c).collect();
     for_each_row(rows.len(), |i| {
         if rows[i].iter().any(|x| !x.is_finite()) {
             return -1.0;
         }
-        let mut distances: Vec<f64> = rows.iter().map(|other| squared_distance(rows[i], other)).collect();
+        let mut distances = distances(rows[i], features);
         distances.select_nth_unstable_by(k - 1, f64::total_cmp);
         let mean = distances[..k].iter().sum::<f64>() / k as f64;
         (-mean).exp() as f32

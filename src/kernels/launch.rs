@@ -56,10 +56,30 @@ pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", "", 64, 4);
 pub const MATMUL: Kernel = kernel!("matmul", TILED_PRODUCT, 64, 5);
 pub const CONV2D: Kernel = kernel!("conv2d", TILED_PRODUCT, 64, 5);
 pub const SOFTMAX: Kernel = kernel!("softmax", "", 64, 3);
+pub const LAYER_NORM: Kernel = kernel!("layer_norm", "", 256, 5);
+pub const GELU: Kernel = kernel!("gelu", "", 64, 3);
+pub const RMS_NORM: Kernel = kernel!("rms_norm", "", 64, 4);
+pub const APPEND_KEYS: Kernel = kernel!("append_keys", "", 64, 6);
+pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", "", 64, 6);
+pub const SWIGLU: Kernel = kernel!("swiglu", "", 64, 4);
 
-/// The shaders of clustering and of plain products, for the tests that validate them.
-pub const SHADERS: [Kernel; 8] =
-    [KNN_DENSITY, PEAK_DISTANCE, SELECT_CENTERS, ASSIGN_CLUSTERS, CLUSTER_MEAN, MATMUL, CONV2D, SOFTMAX];
+/// All shaders but those of packed products, for the tests that validate them.
+pub const SHADERS: [Kernel; 14] = [
+    KNN_DENSITY,
+    PEAK_DISTANCE,
+    SELECT_CENTERS,
+    ASSIGN_CLUSTERS,
+    CLUSTER_MEAN,
+    MATMUL,
+    CONV2D,
+    SOFTMAX,
+    LAYER_NORM,
+    GELU,
+    RMS_NORM,
+    APPEND_KEYS,
+    CAUSAL_ATTENTION,
+    SWIGLU,
+];
 
 impl KernelSource for Kernel {
     fn source(&self) -> SourceTemplate {

@@ -1,42 +1,54 @@
 //! Hand-written WGSL on a GPU, Rust elsewhere, behind sets of burn operations: clustering here, products with plain
-//! numbers in `dense.rs`, with packed weights in `quant_matmul.rs`.
+//! numbers in `dense.rs`, with packed weights in `quant_matmul.rs`, and what a decoder does between them in `decoder.rs`.
 //!
 //! Each operation has one name in four places: `shaders/x.wgsl`, the launch and the reference in `kernels/x.rs`, and the
-//! parity test in `tests/kernels.rs`. The reference sums in `f64` and is meant to be read. For the clustering it is what
-//! the CPU device runs; products have their vector code there. No step of the clustering ever holds an `[N, N]` matrix.
+//! parity test in `tests/kernels.rs`. The reference sums in `f64` and is meant to be read; the CPU device runs vector code
+//! where that is worth it. No step of the clustering ever holds an `[N, N]` matrix.
 
 mod launch;
 
+mod append_keys;
 mod assign_clusters;
 mod attention;
+mod causal_attention;
 mod cluster_mean;
 mod conv2d;
+pub mod decoder;
 pub mod dense;
 mod gelu;
 mod knn_density;
+mod layer_norm;
 mod matmul;
 mod peak_distance;
 pub mod quant_matmul;
+mod rms_norm;
 mod select_centers;
 mod simd;
+mod swiglu;
 
+pub use append_keys::{append_keys_reference, rotate_reference};
 pub use assign_clusters::assign_clusters_reference;
 pub use attention::{attention_reference, softmax_reference};
+pub use causal_attention::{MAX_HEAD_DIM, causal_attention_reference};
 pub use cluster_mean::cluster_mean_reference;
 pub use conv2d::{Conv2dShape, conv2d_reference};
-pub use gelu::gelu_reference;
+pub use gelu::{Gelu, gelu_reference};
 pub use knn_density::{MAX_NEIGHBORS, knn_density_reference};
 pub use launch::{Kernel, SHADERS};
+pub use layer_norm::layer_norm_reference;
 pub use matmul::matmul_reference;
 pub use peak_distance::peak_distance_reference;
+pub use rms_norm::rms_norm_reference;
 pub use select_centers::{CenterRule, MAX_CENTERS, Selection, select_centers_reference};
+pub use swiglu::swiglu_reference;
 
+use self::simd::{F32x8, SimdTask, with_simd};
 use burn::backend::{
     Backend, backend_extension,
     flex::Flex,
     tensor::{FloatTensor, IntTensor},
 };
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::{Device, Shape, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 
@@ -85,12 +97,12 @@ impl ClusterOps for Flex {
     fn knn_density(features: FloatTensor<Self>, k: usize) -> FloatTensor<Self> {
         let features = features.to_contiguous();
         let [n, c] = matrix(&features);
-        tensor(knn_density_reference(features.storage(), c, k), [n])
+        tensor(knn_density::density_on_cpu(features.storage(), c, k), [n])
     }
     fn peak_distance(features: FloatTensor<Self>, density: FloatTensor<Self>) -> FloatTensor<Self> {
         let (features, density) = (features.to_contiguous(), density.to_contiguous());
         let [n, c] = matrix(&features);
-        tensor(peak_distance_reference(features.storage(), c, density.storage()), [2, n])
+        tensor(peak_distance::peaks_on_cpu(features.storage(), c, density.storage()), [2, n])
     }
     fn select_centers(
         density: FloatTensor<Self>,
@@ -142,9 +154,50 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
     sums.iter().sum::<f64>() / a.len() as f64
 }
 
+/// [`squared_distance`] of a row to each of several, itself among them: in f64.
+fn squared_distances_reference(row: &[f32], rows: &[f32]) -> Vec<f64> {
+    rows.chunks_exact(row.len()).map(|other| squared_distance(row, other)).collect()
+}
+
+/// [`squared_distances_reference`] in vectors of f32, as the shaders compute it.
+fn squared_distances(row: &[f32], rows: &[f32]) -> Vec<f64> {
+    struct Distances<'a> {
+        row: &'a [f32],
+        rows: &'a [f32],
+        out: &'a mut [f64],
+    }
+    impl SimdTask for Distances<'_> {
+        #[inline(always)]
+        fn run<V: F32x8>(self) {
+            let minus_one = V::splat(-1.0);
+            let (row, row_rest) = self.row.as_chunks();
+            for (out, other) in self.out.iter_mut().zip(self.rows.chunks_exact(self.row.len())) {
+                let (other, other_rest) = other.as_chunks();
+                let mut sum = V::zero();
+                for (a, b) in row.iter().zip(other) {
+                    let difference = V::load(b).mul_add(minus_one, V::load(a));
+                    sum = difference.mul_add(difference, sum);
+                }
+                let mut total = sum.sum();
+                for (a, b) in row_rest.iter().zip(other_rest) {
+                    total += (a - b) * (a - b);
+                }
+                *out = f64::from(total) / self.row.len() as f64;
+            }
+        }
+    }
+    let mut out = vec![0.0; rows.len() / row.len()];
+    with_simd(Distances { row, rows, out: &mut out });
+    out
+}
+
 /// Work below this many multiplications is not worth waking a thread for.
 #[cfg(not(target_family = "wasm"))]
-const PARALLEL_WORK: usize = 64 * 1024;
+const PARALLEL_WORK: usize = 160 * 1024;
+
+/// And a part of it that is smaller than this is not worth handing over.
+#[cfg(not(target_family = "wasm"))]
+const PART_WORK: usize = 4 * 1024;
 
 /// Calls `fill(first_row, part)` for parts of `out`, which are rows of `width` numbers: on all cores where there are
 /// threads and a row costs enough of them. `row_work` is in multiplications.
@@ -155,7 +208,7 @@ fn fill_rows(out: &mut [f32], width: usize, row_work: usize, fill: impl Fn(usize
     if rows * row_work < PARALLEL_WORK {
         return fill(0, out);
     }
-    let part_rows = rows.div_ceil(4 * rayon::current_num_threads()).max(8);
+    let part_rows = rows.div_ceil(4 * rayon::current_num_threads()).max(PART_WORK.div_ceil(row_work));
     out.par_chunks_mut(part_rows * width).enumerate().for_each(|(part, out)| fill(part * part_rows, out));
 }
 
@@ -175,4 +228,16 @@ fn for_each_row<R: Send>(n: usize, row: impl Fn(usize) -> R + Sync + Send) -> Ve
     {
         (0..n).map(row).collect()
     }
+}
+
+/// Does `work` whose tensors are on `device`. Where that is the CPU, it moves to a thread of rayon's pool, once: from any
+/// other thread each product would wake the pool and wait for it, a third of the time of a token.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn in_pool<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+    if *device == Device::flex() { rayon::scope(|_| work()) } else { work() }
+}
+
+#[cfg(target_family = "wasm")]
+pub(crate) fn in_pool<R>(_device: &Device, work: impl FnOnce() -> R) -> R {
+    work()
 }

@@ -4,7 +4,7 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::{Launch, PEAK_DISTANCE, column_passes, dispatch_2d, empty, matrix};
-use super::{for_each_row, squared_distance};
+use super::{for_each_row, squared_distances, squared_distances_reference};
 
 const ROWS_PER_WORKGROUP: usize = 32;
 
@@ -16,12 +16,20 @@ const ROWS_PER_WORKGROUP: usize = 32;
 /// - `density`: `[N]`
 /// - output: `[2, N]`
 pub fn peak_distance_reference(features: &[f32], c: usize, density: &[f32]) -> Vec<f32> {
+    peaks(features, c, density, squared_distances_reference)
+}
+
+/// [`launch`] on the CPU.
+pub(super) fn peaks_on_cpu(features: &[f32], c: usize, density: &[f32]) -> Vec<f32> {
+    peaks(features, c, density, squared_distances)
+}
+
+fn peaks(features: &[f32], c: usize, density: &[f32], distances: fn(&[f32], &[f32]) -> Vec<f64>) -> Vec<f32> {
     let rows: Vec<&[f32]> = features.chunks_exact(c).collect();
     let (delta, farthest): (Vec<f32>, Vec<f32>) = for_each_row(rows.len(), |i| {
         let mut to_higher: Option<f64> = None;
         let mut farthest = 0.0f64;
-        for j in 0..rows.len() {
-            let distance = squared_distance(rows[i], rows[j]);
+        for (j, distance) in distances(rows[i], features).into_iter().enumerate() {
             farthest = farthest.max(distance);
             let is_higher = density[j] > density[i] || (density[j] == density[i] && j < i);
             if is_higher && to_higher.is_none_or(|nearest| distance < nearest) {

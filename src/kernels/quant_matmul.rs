@@ -270,6 +270,9 @@ pub trait QuantOps: Backend {
     fn quant_matmul(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
+        bias: FloatTensor<Self>,
+        stream: FloatTensor<Self>,
+        adds: Adds,
         shape: PackedShape,
         activations: Activations,
     ) -> FloatTensor<Self>;
@@ -277,14 +280,43 @@ pub trait QuantOps: Backend {
     fn quant_rows(words: IntTensor<Self>, ids: IntTensor<Self>, shape: PackedShape) -> FloatTensor<Self>;
 }
 
-/// `x W^T` with packed `W`.
+/// What of a [`Plus`] is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Adds {
+    bias: bool,
+    stream: bool,
+}
+
+/// What is added to a product.
+#[derive(Debug, Clone, Default)]
+pub struct Plus {
+    /// `[N]`, to every row.
+    pub bias: Option<Tensor<1>>,
+    /// `[T, N]`, as the layers of a transformer add to what came in.
+    pub stream: Option<Tensor<2>>,
+}
+
+/// `x W^T + bias + stream` with packed `W`.
 ///
 /// # Shapes
 /// - `x`: `[T, K]`, `words`: a packed `[N, K]` as u32, result: `[T, N]`
-pub fn quant_matmul(x: Tensor<2>, words: Tensor<1, Int>, shape: PackedShape, activations: Activations) -> Tensor<2> {
-    let [_, columns] = x.dims();
+pub fn quant_matmul(
+    x: Tensor<2>,
+    words: Tensor<1, Int>,
+    plus: Plus,
+    shape: PackedShape,
+    activations: Activations,
+) -> Tensor<2> {
+    let ([tokens, columns], rows) = (x.dims(), shape.rows);
     assert_eq!(columns, shape.columns, "columns of x and of the packed matrix");
-    Tensor::from_dispatch(Dispatch::quant_matmul(x.into_dispatch(), words.into_dispatch(), shape, activations))
+    assert!(plus.bias.as_ref().is_none_or(|bias| bias.dims() == [rows]), "a bias has a number for every row");
+    assert!(plus.stream.as_ref().is_none_or(|stream| stream.dims() == [tokens, rows]), "a stream is as the product");
+    let adds = Adds { bias: plus.bias.is_some(), stream: plus.stream.is_some() };
+    let (x, words) = (x.into_dispatch(), words.into_dispatch());
+    // An operation cannot do without a tensor that it names, nor a shader without a buffer.
+    let bias = plus.bias.map_or_else(|| x.clone(), Tensor::into_dispatch);
+    let stream = plus.stream.map_or_else(|| x.clone(), Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::quant_matmul(x, words, bias, stream, adds, shape, activations))
 }
 
 /// Rows of a packed `W`, unpacked: the embedding lookup. An id past the last row gives the last row.

@@ -23,7 +23,9 @@ pub trait F32x8: Copy {
     /// The larger of `self` and the size of `other`; `self` where that is NaN.
     fn max_size(self, other: Self) -> Self;
     fn sum(self) -> f32;
-    /// Rounded to the nearest whole numbers, ties to even.
+    /// The largest of numbers from 0 on.
+    fn largest(self) -> f32;
+    /// Rounded to the nearest whole numbers, ties to even; what is beyond 2^22 gives any number.
     fn to_whole(parts: [Self; BLOCK / LANES]) -> Self::Whole;
     /// Signed bytes as numbers.
     fn from_i8(bytes: &[u8; LANES]) -> Self;
@@ -103,6 +105,59 @@ pub fn with_simd(task: impl SimdTask) {
 #[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
 pub fn with_simd(task: impl SimdTask) {
     task.run::<Plain>();
+}
+
+/// The largest of numbers from 0 on.
+#[allow(dead_code, reason = "wasm with simd128 never needs it")]
+#[inline(always)]
+fn larger_of(values: [f32; LANES]) -> f32 {
+    let mut largest = 0.0;
+    for value in values {
+        if value > largest {
+            largest = value;
+        }
+    }
+    largest
+}
+
+/// All numbers taken together, those of a lane first.
+#[inline(always)]
+pub fn in_lanes(values: &[f32], start: f32, take: impl Fn(f32, f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [start; LANES];
+    let (parts, rest) = values.as_chunks::<LANES>();
+    for part in parts {
+        for lane in 0..LANES {
+            lanes[lane] = take(lanes[lane], part[lane]);
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane = take(*lane, value);
+    }
+    lanes.into_iter().fold(start, join)
+}
+
+/// `e^x` for `x <= 0` within 2e-7 of itself, without branches; 0 below -87, NaN for NaN.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    // Added to a small number it leaves the nearest whole one in the lowest bits.
+    const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
+    const LN_2_HIGH: f32 = 0.693_359_4; // few bits, so that its products are exact
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    const FACTORS: [f32; 7] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+    let inside = if x < -87.0 { -87.0 } else { x };
+    let shifted = inside * std::f32::consts::LOG2_E + ROUNDING;
+    let whole = shifted - ROUNDING;
+    let rest = inside - whole * LN_2_HIGH - whole * LN_2_LOW;
+    let power = FACTORS.iter().fold(0.0, |sum, factor| sum * rest + factor);
+    let two_to_whole = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
+    if x < -87.0 { 0.0 } else { power * two_to_whole }
+}
+
+/// `1 / (1 + e^-x)`, without branches.
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    let power = exp(-x.abs()); // of the two the one that never overflows
+    (if x >= 0.0 { 1.0 } else { power }) / (1.0 + power)
 }
 
 /// An f16 as f32, exactly.
@@ -256,6 +311,11 @@ impl F32x8 for Plain {
     #[inline(always)]
     fn sum(self) -> f32 {
         self.0.iter().sum()
+    }
+
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        larger_of(self.0)
     }
 
     #[inline(always)]
@@ -477,6 +537,13 @@ mod avx2 {
         }
 
         #[inline(always)]
+        fn largest(self) -> f32 {
+            let mut values = [0.0; LANES];
+            self.store(&mut values);
+            super::larger_of(values)
+        }
+
+        #[inline(always)]
         fn from_i8(bytes: &[u8; LANES]) -> Self {
             // SAFETY: see `Avx2`; eight bytes are read from eight.
             widen(unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) })
@@ -527,11 +594,11 @@ mod avx2 {
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128 {
     use std::arch::wasm32::{
-        f32x4_abs, f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_nearest, f32x4_pmax,
-        f32x4_splat, i8x16_splat, i8x16_sub, i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i16x8_narrow_i32x4,
-        i32x4_add, i32x4_dot_i16x8, i32x4_extend_high_i16x8, i32x4_extend_low_i16x8, i32x4_splat,
-        i32x4_trunc_sat_f32x4, u8x16_shr, u8x16_splat, u32x4_extend_high_u16x8, u32x4_extend_low_u16x8, u32x4_ge,
-        u32x4_shl, u32x4_splat, v128, v128_and, v128_bitselect, v128_load, v128_load64_zero, v128_or, v128_store,
+        f32x4_abs, f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_pmax, f32x4_splat, i8x16_splat,
+        i8x16_sub, i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i16x8_narrow_i32x4, i32x4_add, i32x4_dot_i16x8,
+        i32x4_extend_high_i16x8, i32x4_extend_low_i16x8, i32x4_shuffle, i32x4_splat, i32x4_sub, u8x16_shr, u8x16_splat,
+        u32x4_extend_high_u16x8, u32x4_extend_low_u16x8, u32x4_ge, u32x4_shl, u32x4_splat, v128, v128_and,
+        v128_bitselect, v128_load, v128_load64_zero, v128_or, v128_store,
     };
 
     use super::{BLOCK, F32x8, I16Pairs, I16x32, LANES};
@@ -702,9 +769,24 @@ mod simd128 {
         }
 
         #[inline(always)]
+        fn largest(self) -> f32 {
+            let four = f32x4_pmax(self.0, self.1);
+            let two = f32x4_pmax(four, i32x4_shuffle::<2, 3, 0, 1>(four, four));
+            f32x4_extract_lane::<0>(f32x4_pmax(two, i32x4_shuffle::<1, 0, 3, 2>(two, two)))
+        }
+
+        #[inline(always)]
         fn to_whole(parts: [Self; BLOCK / LANES]) -> Whole128 {
-            let whole = |four| i32x4_trunc_sat_f32x4(f32x4_nearest(four));
-            Whole128(parts.map(|Self(low, high)| i16x8_narrow_i32x4(whole(low), whole(high))))
+            // Added to a number it leaves the nearest whole one in the lowest bits. The instruction that converts has to
+            // care for what is not finite, and is several on every processor.
+            const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
+            let whole = |four| {
+                let bits = f32x4_add(four, f32x4_splat(ROUNDING));
+                i32x4_sub(bits, i32x4_splat(ROUNDING.to_bits() as i32))
+            };
+            let [a, b, c, d] = parts;
+            let narrow = |Self(low, high)| i16x8_narrow_i32x4(whole(low), whole(high));
+            Whole128([narrow(a), narrow(b), narrow(c), narrow(d)])
         }
 
         #[inline(always)]

@@ -35,9 +35,9 @@ impl Block {
     /// # Shapes
     /// - `x`: `[T, H]`, result: `[T, H]`
     pub fn forward(&self, x: Tensor<2>, positions: &Positions, cache: &mut LayerCache) -> Tensor<2> {
-        let attended = self.self_attn.forward(self.input_layernorm.forward(x.clone()), positions, cache);
-        let x = x + attended;
-        let fed = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()));
-        x + fed
+        let normal = self.input_layernorm.forward(x.clone());
+        let x = self.self_attn.forward(x, normal, positions, cache);
+        let normal = self.post_attention_layernorm.forward(x.clone());
+        self.mlp.forward(x, normal)
     }
 }

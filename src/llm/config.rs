@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gguf::Gguf;
+use crate::kernels::MAX_HEAD_DIM;
 use crate::{Error, Result};
 
 /// Field names are those of Hugging Face's `config.json`.
@@ -146,8 +147,8 @@ impl LlamaConfig {
             "num_attention_heads times head_dim is too large"
         } else if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             "num_attention_heads is not a multiple of num_key_value_heads"
-        } else if !self.head_dim.is_multiple_of(2) {
-            "head_dim is odd: rotary positions turn pairs"
+        } else if !self.head_dim.is_multiple_of(4) || self.head_dim > MAX_HEAD_DIM {
+            "head_dim is not a multiple of 4, up to 256"
         } else if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
             "rms_norm_eps is not between 0 and 1"
         } else if !(self.rope_theta > 1.0 && self.rope_theta.is_finite()) {

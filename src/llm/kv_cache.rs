@@ -2,7 +2,9 @@
 
 use burn::tensor::{Device, Tensor};
 
+use super::attention::Positions;
 use super::config::LlamaConfig;
+use crate::kernels::decoder::{Cache, cached_attention};
 use crate::{Error, Result};
 
 /// What a conversation has cost so far. [`KvCache::truncate`] goes back to an earlier point of it, so that the next
@@ -14,13 +16,12 @@ pub struct KvCache {
     capacity: usize,
 }
 
-/// Keys and values of one layer, `[KV heads, capacity, head_dim]` each.
+/// Keys and values of one layer.
 #[derive(Debug)]
-pub struct LayerCache {
-    // `None` only while a tensor is being written: burn writes in place where nobody else holds it.
-    keys: Option<Tensor<3>>,
-    values: Option<Tensor<3>>,
-}
+pub struct LayerCache(
+    /// `None` only while it is being written: in place, where nobody else holds it.
+    Option<Cache>,
+);
 
 impl KvCache {
     /// Room for `capacity` positions, at most the model's context.
@@ -29,8 +30,9 @@ impl KvCache {
             return Err(Error::ContextOverflow { needed: capacity, available: config.max_position_embeddings });
         }
         let shape = [config.num_key_value_heads, capacity.max(1), config.head_dim];
-        let zeros = || Some(Tensor::zeros(shape, device));
-        let layers = (0..config.num_hidden_layers).map(|_| LayerCache { keys: zeros(), values: zeros() }).collect();
+        let zeros = || Tensor::zeros(shape, device);
+        let layer = |_| LayerCache(Some(Cache { keys: zeros(), values: zeros() }));
+        let layers = (0..config.num_hidden_layers).map(layer).collect();
         Ok(Self { layers, len: 0, capacity })
     }
 
@@ -73,18 +75,14 @@ impl KvCache {
 }
 
 impl LayerCache {
-    /// Writes keys and values of the positions from `start` on; returns all up to there.
+    /// Attention of new positions, whose keys and values it keeps.
     ///
     /// # Shapes
-    /// - `keys`, `values`: `[KV heads, T, head_dim]`, results: `[KV heads, start + T, head_dim]`
-    pub(super) fn append(&mut self, keys: Tensor<3>, values: Tensor<3>, start: usize) -> (Tensor<3>, Tensor<3>) {
-        (write(&mut self.keys, keys, start), write(&mut self.values, values, start))
+    /// - queries, keys and values: `[T, heads x head_dim]` each; result: as the queries
+    pub(super) fn attend(&mut self, heads: [Tensor<2>; 3], positions: &Positions) -> Tensor<2> {
+        let cache = self.0.take().expect("a layer's cache is put back after every write");
+        let (mixed, cache) = cached_attention(heads, positions.rotation.clone(), cache, positions.start);
+        self.0 = Some(cache);
+        mixed
     }
-}
-
-fn write(slot: &mut Option<Tensor<3>>, new: Tensor<3>, start: usize) -> Tensor<3> {
-    let [heads, count, head_dim] = new.dims();
-    let all = slot.take().expect("a layer's cache is put back after every write");
-    let all = slot.insert(all.slice_assign([0..heads, start..start + count, 0..head_dim], new));
-    all.clone().narrow(1, 0, start + count)
 }

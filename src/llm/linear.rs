@@ -3,7 +3,6 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::gguf::RawTensor;
-use crate::kernels::dense::linear;
 use crate::kernels::quant_matmul::{Activations, PackedShape, WeightKind};
 use crate::matrix::{MAX_BINDING_WORDS, PackedRows, Rows};
 use crate::{Error, Result};
@@ -46,15 +45,17 @@ impl Linear {
         concatenate(self.parts.iter().map(|part| part.forward(x.clone())).collect(), 1)
     }
 
-    /// `y = x W^T + bias`.
+    /// `y = x W^T + bias + stream`.
     ///
     /// # Shapes
-    /// - `x`: `[T, K]`, `bias`: `[N]`, result: `[T, N]`
-    pub fn forward_plus(&self, x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
-        match self.parts.as_slice() {
-            [Rows::Dense(weight)] => linear(x, weight.clone().transpose(), Some(bias)),
-            _ => self.forward(x) + bias.unsqueeze(),
+    /// - `x`: `[T, K]`, `bias`: `[N]`, `stream`, result: `[T, N]`
+    pub fn forward_plus(&self, x: Tensor<2>, bias: Option<Tensor<1>>, stream: Option<Tensor<2>>) -> Tensor<2> {
+        if let [whole] = self.parts.as_slice() {
+            return whole.forward_plus(x, bias, stream);
         }
+        let y = self.forward(x);
+        let y = if let Some(bias) = bias { y + bias.unsqueeze() } else { y };
+        if let Some(stream) = stream { y + stream } else { y }
     }
 
     /// Rows by their numbers, which must be below the number of rows.

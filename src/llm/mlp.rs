@@ -1,12 +1,12 @@
 //! SwiGLU, <https://arxiv.org/abs/2002.05202>: a feed-forward layer whose inner numbers are gated.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 
 use super::config::LlamaConfig;
 use super::linear::Linear;
 use super::source::WeightSource;
 use crate::Result;
+use crate::kernels::decoder::swiglu;
 
 #[derive(Debug, Clone)]
 pub struct Mlp {
@@ -26,10 +26,12 @@ impl Mlp {
         })
     }
 
+    /// What it makes of `x`, added to `stream`.
+    ///
     /// # Shapes
-    /// - `x`: `[T, H]`, result: `[T, H]`
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = silu(self.gate_proj.forward(x.clone()));
-        self.down_proj.forward(gate * self.up_proj.forward(x))
+    /// - `stream`, `x`: `[T, H]`, result: `[T, H]`
+    pub fn forward(&self, stream: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        let inner = swiglu(self.gate_proj.forward(x.clone()), self.up_proj.forward(x));
+        self.down_proj.forward_plus(inner, None, Some(stream))
     }
 }

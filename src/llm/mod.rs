@@ -29,6 +29,7 @@ use self::rms_norm::RmsNorm;
 use self::rope::Rope;
 pub use self::source::WeightSource;
 use crate::gguf::Gguf;
+use crate::kernels::in_pool;
 use crate::kernels::quant_matmul::Activations;
 use crate::{Error, Result};
 
@@ -102,17 +103,18 @@ impl Llama {
     pub fn forward(&self, embeddings: Tensor<2>, cache: &mut KvCache) -> Result<Tensor<2>> {
         let [tokens, _] = embeddings.dims();
         cache.check_room(tokens)?;
-        if tokens <= PREFILL_CHUNK {
-            return Ok(self.forward_chunk(embeddings, cache));
-        }
-        let chunks = embeddings.split(PREFILL_CHUNK, 0).into_iter();
-        Ok(Tensor::cat(chunks.map(|chunk| self.forward_chunk(chunk, cache)).collect(), 0))
+        Ok(in_pool(&self.device, || {
+            if tokens <= PREFILL_CHUNK {
+                return self.forward_chunk(embeddings, cache);
+            }
+            let chunks = embeddings.split(PREFILL_CHUNK, 0).into_iter();
+            Tensor::cat(chunks.map(|chunk| self.forward_chunk(chunk, cache)).collect(), 0)
+        }))
     }
 
     fn forward_chunk(&self, embeddings: Tensor<2>, cache: &mut KvCache) -> Tensor<2> {
         let ([tokens, _], start) = (embeddings.dims(), cache.len());
-        let rotation = self.rope.rotation(start, tokens, &self.device);
-        let positions = Positions::new(start, tokens, rotation, &self.device);
+        let positions = Positions { start, rotation: self.rope.rotation(start, tokens, &self.device) };
         let layers = self.layers.iter().zip(cache.layers_mut());
         let x = layers.fold(embeddings, |x, (block, layer)| block.forward(x, &positions, layer));
         cache.advance(tokens);

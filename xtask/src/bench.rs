@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     browser::with_gpu,
+    growth,
     shell::{command, find, read, root, run},
     test::native_binary,
     wasm,
@@ -25,6 +26,7 @@ pub fn run_all(arguments: &[&str]) -> Result<()> {
         None => println!("PyTorch is not installed for `python3` (or $PYTHON): its reference is left out"),
     }
     print(&mut cases);
+    growth::write(&cases)?;
     wasm::print_size()
 }
 

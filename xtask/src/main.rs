@@ -3,6 +3,7 @@
 mod bench;
 mod browser;
 mod demo;
+mod growth;
 mod licences;
 mod npm;
 mod peers;

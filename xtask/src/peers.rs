@@ -8,12 +8,13 @@ use serde::Deserialize;
 use crate::{
     browser, npm, python,
     shell::{command, root, run, step},
+    test::native_binary,
 };
 
 const FOLDER: &str = "benches/peers";
 const PROMPT: &str = "benches/peers/prompt.txt";
 const DOCUMENT: &str = "docs/benchmarks.md";
-/// The table of the document stands between these two lines.
+/// A table of the document stands between such a line and the next [`END`].
 const BEGIN: &str = "<!-- written by `cargo xtask bench --peers` -->";
 const END: &str = "<!-- end -->";
 
@@ -34,12 +35,14 @@ pub fn run_all() -> Result<()> {
     let folder = root().join("target/peers");
     fs::create_dir_all(&folder)?;
     let path = |name: &str| folder.join(name).display().to_string();
-    let (encoder, in_browser) = (path("encoder.onnx"), path("browser.json"));
+    let (encoder, siglip, in_browser) = (path("encoder.onnx"), path("siglip-base"), path("browser.json"));
     step("peers: npm packages", || npm::install().and_then(|()| npm::install_in(&root().join(FOLDER))))?;
     step("peers: the encoder as ONNX", || python::export_encoder(&encoder))?;
+    step("peers: a random SigLIP", || python::random_siglip(&siglip))?;
+    step("peers: the SigLIP packed", || pack(&siglip))?;
     let gguf = python::packaged_model()?;
 
-    let mut bench = command("node", [&format!("{FOLDER}/run.mjs"), "--encoder", &encoder]);
+    let mut bench = command("node", [&format!("{FOLDER}/run.mjs"), "--encoder", &encoder, "--siglip", &siglip]);
     bench.args(["--gguf", &gguf, "--out", &in_browser]).env("CHROMIUM", browser::chromium()?);
     run(bench).context("`cargo xtask wasm` builds the package that is measured")?;
     let mut rows: Vec<Row> = serde_json::from_str(&fs::read_to_string(&in_browser)?)?;
@@ -47,7 +50,17 @@ pub fn run_all() -> Result<()> {
 
     let table = table(&rows)?;
     println!("\n{table}");
-    write_document(&table)
+    write_between(BEGIN, &table)
+}
+
+/// A model folder with weights of 8 bits in `packed`, beside what Python wrote.
+fn pack(siglip: &str) -> Result<()> {
+    run(native_binary())?;
+    let packed = format!("{siglip}/packed");
+    if fs::exists(&packed)? {
+        fs::remove_dir_all(&packed)?;
+    }
+    run(command(root().join("target/debug/setokim"), ["convert", siglip, "-o", &packed, "--type", "q8"]))
 }
 
 /// Markdown; of every work ours first, and for each peer how many times its figure ours is.
@@ -76,11 +89,12 @@ fn is_ours(row: &Row) -> bool {
     row.program.contains("setokim")
 }
 
-fn write_document(table: &str) -> Result<()> {
+/// Puts `text` into the document between the line `begin` and the next [`END`].
+pub fn write_between(begin: &str, text: &str) -> Result<()> {
     let path = root().join(DOCUMENT);
-    let text = fs::read_to_string(&path)?;
-    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{DOCUMENT} has no line {BEGIN}"))?;
+    let document = fs::read_to_string(&path)?;
+    let (before, rest) = document.split_once(begin).with_context(|| format!("{DOCUMENT} has no line {begin}"))?;
     let (_, after) = rest.split_once(END).with_context(|| format!("{DOCUMENT} has no line {END}"))?;
-    fs::write(path, format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))?;
+    fs::write(path, format!("{before}{begin}\n\n{text}\n{END}{after}"))?;
     Ok(())
 }

@@ -43,6 +43,18 @@ pub fn export_encoder(out: &str) -> Result<()> {
     Ok(())
 }
 
+/// A SigLIP tower with random weights, and the same as ONNX, unless they are there.
+pub fn random_siglip(folder: &str) -> Result<()> {
+    if std::fs::exists(format!("{folder}/encoder.onnx"))? {
+        return Ok(());
+    }
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    read(command(&python, ["-m", "training.random_siglip", "--out", folder])).context(
+        "`python3` (or $PYTHON) needs torch, transformers, safetensors, onnx and onnxscript to write a SigLIP",
+    )?;
+    Ok(())
+}
+
 /// A Python environment of our own under target/tools.
 fn install() -> Result<String> {
     let folder = root().join("target/tools/python");

@@ -1,4 +1,4 @@
-//! `bench`: medians of the clustering kernels, their references and the encoder on every device there is.
+//! `bench`: medians of the clustering kernels, their references, the encoder and decoding on every device there is.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use setokim::preprocess::Picture;
 use setokim::setok;
 use setokim::setokim::Setokim;
 
-use crate::write_json;
+use crate::{growth, write_json};
 
 #[derive(Args)]
 pub struct BenchArgs {
@@ -26,6 +26,12 @@ pub struct BenchArgs {
     /// Width of the features to cluster.
     #[arg(long, default_value_t = 192)]
     width: usize,
+    /// Sides of the encoder's square, in pixels.
+    #[arg(long, value_delimiter = ',', default_value = "64,128,256,512")]
+    sides: Vec<usize>,
+    /// Positions that a language model of 135M weights has read before it is timed, in order; not on software adapters.
+    #[arg(long, value_delimiter = ',', default_value = "128,512,2048,8000")]
+    contexts: Vec<usize>,
     /// Seconds after which a case gets no further repetition (it always runs once).
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -65,20 +71,49 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
             let once = || pollster::block_on(setok::cluster(features.clone(), &config)).map(|_| ());
             cases.push(time(format!("cluster N={n} C={}", args.width), &name, args.seconds, once)?);
         }
+        for &side in &args.sides {
+            eprintln!("encoder of {side} x {side} on {name}");
+            let (encoder, pixels) = growth::encoder(&args.model, side, &open.device)?;
+            let once = || finished(encoder.forward(pixels.clone()));
+            cases.push(time(format!("encoder side={side}"), &name, args.seconds, once)?);
+        }
+        if !open.report.adapter.as_ref().is_some_and(|adapter| adapter.software && choice == DeviceChoice::Gpu) {
+            cases.extend(decoding(args, &name, &open.device)?);
+        }
         eprintln!("encoder on {name}");
         let model = Setokim::open(&args.model, open, |_| ())?;
         let side = model.config().vision.image_size() as u32;
         let picture = Picture::from_rgb(gradient(side), side, side)?;
-        let encode = || {
-            let square = model.preprocess(&picture)?;
-            let read = pollster::block_on(model.encode(&square).into_data_async());
-            read.map(|_| ()).map_err(|e| setokim::Error::DeviceLost(e.to_string()))
-        };
+        let encode = || finished(model.encode(&model.preprocess(&picture)?));
         cases.push(time(format!("encoder {}", model.config().name), &name, args.seconds, encode)?);
         let tokenize = || pollster::block_on(model.tokenize(&picture)).map(|_| ());
         cases.push(time(format!("tokenize {}", model.config().name), &name, args.seconds, tokenize)?);
     }
     write_json(&args.json, &cases)
+}
+
+/// One more token after each context.
+fn decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Vec<Case>> {
+    let Some(longest) = args.contexts.iter().max() else { return Ok(Vec::new()) };
+    let (model, mut cache) = growth::language(longest + 1, device)?;
+    let mut cases = Vec::new();
+    for &context in &args.contexts {
+        eprintln!("decoding after {context} positions on {name}");
+        growth::fill(&model, &mut cache, context)?;
+        let once = || {
+            cache.truncate(context);
+            finished(model.logits(model.forward(model.embed(&[7])?, &mut cache)?))
+        };
+        cases.push(time(format!("decode context={context}"), name, args.seconds, once)?);
+        cache.truncate(context);
+    }
+    Ok(cases)
+}
+
+/// Waits for a tensor.
+fn finished<const D: usize>(tensor: Tensor<D>) -> setokim::Result<()> {
+    let read = pollster::block_on(tensor.into_data_async());
+    read.map(|_| ()).map_err(|error| setokim::Error::DeviceLost(error.to_string()))
 }
 
 /// Median of up to [`MAX_RUNS`] runs after one that is not counted.

@@ -23,6 +23,13 @@ use crate::eval::psnr;
 pub struct Tasks {
     questions: Vec<Question>,
     references: Vec<Reference>,
+    /// Packs of pictures from elsewhere only ask.
+    #[serde(flatten)]
+    drawn: Option<DrawnTasks>,
+}
+
+#[derive(Deserialize)]
+struct DrawnTasks {
     /// A caption that says where things are.
     prompt: String,
     /// What the caption names.
@@ -78,13 +85,21 @@ pub struct Truth {
     pub names: Vec<(String, Option<String>)>,
 }
 
+impl Tasks {
+    /// Whether there is something to draw and to edit.
+    pub fn draw(&self) -> bool {
+        self.drawn.is_some()
+    }
+}
+
 /// Values by the name of their mean.
 pub type Values = BTreeMap<String, Vec<f64>>;
 
+/// `edited`: what the edit should make of the scene.
 pub async fn measure(
     model: &Setokim,
     scene: &Truth,
-    edited: &Truth,
+    edited: Option<&Truth>,
     tasks: &Tasks,
     options: &AnswerOptions,
     values: &mut Values,
@@ -106,8 +121,22 @@ pub async fn measure(
             None => add("segment_refused".into(), f64::from(found.is_none())),
         }
     }
+    if let (Some(tasks), Some(edited)) = (&tasks.drawn, edited) {
+        measure_generation(model, &scene.picture, tasks, options, &mut add).await?;
+        measure_edit(model, &seen, (scene, edited), &tasks.edit, options, &mut add).await?;
+    }
+    Ok(())
+}
+
+async fn measure_generation(
+    model: &Setokim,
+    real: &Picture,
+    tasks: &DrawnTasks,
+    options: &AnswerOptions,
+    add: &mut impl FnMut(String, f64),
+) -> Result<()> {
     let drawn = model.generate(&tasks.prompt, options, &NEVER, ignore).await?.drawing.picture;
-    for (suffix, picture) in [("", &drawn), ("_real", &scene.picture)] {
+    for (suffix, picture) in [("", &drawn), ("_real", real)] {
         let found = look(model, picture).await?;
         for object in &tasks.objects {
             add(format!("generate_objects{suffix}"), f64::from(found.iter().any(|f| f.name == object.name)));
@@ -115,18 +144,29 @@ pub async fn measure(
             add(format!("generate_placed{suffix}"), f64::from(found.iter().any(is_placed)));
         }
     }
-    let answer = model.edit(&seen, &tasks.edit.instruction, options, &NEVER, ignore).await?.drawing;
+    Ok(())
+}
+
+async fn measure_edit(
+    model: &Setokim,
+    seen: &Seen,
+    (scene, edited): (&Truth, &Truth),
+    edit: &Edit,
+    options: &AnswerOptions,
+    add: &mut impl FnMut(String, f64),
+) -> Result<()> {
+    let answer = model.edit(seen, &edit.instruction, options, &NEVER, ignore).await?.drawing;
     let unchanged = answer.as_ref().map_or(0.0, |drawing| unchanged(scene, edited, &drawing.picture));
     let is_judged_right = match &answer {
-        Some(drawing) => edit_is_right(model, &tasks.edit, scene, edited, &drawing.picture).await?,
+        Some(drawing) => edit_is_right(model, edit, scene, edited, &drawing.picture).await?,
         None => false,
     };
     let is_right = f64::from(is_judged_right && unchanged >= UNCHANGED_PSNR);
     add("edit".into(), is_right);
-    add(format!("edit_{}", tasks.edit.kind), is_right);
+    add(format!("edit_{}", edit.kind), is_right);
     add("edit_judged".into(), f64::from(is_judged_right));
     add("edit_unchanged".into(), f64::from(unchanged >= UNCHANGED_PSNR));
-    let is_real_right = edit_is_right(model, &tasks.edit, scene, edited, &edited.picture).await?;
+    let is_real_right = edit_is_right(model, edit, scene, edited, &edited.picture).await?;
     add("edit_judged_real".into(), f64::from(is_real_right));
     Ok(())
 }

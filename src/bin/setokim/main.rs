@@ -10,6 +10,7 @@ mod edit;
 mod eval;
 mod eval_tasks;
 mod generate;
+mod growth;
 mod picture;
 mod segment;
 

@@ -13,7 +13,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, TensorData};
 use burn_flex::{Flex, FlexTensor};
 
-use super::{Activations, BLOCK, PackedShape, QuantOps, WeightKind, rounded};
+use super::{Activations, Adds, BLOCK, PackedShape, QuantOps, WeightKind, rounded};
 use crate::kernels::fill_rows;
 use crate::kernels::simd::{F32x8, LANES, SimdTask, with_simd};
 
@@ -29,6 +29,9 @@ impl QuantOps for Flex {
     fn quant_matmul(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
+        bias: FloatTensor<Self>,
+        stream: FloatTensor<Self>,
+        adds: Adds,
         shape: PackedShape,
         activations: Activations,
     ) -> FloatTensor<Self> {
@@ -36,12 +39,19 @@ impl QuantOps for Flex {
         let words = words.storage::<u32>();
         let packed = Packed::open(words, shape);
         let tokens = x.shape()[0];
-        let y = match (tokens, activations) {
+        let mut y = match (tokens, activations) {
             (0, _) => Vec::new(),
             (_, Activations::Rounded) if shape.kind.is_block_kind() => rounded::product(x.storage(), packed),
             (1, _) => vector(x.storage(), packed),
             _ => matrix(&x, packed),
         };
+        if adds.bias {
+            let bias = bias.to_contiguous();
+            y.chunks_exact_mut(shape.rows).for_each(|row| add(row, bias.storage()));
+        }
+        if adds.stream {
+            add(&mut y, stream.to_contiguous().storage());
+        }
         FlexTensor::from_data(TensorData::new(y, Shape::from([tokens, shape.rows])))
     }
 
@@ -50,6 +60,12 @@ impl QuantOps for Flex {
         let ids = ids.storage::<u32>();
         let rows = rows(words.storage::<u32>(), ids, shape);
         FlexTensor::from_data(TensorData::new(rows, Shape::from([ids.len(), shape.columns])))
+    }
+}
+
+fn add(y: &mut [f32], x: &[f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += x;
     }
 }
 

@@ -8,9 +8,9 @@ const seen = (...parts: [number, number, boolean][]) => ({
 });
 
 it("knows a scene by its background, and by how much of it is clear", () => {
-  expect(isFamiliar(seen([200, 0.99, false], [56, 0.4, true]))).toBe(true); // one thing in doubt
-  expect(isFamiliar(seen([200, 0.9, false], [56, 0.99, true]))).toBe(false); // no background for sure
-  expect(isFamiliar(seen([100, 0.99, false], [156, 0.5, true]))).toBe(false); // most of it in doubt
-  expect(isFamiliar(seen([256, 0.99, true]))).toBe(false); // no background at all
+  expect(isFamiliar(seen([240, 0.999, false], [16, 0.5, true]))).toBe(true); // one thing in doubt
+  expect(isFamiliar(seen([200, 0.98, false], [56, 0.999, true]))).toBe(false); // no background for sure
+  expect(isFamiliar(seen([100, 0.999, false], [156, 0.5, true]))).toBe(false); // most of it in doubt
+  expect(isFamiliar(seen([256, 0.999, true]))).toBe(false); // no background at all
   expect(isFamiliar({ ...seen([256, 0.99, false]), names: null })).toBeUndefined();
 });

@@ -1,0 +1,200 @@
+//! Attention of new positions to all positions of a cache up to themselves; several query heads share a head of keys and
+//! values (GQA, <https://arxiv.org/abs/2305.13245>).
+
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, TensorData};
+use burn_cubecl::tensor::CubeTensor;
+use burn_flex::FlexTensor;
+
+use super::append_keys::{rotate, rotate_reference};
+use super::attention::{attention_reference, softmax_in_place};
+use super::fill_rows;
+use super::launch::{CAUSAL_ATTENTION, Launch, dispatch_2d};
+use super::simd::{F32x8, LANES, SimdTask, with_simd};
+
+/// The widest head that `causal_attention.wgsl` has workgroup memory for. It reads four numbers at a time.
+pub const MAX_HEAD_DIM: usize = 256;
+
+/// Position `start + t` looks at positions up to itself, in the plainest form.
+///
+/// # Shapes
+/// - `q`: `[T, heads, D]`, not yet turned; `rotation`: `[T, D]`; `keys`, `values`: `shape`, which is `[KV, capacity, D]`
+/// - output: `[T, heads, D]`
+pub fn causal_attention_reference(
+    q: &[f32],
+    rotation: &[f32],
+    [keys, values]: [&[f32]; 2],
+    [key_heads, capacity, head_dim]: [usize; 3],
+    start: usize,
+) -> Vec<f32> {
+    let tokens = rotation.len() / head_dim;
+    let heads = q.len() / tokens / head_dim;
+    let q = rotate_reference(q, rotation, head_dim);
+    let one = |(at, q): (usize, &[f32])| {
+        let (token, head) = (at / heads, at % heads);
+        let of_head = |cache: &[f32]| {
+            let first = head / (heads / key_heads) * capacity * head_dim;
+            cache[first..][..(start + token + 1) * head_dim].to_vec()
+        };
+        attention_reference(q, &of_head(keys), &of_head(values), head_dim)
+    };
+    q.chunks_exact(head_dim).enumerate().flat_map(one).collect()
+}
+
+/// `q`: `[T, heads x D]`, `rotation`: `[T, D]`, `keys`, `values`: `[KV, capacity, D]`.
+pub(super) fn launch(
+    q: CubeTensor,
+    rotation: CubeTensor,
+    keys: &CubeTensor,
+    values: &CubeTensor,
+    start: usize,
+) -> CubeTensor {
+    let (shape, cache) = (q.meta.shape().clone(), keys.meta.shape());
+    let [key_heads, capacity, head_dim] = [cache[0], cache[1], cache[2]];
+    let (tokens, heads) = (shape[0], shape[1] / head_dim);
+    let sizes = [tokens, heads, key_heads, head_dim, capacity, start].map(|number| number as u32);
+    let params = [&sizes[..], &[scale(head_dim).to_bits()]].concat();
+    let launch = Launch::new(CAUSAL_ATTENTION, q).input(rotation).in_place(keys).in_place(values).params(&params);
+    let (launch, y) = launch.output(shape, DType::F32);
+    launch.run(dispatch_2d(tokens * heads));
+    y
+}
+
+fn scale(head_dim: usize) -> f32 {
+    (head_dim as f32).powf(-0.5)
+}
+
+/// [`launch`] on the CPU.
+pub(super) fn attend(
+    q: &FlexTensor,
+    rotation: &FlexTensor,
+    keys: &FlexTensor,
+    values: &FlexTensor,
+    start: usize,
+) -> FlexTensor {
+    let (shape, cache, q, rotation) = (q.shape(), keys.shape(), q.to_contiguous(), rotation.to_contiguous());
+    let [key_heads, capacity, head_dim] = [cache[0], cache[1], cache[2]];
+    let mut out = vec![0.0; shape.num_elements()];
+    let group_width = shape[1] / key_heads;
+    let work = 2 * group_width * (start + shape[0]);
+    fill_rows(&mut out, group_width, work, |first_row, out| {
+        with_simd(Attend {
+            q: &q.storage()[first_row * group_width..][..out.len()],
+            rotation: rotation.storage(),
+            keys: keys.storage(),
+            values: values.storage(),
+            key_heads,
+            capacity,
+            head_dim,
+            group_width,
+            start,
+            first_row,
+            out,
+        });
+    });
+    FlexTensor::from_data(TensorData::new(out, shape))
+}
+
+/// Some rows of `[T x KV, heads / KV x D]`: a position's query heads that share their keys.
+struct Attend<'a> {
+    q: &'a [f32],
+    rotation: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    key_heads: usize,
+    capacity: usize,
+    head_dim: usize,
+    group_width: usize,
+    start: usize,
+    first_row: usize,
+    out: &'a mut [f32],
+}
+
+/// Positions whose keys, or values, stay in the first-level cache while all heads that share them go over them.
+const CACHED: usize = 64;
+
+impl SimdTask for Attend<'_> {
+    #[inline(always)]
+    fn run<V: F32x8>(self) {
+        let (head_dim, group) = (self.head_dim, self.group_width / self.head_dim);
+        let last_row = self.first_row + self.out.len() / self.group_width - 1;
+        let mut all_weights = vec![0.0; group * (self.start + last_row / self.key_heads + 1)];
+        let mut turned = vec![0.0; self.group_width];
+        let rows = self.q.chunks_exact(self.group_width).zip(self.out.chunks_exact_mut(self.group_width));
+        for (row, (q, out)) in (self.first_row..).zip(rows) {
+            let (token, head) = (row / self.key_heads, row % self.key_heads);
+            let first = head * self.capacity * head_dim;
+            let seen = self.start + token + 1;
+            let [keys, values] = [self.keys, self.values].map(|cache| &cache[first..][..seen * head_dim]);
+            let angles = &self.rotation[token * head_dim..][..head_dim];
+            for (q, turned) in q.chunks_exact(head_dim).zip(turned.chunks_exact_mut(head_dim)) {
+                rotate(q, angles, turned);
+            }
+            let weights = &mut all_weights[..group * seen];
+            // No adapters with closures: those would be compiled without SIMD.
+            for (part, keys) in keys.chunks(CACHED * head_dim).enumerate() {
+                for (q, weights) in turned.chunks_exact(head_dim).zip(weights.chunks_exact_mut(seen)) {
+                    let weights = &mut weights[part * CACHED..];
+                    for (weight, key) in weights.iter_mut().zip(keys.chunks_exact(head_dim)) {
+                        *weight = dot::<V>(q, key);
+                    }
+                }
+            }
+            for weights in weights.chunks_exact_mut(seen) {
+                softmax_in_place(weights, scale(head_dim));
+            }
+            for (part, values) in values.chunks(CACHED * head_dim).enumerate() {
+                for (weights, out) in weights.chunks_exact(seen).zip(out.chunks_exact_mut(head_dim)) {
+                    add_weighted::<V>(&weights[part * CACHED..], values, out);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn dot<V: F32x8>(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sum = V::zero();
+    for (a, b) in a.iter().zip(b) {
+        sum = V::load(a).mul_add(V::load(b), sum);
+    }
+    let mut total = sum.sum();
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        total += a * b;
+    }
+    total
+}
+
+/// Vectors of a row that are added up at a time: as many sums stay in registers, and none waits for another.
+const PART: usize = 4;
+
+/// `out += weights^T rows`, of as many numbers a row as `out` has.
+#[inline(always)]
+fn add_weighted<V: F32x8>(weights: &[f32], rows: &[f32], out: &mut [f32]) {
+    let width = out.len();
+    let (parts, rest) = out.as_chunks_mut::<{ PART * LANES }>();
+    for (at, out) in parts.iter_mut().enumerate() {
+        let out = out.as_chunks_mut::<LANES>().0;
+        let mut sums = [V::zero(); PART];
+        for (sum, out) in sums.iter_mut().zip(out.iter()) {
+            *sum = V::load(out);
+        }
+        for (weight, row) in weights.iter().zip(rows.chunks_exact(width)) {
+            let Some(row) = row[at * PART * LANES..].first_chunk::<{ PART * LANES }>() else { continue };
+            let weight = V::splat(*weight);
+            for (sum, row) in sums.iter_mut().zip(row.as_chunks().0) {
+                *sum = V::load(row).mul_add(weight, *sum);
+            }
+        }
+        for (sum, out) in sums.into_iter().zip(out) {
+            sum.store(out);
+        }
+    }
+    let first = width - rest.len();
+    for (weight, row) in weights.iter().zip(rows.chunks_exact(width)) {
+        for (out, value) in rest.iter_mut().zip(&row[first..]) {
+            *out += weight * value;
+        }
+    }
+}

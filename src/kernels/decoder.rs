@@ -1,0 +1,119 @@
+//! What a language model of the LLaMA family does between its products: our own WGSL on a GPU, where a layer would be some
+//! fifty small operations of burn, and vector code on the CPU.
+
+use burn::backend::flex::Flex;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+use burn_cubecl::CubeBackend;
+
+use super::{append_keys, causal_attention, rms_norm, swiglu};
+
+/// The steps of a decoder layer.
+#[backend_extension(Cube, Flex)]
+pub trait DecoderOps: Backend {
+    /// See [`rms_norm`](fn@rms_norm).
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
+    /// See [`cached_attention`]; keys and values come back.
+    fn cached_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        rotation: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        start: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    /// See [`swiglu`](fn@swiglu).
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl DecoderOps for CubeBackend {
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+        rms_norm::launch(x, weight, eps)
+    }
+    fn cached_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        rotation: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        start: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        append_keys::launch(k, v, rotation.clone(), &keys, &values, start);
+        (causal_attention::launch(q, rotation, &keys, &values, start), keys, values)
+    }
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::launch(gate, up)
+    }
+}
+
+impl DecoderOps for Flex {
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+        rms_norm::normalize(&x, &weight, eps)
+    }
+    fn cached_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        rotation: FloatTensor<Self>,
+        mut keys: FloatTensor<Self>,
+        mut values: FloatTensor<Self>,
+        start: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        append_keys::append(&k, &v, &rotation, &mut keys, &mut values, start);
+        (causal_attention::attend(&q, &rotation, &keys, &values, start), keys, values)
+    }
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::multiply(&gate, &up)
+    }
+}
+
+/// RMSNorm, <https://arxiv.org/abs/1910.07467>: `x / sqrt(mean(x^2) + eps) * weight`, row by row.
+///
+/// # Shapes
+/// - `x`: `[T, H]`, `weight`: `[H]`, output: `[T, H]`
+pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f32) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps))
+}
+
+/// Keys and values of a layer.
+#[derive(Debug)]
+pub struct Cache {
+    /// `[KV, capacity, D]`
+    pub keys: Tensor<3>,
+    /// `[KV, capacity, D]`
+    pub values: Tensor<3>,
+}
+
+/// Causal self-attention of new positions, from `start` on, whose keys and values join the cache, in place. Queries and
+/// keys are turned to their positions first (<https://arxiv.org/abs/2104.09864>).
+///
+/// # Shapes
+/// - `q`: `[T, heads x D]`, `k`, `v`: `[T, KV x D]`, `rotation`: `[T, D]`, cosines of the pairs `(i, i + D / 2)`, then
+///   their sines; output: `[T, heads x D]`
+///
+/// # Panics
+/// Where the positions do not fit the cache: the caller has made room.
+pub fn cached_attention(
+    [q, k, v]: [Tensor<2>; 3],
+    rotation: Tensor<2>,
+    cache: Cache,
+    start: usize,
+) -> (Tensor<2>, Cache) {
+    let ([tokens, _], [_, capacity, _]) = (q.dims(), cache.keys.dims());
+    assert!(start + tokens <= capacity, "{tokens} positions from {start} on in a cache of {capacity}");
+    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    let (keys, values) = (cache.keys.into_dispatch(), cache.values.into_dispatch());
+    let (mixed, keys, values) = Dispatch::cached_attention(q, k, v, rotation.into_dispatch(), keys, values, start);
+    (Tensor::from_dispatch(mixed), Cache { keys: Tensor::from_dispatch(keys), values: Tensor::from_dispatch(values) })
+}
+
+/// The gate of SwiGLU, <https://arxiv.org/abs/2002.05202>: `silu(gate) * up`.
+///
+/// # Shapes
+/// - `gate`, `up`, output: `[T, H]`
+pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()))
+}
