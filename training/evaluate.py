@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from skimage.metrics import structural_similarity
+from torch import Tensor
 
+from .bundle import read_tensors
 from .losses import of_region, token_regions
 from .model import ModelConfig, SeTok
 from .scenes import MAX_REGIONS, SceneBatch, sample_batch
@@ -105,14 +107,27 @@ def _rename(model: SeTok, decoded: torch.Tensor, batch: SceneBatch) -> list[floa
 
 
 def load_average(checkpoint: Path, clustering: dict[str, float] | None = None) -> SeTok:
-    """The averaged tokenizer of a checkpoint of any stage; `clustering` replaces settings of that section."""
-    state = torch.load(checkpoint, map_location="cpu")
-    config = ModelConfig.from_json(state["config"])
-    config = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **(clustering or {})))
-    model = SeTok(config)
-    weights = {name.removeprefix("setokim."): tensor for name, tensor in state["average"].items()}
+    """The averaged tokenizer of a checkpoint of any stage, or that of a model folder.
+
+    `clustering` replaces settings of that section.
+    """
+    config, weights = read_weights(checkpoint)
+    model = SeTok(with_clustering(config, clustering))
     model.load_state_dict({name: weights[name] for name in model.state_dict()})
     return model.eval()
+
+
+def read_weights(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """config.json and tensors of a checkpoint, averaged over its last steps, or of a model folder."""
+    if path.is_dir():
+        return (path / "config.json").read_text(), read_tensors(path)
+    state = torch.load(path, map_location="cpu")
+    return state["config"], {name.removeprefix("setokim."): tensor for name, tensor in state["average"].items()}
+
+
+def with_clustering(config_json: str, clustering: dict[str, float] | None) -> ModelConfig:
+    config = ModelConfig.from_json(config_json)
+    return dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **(clustering or {})))
 
 
 def add_clustering_options(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,6 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from .answer import Drawing, Picture, look, paste, prompt, respond
-from .bundle import read_bundle
 from .model.mask_head import full_size
 from .model.setokim import Setokim
 from .scenes import MAX_REGIONS
@@ -172,7 +171,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=1.0, help="scale of the noise that tokens are drawn from")
     parser.add_argument("--out", type=Path, help="also write the metrics as JSON")
     arguments = parser.parse_args()
-    model = read_bundle(arguments.model) if arguments.model.is_dir() else load_setokim(arguments.model)
+    model = load_setokim(arguments.model)
     text = Tokenizer.from_file(str(arguments.text or arguments.model / "tokenizer.json"))
     torch.manual_seed(0)
     drawing = Drawing(noise=lambda like: arguments.noise * torch.randn_like(like), guidance=arguments.guidance)

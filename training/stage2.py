@@ -1,6 +1,5 @@
 """Stages 2 and 3: the language model learns to read, name, mark and write visual tokens; the tokenizer stays frozen."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from .evaluate import load_average
-from .model import ModelConfig, SeTok
+from .evaluate import load_average, read_weights, with_clustering
+from .model import SeTok
 from .model.llm import LlmConfig
 from .model.mask_head import full_size
 from .model.setokim import Setokim, SetokimConfig
@@ -23,6 +22,8 @@ from .tasks import IGNORE, TASK_SHARES, TaskBatch, TaskSampler, object_masks
 from .text import CELLS, cell_index
 
 NAMED = ("naming", "planning", "mentions")  # visual tokens that are read, that will be drawn, things in words
+# What is read must be known half-way up: the layers above compare what these know, where a thing lies among it.
+NAMED_EARLY = ("naming", "mentions")
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
     """`heads`: one VisualNaming for each of `NAMED`."""
     device = batch.ids.device
     with torch.autocast(device.type, torch.bfloat16):
-        hidden = model(batch.ids, batch.slots, batch.visual)
-    hidden = hidden.float()
+        hidden, early = model.read(batch.ids, batch.slots, batch.visual)
+    hidden, early = hidden.float(), F.rms_norm(early.float(), early.shape[-1:])
     before, target = hidden[:, :-1], batch.labels[:, 1:]
     learned = target != IGNORE
     with torch.autocast(device.type, torch.bfloat16):
@@ -82,7 +83,7 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
         logits = mask_logits(model, batch, hidden[list(rows), list(positions)], list(pictures))
         losses["mask"] = mask_loss(logits, object_masks(batch.pictures, list(zip(pictures, regions))))
     for loss, places in named_places(batch).items():
-        losses[loss] = naming_loss(heads[loss], batch, hidden, places)
+        losses[loss] = naming_loss(heads[loss], batch, early if loss in NAMED_EARLY else hidden, places)
     return losses
 
 
@@ -224,12 +225,11 @@ def replace_tokenizer(model: Setokim, tokenizer: SeTok, text: Tokenizer) -> None
 
 
 def load_setokim(checkpoint: Path, clustering: dict[str, float] | None = None) -> Setokim:
-    """The averaged weights of a checkpoint of stage 2 or 3; `clustering` replaces settings of that section."""
-    state = torch.load(checkpoint, map_location="cpu")
-    config = ModelConfig.from_json(state["config"])
-    config = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **(clustering or {})))
-    model = Setokim(SeTok(config), SetokimConfig.from_json(state["config"]))
-    prefix = "setokim."
-    weights = {name.removeprefix(prefix): t for name, t in state["average"].items() if name.startswith(prefix)}
-    model.load_state_dict(weights)
+    """The averaged weights of a checkpoint of stage 2 or later, or those of a model folder.
+
+    `clustering` replaces settings of that section.
+    """
+    config, weights = read_weights(checkpoint)
+    model = Setokim(SeTok(with_clustering(config, clustering)), SetokimConfig.from_json(config))
+    model.load_state_dict({name: weights[name] for name in model.state_dict()})
     return model.eval()

@@ -127,12 +127,19 @@ class Llama(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embeddings [B, T, H] -> hidden states after the final norm [B, T, H]. Padding goes to the right."""
+        return self.read(x)[0]
+
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and the states [B, T, H] half-way up, without a norm."""
         length = x.shape[1]
         cos, sin = (t.to(x) for t in rotary_table(length, self.config.head_dim, self.config.rope_theta))
         mask = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
-        for layer in self.model["layers"]:
+        layers = self.model["layers"]
+        for i, layer in enumerate(layers):
+            if i == len(layers) // 2:
+                early = x
             x = layer(x, cos, sin, mask)
-        return self.model["norm"](x)
+        return self.model["norm"](x), early
 
     def logits(self, hidden: Tensor) -> Tensor:
         return hidden @ self.embedding.to(hidden.dtype).T

@@ -92,7 +92,11 @@ class Setokim(nn.Module):
 
     def forward(self, ids: Tensor, slots: Tensor, visual: Tensor) -> Tensor:
         """Hidden states [B, T, H]; position t knows everything up to and with t."""
-        return self.llm(self.embed(ids, slots, visual))
+        return self.read(ids, slots, visual)[0]
+
+    def read(self, ids: Tensor, slots: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and the states [B, T, H] half-way up, for losses in training."""
+        return self.llm.read(self.embed(ids, slots, visual))
 
     def config_json(self) -> str:
         """One config.json for both parts."""
