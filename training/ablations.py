@@ -35,7 +35,7 @@ from .scenes import COLOR_LABELS, CONCEPTS, Scene, render_batch, sample_scene, s
 from .stage1 import images_to_tensor
 from .stage2 import load_setokim
 from .tasks import IGNORE, QUESTIONS_PER_IMAGE, Sequence
-from .text import Edit, Speaker, ask_any, edit_any, refer
+from .text import WORDINGS, Edit, Speaker, ask_any, edit_any, refer
 
 TOKEN_WIDTH = 64
 LLM = LlmConfig(
@@ -236,7 +236,7 @@ class Scenes:
 
 def look_at_split(model: Setokim, split: str, count: int) -> Scenes:
     scenes = [sample_scene(split, index) for index in range(count)]
-    edits = [edit_any(Speaker(scene_rng(split, 2**34 + i)), scene) for i, scene in enumerate(scenes)]
+    edits = [edit_any(PlainSpeaker(scene_rng(split, 2**34 + i)), scene) for i, scene in enumerate(scenes)]
     return Scenes(split, scenes, edits, look(model, scenes), look(model, [edit.target for edit in edits]))
 
 
@@ -271,6 +271,13 @@ class Ablated(nn.Module):
     def paint(self, tokens: Tensor, valid: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             return self.detok(tokens, valid).float()
+
+
+class PlainSpeaker(Speaker):
+    """One wording for each kind of sentence: what is compared is tokens, not language."""
+
+    def say(self, kind: str, **parts: str) -> str:
+        return WORDINGS[kind][0].format(**parts)
 
 
 @dataclass
@@ -328,15 +335,16 @@ def write_turns(
     return turns
 
 
-def read_turns(model: Ablated, made: Made, turns: Turns) -> Tensor:
-    """Hidden states [B, T, H]. Where a token is to be drawn stands only its slot: nothing of the answer is shown."""
+def read_turns(model: Ablated, made: Made, turns: Turns) -> tuple[Tensor, Tensor]:
+    """Hidden states [B, T, H], those after the last layer and those half-way up. Where a token is to be drawn stands only its slot: nothing of the answer is shown."""
     x = model.llm.embedding[turns.ids]
     x = torch.where((turns.slots >= 0)[..., None], model.slot(turns.slots.clamp(min=0)) + x, x)
     row, place, token = (list(column) for column in zip(*turns.read))
     where = torch.tensor(row), torch.tensor(place)
     with torch.autocast("cpu", torch.bfloat16):
         seen = model.projector(made.tokens[row, token]).float()
-        return model.llm(x.index_put(where, seen, accumulate=True)).float()
+        hidden, early = model.llm.read(x.index_put(where, seen, accumulate=True))
+    return hidden.float(), F.rms_norm(early.float(), early.shape[-1:])
 
 
 # --- training ---------------------------------------------------------------------------------------------
@@ -348,7 +356,7 @@ def losses(
     model: Ablated, data: Scenes, rows: list[int], turns: Turns, made: Made, target: Tensor, edited: list[int]
 ) -> dict[str, Tensor]:
     """`target` [E, K, D]: tokens of the edited forms of the pictures `edited` of the batch."""
-    before, hidden = data.before, read_turns(model, made, turns)
+    before, (hidden, early) = data.before, read_turns(model, made, turns)
     learned = turns.labels[:, 1:] != IGNORE
     said = model.llm.logits(hidden[:, :-1][learned])
     terms = {"text": F.cross_entropy(said, turns.labels[:, 1:][learned]), "extra": torch.as_tensor(made.extra_loss)}
@@ -359,7 +367,7 @@ def losses(
             terms["name"] = naming_loss(model.name(made.tokens), names)
             terms["color"] = naming_loss(model.color(made.tokens), colors)
         row, place, token = (list(column) for column in zip(*turns.read))
-        at = hidden[row, place]
+        at = early[row, place]
         terms["said"] = F.cross_entropy(model.said_name(at), names[row, token], ignore_index=-1)
         terms["said"] = terms["said"] + F.cross_entropy(model.said_color(at), colors[row, token], ignore_index=-1)
     if turns.masks:
@@ -402,7 +410,7 @@ def train(variant: Variant, config: ModelConfig, text: Tokenizer, data: Scenes, 
         rng = np.random.default_rng([seed, step])  # every variant learns from the same pictures and words
         rows = rng.permutation(len(data.scenes))[: arguments.batch].tolist()
         tasks = [kinds[i] for i in rng.choice(len(kinds), arguments.batch, p=odds)]
-        speakers = [Speaker(np.random.default_rng([seed, step, b])) for b in range(arguments.batch)]
+        speakers = [PlainSpeaker(np.random.default_rng([seed, step, b])) for b in range(arguments.batch)]
         made = model.tokens(data.before, rows)
         edited = [b for b, task in enumerate(tasks) if task == "edit"]
         with torch.no_grad():
@@ -435,9 +443,9 @@ def measure(model: Ablated, text: Tokenizer, data: Scenes, batch: int = 32) -> d
         again = model.paint(made.tokens, made.valid).clamp(-1, 1)
         values["psnr"] += psnr(again, image)
         for task in TASK_ODDS:
-            speakers = [Speaker(scene_rng(data.split, 2**35 + row)) for row in rows]
+            speakers = [PlainSpeaker(scene_rng(data.split, 2**35 + row)) for row in rows]
             turns = write_turns(text, data, rows, [task] * len(rows), speakers, counts, after)
-            hidden = read_turns(model, made, turns)
+            hidden, _ = read_turns(model, made, turns)
             if task == "chat":
                 said = model.llm.logits(hidden).argmax(-1)
                 for b, start, end in turns.answers:
