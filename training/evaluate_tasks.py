@@ -81,15 +81,15 @@ class Judge:
 
     def editing(self, edit: dict, picture: Picture, before: dict, after: dict) -> None:
         answer = self.respond(edit["instruction"], picture, {TEXT, PICTURE})
-        judged, unchanged = False, {"": -math.inf, "_patches": -math.inf}
+        judged, unchanged = False, {"": -math.inf, "_exact": -math.inf}
         if answer.tokens:
             pixels, labels = self.paint(answer.tokens)
             same = self.paint(list(picture.tokens))[0]
             pixels = paste(pixels, labels, answer.kept, picture, torch.from_numpy(before["images"]), same)
             judged = self.edit_is_right(edit, before, after, pixels)
             patch = len(pixels) // self.model.tokenizer_config.vision.grid[0]
-            for suffix, square in (("", 1), ("_patches", patch)):
-                same = untouched(before["images"], after["images"], square)
+            for suffix, square, boxes in (("", patch, edit["open"]), ("_exact", 1, [])):
+                same = untouched(before["images"], after["images"], square, boxes)
                 unchanged[suffix] = psnr(pixels.numpy()[same], after["images"][same])
         self.values["edit_judged"].append(judged)
         for suffix, value in unchanged.items():
@@ -147,12 +147,14 @@ class Judge:
         return self.labels.names[scene["names"][region]], None if color == "natural" else color
 
 
-def untouched(before: np.ndarray, after: np.ndarray, square: int) -> np.ndarray:
-    """[S, S]: pixels in squares of `square` x `square` of which the true edit changes none."""
+def untouched(before: np.ndarray, after: np.ndarray, square: int, boxes: list[list[int]]) -> np.ndarray:
+    """[S, S]: pixels in squares of `square` x `square` of which the true edit changes none, apart from the `boxes`."""
     touched = (before != after).any(-1)
     side = len(touched) // square
-    touched = touched.reshape(side, square, side, square).any((1, 3))
-    return ~touched.repeat(square, 0).repeat(square, 1)
+    touched = touched.reshape(side, square, side, square).any((1, 3)).repeat(square, 0).repeat(square, 1)
+    for left, top, right, bottom in boxes:
+        touched[top:bottom, left:right] = True
+    return ~touched
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -66,6 +66,8 @@ struct Edit {
     changed: Vec<usize>,
     /// Regions of the scene that the edit takes away.
     gone: Vec<Gone>,
+    /// Boxes (left, top, right, bottom) in which the instruction leaves open where the new thing stands.
+    open: Vec<[usize; 4]>,
 }
 
 #[derive(Deserialize)]
@@ -162,8 +164,8 @@ async fn measure_edit(
     };
     add("edit_judged".into(), f64::from(is_judged_right));
     let patch = scene.picture.width() as usize / model.config().vision.grid();
-    for (suffix, square) in [("", 1), ("_patches", patch)] {
-        let psnr = answer.as_ref().map_or(0.0, |drawing| unchanged(scene, edited, &drawing.picture, square));
+    for (suffix, square, open) in [("", patch, &edit.open[..]), ("_exact", 1, &[])] {
+        let psnr = answer.as_ref().map_or(0.0, |drawing| unchanged(scene, edited, &drawing.picture, square, open));
         let is_right = f64::from(is_judged_right && psnr >= UNCHANGED_PSNR);
         add(format!("edit{suffix}"), is_right);
         add(format!("edit{suffix}_{}", edit.kind), is_right);
@@ -224,15 +226,19 @@ fn cell(visual: &VisualTokens, id: usize) -> &'static str {
     CELLS[3 * third(row) + third(column)]
 }
 
-/// PSNR over the squares of `square` x `square` pixels in which the true edit leaves every pixel alone: of one pixel, the
-/// rim of what is new must be right too; of a patch, that the model cannot look beyond, only what lies apart from it.
-fn unchanged(scene: &Truth, edited: &Truth, answer: &Picture, square: usize) -> f64 {
+/// PSNR over the squares of `square` x `square` pixels in which the true edit leaves every pixel alone, apart from the boxes
+/// `open`. Of single pixels, what is new must have the very place and outline of the true answer.
+fn unchanged(scene: &Truth, edited: &Truth, answer: &Picture, square: usize, open: &[[usize; 4]]) -> f64 {
     let pixels = |picture: &Picture| picture.rgb().as_chunks::<3>().0.to_vec();
     let (before, after, answer) = (pixels(&scene.picture), pixels(&edited.picture), pixels(answer));
     let width = scene.picture.width() as usize;
     let square_of = |at: usize| (at / width / square, at % width / square);
     let touched: HashSet<_> = (0..before.len()).filter(|&at| before[at] != after[at]).map(square_of).collect();
-    let same = (0..before.len()).filter(|&at| !touched.contains(&square_of(at)));
+    let is_open = |at: usize| {
+        let (x, y) = (at % width, at / width);
+        open.iter().any(|&[left, top, right, bottom]| (left..right).contains(&x) && (top..bottom).contains(&y))
+    };
+    let same = (0..before.len()).filter(|&at| !touched.contains(&square_of(at)) && !is_open(at));
     let (truth, answer): (Vec<_>, Vec<_>) = same.map(|at| (after[at], answer[at])).unzip();
     if truth.is_empty() { f64::INFINITY } else { psnr(truth.as_flattened(), answer.as_flattened()) }
 }
