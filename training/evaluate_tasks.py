@@ -81,19 +81,22 @@ class Judge:
 
     def editing(self, edit: dict, picture: Picture, before: dict, after: dict) -> None:
         answer = self.respond(edit["instruction"], picture, {TEXT, PICTURE})
-        judged, unchanged = False, -math.inf
+        judged, unchanged = False, {"": -math.inf, "_exact": -math.inf}
         if answer.tokens:
             pixels, labels = self.paint(answer.tokens)
             same = self.paint(list(picture.tokens))[0]
             pixels = paste(pixels, labels, answer.kept, picture, torch.from_numpy(before["images"]), same)
             judged = self.edit_is_right(edit, before, after, pixels)
-            same = (before["images"] == after["images"]).all(-1)
-            unchanged = psnr(pixels.numpy()[same], after["images"][same])
-        kept = unchanged >= UNCHANGED_PSNR
-        self.values["edit"].append(judged and kept)
-        self.values[f"edit_{edit['kind']}"].append(judged and kept)
+            patch = len(pixels) // self.model.tokenizer_config.vision.grid[0]
+            for suffix, square, boxes in (("", patch, edit["open"]), ("_exact", 1, [])):
+                same = untouched(before["images"], after["images"], square, boxes)
+                unchanged[suffix] = psnr(pixels.numpy()[same], after["images"][same])
         self.values["edit_judged"].append(judged)
-        self.values["edit_unchanged"].append(kept)
+        for suffix, value in unchanged.items():
+            kept = value >= UNCHANGED_PSNR
+            self.values[f"edit{suffix}"].append(judged and kept)
+            self.values[f"edit{suffix}_{edit['kind']}"].append(judged and kept)
+            self.values[f"edit_unchanged{suffix}"].append(kept)
         real = self.edit_is_right(edit, before, after, torch.from_numpy(after["images"]))
         self.values["edit_judged_real"].append(real)
 
@@ -142,6 +145,16 @@ class Judge:
     def true_name(self, scene: dict, region: int) -> tuple[str, str | None]:
         color = self.labels.colors[scene["colors"][region]]
         return self.labels.names[scene["names"][region]], None if color == "natural" else color
+
+
+def untouched(before: np.ndarray, after: np.ndarray, square: int, boxes: list[list[int]]) -> np.ndarray:
+    """[S, S]: pixels in squares of `square` x `square` of which the true edit changes none, apart from the `boxes`."""
+    touched = (before != after).any(-1)
+    side = len(touched) // square
+    touched = touched.reshape(side, square, side, square).any((1, 3)).repeat(square, 0).repeat(square, 1)
+    for left, top, right, bottom in boxes:
+        touched[top:bottom, left:right] = True
+    return ~touched
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -14,8 +14,10 @@ their names, and in the file's metadata, under `tasks`, a JSON list with an entr
     references  [{phrase, region}], region null when nothing matches
     prompt      a caption that says where things are
     objects     [{name, color, cell}] that the caption names
-    edit        {kind, instruction, changed}: the regions of the edited scene that are new, and
-    gone        [{region, name}]: the regions of the scene that the edit takes away, with what they showed
+    edit        {kind, instruction, changed}: the regions of the edited scene that are new,
+    gone        [{region, name}]: the regions of the scene that the edit takes away, with what they showed, and
+    open        [[left, top, right, bottom]]: where in the named part of the picture the new thing may stand: "at the
+                left" leaves open where exactly
 """
 
 import argparse
@@ -26,11 +28,12 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from . import easy_vqa
-from .scenes import CONCEPTS, Scene, render_batch, sample_scene, scene_rng
+from .scenes import CONCEPTS, IMAGE_SIZE, Scene, render_batch, sample_scene, scene_rng
 from .scenes_pack import pack_arrays
 from .sprites import SPRITES
 from .tasks import ABSENT_SHARE
 from .text import (
+    CELL_BORDERS,
     NATURAL,
     QUESTIONS,
     Edit,
@@ -38,6 +41,7 @@ from .text import (
     absent_name,
     ask,
     cell,
+    cell_index,
     dense_caption,
     edit_any,
     noun,
@@ -86,10 +90,21 @@ def changes(scene: Scene, edit: Edit) -> dict:
     kept = set(edit.sources)
     names = scene.region_names()
     gone = [i for i in range(len(names)) if i not in kept]
+    placed = [o for o in edit.target.objects if o not in scene.objects] if edit.kind in ("add", "move") else []
     return {
         "changed": [i for i, source in enumerate(edit.sources) if source < 0],
         "gone": [{"region": i, "name": CONCEPTS[names[i]]} for i in gone],
+        "open": [cell_box(o) for o in placed],
     }
+
+
+def cell_box(o) -> list[int]:
+    """Everywhere that something of this size can be with its middle in the cell of `o`, in pixels."""
+    borders = (0.0, *CELL_BORDERS, 1.0)
+    row, column = divmod(cell_index(o), 3)
+    low = [max(0, round(borders[i] * IMAGE_SIZE - o.size / 2)) for i in (column, row)]
+    high = [min(IMAGE_SIZE, round(borders[i + 1] * IMAGE_SIZE + o.size / 2)) for i in (column, row)]
+    return low + high
 
 
 def pack(split: str, count: int, held_out_words: bool) -> tuple[dict[str, np.ndarray], list[dict]]:

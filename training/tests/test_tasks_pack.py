@@ -25,6 +25,12 @@ def test_truth_fits_the_scenes():
         assert task["edit"]["changed"] or task["edit"]["gone"]
         # What the edit does not touch looks the same before and after, and something does not.
         assert (arrays["images"][i] != arrays["edited_images"][i]).any()
+        # A thing that is put somewhere stands in its box.
+        region_map = arrays["edited_regions"][i]
+        for left, top, right, bottom in task["edit"]["open"]:
+            (new,) = task["edit"]["changed"]
+            y, x = np.nonzero(region_map == new)
+            assert left <= x.min() and x.max() < right and top <= y.min() and y.max() < bottom
         for gone in task["edit"]["gone"]:
             assert CONCEPTS[arrays["names"][i][gone["region"]]] == gone["name"]
 

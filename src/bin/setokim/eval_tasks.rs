@@ -4,7 +4,7 @@
 //! Pictures that the model draws are judged by its own eyes: tokenised again and named. What the same judge says of the
 //! true picture stands beside every such figure, under the same name with `_real`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Result;
 use serde::Deserialize;
@@ -66,6 +66,8 @@ struct Edit {
     changed: Vec<usize>,
     /// Regions of the scene that the edit takes away.
     gone: Vec<Gone>,
+    /// Boxes (left, top, right, bottom) in which the instruction leaves open where the new thing stands.
+    open: Vec<[usize; 4]>,
 }
 
 #[derive(Deserialize)]
@@ -156,16 +158,19 @@ async fn measure_edit(
     add: &mut impl FnMut(String, f64),
 ) -> Result<()> {
     let answer = model.edit(seen, &edit.instruction, options, &NEVER, ignore).await?.drawing;
-    let unchanged = answer.as_ref().map_or(0.0, |drawing| unchanged(scene, edited, &drawing.picture));
     let is_judged_right = match &answer {
         Some(drawing) => edit_is_right(model, edit, scene, edited, &drawing.picture).await?,
         None => false,
     };
-    let is_right = f64::from(is_judged_right && unchanged >= UNCHANGED_PSNR);
-    add("edit".into(), is_right);
-    add(format!("edit_{}", edit.kind), is_right);
     add("edit_judged".into(), f64::from(is_judged_right));
-    add("edit_unchanged".into(), f64::from(unchanged >= UNCHANGED_PSNR));
+    let patch = scene.picture.width() as usize / model.config().vision.grid();
+    for (suffix, square, open) in [("", patch, &edit.open[..]), ("_exact", 1, &[])] {
+        let psnr = answer.as_ref().map_or(0.0, |drawing| unchanged(scene, edited, &drawing.picture, square, open));
+        let is_right = f64::from(is_judged_right && psnr >= UNCHANGED_PSNR);
+        add(format!("edit{suffix}"), is_right);
+        add(format!("edit{suffix}_{}", edit.kind), is_right);
+        add(format!("edit_unchanged{suffix}"), f64::from(psnr >= UNCHANGED_PSNR));
+    }
     let is_real_right = edit_is_right(model, edit, scene, edited, &edited.picture).await?;
     add("edit_judged_real".into(), f64::from(is_real_right));
     Ok(())
@@ -221,11 +226,19 @@ fn cell(visual: &VisualTokens, id: usize) -> &'static str {
     CELLS[3 * third(row) + third(column)]
 }
 
-/// PSNR over the pixels that the true edit leaves alone.
-fn unchanged(scene: &Truth, edited: &Truth, answer: &Picture) -> f64 {
+/// PSNR over the squares of `square` x `square` pixels in which the true edit leaves every pixel alone, apart from the boxes
+/// `open`. Of single pixels, what is new must have the very place and outline of the true answer.
+fn unchanged(scene: &Truth, edited: &Truth, answer: &Picture, square: usize, open: &[[usize; 4]]) -> f64 {
     let pixels = |picture: &Picture| picture.rgb().as_chunks::<3>().0.to_vec();
     let (before, after, answer) = (pixels(&scene.picture), pixels(&edited.picture), pixels(answer));
-    let same = (0..before.len()).filter(|&at| before[at] == after[at]);
+    let width = scene.picture.width() as usize;
+    let square_of = |at: usize| (at / width / square, at % width / square);
+    let touched: HashSet<_> = (0..before.len()).filter(|&at| before[at] != after[at]).map(square_of).collect();
+    let is_open = |at: usize| {
+        let (x, y) = (at % width, at / width);
+        open.iter().any(|&[left, top, right, bottom]| (left..right).contains(&x) && (top..bottom).contains(&y))
+    };
+    let same = (0..before.len()).filter(|&at| !touched.contains(&square_of(at)) && !is_open(at));
     let (truth, answer): (Vec<_>, Vec<_>) = same.map(|at| (after[at], answer[at])).unzip();
     if truth.is_empty() { f64::INFINITY } else { psnr(truth.as_flattened(), answer.as_flattened()) }
 }
