@@ -33,7 +33,7 @@ from .model.setokim import Setokim, SpecialTokens, order_by_area
 from .runs import append_row
 from .scenes import COLOR_LABELS, CONCEPTS, Scene, render_batch, sample_scene, scene_rng
 from .stage1 import images_to_tensor
-from .stage2 import load_setokim
+from .stage2 import half_way, load_setokim
 from .tasks import IGNORE, QUESTIONS_PER_IMAGE, Sequence
 from .text import WORDINGS, Edit, Speaker, ask_any, edit_any, refer
 
@@ -336,15 +336,18 @@ def write_turns(
 
 
 def read_turns(model: Ablated, made: Made, turns: Turns) -> tuple[Tensor, Tensor]:
-    """Hidden states [B, T, H], those after the last layer and those half-way up. Where a token is to be drawn stands only its slot: nothing of the answer is shown."""
+    """Hidden states [B, T, H], those after the last layer and those half-way up.
+
+    Where a token is to be drawn stands only its slot: nothing of the answer is shown.
+    """
     x = model.llm.embedding[turns.ids]
     x = torch.where((turns.slots >= 0)[..., None], model.slot(turns.slots.clamp(min=0)) + x, x)
     row, place, token = (list(column) for column in zip(*turns.read))
     where = torch.tensor(row), torch.tensor(place)
     with torch.autocast("cpu", torch.bfloat16):
         seen = model.projector(made.tokens[row, token]).float()
-        hidden, early = model.llm.read(x.index_put(where, seen, accumulate=True))
-    return hidden.float(), F.rms_norm(early.float(), early.shape[-1:])
+        hidden, states = model.llm.read(x.index_put(where, seen, accumulate=True))
+    return hidden.float(), half_way(states)
 
 
 # --- training ---------------------------------------------------------------------------------------------

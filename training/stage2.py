@@ -21,7 +21,8 @@ from .scenes import IMAGE_SIZE
 from .tasks import IGNORE, TASK_SHARES, TaskBatch, TaskSampler, object_masks
 from .text import CELLS, cell_index
 
-NAMED = ("naming", "planning", "mentions")  # visual tokens that are read, that will be drawn, things in words
+# Visual tokens that are read, that will be drawn, things in words, things to be marked.
+NAMED = ("naming", "planning", "mentions", "marked")
 # What is read must be known half-way up: the layers above compare what these know, where a thing lies among it.
 NAMED_EARLY = ("naming", "mentions")
 
@@ -66,8 +67,8 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
     """`heads`: one VisualNaming for each of `NAMED`."""
     device = batch.ids.device
     with torch.autocast(device.type, torch.bfloat16):
-        hidden, early = model.read(batch.ids, batch.slots, batch.visual)
-    hidden, early = hidden.float(), F.rms_norm(early.float(), early.shape[-1:])
+        hidden, states = model.read(batch.ids, batch.slots, batch.visual)
+    hidden, early = hidden.float(), half_way(states)
     before, target = hidden[:, :-1], batch.labels[:, 1:]
     learned = target != IGNORE
     with torch.autocast(device.type, torch.bfloat16):
@@ -84,7 +85,35 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
         losses["mask"] = mask_loss(logits, object_masks(batch.pictures, list(zip(pictures, regions))))
     for loss, places in named_places(batch).items():
         losses[loss] = naming_loss(heads[loss], batch, early if loss in NAMED_EARLY else hidden, places)
+    losses["comparison"] = comparison_loss(heads["comparison"], batch, normed(states[-2:][0]))
     return losses
+
+
+def half_way(states: list[Tensor]) -> Tensor:
+    return normed(states[len(states) // 2 - 1])
+
+
+def normed(state: Tensor) -> Tensor:
+    """A state between two layers as a head can read it."""
+    return F.rms_norm(state.float(), state.shape[-1:])
+
+
+def comparison_loss(head: nn.Linear, batch: TaskBatch, state: Tensor) -> Tensor:
+    """Before an answer about two things: how far apart they are, across and down, and how much larger the first is.
+
+    Yes or no alone says too little: without this the model never learned which of two things is on the left.
+    """
+    places = [(b, *comparison) for b, s in enumerate(batch.sequences) for comparison in s.comparisons]
+    if not places:
+        return state.sum() * 0
+    rows, positions, pictures, first, second = (list(column) for column in zip(*places))
+    boxes = np.zeros((2, len(places), 3), np.float32)
+    for side, regions in enumerate((first, second)):
+        for i, (picture, region) in enumerate(zip(pictures, regions)):
+            o = batch.pictures.batch.scenes[picture].objects[region]
+            boxes[side, i] = [v / IMAGE_SIZE for v in (*o.center, o.size)]
+    target = torch.from_numpy(boxes[0] - boxes[1]).to(state.device)
+    return (head(state[rows, positions]) - target).abs().mean()
 
 
 def named_places(batch: TaskBatch) -> dict[str, list[tuple[int, int, int, int]]]:
@@ -95,6 +124,7 @@ def named_places(batch: TaskBatch) -> dict[str, list[tuple[int, int, int, int]]]
         "naming": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.sources],
         "planning": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.plans],
         "mentions": [(b, *mention) for b, s in rows for mention in s.mentions],
+        "marked": [(b, *mask) for b, s in rows for mask in s.masks],
     }
 
 
@@ -184,7 +214,7 @@ class Stage2(Run):
 
     # Without the naming loss on the positions of visual tokens the language model never binds words to them
     # (colour questions .13 instead of .81 after the same number of steps).
-    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 1.0, **dict.fromkeys(NAMED, 0.5)}
+    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 1.0, **dict.fromkeys(NAMED, 0.5), "comparison": 2.0}
 
     def __init__(self, model: Setokim, text: Tokenizer, settings: Stage2Settings, workers: Workers, folder: Path):
         torch.manual_seed(settings.seed)
@@ -192,7 +222,8 @@ class Stage2(Run):
             frozen.requires_grad_(False)
         labels = model.tokenizer_config.labels
         sizes = (model.config.llm.hidden_size, len(labels.names), len(labels.colors))
-        trained = nn.ModuleDict({"setokim": model, **{loss: VisualNaming(*sizes) for loss in NAMED}})
+        heads = {loss: VisualNaming(*sizes) for loss in NAMED} | {"comparison": nn.Linear(sizes[0], 3)}
+        trained = nn.ModuleDict({"setokim": model, **heads})
         shares = TASK_SHARES[settings.stage]
         if settings.stage == 2:
             model.diffusion.requires_grad_(False)  # nothing is drawn yet, and decay alone would shrink it

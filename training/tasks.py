@@ -124,6 +124,8 @@ class Sequence:
     sources: list[tuple[int, int, int]] = field(default_factory=list)  # (position, picture, token) that was read
     plans: list[tuple[int, int, int]] = field(default_factory=list)  # (position before, picture, token) to be drawn
     mentions: list[tuple[int, int, int]] = field(default_factory=list)  # (position of a noun, picture, region)
+    # (position before the answer, picture, first region, second region) of turns that name two things
+    comparisons: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     def __post_init__(self):
         self._put(self.special.begin, learn=False)
@@ -142,9 +144,13 @@ class Sequence:
                 self.sources.append((len(self.ids), picture, i))
                 self._put(self.special.visual, learn=False, slot=i, visual=(picture, i))
             self._put(self.special.image_end, learn=False)
+        known = len(self.mentions)
         self._words(words, learn=False)
         self._put(self.special.end, learn=False)
         self._put(self.special.assistant, learn=False)
+        named = [region for _, _, region in sorted(self.mentions[known:])]
+        if len(named) == 2:
+            self.comparisons.append((len(self.ids) - 1, self.picture, *named))
 
     def answer(self, kind: str, words: str) -> None:
         first = len(self.ids)

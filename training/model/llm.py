@@ -129,17 +129,16 @@ class Llama(nn.Module):
         """Embeddings [B, T, H] -> hidden states after the final norm [B, T, H]. Padding goes to the right."""
         return self.read(x)[0]
 
-    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, and the states [B, T, H] half-way up, without a norm."""
+    def read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As `forward`, and the states [B, T, H] after each layer, without a norm."""
         length = x.shape[1]
         cos, sin = (t.to(x) for t in rotary_table(length, self.config.head_dim, self.config.rope_theta))
         mask = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
-        layers = self.model["layers"]
-        for i, layer in enumerate(layers):
-            if i == len(layers) // 2:
-                early = x
+        states = []
+        for layer in self.model["layers"]:
             x = layer(x, cos, sin, mask)
-        return self.model["norm"](x), early
+            states.append(x)
+        return self.model["norm"](x), states
 
     def logits(self, hidden: Tensor) -> Tensor:
         return hidden @ self.embedding.to(hidden.dtype).T

@@ -94,8 +94,8 @@ class Setokim(nn.Module):
         """Hidden states [B, T, H]; position t knows everything up to and with t."""
         return self.read(ids, slots, visual)[0]
 
-    def read(self, ids: Tensor, slots: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, and the states [B, T, H] half-way up, for losses in training."""
+    def read(self, ids: Tensor, slots: Tensor, visual: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As `forward`, and the states [B, T, H] after each layer, for losses in training."""
         return self.llm.read(self.embed(ids, slots, visual))
 
     def config_json(self) -> str:
