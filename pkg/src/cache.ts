@@ -1,11 +1,15 @@
 /**
  * The browser's own storage for weights: the origin-private file system, or the Cache API where it is missing. Shards
  * are kept under their SHA-256, models under their address, so that two models can share a shard and a second load
- * needs no network. Nothing here is needed for a load to succeed: whatever fails is as if it were not cached.
+ * needs no network. Nothing here is needed for a load to succeed: whatever fails, or never answers, is as if it were not
+ * cached.
  */
 
 /** Bumped when the layout changes; older versions are removed. */
 const VERSION = "setokim-v1";
+
+/** Milliseconds that a store may take to open, and to read or write a shard of half a gigabyte. */
+const PATIENCE = { open: 3_000, work: 60_000 };
 
 export interface ShardRecord {
   name: string;
@@ -121,7 +125,7 @@ export class WeightCache {
 
 /** The cache of this origin, or undefined where the browser has no storage (an insecure page, a private window). */
 export async function openCache(): Promise<WeightCache | undefined> {
-  const store = (await quietly(openFileStore())) ?? (await quietly(openCacheStore()));
+  const store = (await quietly(openFileStore(), PATIENCE.open)) ?? (await quietly(openCacheStore(), PATIENCE.open));
   return store === undefined ? undefined : new WeightCache(store);
 }
 
@@ -221,10 +225,14 @@ async function sha256(text: string): Promise<string> {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-async function quietly<T>(promise: Promise<T>): Promise<T | undefined> {
+async function quietly<T>(promise: Promise<T>, patience = PATIENCE.work): Promise<T | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const silence = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), patience)));
   try {
-    return await promise;
+    return await Promise.race([promise, silence]);
   } catch {
     return undefined;
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -215,6 +215,16 @@ test("a private window without any storage loads all the same", async ({ page })
   expect(await loadTiny(page, { worker: false })).toEqual(first);
 });
 
+test("a storage that never answers costs seconds, not the model", async ({ page }) => {
+  await page.addInitScript(() => {
+    const silent = (): Promise<never> => new Promise(() => undefined);
+    Object.defineProperty(StorageManager.prototype, "getDirectory", { value: silent });
+    Object.defineProperty(CacheStorage.prototype, "keys", { value: silent });
+  });
+  await openLab(page);
+  expect(await loadTiny(page, { worker: false })).toMatchObject({ outcome: "loaded", fetched: tinyFiles, kept: [] });
+});
+
 test("without the file system the Cache API keeps the model", async ({ page }) => {
   await page.addInitScript(() => Object.defineProperty(StorageManager.prototype, "getDirectory", { value: undefined }));
   await openLab(page);
