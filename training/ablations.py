@@ -524,13 +524,15 @@ def _plot(rows: dict[str, list[dict[str, str]]], figure: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, nargs="?", help="checkpoint of stage 2 or later: its encoder is used")
+    parser.add_argument(
+        "checkpoint", type=Path, nargs="?", help="of stage 2 or later, or a model folder: its encoder is used"
+    )
     parser.add_argument("--text", type=Path, default=Path("models/setokim-tiny/tokenizer.json"))
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--scenes", type=int, default=4000, help="training scenes, each with one edit")
+    parser.add_argument("--scenes", type=int, default=2500, help="training scenes, each with one edit")
     parser.add_argument("--measured", type=int, default=256, help="scenes of `val`")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("training/logs/ablations.csv"))

@@ -125,7 +125,8 @@ fn clippy_wasm(_full: bool) -> Result<()> {
 }
 
 fn wasm_package(_full: bool) -> Result<()> {
-    wasm::build(wasm::DEFAULT_PROFILE)
+    wasm::build(wasm::DEFAULT_PROFILE)?;
+    wasm::check_size()
 }
 
 /// The same profile and features as the package, so that nothing but the tests is compiled for them.

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     npm, setup,
@@ -35,6 +35,11 @@ const WASM_OPT: [&str; 9] = [
     "--enable-sign-ext",
     "--enable-simd",
 ];
+
+/// What the package weighed gzipped when somebody last looked, in bytes: less is better, and more by [`GROWTH`] wants a
+/// reason and a new figure here.
+const GZIPPED: u64 = 3_536_000;
+const GROWTH: f64 = 1.02;
 
 /// Who compiles for the browser.
 #[derive(Clone, Copy, PartialEq)]
@@ -139,17 +144,30 @@ fn publish() -> Result<()> {
 
 /// Bytes of the built package, as they are and as a server sends them.
 pub fn print_size() -> Result<()> {
-    let wasm = root().join("pkg/wasm/setokim_bg.wasm");
-    let Ok(built) = fs::metadata(&wasm) else {
+    let Ok(built) = fs::metadata(package()) else {
         println!("    pkg/wasm is not built: `cargo xtask wasm` builds it");
         return Ok(());
     };
+    println!("    wasm: {:.2} MB, {:.2} MB gzipped", megabytes(built.len()), megabytes(gzipped()?));
+    Ok(())
+}
+
+/// Fails when the built package has grown.
+pub fn check_size() -> Result<()> {
+    let (limit, now) = ((GZIPPED as f64 * GROWTH) as u64, gzipped()?);
+    ensure!(now <= limit, "the package has grown to {now} bytes gzipped; {GZIPPED} and a little were expected");
+    Ok(())
+}
+
+fn gzipped() -> Result<u64> {
     let gzip = "zlib.gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length";
     let mut node = command("node", ["-p", gzip]);
-    node.arg(&wasm);
-    let zipped: u64 = read(node)?.parse()?;
-    println!("    wasm: {:.2} MB, {:.2} MB gzipped", megabytes(built.len()), megabytes(zipped));
-    Ok(())
+    node.arg(package());
+    Ok(read(node)?.parse()?)
+}
+
+fn package() -> PathBuf {
+    root().join("pkg/wasm/setokim_bg.wasm")
 }
 
 fn own_has_target() -> Result<bool> {
