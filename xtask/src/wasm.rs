@@ -38,7 +38,7 @@ const WASM_OPT: [&str; 9] = [
 
 /// What the package weighed gzipped when somebody last looked, in bytes: less is better, and more by [`GROWTH`] wants a
 /// reason and a new figure here.
-const GZIPPED: u64 = 3_536_000;
+const GZIPPED: u64 = 3_580_000;
 const GROWTH: f64 = 1.02;
 
 /// Who compiles for the browser.
