@@ -1,10 +1,12 @@
 //! Visual tokens that the language model wrote -> a picture, and what each token has to do with it.
 
+use std::collections::BTreeSet;
+
 use burn::tensor::{DType, Tensor, TensorData, Transaction};
 use serde::Serialize;
 
 use crate::postprocess::{LabelMap, frame_from_square, picture_from_pixels};
-use crate::preprocess::{Crop, Picture};
+use crate::preprocess::{Crop, Picture, resample};
 use crate::seen::Seen;
 use crate::setokim::Setokim;
 use crate::{Error, Result};
@@ -68,7 +70,7 @@ impl Drawing {
 
 impl Setokim {
     /// Paints a picture from tokens. With a `source` it comes in that picture's frame, and with `paste` pixels are the
-    /// source's own where nothing changed, see [`matte`].
+    /// source's own where nothing changed, see [`matte`] and [`seamless`].
     pub(crate) async fn paint(&self, strokes: &[Stroke], source: Option<&Seen>, paste: bool) -> Result<Drawing> {
         let (square, labels) = self.paint_square(strokes).await?;
         let (width, height) = (square.width(), square.height());
@@ -89,10 +91,13 @@ impl Setokim {
             drawing.picture = frame_from_square(&square, &source.crop, width, height)?;
             drawing.crop = source.crop;
             if paste {
-                let changed = changed_patches(&drawing.labels, strokes, source);
                 let (before, _) = self.paint_square(&unchanged(source)).await?;
-                let matte = frame_from_square(&matte(&square, &before, &changed, side)?, &source.crop, width, height)?;
-                drawing.picture = blend(source, &drawing.picture, &matte)?;
+                let original = resample(&source.picture, &source.crop, square.width(), square.height());
+                let patches = Patches::new(&drawing.labels, strokes, source);
+                let matte = matte(&square, &before, &original, &patches)?;
+                let square = seamless(&square, &original, &matte, &patches)?;
+                let frame = |square: &Picture| frame_from_square(square, &source.crop, width, height);
+                drawing.picture = blend(source, &frame(&square)?, &frame(&matte)?)?;
             }
         }
         Ok(drawing)
@@ -140,53 +145,142 @@ fn unchanged(source: &Seen) -> Vec<Stroke> {
     source.tokens.iter().enumerate().map(stroke).collect()
 }
 
-/// A patch has changed if the token that owned it is gone or the token that owns it now is new.
-fn changed_patches(labels: &[u32], strokes: &[Stroke], source: &Seen) -> Vec<bool> {
-    let has_changed =
-        |(&before, &now): (&u32, &u32)| !is_kept(strokes, before as usize) || strokes[now as usize].kept.is_none();
-    source.labels.iter().zip(labels).map(has_changed).collect()
+/// What an edit does to each patch of the grid.
+#[derive(Debug, PartialEq)]
+struct Patches {
+    /// Patches a row.
+    side: usize,
+    /// The token that owned it is gone, or the token that owns it now is new.
+    changed: Vec<bool>,
+    /// The kept token that owns it now, if that closes a gap which a smaller one left.
+    closer: Vec<Option<usize>>,
+    /// That token owned it before as well: what does not look like it is a remnant of the one that went.
+    closing: Vec<bool>,
 }
 
-/// How much of each pixel of the square is new, from black to white: all of it in a changed patch, and in the patches
-/// around those, which hold the rims of what went and came, as much as the drawing differs there from a drawing of the
-/// source's own tokens. `side` patches a row.
-fn matte(now: &Picture, before: &Picture, changed: &[bool], side: usize) -> Result<Picture> {
+impl Patches {
+    fn new(labels: &[u32], strokes: &[Stroke], source: &Seen) -> Self {
+        let owners =
+            || source.labels.iter().map(|&label| label as usize).zip(labels.iter().map(|&label| label as usize));
+        let changed: Vec<bool> =
+            owners().map(|(before, now)| !is_kept(strokes, before) || strokes[now].kept.is_none()).collect();
+        let area = |token: usize| source.labels.iter().filter(|&&label| label as usize == token).count();
+        let closes = |token: usize| {
+            owners().any(|(before, now)| {
+                strokes[now].kept == Some(token) && !is_kept(strokes, before) && area(before) < area(token)
+            })
+        };
+        let closers: Vec<bool> = (0..source.tokens.len()).map(closes).collect();
+        let closer = |now: usize| strokes[now].kept.filter(|&token| closers[token]);
+        Self {
+            side: source.grid[1],
+            changed,
+            closer: owners().map(|(_, now)| closer(now)).collect(),
+            closing: owners().map(|(before, now)| closer(now) == Some(before)).collect(),
+        }
+    }
+
+    /// Whether a patch at most `reach` patches away has changed.
+    fn is_near(&self, row: usize, col: usize, reach: usize) -> bool {
+        let rows = self.changed.len() / self.side;
+        let around = |at: usize, end: usize| at.saturating_sub(reach)..(at + reach + 1).min(end);
+        around(row, rows).any(|row| around(col, self.side).any(|col| self.changed[row * self.side + col]))
+    }
+}
+
+/// How much of each pixel of the square is new, from black to white. All of it in a changed patch; in the patches around
+/// those, which hold the rims of what went and came, as much as the drawing differs from one of the source's own tokens
+/// (`before`); a little farther, where a gap was closed, as much as the picture itself (`original`) differs from the
+/// drawing.
+fn matte(now: &Picture, before: &Picture, original: &Picture, patches: &Patches) -> Result<Picture> {
     let size = now.width() as usize;
-    let patch = size / side;
-    let difference: Vec<u32> = now
-        .rgb()
-        .as_chunks::<3>()
-        .0
-        .iter()
-        .zip(before.rgb().as_chunks::<3>().0)
-        .map(|(a, b)| a.iter().zip(b).map(|(&a, &b)| u32::from(a.abs_diff(b))).sum())
-        .collect();
-    let around = |at: usize, end: usize| at.saturating_sub(1)..(at + 2).min(end);
+    let patch = size / patches.side;
+    let mean = differences(now, before, |channels| channels.iter().sum::<f32>() / 3.0);
+    let most = differences(now, original, |channels| channels.into_iter().fold(0.0, f32::max));
+    let around = |at: usize| at.saturating_sub(1)..(at + 2).min(size);
     let level = |at: usize| {
         let (y, x) = (at / size, at % size);
         let (row, col) = (y / patch, x / patch);
-        let is_near = || around(row, side).any(|row| around(col, side).any(|col| changed[row * side + col]));
-        if changed[row * side + col] {
-            return u8::MAX;
+        let nine = || around(y).flat_map(move |y| around(x).map(move |x| y * size + x));
+        let share = |value: f32, [none, all]: [f32; 2]| ((value - none) / (all - none)).clamp(0.0, 1.0);
+        let mut level = 0.0_f32;
+        if patches.changed[row * patches.side + col] {
+            level = 1.0;
+        } else if patches.is_near(row, col, 1) {
+            level = share(nine().map(|at| mean[at]).sum::<f32>() / 9.0, RIM);
         }
-        if !is_near() {
-            return 0;
+        if patches.closing[row * patches.side + col] && patches.is_near(row, col, 2) {
+            level = level.max(share(nine().map(|at| most[at]).fold(0.0, f32::max), REMNANT));
         }
-        let sum: u32 =
-            around(y, size).flat_map(|y| around(x, size).map(move |x| y * size + x)).map(|at| difference[at]).sum();
-        let share = (sum as f32 / NINE_PIXELS - SAME) / (DIFFERENT - SAME);
-        (share.clamp(0.0, 1.0) * 255.0).round() as u8
+        (level * 255.0).round() as u8
     };
     let levels = (0..size * size).flat_map(|at| [level(at); 3]).collect();
     Picture::from_rgb(levels, now.width(), now.height())
 }
 
-/// The largest difference of three by three pixels.
-const NINE_PIXELS: f32 = 9.0 * 3.0 * 255.0;
-/// A mean difference up to this is the detokenizer's unrest.
-const SAME: f32 = 0.05;
-/// From this mean difference on all of a pixel is new.
-const DIFFERENT: f32 = 0.13;
+/// Mean difference of nine pixels that is the detokenizer's unrest, and from which all of a pixel is new.
+const RIM: [f32; 2] = [0.05, 0.13];
+/// Largest difference among nine pixels that the texture of a background has, and that something else must be.
+const REMNANT: [f32; 2] = [0.1, 0.18];
+
+/// A number for each pixel from the differences of its channels, in `0.0..=1.0`.
+fn differences(a: &Picture, b: &Picture, of: impl Fn([f32; 3]) -> f32) -> Vec<f32> {
+    let pixels = a.rgb().as_chunks::<3>().0.iter().zip(b.rgb().as_chunks::<3>().0);
+    pixels.map(|(a, b)| of([0, 1, 2].map(|channel| f32::from(a[channel].abs_diff(b[channel])) / 255.0))).collect()
+}
+
+/// The drawing with the original's light where a gap was closed: what the drawing of the token that closed it lacks where that
+/// token stays is carried on over the gap, so that no seam is seen.
+fn seamless(drawn: &Picture, original: &Picture, matte: &Picture, patches: &Patches) -> Result<Picture> {
+    let size = drawn.width() as usize;
+    let patch = size / patches.side;
+    let owner = |at: usize| patches.closer[at / size / patch * patches.side + at % size / patch];
+    let (original, levels) = (original.rgb().as_chunks::<3>().0, matte.rgb().as_chunks::<3>().0);
+    let mut lit = drawn.rgb().as_chunks::<3>().0.to_vec();
+    for token in patches.closer.iter().flatten().collect::<BTreeSet<_>>() {
+        let is_its = |at: &usize| owner(*at) == Some(*token);
+        let offset =
+            |at: usize| [0, 1, 2].map(|channel| f32::from(original[at][channel]) - f32::from(lit[at][channel]));
+        let offsets: Vec<_> =
+            (0..size * size).map(|at| (is_its(&at) && levels[at][0] == 0).then(|| offset(at))).collect();
+        let offsets = carried_on(&offsets, size);
+        for at in (0..size * size).filter(is_its).filter(|&at| levels[at][0] > 0) {
+            lit[at] = [0, 1, 2].map(|channel| (f32::from(lit[at][channel]) + offsets[at][channel]).round() as u8);
+        }
+    }
+    Picture::from_rgb(lit.into_flattened(), drawn.width(), drawn.height())
+}
+
+/// Fills what is missing in a square of `side` x `side` from what is there: each missing value from the square of half the
+/// size, whose values are the means of those that are there ("push-pull", Gortler et al., 1996).
+fn carried_on(values: &[Option<[f32; 3]>], side: usize) -> Vec<[f32; 3]> {
+    if side == 1 {
+        return vec![values[0].unwrap_or_default()];
+    }
+    let half = side.div_ceil(2);
+    let coarse: Vec<_> =
+        (0..half * half).map(|at| mean_of_four(values, side, 2 * (at % half), 2 * (at / half))).collect();
+    let coarse = carried_on(&coarse, half);
+    let value = |at: usize| values[at].unwrap_or_else(|| between(&coarse, half, at % side, at / side));
+    (0..side * side).map(value).collect()
+}
+
+/// The mean of those that are there of the four values from column `x` and row `y` on.
+fn mean_of_four(values: &[Option<[f32; 3]>], side: usize, x: usize, y: usize) -> Option<[f32; 3]> {
+    let four = (y..(y + 2).min(side)).flat_map(|y| (x..(x + 2).min(side)).map(move |x| y * side + x));
+    let there: Vec<[f32; 3]> = four.filter_map(|at| values[at]).collect();
+    let mean = |channel: usize| there.iter().map(|value| value[channel]).sum::<f32>() / there.len() as f32;
+    (!there.is_empty()).then(|| [0, 1, 2].map(mean))
+}
+
+/// The value of a square of half the size at the middle of a pixel, bilinear.
+fn between(coarse: &[[f32; 3]], half: usize, x: usize, y: usize) -> [f32; 3] {
+    // A pixel's middle lies a quarter of a coarse pixel from that of the coarse pixel that it is in.
+    let next = |at: usize| (at / 2, if at % 2 == 1 { (at / 2 + 1).min(half - 1) } else { (at / 2).saturating_sub(1) });
+    let ((left, right), (top, bottom)) = (next(x), next(y));
+    let weighted = [(left, top, 0.5625), (right, top, 0.1875), (left, bottom, 0.1875), (right, bottom, 0.0625)];
+    [0, 1, 2].map(|channel| weighted.iter().map(|&(x, y, weight)| weight * coarse[y * half + x][channel]).sum())
+}
 
 /// `new` over the source picture, by the levels of `matte`. Pixels beyond the grid are the source's.
 fn blend(source: &Seen, new: &Picture, matte: &Picture) -> Result<Picture> {
@@ -240,24 +334,78 @@ mod tests {
     #[test]
     fn a_patch_changes_with_the_token_that_owned_it_or_owns_it_now() {
         let kept_and_new = [stroke(Some(0)), stroke(None)];
-        let changed = changed_patches(&[0, 1, 0, 0], &kept_and_new, &source());
-        assert_eq!(changed, [false, true, false, true], "a new token top right; token 1 is gone from bottom right");
+        let patches = Patches::new(&[0, 1, 0, 0], &kept_and_new, &source());
+        assert_eq!(
+            patches.changed,
+            [false, true, false, true],
+            "a new token top right; token 1 is gone from bottom right"
+        );
+        assert_eq!(
+            patches.closing,
+            [true, false, true, false],
+            "token 0 owns bottom right now, and is larger than token 1"
+        );
         let all_kept = [stroke(Some(0)), stroke(Some(1))];
-        assert_eq!(changed_patches(&[0, 0, 0, 1], &all_kept, &source()), [false; 4]);
-        assert_eq!(changed_patches(&[0; 4], &[stroke(None)], &source()), [true; 4]);
+        let patches = Patches::new(&[0, 0, 0, 1], &all_kept, &source());
+        assert_eq!((patches.changed, patches.closing), (vec![false; 4], vec![false; 4]));
+        assert_eq!(Patches::new(&[0; 4], &[stroke(None)], &source()).changed, [true; 4]);
+        let smaller_kept = Patches::new(&[0; 4], &[stroke(Some(1))], &source());
+        assert_eq!(smaller_kept.closing, [false; 4], "a thing that grows into a background closes no gap");
     }
 
     /// Four patches in a row of 4 x 4: the first changed, the next one near it.
     #[test]
     fn a_matte_is_white_where_tokens_changed_and_as_light_as_the_difference_next_to_it() {
         let changed = [true, false, false, false].repeat(4);
-        let level = |now: u8| {
-            let matte = matte(&flat(now), &flat(10), &changed, 4).unwrap();
+        let level = |now: u8, original: u8, closing: bool| {
+            let patches =
+                Patches { side: 4, changed: changed.clone(), closer: vec![Some(0); 16], closing: vec![closing; 16] };
+            let matte = matte(&flat(now), &flat(10), &flat(original), &patches).unwrap();
             [0, 3, 6, 9].map(|at| matte.rgb()[4 * 3 + at])
         };
-        assert_eq!(level(10), [255, 0, 0, 0]);
-        assert_eq!(level(10 + 20)[..3], [255, 91, 0], "20 of 255 is between .05 and .13");
-        assert_eq!(level(200), [255, 255, 0, 0]);
+        assert_eq!(level(10, 200, false), [255, 0, 0, 0]);
+        assert_eq!(level(10 + 20, 10, false), [255, 91, 0, 0], "20 of 255 is between .05 and .13");
+        assert_eq!(level(200, 10, false), [255, 255, 0, 0]);
+        assert_eq!(level(10, 200, true), [255, 255, 255, 0], "a remnant up to two patches away");
+        assert_eq!(level(10, 10, true), [255, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_drawing_takes_the_light_of_the_original_around_it() {
+        let grey = |levels: [u8; 16]| Picture::from_rgb(levels.iter().flat_map(|&v| [v; 3]).collect(), 4, 4).unwrap();
+        let matte = grey([0, 0, 0, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 0, 0, 0]);
+        let all = |closer: [Option<usize>; 4]| Patches {
+            side: 2,
+            changed: vec![true; 4],
+            closer: closer.to_vec(),
+            closing: vec![false; 4],
+        };
+        let inside = |closer: [Option<usize>; 4]| {
+            let lit = seamless(&flat(100), &flat(120), &matte, &all(closer)).unwrap();
+            assert_eq!(lit.rgb()[0], 100, "what stays is not drawn");
+            [5, 6, 9, 10].map(|at| lit.rgb()[3 * at])
+        };
+        assert_eq!(inside([Some(3); 4]), [120; 4]);
+        assert_eq!(
+            inside([Some(3), None, Some(3), None]),
+            [120, 100, 120, 100],
+            "other tokens have a light of their own"
+        );
+        let nothing = seamless(&flat(100), &flat(120), &flat(255), &all([Some(0); 4])).unwrap();
+        assert_eq!(nothing, flat(100), "nothing to take it from");
+    }
+
+    #[test]
+    fn missing_values_lie_between_those_that_are_there() {
+        let known = |at: usize| match at % 8 {
+            0 => Some([0.0; 3]),
+            7 => Some([70.0; 3]),
+            _ => None,
+        };
+        let filled = carried_on(&(0..64).map(known).collect::<Vec<_>>(), 8);
+        let row: Vec<f32> = filled[24..32].iter().map(|value| value[0]).collect();
+        assert!(row.is_sorted() && row[0] == 0.0 && row[7] == 70.0, "{row:?}");
+        assert_eq!(carried_on(&[None; 9], 3), [[0.0; 3]; 9]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, max_pool2d
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
 from .model.cluster import cluster_features
 from .model.setokim import Setokim, order_by_area
@@ -149,25 +149,62 @@ def respond(
     return answer
 
 
-SAME, DIFFERENT = 0.05, 0.13  # mean difference of three by three pixels that is unrest, and that is all new
+RIM = 0.05, 0.13  # mean difference of nine pixels that is unrest, and that is all new
+REMNANT = 0.1, 0.18  # largest difference among nine pixels that texture has, and that something else must be
 
 
 def paste(
     pixels: Tensor, drawn_labels: Tensor, kept: list[int], picture: Picture, original: Tensor, before: Tensor
 ) -> Tensor:
-    """The source's own pixels wherever a kept token still owns what it owned; beside the other patches, where the rims
-    of what went and came are, as much of them as the drawing is like `before`, a drawing of the source's own tokens.
-    `pixels`, `original`, `before` [S, S, 3] in bytes."""
-    changed = torch.tensor(
-        [int(before) not in kept or kept[int(now)] < 0 for before, now in zip(picture.labels, drawn_labels)]
-    )
-    side = int(len(changed) ** 0.5)
+    """The source's own pixels where nothing changed; see `matte` and `seamless` of src/drawing.rs.
+
+    `pixels`, `original`, `before` (a drawing of the source's own tokens) [S, S, 3] in bytes.
+    """
+    patches = changes(drawn_labels.tolist(), kept, picture.labels.tolist())
+    side = int(len(drawn_labels) ** 0.5)
+    changed, closer, closing = (torch.tensor(m).view(1, side, side).float() for m in patches)
+    near, far = max_pool2d(changed, 3, 1, 1), max_pool2d(changed, 5, 1, 2)
     patch = original.shape[0] // side
-    changed = changed.view(1, side, side).float()
-    near = max_pool2d(changed, 3, 1, 1)
-    changed, near = (m[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1) for m in (changed, near))
-    difference = (pixels.float() - before.float()).abs().sum(-1)
-    difference = avg_pool2d(difference[None], 3, 1, 1)[0] / (3 * 255)
-    level = ((difference - SAME) / (DIFFERENT - SAME)).clamp(0, 1).mul(255).round()
-    level = torch.where(changed > 0, 255.0, level * near)[..., None]
-    return ((original.float() * (255 - level) + pixels.float() * level + 127) / 255).floor().byte()
+    changed, closer, closing, near, far = (
+        m[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1) for m in (changed, closer, closing, near, far)
+    )
+    pixels, original, before = (picture.float() for picture in (pixels, original, before))
+    rim = avg_pool2d((pixels - before).abs().mean(-1)[None] / 255, 3, 1, 1)[0]
+    remnant = max_pool2d((pixels - original).abs().amax(-1)[None] / 255, 3, 1, 1)[0]
+    share = lambda value, low, high: ((value - low) / (high - low)).clamp(0, 1)  # noqa: E731
+    level = torch.maximum(near * share(rim, *RIM), far * closing * share(remnant, *REMNANT))
+    level = torch.where(changed > 0, 1.0, level).mul(255).round()
+    lit = seamless(pixels, original, level, closer)
+    return ((original * (255 - level[..., None]) + lit * level[..., None] + 127) / 255).floor().byte()
+
+
+def changes(now: list[int], kept: list[int], before: list[int]) -> tuple[list[bool], list[int], list[bool]]:
+    """For each patch whether it changed; the kept token that owns it now and closes a gap which a smaller one left, or
+    -1; and whether that owned it before too."""
+    owners = [(old, kept[new]) for old, new in zip(before, now)]
+    closers = {new for old, new in owners if new >= 0 and old not in kept and before.count(old) < before.count(new)}
+    changed = [old not in kept or new < 0 for old, new in owners]
+    return changed, [new if new in closers else -1 for _, new in owners], [old == new in closers for old, new in owners]
+
+
+def seamless(drawn: Tensor, original: Tensor, level: Tensor, closer: Tensor) -> Tensor:
+    """The drawing with the original's light where the tokens `closer` [S, S] closed a gap."""
+    lit = drawn.clone()
+    for token in set(closer[closer >= 0].tolist()):
+        known = ((level == 0) & (closer == token)).float()[None, None]
+        offset = (original - drawn).permute(2, 0, 1)[None]
+        carried = carried_on(offset * known, known)[0].permute(1, 2, 0)
+        again = ((level > 0) & (closer == token))[..., None]
+        lit = torch.where(again, (drawn + carried).round().clamp(0, 255), lit)
+    return lit
+
+
+def carried_on(values: Tensor, known: Tensor) -> Tensor:
+    """What is missing of [1, C, s, s], where `known` [1, 1, s, s] is 0, from the square of half the size; s = 2^n."""
+    if values.shape[-1] == 1:
+        return values
+    count = avg_pool2d(known, 2)
+    mean = avg_pool2d(values, 2) / count.clamp(min=1e-6)
+    coarse = carried_on(mean, (count > 0).float())
+    between = interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return torch.where(known > 0, values, between)
