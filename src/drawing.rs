@@ -154,7 +154,8 @@ struct Patches {
     changed: Vec<bool>,
     /// The kept token that owns it now, if that closes a gap which a smaller one left.
     closer: Vec<Option<usize>>,
-    /// That token owned it before as well: what does not look like it is a remnant of the one that went.
+    /// That token owned it before as well, and no other thing stands next to it: what does not look like that token is a
+    /// remnant of the one that went.
     closing: Vec<bool>,
 }
 
@@ -164,28 +165,40 @@ impl Patches {
             || source.labels.iter().map(|&label| label as usize).zip(labels.iter().map(|&label| label as usize));
         let changed: Vec<bool> =
             owners().map(|(before, now)| !is_kept(strokes, before) || strokes[now].kept.is_none()).collect();
-        let area = |token: usize| source.labels.iter().filter(|&&label| label as usize == token).count();
+        let mut areas = vec![0; source.tokens.len()];
+        source.labels.iter().for_each(|&label| areas[label as usize] += 1);
         let closes = |token: usize| {
             owners().any(|(before, now)| {
-                strokes[now].kept == Some(token) && !is_kept(strokes, before) && area(before) < area(token)
+                strokes[now].kept == Some(token) && !is_kept(strokes, before) && areas[before] < areas[token]
             })
         };
         let closers: Vec<bool> = (0..source.tokens.len()).map(closes).collect();
+        let side = source.grid[1];
         let closer = |now: usize| strokes[now].kept.filter(|&token| closers[token]);
+        // A background is about as large as the other; a thing is not.
+        let is_thing = |token: usize, beside: usize| is_kept(strokes, token) && 2 * areas[token] < areas[beside];
+        let is_closing = |(at, (before, now)): (usize, (usize, usize))| {
+            let stands_near = |other: usize| is_thing(source.labels[other] as usize, before);
+            closer(now) == Some(before) && !nearby(at, side, source.labels.len(), 1).any(stands_near)
+        };
         Self {
-            side: source.grid[1],
+            side,
             changed,
             closer: owners().map(|(_, now)| closer(now)).collect(),
-            closing: owners().map(|(before, now)| closer(now) == Some(before)).collect(),
+            closing: owners().enumerate().map(is_closing).collect(),
         }
     }
 
     /// Whether a patch at most `reach` patches away has changed.
-    fn is_near(&self, row: usize, col: usize, reach: usize) -> bool {
-        let rows = self.changed.len() / self.side;
-        let around = |at: usize, end: usize| at.saturating_sub(reach)..(at + reach + 1).min(end);
-        around(row, rows).any(|row| around(col, self.side).any(|col| self.changed[row * self.side + col]))
+    fn is_near(&self, at: usize, reach: usize) -> bool {
+        nearby(at, self.side, self.changed.len(), reach).any(|near| self.changed[near])
     }
+}
+
+/// The patches at most `reach` away from one of `count`, across, down and between, itself included; `side` of them a row.
+fn nearby(at: usize, side: usize, count: usize, reach: usize) -> impl Iterator<Item = usize> {
+    let around = move |at: usize, end: usize| at.saturating_sub(reach)..(at + reach + 1).min(end);
+    around(at / side, count / side).flat_map(move |row| around(at % side, side).map(move |col| row * side + col))
 }
 
 /// How much of each pixel of the square is new, from black to white. All of it in a changed patch; in the patches around
@@ -200,16 +213,16 @@ fn matte(now: &Picture, before: &Picture, original: &Picture, patches: &Patches)
     let around = |at: usize| at.saturating_sub(1)..(at + 2).min(size);
     let level = |at: usize| {
         let (y, x) = (at / size, at % size);
-        let (row, col) = (y / patch, x / patch);
+        let square = y / patch * patches.side + x / patch;
         let nine = || around(y).flat_map(move |y| around(x).map(move |x| y * size + x));
         let share = |value: f32, [none, all]: [f32; 2]| ((value - none) / (all - none)).clamp(0.0, 1.0);
         let mut level = 0.0_f32;
-        if patches.changed[row * patches.side + col] {
+        if patches.changed[square] {
             level = 1.0;
-        } else if patches.is_near(row, col, 1) {
+        } else if patches.is_near(square, 1) {
             level = share(nine().map(|at| mean[at]).sum::<f32>() / 9.0, RIM);
         }
-        if patches.closing[row * patches.side + col] && patches.is_near(row, col, 2) {
+        if patches.closing[square] && patches.is_near(square, 2) {
             level = level.max(share(nine().map(|at| most[at]).fold(0.0, f32::max), REMNANT));
         }
         (level * 255.0).round() as u8
@@ -349,6 +362,13 @@ mod tests {
         let patches = Patches::new(&[0, 0, 0, 1], &all_kept, &source());
         assert_eq!((patches.changed, patches.closing), (vec![false; 4], vec![false; 4]));
         assert_eq!(Patches::new(&[0; 4], &[stroke(None)], &source()).changed, [true; 4]);
+        let row = Seen { grid: [1, 5], labels: vec![0, 0, 0, 2, 1], tokens: vec![vec![0.0]; 3], ..source() };
+        let beside = Patches::new(&[0, 0, 0, 1, 0], &[stroke(Some(0)), stroke(Some(2))], &row);
+        assert_eq!(
+            beside.closing,
+            [true, true, false, false, false],
+            "a thing stands next to the third, which may be its rim"
+        );
         let smaller_kept = Patches::new(&[0; 4], &[stroke(Some(1))], &source());
         assert_eq!(smaller_kept.closing, [false; 4], "a thing that grows into a background closes no gap");
     }

@@ -180,11 +180,23 @@ def paste(
 
 def changes(now: list[int], kept: list[int], before: list[int]) -> tuple[list[bool], list[int], list[bool]]:
     """For each patch whether it changed; the kept token that owns it now and closes a gap which a smaller one left, or
-    -1; and whether that owned it before too."""
+    -1; and whether that owned it before too, with no other thing next to it."""
     owners = [(old, kept[new]) for old, new in zip(before, now)]
     closers = {new for old, new in owners if new >= 0 and old not in kept and before.count(old) < before.count(new)}
     changed = [old not in kept or new < 0 for old, new in owners]
-    return changed, [new if new in closers else -1 for _, new in owners], [old == new in closers for old, new in owners]
+    side = int(len(before) ** 0.5)
+
+    def is_closing(at: int, old: int, new: int) -> bool:
+        near = [
+            before[row * side + col]
+            for row in range(max(0, at // side - 1), min(side, at // side + 2))
+            for col in range(max(0, at % side - 1), min(side, at % side + 2))
+        ]
+        is_thing = [other in kept and 2 * before.count(other) < before.count(old) for other in near]
+        return old == new in closers and not any(is_thing)
+
+    closing = [is_closing(at, old, new) for at, (old, new) in enumerate(owners)]
+    return changed, [new if new in closers else -1 for _, new in owners], closing
 
 
 def seamless(drawn: Tensor, original: Tensor, level: Tensor, closer: Tensor) -> Tensor:
