@@ -172,6 +172,12 @@ pub struct DetokenizerConfig {
     /// Channels of the two convolutions over the pixels; 0 for none.
     pub refine_channels: usize,
     pub norm_eps: f64,
+    /// Pixels down and across of the picture that each token has of its own; 0 for none.
+    #[serde(default)]
+    pub layer_size: usize,
+    /// Width of the layers that make it.
+    #[serde(default)]
+    pub layer_width: usize,
 }
 
 /// What the token heads can say.
@@ -275,6 +281,11 @@ impl SetokimConfig {
             heads_fit("detokenizer", detokenizer.width, detokenizer.heads)?;
             sizes("detokenizer", &[detokenizer.width, detokenizer.mlp_ratio])?;
             require(self.merger.is_some(), "a detokenizer needs a merger")?;
+            let fits = detokenizer.layer_size <= self.vision.image_size();
+            require(fits, "detokenizer.layer_size must be at most vision.image_size")?;
+            if detokenizer.layer_size > 0 {
+                sizes("detokenizer", &[detokenizer.layer_width])?;
+            }
         }
         self.check_language()
     }

@@ -11,6 +11,7 @@ use web_time::Instant;
 
 use crate::kernels::decoder::{Cache, cached_attention, rms_norm, swiglu};
 use crate::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear};
+use crate::kernels::paste_layers::paste_layers;
 use crate::kernels::quant_matmul::{
     Activations, PackedShape, Plus, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows,
     quant_rows_reference,
@@ -18,8 +19,8 @@ use crate::kernels::quant_matmul::{
 use crate::kernels::{
     CenterRule, ClusterOps, Conv2dShape, Gelu, append_keys_reference, assign_clusters_reference, attention_reference,
     causal_attention_reference, cluster_mean_reference, conv2d_reference, gelu_reference, knn_density_reference,
-    layer_norm_reference, matmul_reference, peak_distance_reference, rms_norm_reference, rotate_reference,
-    select_centers_reference, swiglu_reference,
+    layer_norm_reference, matmul_reference, paste_layers_reference, peak_distance_reference, rms_norm_reference,
+    rotate_reference, select_centers_reference, swiglu_reference,
 };
 use crate::{Error, Result};
 
@@ -100,6 +101,7 @@ fn cases(device: &Device) -> Vec<Case> {
     let mut cases = cluster_cases(device);
     cases.extend(dense_cases(device));
     cases.extend(decoder_cases(device));
+    cases.push(layer_case(device));
     for kind in WeightKind::ALL {
         cases.extend(quant_cases(kind, device));
     }
@@ -282,6 +284,29 @@ fn decoder_cases(device: &Device) -> Vec<Case> {
             known: Known::Floats(swiglu_reference(&x, &values(TOKENS * width, 67)), TOLERANCE),
         },
     ]
+}
+
+/// Two layers that overlap, one of them not wholly on the image, and one without a side.
+fn layer_case(device: &Device) -> Case {
+    /// Mixtures of numbers below 1; a place is a few units in the last place off, and so a share of a texel.
+    const TOLERANCE: f32 = 1e-4;
+    const SIDE: usize = 9;
+    const TEXELS: usize = 5;
+    let values = |count: usize, step: usize| -> Vec<f32> {
+        (0..count).map(|i| ((i * step % 101) as f32 - 50.0) / 50.0).collect()
+    };
+    let (image, pictures) = (values(3 * SIDE * SIDE, 37), values(3 * 4 * TEXELS * TEXELS, 41));
+    let boxes = [0.4, 0.5, 0.45, 0.8, 0.7, 0.6, 0.5, 0.5, -0.5];
+    let pasted = paste_layers(
+        floats(&image, [3, SIDE, SIDE], device),
+        floats(&pictures, [3, 4 * TEXELS * TEXELS], device),
+        floats(&boxes, [3, 3], device),
+    );
+    Case {
+        kernel: "paste_layers",
+        output: Output::Floats(pasted.flatten(0, 2)),
+        known: Known::Floats(paste_layers_reference(&image, &pictures, &boxes), TOLERANCE),
+    }
 }
 
 /// A packed matrix times one token, times three, and some of its rows.

@@ -112,7 +112,8 @@ async fn detokenizer_equals_pytorch() {
     let settings = config.detokenizer.expect("has one");
     for open in devices().await {
         let detok = Detokenizer::load(&mut tiny_store(&open), &settings, &config.vision, 8).expect("loads");
-        let tokens = matrix(&golden(DETOK, "tokens").1, [5, 8], &open.device);
+        let tokens = golden(DETOK, "tokens").1;
+        let tokens = matrix(&tokens, [tokens.len() / 8, 8], &open.device);
         assert_close("image", &floats(detok.forward(tokens)).await, &golden(DETOK, "image").1, TOLERANCE);
     }
 }

@@ -128,6 +128,10 @@ def tiny_model() -> SeTok:
         else:
             # The biases of the norms and linears are near 0, the weights of the norms near 1.
             parameter.data = 0.1 * noise + parameter.data.round()
+    # Layers that lie on the image, not all of them wholly.
+    box = model.detok.layers.box
+    box.weight.data *= 0.3
+    box.bias.data += torch.tensor([0.5, 0.5, 0.7])
     return model.eval()
 
 

@@ -19,12 +19,14 @@ from .parallel import Workers
 from .runs import Run, RunSettings
 from .scenes import IMAGE_SIZE
 from .tasks import IGNORE, TASK_SHARES, TaskBatch, TaskSampler, object_masks
-from .text import CELLS, cell_index
+from .text import CELLS, cell_index, relation_depth
 
 # Visual tokens that are read, that will be drawn, things in words, things to be marked.
 NAMED = ("naming", "planning", "mentions", "marked")
 # What is read must be known half-way up: the layers above compare what these know, where a thing lies among it.
 NAMED_EARLY = ("naming", "mentions")
+# What is said about two things, with the number of values that describe it.
+COMPARED = {"comparison": 3, "claim": 1}
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,7 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
         losses["mask"] = mask_loss(logits, object_masks(batch.pictures, list(zip(pictures, regions))))
     for loss, places in named_places(batch).items():
         losses[loss] = naming_loss(heads[loss], batch, early if loss in NAMED_EARLY else hidden, places)
-    losses["comparison"] = comparison_loss(heads["comparison"], batch, normed(states[-2:][0]))
-    return losses
+    return losses | comparison_losses(heads, batch, normed(states[-2:][0]), hidden)
 
 
 def half_way(states: list[Tensor]) -> Tensor:
@@ -98,22 +99,26 @@ def normed(state: Tensor) -> Tensor:
     return F.rms_norm(state.float(), state.shape[-1:])
 
 
-def comparison_loss(head: nn.Linear, batch: TaskBatch, state: Tensor) -> Tensor:
-    """Before an answer about two things: how far apart they are, across and down, and how much larger the first is.
+def comparison_losses(heads: nn.ModuleDict, batch: TaskBatch, state: Tensor, last: Tensor) -> dict[str, Tensor]:
+    """Before an answer about two things: how far apart they are, across and down, and how much larger the first is, known
+    in `state`; and, in the `last` states, how far that fits what was said.
 
-    Yes or no alone says too little: without this the model never learned which of two things is on the left.
+    Yes or no alone says too little: without these the model never learned which of two things is on the left.
     """
     places = [(b, *comparison) for b, s in enumerate(batch.sequences) for comparison in s.comparisons]
     if not places:
-        return state.sum() * 0
-    rows, positions, pictures, first, second = (list(column) for column in zip(*places))
-    boxes = np.zeros((2, len(places), 3), np.float32)
-    for side, regions in enumerate((first, second)):
-        for i, (picture, region) in enumerate(zip(pictures, regions)):
-            o = batch.pictures.batch.scenes[picture].objects[region]
-            boxes[side, i] = [v / IMAGE_SIZE for v in (*o.center, o.size)]
-    target = torch.from_numpy(boxes[0] - boxes[1]).to(state.device)
-    return (head(state[rows, positions]) - target).abs().mean()
+        return dict.fromkeys(COMPARED, state.sum() * 0)
+    rows, positions, *_ = (list(column) for column in zip(*places))
+    difference, claim = [], []
+    for _, _, picture, *regions, words in places:
+        a, b = (batch.pictures.batch.scenes[picture].objects[region] for region in regions)
+        difference.append([(v - w) / IMAGE_SIZE for v, w in zip((*a.center, a.size), (*b.center, b.size))])
+        claim.append([relation_depth(words, a, b) / IMAGE_SIZE])
+    wanted = {"comparison": (state, difference), "claim": (last, claim)}
+    return {
+        loss: (heads[loss](known[rows, positions]) - torch.tensor(target, device=known.device)).abs().mean()
+        for loss, (known, target) in wanted.items()
+    }
 
 
 def named_places(batch: TaskBatch) -> dict[str, list[tuple[int, int, int, int]]]:
@@ -214,7 +219,7 @@ class Stage2(Run):
 
     # Without the naming loss on the positions of visual tokens the language model never binds words to them
     # (colour questions .13 instead of .81 after the same number of steps).
-    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 1.0, **dict.fromkeys(NAMED, 0.5), "comparison": 2.0}
+    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 1.0, **dict.fromkeys(NAMED, 0.5), **dict.fromkeys(COMPARED, 2.0)}
 
     def __init__(self, model: Setokim, text: Tokenizer, settings: Stage2Settings, workers: Workers, folder: Path):
         torch.manual_seed(settings.seed)
@@ -222,7 +227,8 @@ class Stage2(Run):
             frozen.requires_grad_(False)
         labels = model.tokenizer_config.labels
         sizes = (model.config.llm.hidden_size, len(labels.names), len(labels.colors))
-        heads = {loss: VisualNaming(*sizes) for loss in NAMED} | {"comparison": nn.Linear(sizes[0], 3)}
+        heads = {loss: VisualNaming(*sizes) for loss in NAMED}
+        heads |= {loss: nn.Linear(sizes[0], values) for loss, values in COMPARED.items()}
         trained = nn.ModuleDict({"setokim": model, **heads})
         shares = TASK_SHARES[settings.stage]
         if settings.stage == 2:

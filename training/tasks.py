@@ -124,8 +124,8 @@ class Sequence:
     sources: list[tuple[int, int, int]] = field(default_factory=list)  # (position, picture, token) that was read
     plans: list[tuple[int, int, int]] = field(default_factory=list)  # (position before, picture, token) to be drawn
     mentions: list[tuple[int, int, int]] = field(default_factory=list)  # (position of a noun, picture, region)
-    # (position before the answer, picture, first region, second region) of turns that name two things
-    comparisons: list[tuple[int, int, int, int]] = field(default_factory=list)
+    # (position before the answer, picture, first region, second region, what was said) of turns that name two things
+    comparisons: list[tuple[int, int, int, int, str]] = field(default_factory=list)
 
     def __post_init__(self):
         self._put(self.special.begin, learn=False)
@@ -150,7 +150,7 @@ class Sequence:
         self._put(self.special.assistant, learn=False)
         named = [region for _, _, region in sorted(self.mentions[known:])]
         if len(named) == 2:
-            self.comparisons.append((len(self.ids) - 1, self.picture, *named))
+            self.comparisons.append((len(self.ids) - 1, self.picture, *named, words))
 
     def answer(self, kind: str, words: str) -> None:
         first = len(self.ids)

@@ -691,6 +691,12 @@ RELATIONS: dict[str, Callable[[SceneObject, SceneObject], float]] = {
 }
 
 
+def relation_depth(words: str, a: SceneObject, b: SceneObject) -> float:
+    """How far `a` is into the relation with `b` that the words speak of, in pixels; how much larger if of none."""
+    depth = next((depth for relation, depth in RELATIONS.items() if relation in words), None)
+    return depth(a, b) if depth else a.size - b.size
+
+
 class Speaker:
     """Chooses wordings: the usual ones, or only the held-out ones."""
 
@@ -937,7 +943,8 @@ QUESTIONS = {
     "biggest": _biggest,
     "background": _background,
 }
-HARD_QUESTIONS = ("at", "count_name", "neighbor", "relation")  # learned last, so asked more often
+# Learned last, so asked more often.
+HARD_QUESTIONS = ("at", "bigger", "count_name", "is_color", "neighbor", "relation", "relation")
 
 
 # --- referring --------------------------------------------------------------------------------------------

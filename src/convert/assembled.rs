@@ -66,6 +66,8 @@ pub(crate) fn draft_from_parts(siglip: &Path, language: &Path, seed: u64) -> Res
             mlp_ratio: 2,
             refine_channels: 8,
             norm_eps: 1e-6,
+            layer_size: 0,
+            layer_width: 0,
         });
     } else {
         notes.push("no detokenizer: the tower's patches do not fill the picture".into());

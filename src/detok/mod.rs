@@ -8,6 +8,7 @@ use crate::config::{DetokenizerConfig, VisionConfig};
 use crate::kernels::Gelu;
 use crate::kernels::dense::gelu;
 use crate::kernels::in_pool;
+use crate::kernels::paste_layers::paste_layers;
 use crate::layers::{Attention, Conv2d, LayerNorm, Linear, Mlp};
 use crate::weights::TensorStore;
 
@@ -57,7 +58,42 @@ impl DetokBlock {
     }
 }
 
-/// A grid of learned queries that reads the tokens and paints a patch each; tensors `detok.*`.
+/// A picture of its own for each token, and where it lies; tensors `detok.layers.*`.
+///
+/// A decoder that has a cell for every patch must learn each thing anew at every place, and blurs what it has not seen there;
+/// a layer has no place (compare AIR, <https://arxiv.org/abs/1603.08575>, and MarioNette,
+/// <https://arxiv.org/abs/2104.14553>).
+#[derive(Debug)]
+struct TokenLayers {
+    hidden: [Linear; 2],
+    picture: Linear,
+    bounds: Linear,
+}
+
+impl TokenLayers {
+    fn load(store: &mut TensorStore, config: &DetokenizerConfig, token_width: usize) -> Result<Self> {
+        let (size, width) = (config.layer_size, config.layer_width);
+        Ok(Self {
+            hidden: [
+                Linear::load(store, "detok.layers.hidden.0", token_width, width)?,
+                Linear::load(store, "detok.layers.hidden.1", width, width)?,
+            ],
+            picture: Linear::load(store, "detok.layers.picture", width, 4 * size * size)?,
+            bounds: Linear::load(store, "detok.layers.box", width, 3)?,
+        })
+    }
+
+    /// # Shapes
+    /// - `image`, output: `[3, S, S]`
+    /// - `tokens`: `[L, D]`
+    fn forward(&self, image: Tensor<3>, tokens: Tensor<2>) -> Tensor<3> {
+        let x = self.hidden.iter().fold(tokens, |x, layer| gelu(layer.forward(x)));
+        paste_layers(image, self.picture.forward(x.clone()), self.bounds.forward(x))
+    }
+}
+
+/// A grid of learned queries that reads the tokens and paints a patch each, and the tokens' own layers on top; tensors
+/// `detok.*`.
 #[derive(Debug)]
 pub struct Detokenizer {
     token_in: Linear,
@@ -66,6 +102,7 @@ pub struct Detokenizer {
     norm: LayerNorm,
     pixels: Linear,
     refine: Option<[Conv2d; 2]>,
+    layers: Option<TokenLayers>,
     side: usize,
     patch: usize,
 }
@@ -87,6 +124,8 @@ impl Detokenizer {
                 Conv2d::load(store, "detok.refine.1", [channels, 3], 3, 1)?,
             ]),
         };
+        let has_layers = config.layer_size > 0;
+        let layers = has_layers.then(|| TokenLayers::load(store, config, token_width)).transpose()?;
         Ok(Self {
             token_in: Linear::load(store, "detok.token_in", token_width, width)?,
             queries: store.take("detok.queries", [side * side, width])?,
@@ -94,6 +133,7 @@ impl Detokenizer {
             norm: LayerNorm::load(store, "detok.norm", width, config.norm_eps)?,
             pixels: Linear::load(store, "detok.pixels", width, patch * patch * 3)?,
             refine,
+            layers,
             side,
             patch,
         })
@@ -103,10 +143,17 @@ impl Detokenizer {
     /// - `tokens`: `[L, D]`
     /// - output: `[3, S, S]`, normalised like the encoder's input and not clamped
     pub fn forward(&self, tokens: Tensor<2>) -> Tensor<3> {
-        in_pool(&tokens.device(), || self.image(tokens))
+        in_pool(&tokens.device(), || {
+            let image = self.paint(tokens.clone());
+            match &self.layers {
+                Some(layers) => layers.forward(image, tokens),
+                None => image,
+            }
+        })
     }
 
-    fn image(&self, tokens: Tensor<2>) -> Tensor<3> {
+    /// What lies below the layers.
+    fn paint(&self, tokens: Tensor<2>) -> Tensor<3> {
         let tokens = self.token_in.forward(tokens).unsqueeze();
         let queries = self.queries.clone().unsqueeze();
         let x = self.blocks.iter().fold(queries, |x, block| block.forward(x, tokens.clone()));

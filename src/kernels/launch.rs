@@ -62,9 +62,10 @@ pub const RMS_NORM: Kernel = kernel!("rms_norm", "", 64, 4);
 pub const APPEND_KEYS: Kernel = kernel!("append_keys", "", 64, 6);
 pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", "", 64, 6);
 pub const SWIGLU: Kernel = kernel!("swiglu", "", 64, 4);
+pub const PASTE_LAYERS: Kernel = kernel!("paste_layers", "", 64, 5);
 
 /// All shaders but those of packed products, for the tests that validate them.
-pub const SHADERS: [Kernel; 14] = [
+pub const SHADERS: [Kernel; 15] = [
     KNN_DENSITY,
     PEAK_DISTANCE,
     SELECT_CENTERS,
@@ -79,6 +80,7 @@ pub const SHADERS: [Kernel; 14] = [
     APPEND_KEYS,
     CAUSAL_ATTENTION,
     SWIGLU,
+    PASTE_LAYERS,
 ];
 
 impl KernelSource for Kernel {

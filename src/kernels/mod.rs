@@ -1,5 +1,6 @@
 //! Hand-written WGSL on a GPU, Rust elsewhere, behind sets of burn operations: clustering here, products with plain
-//! numbers in `dense.rs`, with packed weights in `quant_matmul.rs`, and what a decoder does between them in `decoder.rs`.
+//! numbers in `dense.rs`, with packed weights in `quant_matmul.rs`, what a decoder does between them in `decoder.rs`, and a
+//! detokenizer's layers in `paste_layers.rs`.
 //!
 //! Each operation has one name in four places: `shaders/x.wgsl`, the launch and the reference in `kernels/x.rs`, and the
 //! parity test in `tests/kernels.rs`. The reference sums in `f64` and is meant to be read; the CPU device runs vector code
@@ -19,6 +20,7 @@ mod gelu;
 mod knn_density;
 mod layer_norm;
 mod matmul;
+pub mod paste_layers;
 mod peak_distance;
 pub mod quant_matmul;
 mod rms_norm;
@@ -37,6 +39,7 @@ pub use knn_density::{MAX_NEIGHBORS, knn_density_reference};
 pub use launch::{Kernel, SHADERS};
 pub use layer_norm::layer_norm_reference;
 pub use matmul::matmul_reference;
+pub use paste_layers::paste_layers_reference;
 pub use peak_distance::peak_distance_reference;
 pub use rms_norm::rms_norm_reference;
 pub use select_centers::{CenterRule, MAX_CENTERS, Selection, select_centers_reference};

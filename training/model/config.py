@@ -67,6 +67,8 @@ class DetokenizerConfig:
     mlp_ratio: int = 2
     refine_channels: int = 16
     norm_eps: float = 1e-6
+    layer_size: int = 0  # pixels down and across of the picture that each token has of its own; 0 for none
+    layer_width: int = 512
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,13 @@ CONFIGS = {
     "nano": ModelConfig(
         vision=VisionConfig(heads=3),
         merger=MergerConfig(heads=3),
-        detokenizer=DetokenizerConfig(heads=3, refine_channels=8),
+        detokenizer=DetokenizerConfig(heads=3, refine_channels=8, layer_size=40),
     ),
     # The default size of the design; wants a GPU.
     "tiny": ModelConfig(
         vision=VisionConfig(width=256, heads=8),
         merger=MergerConfig(width=256, heads=8),
-        detokenizer=DetokenizerConfig(width=256, depth=6, heads=8),
+        detokenizer=DetokenizerConfig(width=256, depth=6, heads=8, layer_size=40),
     ),
     # Small enough for golden files in the repository and for tests that take a second.
     "test": ModelConfig(
@@ -132,6 +134,8 @@ CONFIGS = {
         vision=VisionConfig(image_size=32, width=16, depth=2, heads=2, mlp_ratio=2, stem_channels=(4, 8)),
         cluster=ClusterConfig(neighbors=3, threshold=0.5, max_clusters=6),
         merger=MergerConfig(width=16, heads=2, mlp_ratio=2, token_width=8),
-        detokenizer=DetokenizerConfig(width=16, depth=2, heads=2, refine_channels=4),
+        detokenizer=DetokenizerConfig(
+            width=16, depth=2, heads=2, refine_channels=4, layer_size=6, layer_width=16
+        ),
     ),
 }

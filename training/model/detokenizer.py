@@ -1,4 +1,4 @@
-"""Detokenizer: visual tokens back to pixels."""
+"""Detokenizer: visual tokens back to pixels. A painter fills the square, and each token lays a small picture on top."""
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,56 @@ class DetokenizerBlock(nn.Module):
         return x + self.self_mlp(self.norm_self_mlp(x))
 
 
+class TokenLayers(nn.Module):
+    """A picture of its own for each token, with opacity, and where it lies.
+
+    A decoder that has a cell for every patch must learn each thing anew at every place, and blurs what it has not seen
+    there; a layer has no place (compare the slots of AIR, Eslami et al., 2016, and the sprites of MarioNette, Smirnov et
+    al., 2021).
+    """
+
+    def __init__(self, config: DetokenizerConfig, token_width: int):
+        super().__init__()
+        self.size, width = config.layer_size, config.layer_width
+        self.hidden = nn.ModuleList([nn.Linear(token_width, width), nn.Linear(width, width)])
+        self.picture = nn.Linear(width, 4 * self.size**2)
+        self.box = nn.Linear(width, 3)
+        nn.init.zeros_(self.picture.weight)
+        with torch.no_grad():
+            self.picture.bias.view(4, -1)[3] = -4.0  # nothing to see at first
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [.., D] -> pictures [.., 4, G, G]: colour in [-1, 1] (not clamped) and opacity in [0, 1]; boxes [.., 3]:
+        middle across, middle down and side, as shares of the image."""
+        x = tokens
+        for layer in self.hidden:
+            x = F.gelu(layer(x))
+        exact = torch.promote_types(x.dtype, torch.float32)
+        picture = self.picture(x).to(exact).unflatten(-1, (4, self.size, self.size))
+        color, opacity = picture.split([3, 1], dim=-3)
+        return torch.cat([color, opacity.sigmoid()], -3), self.box(x).to(exact)
+
+
+def paste_layers(image: Tensor, pictures: Tensor, boxes: Tensor) -> Tensor:
+    """Layers on top of an image, all at the same height: where several lie, their colours mix by opacity.
+
+    image [B, 3, S, S], pictures [B, K, 4, G, G], boxes [B, K, 3] -> [B, 3, S, S]. Bilinear; outside of its box a layer is
+    clear, and so is one whose side is not positive.
+    """
+    size, count = image.shape[-1], boxes.shape[1]
+    x, y, side = boxes.flatten(0, 1).unbind(-1)
+    pixel = (torch.arange(size, device=image.device, dtype=boxes.dtype) + 0.5) / size
+    # Where each pixel lies in the box, from -1 at its left (or top) to 1.
+    across, down = (2 * (pixel - middle[:, None]) / side.clamp(min=1e-3)[:, None] for middle in (x, y))
+    grid = torch.stack([across[:, None].expand(-1, size, -1), down[:, :, None].expand(-1, -1, size)], -1)
+    color, opacity = pictures.flatten(0, 1).split([3, 1], 1)
+    laid = F.grid_sample(torch.cat([color * opacity, opacity], 1), grid, align_corners=False)
+    laid = (laid * (side > 0)[:, None, None, None]).unflatten(0, (-1, count))
+    color, opacity = laid.split([3, 1], 2)
+    clear = (1 - opacity).prod(1)
+    return clear * image + (1 - clear) * color.sum(1) / opacity.sum(1).clamp(min=1e-6)
+
+
 class Detokenizer(nn.Module):
     """Tokens [B, K, D] with `valid` [B, K] -> image [B, 3, S, S] in [-1, 1] (not clamped)."""
 
@@ -50,8 +100,18 @@ class Detokenizer(nn.Module):
             self.refine.append(nn.Conv2d(config.refine_channels, 3, 3, padding=1))
             nn.init.zeros_(self.refine[1].weight)
             nn.init.zeros_(self.refine[1].bias)
+        self.layers = TokenLayers(config, token_width) if config.layer_size else None
 
     def forward(self, tokens: Tensor, valid: Tensor) -> Tensor:
+        image = self.paint(tokens, valid)
+        if not self.layers:
+            return image
+        pictures, boxes = self.layers(tokens)
+        opacity = pictures[:, :, 3:] * valid[:, :, None, None, None]
+        return paste_layers(image.to(boxes.dtype), torch.cat([pictures[:, :, :3], opacity], 2), boxes)
+
+    def paint(self, tokens: Tensor, valid: Tensor) -> Tensor:
+        """What lies below the layers."""
         context, mask = self.token_in(tokens), valid[:, None, None, :]
         x = self.queries.to(context.dtype).expand(len(tokens), -1, -1)
         for block in self.blocks:
