@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from .bundle import write_bundle
-from .evaluate import add_clustering_options, chosen_clustering, load_average
+from .evaluate import add_clustering_options, chosen_clustering, load_average, read_weights
 from .model import SeTok
 from .model.setokim import Setokim
 from .scenes import BACKGROUND_NAMES, render_scene, sample_scene
@@ -51,9 +51,21 @@ TASK_LINES = {
 
 
 def load(checkpoint: Path, clustering: dict[str, float]) -> SeTok | Setokim:
-    """The averaged weights of a checkpoint of any stage."""
-    config = json.loads(torch.load(checkpoint, map_location="cpu")["config"])
+    """The averaged weights of a checkpoint of any stage, or those of a model folder."""
+    config = json.loads(read_weights(checkpoint)[0])
     return load_setokim(checkpoint, clustering) if "llm" in config else load_average(checkpoint, clustering)
+
+
+def replace_detokenizer(model: SeTok | Setokim, other: SeTok) -> None:
+    """Another detokenizer of the same tokens."""
+    is_setokim = isinstance(model, Setokim)
+    config = model.tokenizer_config if is_setokim else model.config
+    config = dataclasses.replace(config, detokenizer=other.config.detokenizer)
+    if is_setokim:
+        model.tokenizer_config = config
+    else:
+        model.config = config
+    model.detok = other.detok
 
 
 def task_card(model: Setokim, tasks: dict[str, float] | None) -> str:
@@ -131,12 +143,15 @@ def write_samples(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, nargs="?", help="of any stage")
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="of any stage, or a model folder")
     parser.add_argument("--out", type=Path, help="folder to write")
     parser.add_argument("--text", type=Path, help="tokenizer.json of the language model (stages 2 and 3)")
     parser.add_argument("--metrics", type=Path, help="report of training.evaluate, for the model card")
     parser.add_argument("--tasks", type=Path, help="report of training.evaluate_tasks, for the model card")
     add_clustering_options(parser)
+    parser.add_argument(
+        "--detokenizer", type=Path, help="take it from this checkpoint of stage 4, which may have run beside stage 3"
+    )
     parser.add_argument("--picture-margin", type=float, help="of a model of stage 3 or 4, see training.tune")
     parser.add_argument("--samples", type=Path, help="write sample pictures into this folder")
     arguments = parser.parse_args()
@@ -149,6 +164,8 @@ def main() -> None:
     model = load(arguments.checkpoint, chosen_clustering(arguments))
     if isinstance(model, Setokim) and not arguments.text:
         parser.error("a language model needs the --text it was trained with")
+    if arguments.detokenizer:
+        replace_detokenizer(model, load_average(arguments.detokenizer))
     if arguments.picture_margin is not None:
         model.config = dataclasses.replace(model.config, picture_margin=arguments.picture_margin)
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from .model import CONFIGS, SeTok
 from .parallel import Workers
 from .runs import Run
 from .stage1 import Stage1, Stage1Settings
-from .stage2 import Stage2, Stage2Settings, load_setokim, replace_tokenizer, setokim_from_stage1
+from .stage2 import Stage2, Stage2Settings, load_setokim, replace_tokenizer, setokim_from_stage1, take_over_heads
 from .stage4 import Stage4, Stage4Settings
 
 
@@ -45,7 +45,9 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
     model = setokim_from_stage1(arguments.start, text) if arguments.stage == 2 else load_setokim(arguments.start)
     if arguments.tokenizer:
         replace_tokenizer(model, load_average(arguments.tokenizer, chosen_clustering(arguments)), text)
-    return Stage2(model, text, Stage2Settings(stage=arguments.stage, **options), workers, folder)
+    run = Stage2(model, text, Stage2Settings(stage=arguments.stage, **options), workers, folder)
+    take_over_heads(run, arguments.start)
+    return run
 
 
 def main() -> None:

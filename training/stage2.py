@@ -21,8 +21,9 @@ from .scenes import IMAGE_SIZE
 from .tasks import IGNORE, TASK_SHARES, TaskBatch, TaskSampler, object_masks
 from .text import CELLS, cell_index, relation_depth
 
-# Visual tokens that are read, that will be drawn, things in words, things to be marked.
-NAMED = ("naming", "planning", "mentions", "marked")
+# Visual tokens that are read, that will be kept or drawn, things in words, things to be marked, and what an instruction
+# is about before it is carried out.
+NAMED = ("naming", "planning", "mentions", "marked", "meant")
 # What is read must be known half-way up: the layers above compare what these know, where a thing lies among it.
 NAMED_EARLY = ("naming", "mentions")
 # What is said about two things, with the number of values that describe it.
@@ -70,7 +71,10 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
     device = batch.ids.device
     with torch.autocast(device.type, torch.bfloat16):
         hidden, states = model.read(batch.ids, batch.slots, batch.visual)
-    hidden, early = hidden.float(), half_way(states)
+    hidden = hidden.float()
+    # What is meant must be known with layers to spare: each token of an answer looks back at it.
+    known = dict.fromkeys(NAMED, hidden) | dict.fromkeys(NAMED_EARLY, half_way(states))
+    known["meant"] = normed(states[-3:][0])
     before, target = hidden[:, :-1], batch.labels[:, 1:]
     learned = target != IGNORE
     with torch.autocast(device.type, torch.bfloat16):
@@ -86,7 +90,7 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
         logits = mask_logits(model, batch, hidden[list(rows), list(positions)], list(pictures))
         losses["mask"] = mask_loss(logits, object_masks(batch.pictures, list(zip(pictures, regions))))
     for loss, places in named_places(batch).items():
-        losses[loss] = naming_loss(heads[loss], batch, early if loss in NAMED_EARLY else hidden, places)
+        losses[loss] = naming_loss(heads[loss], batch, known[loss], places)
     return losses | comparison_losses(heads, batch, normed(states[-2:][0]), hidden)
 
 
@@ -100,8 +104,8 @@ def normed(state: Tensor) -> Tensor:
 
 
 def comparison_losses(heads: nn.ModuleDict, batch: TaskBatch, state: Tensor, last: Tensor) -> dict[str, Tensor]:
-    """Before an answer about two things: how far apart they are, across and down, and how much larger the first is, known
-    in `state`; and, in the `last` states, how far that fits what was said.
+    """Before an answer about two things: how far apart they are, across and down, and how much larger the first is,
+    known in `state`; and, in the `last` states, how far that fits what was said.
 
     Yes or no alone says too little: without these the model never learned which of two things is on the left.
     """
@@ -130,6 +134,7 @@ def named_places(batch: TaskBatch) -> dict[str, list[tuple[int, int, int, int]]]
         "planning": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.plans],
         "mentions": [(b, *mention) for b, s in rows for mention in s.mentions],
         "marked": [(b, *mask) for b, s in rows for mask in s.masks],
+        "meant": [(b, *meant) for b, s in rows for meant in s.meant],
     }
 
 
@@ -219,7 +224,13 @@ class Stage2(Run):
 
     # Without the naming loss on the positions of visual tokens the language model never binds words to them
     # (colour questions .13 instead of .81 after the same number of steps).
-    loss_weights = {"text": 1.0, "diffusion": 1.0, "mask": 1.0, **dict.fromkeys(NAMED, 0.5), **dict.fromkeys(COMPARED, 2.0)}
+    loss_weights = {
+        "text": 1.0,
+        "diffusion": 1.0,
+        "mask": 1.0,
+        **dict.fromkeys(NAMED, 0.5),
+        **dict.fromkeys(COMPARED, 2.0),
+    }
 
     def __init__(self, model: Setokim, text: Tokenizer, settings: Stage2Settings, workers: Workers, folder: Path):
         torch.manual_seed(settings.seed)
@@ -245,6 +256,17 @@ class Stage2(Run):
 
     def evaluate_average(self) -> dict[str, float]:
         return evaluate_tasks(self.average_sampler, "val", self.settings.evaluate_sequences)
+
+
+def take_over_heads(run: Stage2, checkpoint: Path) -> None:
+    """What the heads of an earlier run learned, as far as there are the same; a model folder has none."""
+    if checkpoint.is_dir():
+        return
+    weights = torch.load(checkpoint, map_location="cpu")["average"]
+    heads = {name: weight for name, weight in weights.items() if not name.startswith("setokim.")}
+    for model in (run.model, run.average):
+        own = model.state_dict()
+        model.load_state_dict({n: heads.get(n, weight) for n, weight in own.items()})
 
 
 def setokim_from_stage1(checkpoint: Path, text: Tokenizer) -> Setokim:

@@ -1,7 +1,7 @@
 """Stage 4: the detokenizer learns on, alone: everything that it draws from is what it will be.
 
-Its painter learns backgrounds as they are without things, its layers the things. These learn faster than pictures can be
-tokenised, so each step draws its tokens from a memory of recent ones.
+Its painter learns backgrounds as they are without things, its layers the things. These learn faster than pictures can
+be tokenised, so each step draws its tokens from a memory of recent ones.
 """
 
 import dataclasses
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .easy_vqa import easy_batch

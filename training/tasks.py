@@ -40,7 +40,7 @@ KEEP_IOU = 0.6  # a token of the target keeps a token of the source that covers 
 # Share of each kind of sequence, by stage.
 TASK_SHARES = {
     2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
-    3: {"chat": 0.33, "caption": 0.08, "segment": 0.14, "generate": 0.21, "edit": 0.17, "easy_vqa": 0.07},
+    3: {"chat": 0.3, "caption": 0.06, "segment": 0.14, "generate": 0.19, "edit": 0.26, "easy_vqa": 0.05},
 }
 
 
@@ -122,8 +122,9 @@ class Sequence:
     answers: list[tuple[str, int, int]] = field(default_factory=list)  # (kind, first, end) of text answers
     masks: list[tuple[int, int, int]] = field(default_factory=list)  # (position of [SEG], picture, region)
     sources: list[tuple[int, int, int]] = field(default_factory=list)  # (position, picture, token) that was read
-    plans: list[tuple[int, int, int]] = field(default_factory=list)  # (position before, picture, token) to be drawn
+    plans: list[tuple[int, int, int]] = field(default_factory=list)  # (position before, picture, token) kept or drawn
     mentions: list[tuple[int, int, int]] = field(default_factory=list)  # (position of a noun, picture, region)
+    meant: list[tuple[int, int, int]] = field(default_factory=list)  # (position before the answer, picture, region)
     # (position before the answer, picture, first region, second region, what was said) of turns that name two things
     comparisons: list[tuple[int, int, int, int, str]] = field(default_factory=list)
 
@@ -169,8 +170,7 @@ class Sequence:
         """`kept` has an entry for each token: the source token it copies, or -1 for one to be drawn."""
         self._put(self.special.image_start, learn=True)
         for i, source in enumerate(kept):
-            if source < 0:
-                self.plans.append((len(self.ids) - 1, picture, i))
+            self.plans.append((len(self.ids) - 1, picture, i))
             token = self.special.visual if source < 0 else self.special.keep_first + source
             self._put(token, learn=True, slot=i, visual=(picture, i))
         self._put(self.special.image_end, learn=True)
@@ -286,6 +286,8 @@ class TaskSampler:
             sequence.answer("refusal", answer)
         elif task == "edit":
             sequence.user(plan.edit.instruction, *seen)
+            gone = [r for r in range(len(scene.objects)) if r not in plan.edit.sources]
+            sequence.meant += [(len(sequence.ids) - 1, picture, region) for region in gone]
             kept = kept_tokens(pictures, picture, plan.edited, plan.edit)
             sequence.answer_picture(plan.edited, kept)
         return sequence
@@ -302,6 +304,7 @@ class TaskSampler:
             if is_absent:
                 sequence.answer("refusal", refusal(absent))
             else:
+                sequence.meant.append((len(sequence.ids) - 1, seen[0], target))
                 sequence.answer_mask(seen[0], target)
 
     def _pad(self, sequences: list[Sequence], pictures: Pictures) -> TaskBatch:

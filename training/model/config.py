@@ -134,8 +134,6 @@ CONFIGS = {
         vision=VisionConfig(image_size=32, width=16, depth=2, heads=2, mlp_ratio=2, stem_channels=(4, 8)),
         cluster=ClusterConfig(neighbors=3, threshold=0.5, max_clusters=6),
         merger=MergerConfig(width=16, heads=2, mlp_ratio=2, token_width=8),
-        detokenizer=DetokenizerConfig(
-            width=16, depth=2, heads=2, refine_channels=4, layer_size=6, layer_width=16
-        ),
+        detokenizer=DetokenizerConfig(width=16, depth=2, heads=2, refine_channels=4, layer_size=6, layer_width=16),
     ),
 }

@@ -34,8 +34,8 @@ class TokenLayers(nn.Module):
     """A picture of its own for each token, with opacity, and where it lies.
 
     A decoder that has a cell for every patch must learn each thing anew at every place, and blurs what it has not seen
-    there; a layer has no place (compare the slots of AIR, Eslami et al., 2016, and the sprites of MarioNette, Smirnov et
-    al., 2021).
+    there; a layer has no place (compare the slots of AIR, Eslami et al., 2016, and the sprites of MarioNette, Smirnov
+    et al., 2021).
     """
 
     def __init__(self, config: DetokenizerConfig, token_width: int):
@@ -49,8 +49,8 @@ class TokenLayers(nn.Module):
             self.picture.bias.view(4, -1)[3] = -4.0  # nothing to see at first
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [.., D] -> pictures [.., 4, G, G]: colour in [-1, 1] (not clamped) and opacity in [0, 1]; boxes [.., 3]:
-        middle across, middle down and side, as shares of the image."""
+        """Tokens [.., D] -> pictures [.., 4, G, G]: colour in [-1, 1] (not clamped) and opacity in [0, 1]; boxes
+        [.., 3]: middle across, middle down and side, as shares of the image."""
         x = tokens
         for layer in self.hidden:
             x = F.gelu(layer(x))
@@ -63,8 +63,8 @@ class TokenLayers(nn.Module):
 def paste_layers(image: Tensor, pictures: Tensor, boxes: Tensor) -> Tensor:
     """Layers on top of an image, all at the same height: where several lie, their colours mix by opacity.
 
-    image [B, 3, S, S], pictures [B, K, 4, G, G], boxes [B, K, 3] -> [B, 3, S, S]. Bilinear; outside of its box a layer is
-    clear, and so is one whose side is not positive.
+    image [B, 3, S, S], pictures [B, K, 4, G, G], boxes [B, K, 3] -> [B, 3, S, S]. Bilinear; outside of its box a layer
+    is clear, and so is one whose side is not positive.
     """
     size, count = image.shape[-1], boxes.shape[1]
     x, y, side = boxes.flatten(0, 1).unbind(-1)

@@ -10,15 +10,17 @@ import torch
 
 from training.losses import feature_loss
 from training.model import SeTok
+from training.model.detokenizer import paste_layers
 from training.model.llm import LlmConfig
 from training.model.setokim import Setokim, SetokimConfig
 from training.parallel import Workers
-from training.scenes import sample_batch, sample_scene
-from training.stage2 import Stage2, Stage2Settings, load_setokim, replace_tokenizer
-from training.stage4 import Stage4, Stage4Settings
+from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, render_batch, sample_batch, sample_scene
+from training.stage1 import images_to_tensor
+from training.stage2 import Stage2, Stage2Settings, load_setokim, replace_tokenizer, take_over_heads
+from training.stage4 import Stage4, Stage4Settings, background, give_layers, true_layer
 from training.tasks import IGNORE, TASK_SHARES, TaskSampler, kept_tokens, tokenize_batch
 from training.tests.test_stage1 import THIN
-from training.text import EDITS, QUESTIONS, WORDINGS, Speaker, ask, ask_any, edit_any, noun, refer
+from training.text import EDITS, QUESTIONS, WORDINGS, Speaker, ask, ask_any, edit_any, noun, refer, relation_depth
 from training.vocabulary import train_vocabulary
 
 
@@ -148,6 +150,8 @@ def test_the_tokenizer_stays_frozen(tmp_path, model, text):
 
 
 def test_stage4_changes_the_detokenizer_and_nothing_else(tmp_path, model):
+    model = copy.deepcopy(model)
+    give_layers(model)
     before = {name: p.clone() for name, p in model.named_parameters()}
     run = Stage4(model, Stage4Settings(steps=4, batch=4, warmup_steps=1), Workers("cpu"), tmp_path)
     terms = run.train_step()
@@ -155,7 +159,51 @@ def test_stage4_changes_the_detokenizer_and_nothing_else(tmp_path, model):
     changed = {name.split(".")[0] for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert changed == {"detok"}
     run.save(tmp_path / "checkpoint.pt")
-    assert load_setokim(tmp_path / "checkpoint.pt").config == model.config
+    again = load_setokim(tmp_path / "checkpoint.pt")
+    assert again.config == model.config and again.tokenizer_config == model.tokenizer_config
+
+
+def test_a_true_layer_put_in_its_box_is_the_object():
+    scene = next(s for s in (sample_scene("val", i) for i in range(20)) if any(o.flipped for o in s.objects))
+    size = 40
+    layers = np.stack([true_layer(o, size) for o in scene.objects])
+    color = layers[:, :3] / np.maximum(layers[:, 3:], 1e-6)  # which the layer multiplies by its opacity
+    pictures = torch.from_numpy(np.concatenate([color, layers[:, 3:]], 1))[None].float()
+    boxes = torch.tensor([[v / IMAGE_SIZE for v in (*o.center, o.size)] for o in scene.objects])[None]
+    empty = images_to_tensor(background(scene)[None], torch.device("cpu"))
+    true = images_to_tensor(render_batch([scene]).images, torch.device("cpu"))
+    pasted = paste_layers(empty, pictures, boxes)
+    before, after = ((x - true).square().mean() for x in (empty, pasted))
+    assert after < before / 20  # what is left: the sprite was made smaller and larger again
+
+
+def test_heads_of_an_earlier_run_are_taken_over(tmp_path, model, text):
+    settings = Stage2Settings(stage=3, batch=4, warmup_steps=1)
+    earlier = Stage2(model, text, settings, Workers("cpu"), tmp_path)
+    torch.nn.init.normal_(earlier.average["claim"].weight)
+    earlier.save(tmp_path / "checkpoint.pt")
+    run = Stage2(model, text, settings, Workers("cpu"), tmp_path)
+    take_over_heads(run, tmp_path / "checkpoint.pt")
+    for part in (run.model, run.average):
+        assert torch.equal(part["claim"].weight, earlier.average["claim"].weight)
+
+
+def test_what_was_said_of_two_things_has_a_sign():
+    a, b = (SceneObject(0, 0, NATURAL, x, 40, size, False) for x, size in ((0, 40), (80, 30)))
+    for words, positive in (("is it left of that?", True), ("is it right of that?", False), ("the bigger", True)):
+        assert (relation_depth(words, a, b) > 0) == positive
+        assert (relation_depth(words, b, a) > 0) != positive
+
+
+def test_an_instruction_means_the_thing_that_goes(model, text):
+    sampler = TaskSampler(model, text, TASK_SHARES[3])
+    meant = Counter()
+    for sequence in sampler.batch("val", 0, 60, "edit").sequences:
+        for at, picture, region in sequence.meant:
+            assert sequence.ids[at] == model.config.special_tokens.assistant
+            assert region >= 0 and picture == sequence.picture
+        meant[len(sequence.meant)] += 1
+    assert set(meant) == {0, 1} and meant[1] > meant[0] / 2  # none when something is added, or is not there
 
 
 def test_the_same_picture_costs_no_features(model):
