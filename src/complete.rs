@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use burn::tensor::{Device, Transaction};
 use serde::{Deserialize, Serialize};
 
 use crate::llm::{KvCache, Llama};
@@ -91,33 +92,115 @@ pub async fn complete(
         }
     };
 
+    let mut ahead = Ahead::new(model, &options.sampling);
     let mut history = done.prompt_ids.clone();
     let mut read = 0; // tokens of `history` that the model has read
-    while done.steps.len() < options.max_tokens {
-        if abort.load(Ordering::Relaxed) {
-            return Err(Error::Aborted);
-        }
+    'answer: while done.steps.len() < options.max_tokens {
+        check_abort(abort)?;
         let started = web_time::Instant::now();
-        let logits = next_logits(model, &mut cache, &history[read..]).await?;
-        let seconds = if read == 0 { &mut done.prefill_seconds } else { &mut done.decode_seconds };
-        *seconds += started.elapsed().as_secs_f64();
-        read = history.len();
-
-        let id = sampler.choose(&logits, &history)?;
-        history.push(id);
-        done.steps.push(Step { id, best: best_two(&logits) });
-        show(stream.push(tokenizer.bytes(id)), &mut done).await;
-        if tokenizer.is_end(id) {
-            done.finish = Finish::End;
-            break;
+        let left = options.max_tokens - done.steps.len();
+        let (unread, is_first) = (&history[read..], read == 0);
+        let steps = match &ahead {
+            // The prompt takes its own time, so it is read alone.
+            Some(ahead) => {
+                best_steps(model, &mut cache, unread, if is_first { 1 } else { ahead.tokens.min(left) }).await?
+            }
+            None => vec![sampled_step(model, &mut cache, unread, &history, &mut sampler).await?],
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        *(if is_first { &mut done.prefill_seconds } else { &mut done.decode_seconds }) += seconds;
+        if let Some(ahead) = ahead.as_mut().filter(|_| !is_first) {
+            ahead.adapt(seconds);
         }
-        if stream.stopped() {
-            done.finish = Finish::Stop;
-            break;
+        read = history.len() + steps.len() - 1;
+
+        for step in steps {
+            check_abort(abort)?;
+            let id = step.id;
+            history.push(id);
+            done.steps.push(step);
+            show(stream.push(tokenizer.bytes(id)), &mut done).await;
+            if tokenizer.is_end(id) {
+                done.finish = Finish::End;
+                break 'answer;
+            }
+            if stream.stopped() {
+                done.finish = Finish::Stop;
+                break 'answer;
+            }
         }
     }
     show(stream.finish(), &mut done).await;
     Ok(done)
+}
+
+fn check_abort(abort: &AtomicBool) -> Result<()> {
+    if abort.load(Ordering::Relaxed) { Err(Error::Aborted) } else { Ok(()) }
+}
+
+/// How many tokens a GPU chooses on its own before they are read back. Each wait for it costs a browser a millisecond or more,
+/// and only the best token can be chosen there.
+struct Ahead {
+    tokens: usize,
+}
+
+impl Ahead {
+    const MOST: usize = 16;
+    /// Text should come at least so often.
+    const SECONDS: f64 = 0.05;
+
+    /// `None` where every token has to pass through the CPU.
+    fn new(model: &Llama, sampling: &Sampling) -> Option<Self> {
+        let is_best = sampling.temperature == 0.0 && sampling.repetition_penalty == 1.0;
+        (is_best && *model.device() != Device::flex()).then_some(Self { tokens: 1 })
+    }
+
+    /// After a round that took so long.
+    fn adapt(&mut self, seconds: f64) {
+        let fits = |tokens: usize| seconds * tokens as f64 / self.tokens as f64 <= Self::SECONDS;
+        let doubled = (2 * self.tokens).min(Self::MOST);
+        self.tokens = if fits(doubled) {
+            doubled
+        } else if fits(self.tokens) {
+            self.tokens
+        } else {
+            self.tokens.div_ceil(2)
+        };
+    }
+}
+
+/// The best token after `ids`, and those that follow it, `count` in all or as many as the device chooses alone.
+async fn best_steps(model: &Llama, cache: &mut KvCache, ids: &[u32], count: usize) -> Result<Vec<Step>> {
+    let lost = |error: String| Error::DeviceLost(error);
+    let found = model.best_ahead(ids, count, cache)?;
+    let read = found.into_iter().fold(Transaction::default(), |read, found| read.register(found));
+    let read = read.execute_async().await.map_err(|error| lost(error.to_string()))?;
+    let none = model.config().vocab_size as u32;
+    read.into_iter()
+        .map(|data| {
+            let found: Vec<u32> = data.try_into_vec().map_err(|error| lost(format!("{error:?}")))?;
+            let [first, first_logit, second, second_logit, bad] =
+                found.try_into().map_err(|_| lost("the device returned no choice".into()))?;
+            if bad < none {
+                return Err(Error::NotFinite { row: bad as usize });
+            }
+            let best = [(first, first_logit), (second, second_logit)];
+            let best = best.map(|(id, bits)| (id < none).then_some(Candidate { id, logit: f32::from_bits(bits) }));
+            Ok(Step { id: first, best })
+        })
+        .collect()
+}
+
+/// The token that the sampler takes after `ids`, the end of `history`.
+async fn sampled_step(
+    model: &Llama,
+    cache: &mut KvCache,
+    ids: &[u32],
+    history: &[u32],
+    sampler: &mut Sampler,
+) -> Result<Step> {
+    let logits = next_logits(model, cache, ids).await?;
+    Ok(Step { id: sampler.choose(&logits, history)?, best: best_two(&logits) })
 }
 
 /// Logits of the token after `ids`, which the model reads and `cache` remembers.

@@ -74,33 +74,33 @@ impl Setokim {
     pub(crate) async fn paint(&self, strokes: &[Stroke], source: Option<&Seen>, paste: bool) -> Result<Drawing> {
         let (square, labels) = self.paint_square(strokes).await?;
         let (width, height) = (square.width(), square.height());
-        let crop = Crop { x: 0.0, y: 0.0, width: width.into(), height: height.into() };
+        let whole = Crop { x: 0.0, y: 0.0, width: width.into(), height: height.into() };
         let side = self.config().vision.grid();
-        let mut drawing = Drawing {
-            picture: square,
-            crop,
+        let tokens = drawn_tokens(strokes, &labels, source);
+        let picture = match source {
+            Some(source) if paste => self.paste(&square, &labels, strokes, source).await?,
+            Some(source) => framed(&square, source)?,
+            None => square,
+        };
+        Ok(Drawing {
+            picture,
+            crop: source.map_or(whole, |source| source.crop),
             grid: [side, side],
-            tokens: drawn_tokens(strokes, &labels, source),
+            tokens,
             removed: source.map_or_else(Vec::new, |source| removed_tokens(strokes, source)),
             labels,
             values: strokes.iter().map(|stroke| stroke.value.clone()).collect(),
-        };
-        if let Some(source) = source {
-            let (width, height) = (source.picture.width(), source.picture.height());
-            let square = drawing.picture;
-            drawing.picture = frame_from_square(&square, &source.crop, width, height)?;
-            drawing.crop = source.crop;
-            if paste {
-                let (before, _) = self.paint_square(&unchanged(source)).await?;
-                let original = resample(&source.picture, &source.crop, square.width(), square.height());
-                let patches = Patches::new(&drawing.labels, strokes, source);
-                let matte = matte(&square, &before, &original, &patches)?;
-                let square = seamless(&square, &original, &matte, &patches)?;
-                let frame = |square: &Picture| frame_from_square(square, &source.crop, width, height);
-                drawing.picture = blend(source, &frame(&square)?, &frame(&matte)?)?;
-            }
-        }
-        Ok(drawing)
+        })
+    }
+
+    /// What was drawn, on the source picture.
+    async fn paste(&self, now: &Picture, labels: &[u32], strokes: &[Stroke], source: &Seen) -> Result<Picture> {
+        let (before, _) = self.paint_square(&unchanged(source)).await?;
+        let original = resample(&source.picture, &source.crop, now.width(), now.height());
+        let patches = Patches::new(labels, strokes, source);
+        let matte = matte(now, &before, &original, &patches)?;
+        let lit = seamless(now, &original, &matte, &patches)?;
+        blend(source, &framed(&lit, source)?, &framed(&matte, source)?)
     }
 
     /// The model's square picture and the token of each patch.
@@ -121,6 +121,11 @@ impl Setokim {
         let labels = layout.chunks_exact(strokes.len()).map(argmax).collect();
         Ok((picture_from_pixels(&pixels, self.config().vision.image_size())?, labels))
     }
+}
+
+/// A square of the model's in the frame of a picture.
+fn framed(square: &Picture, source: &Seen) -> Result<Picture> {
+    frame_from_square(square, &source.crop, source.picture.width(), source.picture.height())
 }
 
 fn drawn_tokens(strokes: &[Stroke], labels: &[u32], source: Option<&Seen>) -> Vec<DrawnToken> {

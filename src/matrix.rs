@@ -59,9 +59,18 @@ impl Rows {
     /// # Shapes
     /// - `ids`: `[T]`, result: `[T, K]`
     pub fn select(&self, ids: &[u32]) -> Tensor<2> {
+        let device = match self {
+            Self::Dense(weight) => weight.device(),
+            Self::Packed(rows) => rows.words.device(),
+        };
+        self.select_at(Tensor::from_data(TensorData::new(ids.to_vec(), [ids.len()]), (&device, DType::U32)))
+    }
+
+    /// As [`Rows::select`], with numbers that are on the device.
+    pub fn select_at(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         match self {
-            Self::Dense(weight) => weight.clone().select(0, indices(ids, &weight.device())),
-            Self::Packed(rows) => quant_rows(rows.words.clone(), indices(ids, &rows.words.device()), rows.shape),
+            Self::Dense(weight) => weight.clone().select(0, ids),
+            Self::Packed(rows) => quant_rows(rows.words.clone(), ids, rows.shape),
         }
     }
 
@@ -98,8 +107,4 @@ impl PackedRows {
         });
         parts.collect()
     }
-}
-
-fn indices(ids: &[u32], device: &Device) -> Tensor<1, Int> {
-    Tensor::from_data(TensorData::new(ids.to_vec(), [ids.len()]), (device, DType::U32))
 }

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, Transaction};
 use serde::Serialize;
 use web_time::Instant;
 
-use crate::kernels::decoder::{Cache, cached_attention, rms_norm, swiglu};
+use crate::kernels::decoder::{Cache, best_two, cached_attention, rms_norm, swiglu};
 use crate::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear};
 use crate::kernels::paste_layers::paste_layers;
 use crate::kernels::quant_matmul::{
@@ -18,9 +18,9 @@ use crate::kernels::quant_matmul::{
 };
 use crate::kernels::{
     CenterRule, ClusterOps, Conv2dShape, Gelu, append_keys_reference, assign_clusters_reference, attention_reference,
-    causal_attention_reference, cluster_mean_reference, conv2d_reference, gelu_reference, knn_density_reference,
-    layer_norm_reference, matmul_reference, paste_layers_reference, peak_distance_reference, rms_norm_reference,
-    rotate_reference, select_centers_reference, swiglu_reference,
+    best_two_reference, causal_attention_reference, cluster_mean_reference, conv2d_reference, gelu_reference,
+    knn_density_reference, layer_norm_reference, matmul_reference, paste_layers_reference, peak_distance_reference,
+    rms_norm_reference, rotate_reference, select_centers_reference, swiglu_reference,
 };
 use crate::{Error, Result};
 
@@ -92,7 +92,7 @@ impl Known {
                 // A comparison with NaN is false.
                 got.len() == known.len() && got.iter().zip(known).all(|(got, known)| (got - known).abs() <= *tolerance)
             }),
-            Self::Integers(known) => output.try_into_vec::<i32>().is_ok_and(|got| got == *known),
+            Self::Integers(known) => output.convert::<i32>().try_into_vec::<i32>().is_ok_and(|got| got == *known),
         }
     }
 }
@@ -260,8 +260,14 @@ fn decoder_cases(device: &Device) -> Vec<Case> {
     let rows = |values: &[f32]| floats(values, [TOKENS, values.len() / TOKENS], device);
     let cache = Cache { keys: floats(&keys, SHAPE, device), values: floats(&held, SHAPE, device) };
     let (mixed, cache) = cached_attention([rows(&x), rows(&k), rows(&v)], rows(&rotation), cache, START);
+    let (_, best) = best_two(floats(&x, [1, x.len()], device));
     let floats_of = |tensor: Tensor<3>| Output::Floats(tensor.flatten(0, 2));
     vec![
+        Case {
+            kernel: "best_two",
+            output: Output::Integers(best),
+            known: Known::Integers(best_two_reference(&x).map(|word| word as i32).to_vec()),
+        },
         Case {
             kernel: "rms_norm",
             output: matrix(rms_norm(rows(&x), floats(&weight, [width], device), 1e-5)),

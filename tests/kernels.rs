@@ -6,15 +6,16 @@ mod common;
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor};
 use common::{assert_close, blobs, cpu, floats, gpu, integers, ints, matrix, noise, vector};
-use setokim::kernels::decoder::{Cache, cached_attention, rms_norm, swiglu};
+use setokim::kernels::decoder::{Cache, best_two, cached_attention, rms_norm, swiglu};
 use setokim::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear, matmul, softmax};
 use setokim::kernels::paste_layers::paste_layers;
 use setokim::kernels::quant_matmul::QUANT_SHADERS;
 use setokim::kernels::{
     CenterRule, ClusterOps, Conv2dShape, Gelu, SHADERS, Selection, append_keys_reference, assign_clusters_reference,
-    attention_reference, causal_attention_reference, cluster_mean_reference, conv2d_reference, gelu_reference,
-    knn_density_reference, layer_norm_reference, matmul_reference, paste_layers_reference, peak_distance_reference,
-    rms_norm_reference, rotate_reference, select_centers_reference, softmax_reference, swiglu_reference,
+    attention_reference, best_two_reference, causal_attention_reference, cluster_mean_reference, conv2d_reference,
+    gelu_reference, knn_density_reference, layer_norm_reference, matmul_reference, paste_layers_reference,
+    peak_distance_reference, rms_norm_reference, rotate_reference, select_centers_reference, softmax_reference,
+    swiglu_reference,
 };
 use setokim::selftest;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -420,6 +421,31 @@ async fn swiglu_equals_its_reference() {
         }
         assert!(floats(swiglu(row(&[f32::NAN]), row(&[1.0]))).await[0].is_nan());
     }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn best_two_equals_its_reference() {
+    let mut rows: Vec<Vec<f32>> = [1, 2, 255, 256, 257, 911, 5000].map(|count| noise(count, count as u64)).into();
+    rows.push(vec![1.0, 3.0, 2.0, 3.0, -1.0]); // equals: the lower id first
+    rows.push(vec![0.25; 700]);
+    rows.push(vec![f32::MIN, -1e30, f32::MIN]);
+    let mut poisoned = noise(600, 7);
+    (poisoned[300], poisoned[511]) = (f32::NAN, -f32::NAN);
+    rows.push(poisoned);
+    rows.push(vec![f32::NAN; 3]);
+    for device in [gpu().await.device, cpu().await.device] {
+        for row in &rows {
+            let (id, found) = best_two(matrix(row, [1, row.len()], &device));
+            let (id, found) = (words(id).await, words(found).await);
+            let expected = best_two_reference(row);
+            assert_eq!(found, expected, "{} logits on {device:?}", row.len());
+            assert_eq!(id, [expected[0].min(row.len() as u32 - 1)], "{} logits on {device:?}", row.len());
+        }
+    }
+}
+
+async fn words(tensor: Tensor<1, Int>) -> Vec<u32> {
+    tensor.into_data_async().await.expect("the device answers").try_into_vec().expect("words")
 }
 
 /// An image, layers by plane and their boxes on a device.

@@ -2,12 +2,12 @@
 //! fifty small operations of burn, and vector code on the CPU.
 
 use burn::backend::flex::Flex;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::Tensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::tensor::{Int, Tensor};
 use burn_cubecl::CubeBackend;
 
-use super::{append_keys, causal_attention, rms_norm, swiglu};
+use super::{append_keys, best_two, causal_attention, rms_norm, swiglu, tensor};
 
 /// The steps of a decoder layer.
 #[backend_extension(Cube, Flex)]
@@ -26,6 +26,8 @@ pub trait DecoderOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     /// See [`swiglu`](fn@swiglu).
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`best_two`](fn@best_two).
+    fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>);
 }
 
 impl DecoderOps for CubeBackend {
@@ -47,6 +49,9 @@ impl DecoderOps for CubeBackend {
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
         swiglu::launch(gate, up)
     }
+    fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>) {
+        best_two::launch(logits)
+    }
 }
 
 impl DecoderOps for Flex {
@@ -67,6 +72,11 @@ impl DecoderOps for Flex {
     }
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
         swiglu::multiply(&gate, &up)
+    }
+    fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>) {
+        let found = best_two::best_two_reference(logits.to_contiguous().storage());
+        let last = logits.shape()[1] as u32 - 1;
+        (tensor(vec![found[0].min(last)], [1]), tensor(found.to_vec(), [best_two::FOUND]))
     }
 }
 
@@ -116,4 +126,15 @@ pub fn cached_attention(
 /// - `gate`, `up`, output: `[T, H]`
 pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()))
+}
+
+/// The two best tokens, and the better one's id apart, for [`quant_rows`](fn@super::quant_matmul::quant_rows) to read: the next
+/// token need not pass through the CPU.
+///
+/// # Shapes
+/// - `logits`: `[1, V]`
+/// - output: `[1]`, always below `V`, and `[5]` as [`best_two_reference`](super::best_two_reference) has it
+pub fn best_two(logits: Tensor<2>) -> (Tensor<1, Int>, Tensor<1, Int>) {
+    let (id, found) = Dispatch::best_two(logits.into_dispatch());
+    (Tensor::from_dispatch(id), Tensor::from_dispatch(found))
 }

@@ -62,10 +62,11 @@ pub const RMS_NORM: Kernel = kernel!("rms_norm", "", 64, 4);
 pub const APPEND_KEYS: Kernel = kernel!("append_keys", "", 64, 6);
 pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", "", 64, 6);
 pub const SWIGLU: Kernel = kernel!("swiglu", "", 64, 4);
+pub const BEST_TWO: Kernel = kernel!("best_two", "", 256, 4);
 pub const PASTE_LAYERS: Kernel = kernel!("paste_layers", "", 64, 5);
 
 /// All shaders but those of packed products, for the tests that validate them.
-pub const SHADERS: [Kernel; 15] = [
+pub const SHADERS: [Kernel; 16] = [
     KNN_DENSITY,
     PEAK_DISTANCE,
     SELECT_CENTERS,
@@ -80,6 +81,7 @@ pub const SHADERS: [Kernel; 15] = [
     APPEND_KEYS,
     CAUSAL_ATTENTION,
     SWIGLU,
+    BEST_TWO,
     PASTE_LAYERS,
 ];
 

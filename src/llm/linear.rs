@@ -1,6 +1,6 @@
 //! A linear layer without bias, whose weights are either plain f32 or packed.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::gguf::RawTensor;
 use crate::kernels::quant_matmul::{Activations, PackedShape, WeightKind};
@@ -67,6 +67,11 @@ impl Linear {
             [whole] => whole.select(ids),
             parts => concatenate(ids.iter().map(|&id| row(parts, id as usize)).collect(), 0),
         }
+    }
+
+    /// As [`Linear::rows`], with numbers that are on the device; `None` for a matrix in several parts.
+    pub fn rows_at(&self, ids: Tensor<1, Int>) -> Option<Tensor<2>> {
+        if let [whole] = self.parts.as_slice() { Some(whole.select_at(ids)) } else { None }
     }
 }
 

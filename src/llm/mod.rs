@@ -14,7 +14,7 @@ mod rms_norm;
 mod rope;
 mod source;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use self::attention::Positions;
 use self::block::Block;
@@ -29,6 +29,7 @@ use self::rms_norm::RmsNorm;
 use self::rope::Rope;
 pub use self::source::WeightSource;
 use crate::gguf::Gguf;
+use crate::kernels::decoder::best_two;
 use crate::kernels::in_pool;
 use crate::kernels::quant_matmul::Activations;
 use crate::{Error, Result};
@@ -119,6 +120,27 @@ impl Llama {
         let x = layers.fold(embeddings, |x, (block, layer)| block.forward(x, &positions, layer));
         cache.advance(tokens);
         self.norm.forward(x)
+    }
+
+    /// Reads `ids` and then what follows them: `count` times the best token, each read in turn, as long as the device can do so
+    /// alone. Of the last token only the choice is known; `cache` holds all before it.
+    ///
+    /// # Shapes
+    /// - result: at least one and at most `count` tensors `[5]` of [`best_two`]
+    pub fn best_ahead(&self, ids: &[u32], count: usize, cache: &mut KvCache) -> Result<Vec<Tensor<1, Int>>> {
+        let mut x = self.embed(ids)?;
+        let mut steps = Vec::new();
+        loop {
+            let [tokens, _] = x.dims();
+            let hidden = self.forward(x, cache)?.narrow(0, tokens - 1, 1);
+            let (id, found) = best_two(self.logits(hidden));
+            steps.push(found);
+            let next = if steps.len() < count { self.embed_tokens.rows_at(id) } else { None };
+            match next {
+                Some(next) => x = next,
+                None => return Ok(steps),
+            }
+        }
     }
 
     /// # Shapes
