@@ -20,7 +20,7 @@ from .evaluate import add_clustering_options, chosen_clustering, load_average, r
 from .model import SeTok
 from .model.setokim import Setokim
 from .scenes import BACKGROUND_NAMES, render_scene, sample_scene
-from .stage2 import load_setokim
+from .stage2 import load_setokim, replace_detokenizer
 
 SAMPLES = 8
 
@@ -54,18 +54,6 @@ def load(checkpoint: Path, clustering: dict[str, float]) -> SeTok | Setokim:
     """The averaged weights of a checkpoint of any stage, or those of a model folder."""
     config = json.loads(read_weights(checkpoint)[0])
     return load_setokim(checkpoint, clustering) if "llm" in config else load_average(checkpoint, clustering)
-
-
-def replace_detokenizer(model: SeTok | Setokim, other: SeTok) -> None:
-    """Another detokenizer of the same tokens."""
-    is_setokim = isinstance(model, Setokim)
-    config = model.tokenizer_config if is_setokim else model.config
-    config = dataclasses.replace(config, detokenizer=other.config.detokenizer)
-    if is_setokim:
-        model.tokenizer_config = config
-    else:
-        model.config = config
-    model.detok = other.detok
 
 
 def task_card(model: Setokim, tasks: dict[str, float] | None) -> str:
@@ -164,6 +152,8 @@ def main() -> None:
     model = load(arguments.checkpoint, chosen_clustering(arguments))
     if isinstance(model, Setokim) and not arguments.text:
         parser.error("a language model needs the --text it was trained with")
+    if arguments.detokenizer and not isinstance(model, Setokim):
+        parser.error("--detokenizer is for a language model: a tokenizer has its own")
     if arguments.detokenizer:
         replace_detokenizer(model, load_average(arguments.detokenizer))
     if arguments.picture_margin is not None:

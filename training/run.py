@@ -20,7 +20,15 @@ from .model import CONFIGS, SeTok
 from .parallel import Workers
 from .runs import Run
 from .stage1 import Stage1, Stage1Settings
-from .stage2 import Stage2, Stage2Settings, load_setokim, replace_tokenizer, setokim_from_stage1, take_over_heads
+from .stage2 import (
+    Stage2,
+    Stage2Settings,
+    load_setokim,
+    replace_detokenizer,
+    replace_tokenizer,
+    setokim_from_stage1,
+    take_over_heads,
+)
 from .stage4 import Stage4, Stage4Settings
 
 
@@ -45,6 +53,8 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
     model = setokim_from_stage1(arguments.start, text) if arguments.stage == 2 else load_setokim(arguments.start)
     if arguments.tokenizer:
         replace_tokenizer(model, load_average(arguments.tokenizer, chosen_clustering(arguments)), text)
+    if arguments.detokenizer:
+        replace_detokenizer(model, load_average(arguments.detokenizer))
     run = Stage2(model, text, Stage2Settings(stage=arguments.stage, **options), workers, folder)
     take_over_heads(run, arguments.start)
     return run
@@ -58,6 +68,9 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="tokenizer.json (stages 2 and 3), see training.vocabulary")
     parser.add_argument(
         "--tokenizer", type=Path, help="stage 3: take SeTok from this checkpoint, as it went on learning"
+    )
+    parser.add_argument(
+        "--detokenizer", type=Path, help="stage 3: take the detokenizer from this checkpoint of stage 4"
     )
     add_clustering_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")

@@ -51,13 +51,21 @@ class TokenLayers(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [.., D] -> pictures [.., 4, G, G]: colour in [-1, 1] (not clamped) and opacity in [0, 1]; boxes
         [.., 3]: middle across, middle down and side, as shares of the image."""
-        x = tokens
-        for layer in self.hidden:
-            x = F.gelu(layer(x))
+        x = self.features(tokens)
         exact = torch.promote_types(x.dtype, torch.float32)
         picture = self.picture(x).to(exact).unflatten(-1, (4, self.size, self.size))
         color, opacity = picture.split([3, 1], dim=-3)
         return torch.cat([color, opacity.sigmoid()], -3), self.box(x).to(exact)
+
+    def boxes(self, tokens: Tensor) -> Tensor:
+        """Where the layers of tokens [.., D] lie, without their pictures."""
+        return self.box(self.features(tokens))
+
+    def features(self, tokens: Tensor) -> Tensor:
+        x = tokens
+        for layer in self.hidden:
+            x = F.gelu(layer(x))
+        return x
 
 
 def paste_layers(image: Tensor, pictures: Tensor, boxes: Tensor) -> Tensor:

@@ -79,15 +79,20 @@ class DiffusionHead(nn.Module):
         x = F.layer_norm(x, x.shape[-1:], eps=self.config.norm_eps) * (1 + scale) + shift
         return self.out(x)
 
-    def loss(self, token: Tensor, hidden: Tensor, repeats: int = 16, null_share: float = 0.1) -> Tensor:
-        """Mean squared error of v; each token is seen at `repeats` times."""
+    def loss(
+        self, token: Tensor, hidden: Tensor, repeats: int = 16, null_share: float = 0.1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean squared error of v; each token is seen at `repeats` times. Then what it takes each token for, [R M, D],
+        repeat by repeat, and where it knew the hidden state, [R M, 1]."""
         token, hidden = token.repeat(repeats, 1), hidden.repeat(repeats, 1)
         is_null = torch.rand(len(hidden), 1, device=hidden.device) < null_share
         hidden = torch.where(is_null, self.null_condition, hidden)
         t = torch.randint(self.config.timesteps, (len(token),), device=token.device)
         level, noise = self.levels[t][:, None], torch.randn_like(token)
         noisy = level.sqrt() * token + (1 - level).sqrt() * noise
-        return F.mse_loss(self(noisy, t, hidden), level.sqrt() * noise - (1 - level).sqrt() * token)
+        v = self(noisy, t, hidden)
+        guess = level.sqrt() * noisy - (1 - level).sqrt() * v
+        return F.mse_loss(v, level.sqrt() * noise - (1 - level).sqrt() * token), guess, ~is_null
 
     @torch.no_grad()
     def sample(self, noise: Tensor, hidden: Tensor, steps: int = 25, guidance: float = 1.0) -> Tensor:

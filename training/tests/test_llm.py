@@ -55,7 +55,7 @@ def test_diffusion_learns_a_token_for_each_condition():
     token = torch.tensor([[1.5, -1.0], [-1.0, 0.5]]).repeat(32, 1)
     for _ in range(150):
         optimizer.zero_grad()
-        head.loss(token, condition).backward()
+        head.loss(token, condition)[0].backward()
         optimizer.step()
     drawn = head.sample(torch.randn(64, 2), condition, steps=10)
     assert (drawn - token).abs().mean() < 0.3

@@ -16,7 +16,15 @@ from training.model.setokim import Setokim, SetokimConfig
 from training.parallel import Workers
 from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, render_batch, sample_batch, sample_scene
 from training.stage1 import images_to_tensor
-from training.stage2 import Stage2, Stage2Settings, load_setokim, replace_tokenizer, take_over_heads
+from training.stage2 import (
+    Stage2,
+    Stage2Settings,
+    drawn_things,
+    load_setokim,
+    placing_loss,
+    replace_tokenizer,
+    take_over_heads,
+)
 from training.stage4 import Stage4, Stage4Settings, background, give_layers, true_layer
 from training.tasks import IGNORE, TASK_SHARES, TaskSampler, kept_tokens, tokenize_batch
 from training.tests.test_stage1 import THIN
@@ -193,6 +201,29 @@ def test_what_was_said_of_two_things_has_a_sign():
     for words, positive in (("is it left of that?", True), ("is it right of that?", False), ("the bigger", True)):
         assert (relation_depth(words, a, b) > 0) == positive
         assert (relation_depth(words, b, a) > 0) != positive
+
+
+def test_things_that_are_drawn_are_known_in_the_order_of_their_tokens(model, text):
+    batch = TaskSampler(model, text, TASK_SHARES[3]).batch("val", 0, 12)
+    drawn = (batch.labels == model.config.special_tokens.visual).nonzero().tolist()
+    expected = []
+    for b, at in drawn:
+        picture, token = batch.sequences[b].visual[at]
+        region = int(batch.pictures.regions[picture, token])
+        expected.append(0 <= region < len(batch.pictures.batch.scenes[picture].objects))
+    assert drawn_things(batch).tolist() == expected and 0 < sum(expected) < len(expected)
+
+
+def test_placing_costs_nothing_where_the_place_is_right(model):
+    placed = copy.deepcopy(model)
+    give_layers(placed)
+    tokens, is_told = torch.randn(6, 64), torch.ones(12, 1, dtype=torch.bool)
+    is_thing = torch.tensor([True] * 4 + [False] * 2)
+    guess = tokens.repeat(2, 1)
+    guess[4:6] += 1  # backgrounds have no place
+    assert placing_loss(placed, guess, tokens, is_told, is_thing) < 1e-6
+    guess[0] += 1
+    assert placing_loss(placed, guess, tokens, is_told, is_thing) > 1e-4
 
 
 def test_an_instruction_means_the_thing_that_goes(model, text):
