@@ -1,9 +1,6 @@
-//! Node's part: packages, wasm-opt, and the scripts of package.json.
+//! Node's part: packages, and the scripts of package.json.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -15,16 +12,6 @@ const OLDEST_NODE: (u32, u32) = (20, 19);
 /// Installs the packages of the npm package, the page and their tests, unless they are there.
 pub fn install() -> Result<()> {
     install_in(root())
-}
-
-/// Installs wasm-opt, which has its own small package.json beside this program.
-pub fn install_wasm_opt() -> Result<()> {
-    install_in(&wasm_opt_folder())
-}
-
-pub fn wasm_opt() -> Command {
-    // Through node, so that it also starts where a script is no program.
-    command("node", [wasm_opt_folder().join("node_modules/binaryen/bin/wasm-opt")])
 }
 
 /// Runs a script of the root's package.json.
@@ -58,8 +45,4 @@ fn check_node() -> Result<()> {
 /// When a file was last written; nothing for a file that does not exist, which is older than any other.
 fn modified(file: &Path) -> Result<Option<std::time::SystemTime>> {
     Ok(if file.exists() { Some(file.metadata()?.modified()?) } else { None })
-}
-
-fn wasm_opt_folder() -> PathBuf {
-    root().join("xtask")
 }
