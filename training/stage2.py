@@ -15,7 +15,7 @@ from .evaluate import load_average, read_weights, with_clustering
 from .model import SeTok
 from .model.llm import LlmConfig
 from .model.mask_head import full_size
-from .model.setokim import Setokim, SetokimConfig
+from .model.setokim import Setokim, SetokimConfig, SpecialTokens
 from .parallel import Workers
 from .runs import Run, RunSettings
 from .scenes import IMAGE_SIZE
@@ -27,6 +27,7 @@ from .text import CELLS, cell_index, relation_depth
 NAMED = ("naming", "planning", "mentions", "marked", "meant")
 # What is read must be known half-way up: the layers above compare what these know, where a thing lies among it.
 NAMED_EARLY = ("naming", "mentions")
+DECISION_WEIGHT = 3.0
 # What is said about two things, with the number of values that describe it.
 COMPARED = {"comparison": 3, "claim": 1}
 
@@ -80,7 +81,7 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
     learned = target != IGNORE
     with torch.autocast(device.type, torch.bfloat16):
         logits = model.llm.logits(before[learned])
-    losses = {"text": F.cross_entropy(logits.float(), target[learned])}
+    losses = {"text": text_loss(logits.float(), target[learned], model.config.special_tokens)}
 
     drawn = target == model.config.special_tokens.visual
     if drawn.any():
@@ -96,6 +97,18 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
     for loss, places in named_places(batch).items():
         losses[loss] = naming_loss(heads[loss], batch, known[loss], places)
     return losses | comparison_losses(heads, batch, normed(states[-2:][0]), hidden)
+
+
+def text_loss(logits: Tensor, target: Tensor, special: SpecialTokens) -> Tensor:
+    """Cross-entropy of what comes next; what decides over a token of a picture counts more than a word.
+
+    logits [n, vocabulary], target [n].
+    """
+    decides = (target == special.visual) | (
+        (target >= special.keep_first) & (target < special.keep_first + special.keep_count)
+    )
+    weight = torch.where(decides, DECISION_WEIGHT, 1.0)
+    return (F.cross_entropy(logits, target, reduction="none") * weight).sum() / weight.sum()
 
 
 def placing_loss(model: Setokim, guess: Tensor, tokens: Tensor, is_told: Tensor, is_thing: Tensor) -> Tensor:

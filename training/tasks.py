@@ -12,7 +12,7 @@ from . import easy_vqa
 from .losses import token_regions
 from .model.cluster import cluster_features
 from .model.setokim import Setokim, SpecialTokens, order_by_area
-from .scenes import Scene, SceneBatch, joined, render_batch, sample_scene, scene_rng
+from .scenes import Scene, SceneBatch, SceneObject, joined, render_batch, sample_scene, scene_rng
 from .text import (
     SMALL_TALK,
     Edit,
@@ -40,7 +40,7 @@ KEEP_IOU = 0.6  # a token of the target keeps a token of the source that covers 
 # Share of each kind of sequence, by stage.
 TASK_SHARES = {
     2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
-    3: {"chat": 0.3, "caption": 0.06, "segment": 0.14, "generate": 0.19, "edit": 0.26, "easy_vqa": 0.05},
+    3: {"chat": 0.24, "caption": 0.05, "segment": 0.12, "generate": 0.24, "edit": 0.3, "easy_vqa": 0.05},
 }
 
 
@@ -278,7 +278,8 @@ class TaskSampler:
         elif task == "segment":
             self._segment_turns(sequence, speaker, scene, seen)
         elif task == "generate":
-            sequence.user(speaker.say("draw", caption=speaker.pick([caption, dense_caption])(scene)))
+            words = speaker.pick([caption, dense_caption])(scene, in_token_order(pictures, picture))
+            sequence.user(speaker.say("draw", caption=words))
             sequence.answer_picture(picture, [-1] * pictures.counts[picture])
         elif task == "edit" and speaker.rng.random() < ABSENT_EDIT_SHARE:
             instruction, answer = absent_edit(speaker, scene)
@@ -323,6 +324,17 @@ class TaskSampler:
                     visual[b, position] = pictures.tokens[source]
         device = pictures.tokens.device
         return TaskBatch(*(t.to(device) for t in (ids, labels, slots, visual)), sequences, pictures)
+
+
+def in_token_order(pictures: Pictures, picture: int) -> list[SceneObject]:
+    """The objects of a scene in the order in which its tokens show them, those without a token last.
+
+    Things are drawn in the order of the words. Clusters of things of nearly the same size come in either order, and
+    with words by size each token could be one of several: it had the name of one and the place of another.
+    """
+    objects, regions = pictures.batch.scenes[picture].objects, pictures.regions[picture].tolist()
+    first = [regions.index(r) if r in regions else len(regions) for r in range(len(objects))]
+    return [objects[r] for r in sorted(range(len(objects)), key=first.__getitem__)]
 
 
 def object_masks(pictures: Pictures, wanted: list[tuple[int, int]]) -> Tensor:

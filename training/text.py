@@ -771,12 +771,14 @@ def by_size(scene: Scene) -> list[SceneObject]:
     return sorted(scene.objects, key=lambda o: -o.size)
 
 
-def caption(scene: Scene) -> str:
-    return f"{join([with_article(colored_noun(o)) for o in by_size(scene)])} {background_phrase(scene)}"
+def caption(scene: Scene, objects: list[SceneObject] | None = None) -> str:
+    """Names all objects, in another order than by size if one is given."""
+    named = [with_article(colored_noun(o)) for o in objects or by_size(scene)]
+    return f"{join(named)} {background_phrase(scene)}"
 
 
-def dense_caption(scene: Scene) -> str:
-    places = [f"{with_article(colored_noun(o))} at the {cell(o)}" for o in by_size(scene)]
+def dense_caption(scene: Scene, objects: list[SceneObject] | None = None) -> str:
+    places = [f"{with_article(colored_noun(o))} at the {cell(o)}" for o in objects or by_size(scene)]
     return f"{join(places)}, {background_phrase(scene)}"
 
 
