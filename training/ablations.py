@@ -501,7 +501,8 @@ def report(path: Path, figure: Path) -> None:
 def _cell(values: list[float], column: str) -> str:
     digits = 2 if column == "psnr" else 3
     show = lambda v: f"{v:.{digits}f}" if column == "psnr" else f"{v:.{digits}f}"[1:]  # noqa: E731
-    return f"{show(np.mean(values))} ({show(min(values))} to {show(max(values))})"
+    spread = f" ({show(min(values))} to {show(max(values))})" if len(values) > 1 else ""
+    return f"{show(np.mean(values))}{spread}"
 
 
 def _plot(rows: dict[str, list[dict[str, str]]], figure: Path) -> None:
