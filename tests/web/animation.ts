@@ -41,7 +41,7 @@ test("the page in a dozen seconds", async ({ browser }) => {
   await film.settled();
   await film.hold(300);
   await film.click(page.getByRole("switch", { name: "Overlay" })); // the colours as they are
-  await film.ask("Edit", "make the circle blue");
+  await film.ask("Edit", "put everything on a beach");
   await film.hold(1000);
   await film.click(page.getByRole("button", { name: "Undo" }));
   await film.settled();

@@ -35,7 +35,7 @@ const looks: Look[] = [
     scheme: "dark",
     view: { width: 1280, height: 860 },
     sample: "Room",
-    ask: [["Edit", "make the circle blue"]],
+    ask: [["Edit", "put everything on a beach"]],
   },
   { name: "demo-draw", scheme: "light", view: { width: 1280, height: 860 }, ask: [["Draw", "a cat and a red ball on grass"]] },
 ];
