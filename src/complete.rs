@@ -173,7 +173,7 @@ impl Ahead {
 async fn best_steps(model: &Llama, cache: &mut KvCache, ids: &[u32], count: usize) -> Result<Vec<Step>> {
     let lost = |error: String| Error::DeviceLost(error);
     let found = model.best_ahead(ids, count, cache)?;
-    let read = found.into_iter().fold(Transaction::default(), |read, found| read.register(found));
+    let read = found.into_iter().fold(Transaction::default(), Transaction::register);
     let read = read.execute_async().await.map_err(|error| lost(error.to_string()))?;
     let none = model.config().vocab_size as u32;
     read.into_iter()
