@@ -308,20 +308,36 @@ export class Setokim implements SetokimApi {
     if (this.#failures >= MAX_FAILURES) this.#gpuFails ||= this.#device.device === "gpu";
     const { signal } = this.#end;
     const request = { ...this.#request, storedFirst: true, ...(this.#gpuFails ? { device: "cpu" as const } : {}) };
-    const host = await openHost(this.#options);
-    try {
-      const { device, weights } = await withSignal(host.load(request, undefined, signal), signal);
-      const { adapter } = this.#device;
-      this.#weights = weights;
-      this.#device = this.#gpuFails ? { device: "cpu", reason: GPU_FAILS, adapter } : device;
-    } catch (failed) {
-      void host.dispose(); // the next request tries again
-      throw failed;
-    }
+    const reopen = async () => {
+      const host = await openHost(this.#options);
+      try {
+        return { host, ...(await withSignal(host.load(request, undefined, signal), signal)) };
+      } catch (failed) {
+        void host.dispose(); // another one is opened for the next try
+        throw failed;
+      }
+    };
+    const { host, device, weights } = await afterRestart(reopen, signal);
+    const { adapter } = this.#device;
+    this.#weights = weights;
+    this.#device = this.#gpuFails ? { device: "cpu", reason: GPU_FAILS, adapter } : device;
     this.#host = host;
     this.#options.onRecovery?.({ error, device: this.#device });
     return host;
   }
+}
+
+/** A browser whose GPU process died has no GPU for a moment: that is waited for. */
+async function afterRestart<T>(open: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (const pause of [500, 1500]) {
+    try {
+      return await open();
+    } catch (failed) {
+      if (asSetokimError(failed).code !== "device-unavailable") throw failed;
+      await withSignal(new Promise((resolve) => setTimeout(resolve, pause)), signal);
+    }
+  }
+  return open();
 }
 
 interface HostOptions {
