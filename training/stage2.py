@@ -129,14 +129,13 @@ def placing_loss(model: Setokim, guess: Tensor, tokens: Tensor, is_told: Tensor,
 
 def drawn_things(batch: TaskBatch) -> Tensor:
     """For each token to be drawn whether it shows an object, in the order of the sequences."""
-    scenes, regions = batch.pictures.batch.scenes, batch.pictures.regions
     drawn = [
-        0 <= int(regions[visual]) < len(scenes[visual[0]].objects)
+        batch.pictures.shown(*visual) is not None
         for s in batch.sequences
         for visual, token, label in zip(s.visual, s.ids, s.labels)
         if visual and label == token == s.special.visual
     ]
-    return torch.tensor(drawn, device=regions.device)
+    return torch.tensor(drawn, device=batch.ids.device)
 
 
 def half_way(states: list[Tensor]) -> Tensor:

@@ -51,13 +51,10 @@ class Memory:
 
     def add(self, pictures: Pictures, most: int) -> None:
         new = []
-        objects = [scene.objects for scene in pictures.batch.scenes]
         for m, count in enumerate(pictures.counts):
-            things = objects[m] if m < len(objects) else []  # shapes of easy-VQA are left to the painter
             for k in range(count):
-                region = int(pictures.regions[m, k])
                 new.append(pictures.tokens[m, k])
-                self.shown.append(things[region] if 0 <= region < len(things) else None)
+                self.shown.append(pictures.shown(m, k))  # shapes of easy-VQA are left to the painter
         self.tokens = torch.cat([self.tokens, torch.stack(new)])[-most:]
         self.shown = self.shown[-most:]
 

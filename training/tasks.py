@@ -59,6 +59,12 @@ class Pictures:
     tokens: Tensor  # [M, K, D] normalised for the projector
     regions: Tensor  # [M, K] region that each token shows, -1 for none
 
+    def shown(self, picture: int, token: int) -> SceneObject | None:
+        """The object that a token shows; None for a background, and in pictures of no scene, which come last."""
+        scenes, region = self.batch.scenes, int(self.regions[picture, token])
+        objects = scenes[picture].objects if picture < len(scenes) else []
+        return objects[region] if 0 <= region < len(objects) else None
+
 
 @torch.no_grad()
 def tokenize_batch(model: Setokim, batch: SceneBatch) -> Pictures:
