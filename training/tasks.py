@@ -173,12 +173,17 @@ class Sequence:
         self.answers.append(("segment", first, len(self.ids)))
 
     def answer_picture(self, picture: int, kept: list[int]) -> None:
-        """`kept` has an entry for each token: the source token it copies, or -1 for one to be drawn."""
+        """`kept` has an entry for each token: the source token it copies, or -1 for one to be drawn.
+
+        Copies come first, in the order of the source, then what is new. By size, what is new could come anywhere, and
+        each copy had to be foreseen among all others; now the only choice is what is left out.
+        """
         self._put(self.special.image_start, learn=True)
-        for i, source in enumerate(kept):
+        order = sorted(range(len(kept)), key=lambda i: (kept[i] < 0, kept[i]))
+        for slot, i in enumerate(order):
             self.plans.append((len(self.ids) - 1, picture, i))
-            token = self.special.visual if source < 0 else self.special.keep_first + source
-            self._put(token, learn=True, slot=i, visual=(picture, i))
+            token = self.special.visual if kept[i] < 0 else self.special.keep_first + kept[i]
+            self._put(token, learn=True, slot=slot, visual=(picture, i))
         self._put(self.special.image_end, learn=True)
         self._put(self.special.end, learn=True)
 

@@ -409,7 +409,6 @@ WORDINGS = {
         "where does the picture show us?",
         "what is the background here?",
         "what place does the picture show?",
-        "where are the things?",
         "on what do the things stand?",
         "do you know where this is?",
         "name the background",

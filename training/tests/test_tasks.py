@@ -12,7 +12,7 @@ from training.losses import feature_loss
 from training.model import SeTok
 from training.model.detokenizer import paste_layers
 from training.model.llm import LlmConfig
-from training.model.setokim import Setokim, SetokimConfig
+from training.model.setokim import Setokim, SetokimConfig, SpecialTokens
 from training.parallel import Workers
 from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, render_batch, sample_batch, sample_scene
 from training.stage1 import images_to_tensor
@@ -26,7 +26,7 @@ from training.stage2 import (
     take_over_heads,
 )
 from training.stage4 import Stage4, Stage4Settings, background, give_layers, true_layer
-from training.tasks import IGNORE, TASK_SHARES, TaskSampler, kept_tokens, tokenize_batch
+from training.tasks import IGNORE, TASK_SHARES, Sequence, TaskSampler, kept_tokens, tokenize_batch
 from training.tests.test_stage1 import THIN
 from training.text import EDITS, QUESTIONS, WORDINGS, Speaker, ask, ask_any, edit_any, noun, refer, relation_depth
 from training.vocabulary import train_vocabulary
@@ -134,6 +134,15 @@ def test_an_edit_keeps_what_did_not_change():
     )
     assert kept_tokens(pictures, 0, 1, SimpleNamespace(sources=[1])) == [0]
     assert kept_tokens(pictures, 0, 1, SimpleNamespace(sources=[-1])) == [-1]
+
+
+def test_an_edited_picture_copies_in_the_order_of_the_source_and_draws_last(text):
+    special = SpecialTokens()
+    sequence = Sequence(special, text, picture=0)
+    sequence.answer_picture(1, kept=[-1, 2, 0, -1])
+    keep, written = special.keep_first, slice(2, 6)
+    assert sequence.ids[written] == [keep, keep + 2, special.visual, special.visual]
+    assert sequence.visual[written] == [(1, 2), (1, 1), (1, 0), (1, 3)] and sequence.slots[written] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("stage", [2, 3])
