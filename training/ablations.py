@@ -30,6 +30,7 @@ from .model.layers import Attention, Mlp, sincos_positions
 from .model.llm import Llama, LlmConfig
 from .model.merger import TokenMerger
 from .model.setokim import Setokim, SpecialTokens, order_by_area
+from .precision import mixed_precision
 from .runs import append_row
 from .scenes import COLOR_LABELS, CONCEPTS, Scene, render_batch, sample_scene, scene_rng
 from .stage1 import images_to_tensor
@@ -201,7 +202,7 @@ def look(model: Setokim, scenes: list[Scene], chunk: int = 50) -> Looked:
     parts = defaultdict(list)
     for first in range(0, len(scenes), chunk):
         batch = render_batch(scenes[first : first + chunk])
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision(torch.device("cpu")):
             features = model.vision(images_to_tensor(batch.images, torch.device("cpu")))
         features = F.layer_norm(features.float(), features.shape[-1:])
         parts["images"].append(batch.images)
@@ -264,12 +265,12 @@ class Ablated(nn.Module):
     def tokens(self, looked: Looked, rows: list[int]) -> Made:
         kind = self.variant.clustering
         features = looked.features[rows].float()
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision(torch.device("cpu")):
             made = self.make(features, looked.labels[kind][rows], looked.valid[kind][rows])
         return dataclasses.replace(made, tokens=made.tokens.float())
 
     def paint(self, tokens: Tensor, valid: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision(torch.device("cpu")):
             return self.detok(tokens, valid).float()
 
 
@@ -344,7 +345,7 @@ def read_turns(model: Ablated, made: Made, turns: Turns) -> tuple[Tensor, Tensor
     x = torch.where((turns.slots >= 0)[..., None], model.slot(turns.slots.clamp(min=0)) + x, x)
     row, place, token = (list(column) for column in zip(*turns.read))
     where = torch.tensor(row), torch.tensor(place)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision(torch.device("cpu")):
         seen = model.projector(made.tokens[row, token]).float()
         hidden, states = model.llm.read(x.index_put(where, seen, accumulate=True))
     return hidden.float(), half_way(states)

@@ -24,6 +24,7 @@ from .losses import (
 from .model import SeTok
 from .model.cluster import cluster_features, normalize_features
 from .parallel import Workers
+from .precision import mixed_precision
 from .runs import Run, RunSettings
 from .scenes import MAX_REGIONS, SceneBatch, joined, sample_batch
 
@@ -48,7 +49,7 @@ def stage1_losses(
     region, purity, names, colors = (
         torch.from_numpy(a).to(device) for a in (batch.patch_regions, batch.purity, batch.names, batch.colors)
     )
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         features = model.encode(image)
     features = features.float()
     pull, push = pull_push_loss(features, region, purity, MAX_REGIONS)
@@ -62,7 +63,7 @@ def stage1_losses(
         labels = torch.where(use_true[:, None], labels, clusters.labels)
         valid = torch.where(use_true[:, None], valid, clusters.valid)
 
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         tokens = model.merge(features, labels, valid)
     tokens = tokens.float()
     token_region = token_regions(labels, valid, region)
@@ -70,7 +71,7 @@ def stage1_losses(
 
     shown = slice(0, max(1, round(settings.decoded * len(image))))
     seen = tokens[shown] + settings.token_noise * torch.randn_like(tokens[shown])
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         reconstruction = model.detok(seen, valid[shown])
         attention = model.detok.layout(seen, valid[shown])
     reconstruction, target = reconstruction.float(), image[shown]
@@ -94,7 +95,7 @@ def stage1_losses(
 def look_again(model: SeTok, images: Tensor) -> Tensor:
     """Features of drawn pictures: the drawing learns from them, the encoder does not."""
     fixed = {name: p.detach() for name, p in model.vision.named_parameters()}
-    with torch.autocast(images.device.type, torch.bfloat16):
+    with mixed_precision(images.device):
         features = functional_call(model.vision, fixed, images)
     return normalize_features(features.float(), model.config.cluster)
 

@@ -17,6 +17,7 @@ from .model.llm import LlmConfig
 from .model.mask_head import full_size
 from .model.setokim import Setokim, SetokimConfig, SpecialTokens
 from .parallel import Workers
+from .precision import mixed_precision
 from .runs import Run, RunSettings
 from .scenes import IMAGE_SIZE
 from .tasks import IGNORE, TASK_SHARES, TaskBatch, TaskSampler, object_masks
@@ -28,6 +29,7 @@ NAMED = ("naming", "planning", "mentions", "marked", "meant")
 # What is read must be known half-way up: the layers above compare what these know, where a thing lies among it.
 NAMED_EARLY = ("naming", "mentions")
 DECISION_WEIGHT = 3.0
+LENGTH_GROUPS = 4
 # What is said about two things, with the number of values that describe it.
 COMPARED = {"comparison": 3, "claim": 1}
 
@@ -71,15 +73,15 @@ class VisualNaming(nn.Module):
 def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dict[str, Tensor]:
     """`heads`: one VisualNaming for each of `NAMED`."""
     device = batch.ids.device
-    with torch.autocast(device.type, torch.bfloat16):
-        hidden, states = model.read(batch.ids, batch.slots, batch.visual)
+    with mixed_precision(device):
+        hidden, states = read_by_length(model, batch)
     hidden = hidden.float()
     # What is meant must be known with layers to spare: each token of an answer looks back at it.
     known = dict.fromkeys(NAMED, hidden) | dict.fromkeys(NAMED_EARLY, half_way(states))
     known["meant"] = normed(states[-3:][0])
     before, target = hidden[:, :-1], batch.labels[:, 1:]
     learned = target != IGNORE
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         logits = model.llm.logits(before[learned])
     losses = {"text": text_loss(logits.float(), target[learned], model.config.special_tokens)}
 
@@ -97,6 +99,22 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
     for loss, places in named_places(batch).items():
         losses[loss] = naming_loss(heads[loss], batch, known[loss], places)
     return losses | comparison_losses(heads, batch, normed(states[-2:][0]), hidden)
+
+
+def read_by_length(model: Setokim, batch: TaskBatch) -> tuple[Tensor, list[Tensor]]:
+    """`Setokim.read` in a few groups of sequences of nearly the same length: read at once, half would be padding.
+
+    Nothing but zeros stands where a sequence of another group would have been padded.
+    """
+    length = batch.ids.shape[1]
+    order = torch.tensor([len(s.ids) for s in batch.sequences]).argsort()
+    parts = []
+    for rows in order.chunk(LENGTH_GROUPS):
+        end = len(batch.sequences[int(rows[-1])].ids)
+        hidden, states = model.read(*(t[rows, :end] for t in (batch.ids, batch.slots, batch.visual)))
+        parts.append([F.pad(x, (0, 0, 0, length - end)) for x in (hidden, *states)])
+    hidden, *states = (torch.cat(groups)[order.argsort()] for groups in zip(*parts))
+    return hidden, states
 
 
 def text_loss(logits: Tensor, target: Tensor, special: SpecialTokens) -> Tensor:
@@ -205,7 +223,7 @@ def mask_logits(model: Setokim, batch: TaskBatch, hidden: Tensor, pictures: list
     """Logits [n, S / 2, S / 2] for hidden states [n, H] of [SEG] tokens about `pictures`."""
     with torch.no_grad():
         stride2, stride4 = model.vision.stem_stages(batch.pictures.images[pictures])
-    with torch.autocast(hidden.device.type, torch.bfloat16):
+    with mixed_precision(hidden.device):
         return model.mask_head(hidden, batch.pictures.features[pictures], stride4, stride2).float()
 
 

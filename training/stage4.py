@@ -21,6 +21,7 @@ from .model.config import CONFIGS
 from .model.detokenizer import TokenLayers
 from .model.setokim import Setokim
 from .parallel import Workers
+from .precision import mixed_precision
 from .runs import Run, RunSettings
 from .scenes import IMAGE_SIZE, Scene, SceneObject, joined, render_scene, sample_batch
 from .sprites import resized_sprite
@@ -93,7 +94,7 @@ def painted_losses(model: Setokim, pictures: Pictures, tokens: Tensor) -> dict[s
     target[: len(scenes)] = images_to_tensor(empty, device)
     count = torch.tensor(pictures.counts, device=device)
     valid = torch.arange(tokens.shape[1], device=device) < count[:, None]
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         image = model.detok.paint(tokens, valid).float()
         attention = model.detok.layout(tokens, valid).float()
     is_object = torch.zeros(target[:, 0].shape, dtype=torch.bool, device=device)

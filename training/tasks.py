@@ -12,6 +12,7 @@ from . import easy_vqa
 from .losses import token_regions
 from .model.cluster import cluster_features
 from .model.setokim import Setokim, SpecialTokens, order_by_area
+from .precision import mixed_precision
 from .scenes import Scene, SceneBatch, SceneObject, joined, render_batch, sample_scene, scene_rng
 from .text import (
     SMALL_TALK,
@@ -31,7 +32,7 @@ from .text import (
 
 IGNORE = -100
 QUESTIONS_PER_IMAGE = 5
-SEQUENCES_PER_SCENE = 2  # in training: tokenising a picture costs as much as learning from a sequence about it
+SEQUENCES_PER_SCENE = 4  # in training: tokenising a picture costs as much as learning from a sequence about it
 ABSENT_SHARE = 0.15  # of referring phrases that fit nothing
 ABSENT_EDIT_SHARE = 0.12  # of instructions about something that is not there
 SMALL_TALK_SHARE = 0.05
@@ -71,13 +72,13 @@ def tokenize_batch(model: Setokim, batch: SceneBatch) -> Pictures:
     device = model.projector.mean.device
     image = torch.from_numpy(batch.images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     config = model.tokenizer_config
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         features = torch.nn.functional.layer_norm(model.vision(image), (config.vision.width,)).float()
     clusters = cluster_features(features, config.vision.grid, config.cluster, exact=False)
     order = order_by_area(clusters.labels, clusters.valid)  # [M, K]
     labels = order.argsort(1).gather(1, clusters.labels)
     valid = clusters.valid.gather(1, order)
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         tokens = model.setok["merger"](features, labels, valid)
     region = torch.from_numpy(batch.patch_regions).to(device)
     return Pictures(
@@ -236,7 +237,7 @@ class TaskSampler:
         plans, easy = [], []
         for index in range(first, first + count):
             # Its own stream: the words of a scene change nothing about the scene.
-            speaker = Speaker(scene_rng(split, 2**32 + index), held_out_words)
+            speaker = Speaker(scene_rng(split, 2**32 + index), held_out_words, careless=split == "train")
             task = kind or self.kinds[int(np.searchsorted(self.odds, speaker.rng.random() * self.odds[-1]))]
             plan = Plan(task, speaker, index // shared - numbers.start)
             if task == "easy_vqa":

@@ -653,6 +653,8 @@ WORDINGS = {
 }
 BEGINNINGS = ["please", "now", "hey,", "ok,", "so,", "and", "hello,", "next,", "tell me,", "well,", "hi,"]
 ENDINGS = ["please", "thanks", "now", "for me", "thank you", "ok?"]
+SMALL_WORDS = {"the", "a", "an", "is", "are", "was", "it", "do", "does", "did", "can", "could", "would", "will", "you"}
+SMALL_WORDS |= {"i", "we", "me", "that", "this", "there", "here", "in", "at", "on", "to", "and", "be", "have", "has"}
 PICTURE_WORDS = ["image", "photo", "scene"]  # besides "picture"
 SMALL_TALK = [
     ("hello", "hello! show me a picture."),
@@ -697,10 +699,10 @@ def relation_depth(words: str, a: SceneObject, b: SceneObject) -> float:
 
 
 class Speaker:
-    """Chooses wordings: the usual ones, or only the held-out ones."""
+    """Chooses wordings: the usual ones, or only the held-out ones. `careless` leaves small words out, for training."""
 
-    def __init__(self, rng: np.random.Generator, held_out_words: bool = False):
-        self.rng, self.held_out_words = rng, held_out_words
+    def __init__(self, rng: np.random.Generator, held_out_words: bool = False, careless: bool = False):
+        self.rng, self.held_out_words, self.careless = rng, held_out_words, careless
 
     def say(self, kind: str, **parts: str) -> str:
         *usual, held_out = WORDINGS[kind]
@@ -714,11 +716,21 @@ class Speaker:
             words = words.replace("picture", self.pick(PICTURE_WORDS))
         if self.rng.random() < 0.2:
             words = words.removesuffix("?")
+        if self.careless and self.rng.random() < 0.2:
+            words = self._without_a_small_word(words)
         if self.rng.random() < 0.12:
             words = f"{self.pick(BEGINNINGS)} {words}"
         if self.rng.random() < 0.06:
             words = f"{words} {self.pick(ENDINGS)}"
         return words
+
+    def _without_a_small_word(self, words: str) -> str:
+        """Whoever needs each word of a wording does not understand one that is new."""
+        parts = words.split()
+        small = [i for i, part in enumerate(parts) if part in SMALL_WORDS]
+        if small and len(parts) > 2:
+            del parts[self.pick(small)]
+        return " ".join(parts)
 
     def pick(self, choices):
         return choices[self.rng.integers(len(choices))]

@@ -104,16 +104,16 @@ fn texel(picture: &[f32], plane: usize, at: usize) -> [f64; 4] {
 
 /// Between the four texels around `(x, y)`; those outside are nothing.
 fn bilinear(texels: &[[f64; 4]], side: usize, x: f64, y: f64) -> [f64; 4] {
+    let neighbors = |at: f64| {
+        let (first, share) = (at.floor(), at - at.floor());
+        let is_inside = |(at, _): &(f64, f64)| (0.0..side as f64).contains(at);
+        [(first, 1.0 - share), (first + 1.0, share)].into_iter().filter(is_inside)
+    };
     let mut sum = [0.0; 4];
-    for (row, of_row) in [(y.floor(), 1.0 - y.fract().rem_euclid(1.0)), (y.floor() + 1.0, y.fract().rem_euclid(1.0))] {
-        for (column, of_column) in
-            [(x.floor(), 1.0 - x.fract().rem_euclid(1.0)), (x.floor() + 1.0, x.fract().rem_euclid(1.0))]
-        {
-            let is_inside = |at: f64| (0.0..side as f64).contains(&at);
-            if is_inside(row) && is_inside(column) {
-                let texel = texels[row as usize * side + column as usize];
-                sum = std::array::from_fn(|channel| sum[channel] + of_row * of_column * texel[channel]);
-            }
+    for (row, of_row) in neighbors(y) {
+        for (column, of_column) in neighbors(x) {
+            let texel = texels[row as usize * side + column as usize];
+            sum = std::array::from_fn(|channel| sum[channel] + of_row * of_column * texel[channel]);
         }
     }
     sum

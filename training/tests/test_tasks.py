@@ -22,13 +22,26 @@ from training.stage2 import (
     drawn_things,
     load_setokim,
     placing_loss,
+    read_by_length,
     replace_tokenizer,
     take_over_heads,
 )
 from training.stage4 import Stage4, Stage4Settings, background, give_layers, true_layer
 from training.tasks import IGNORE, TASK_SHARES, Sequence, TaskSampler, kept_tokens, tokenize_batch
 from training.tests.test_stage1 import THIN
-from training.text import EDITS, QUESTIONS, WORDINGS, Speaker, ask, ask_any, edit_any, noun, refer, relation_depth
+from training.text import (
+    EDITS,
+    QUESTIONS,
+    SMALL_WORDS,
+    WORDINGS,
+    Speaker,
+    ask,
+    ask_any,
+    edit_any,
+    noun,
+    refer,
+    relation_depth,
+)
 from training.vocabulary import train_vocabulary
 
 
@@ -52,6 +65,15 @@ def test_wordings_held_out_are_never_used_otherwise():
             scene = sample_scene("train", index)
             usual, special = ask(Speaker(rng), scene, kind), ask(Speaker(rng, True), scene, kind)
             assert not usual.question.startswith(held_out) and special.question.startswith(held_out)
+
+
+def test_careless_speakers_leave_out_small_words_and_nothing_else():
+    usual = {kind: [" ".join(words.split()) for words in wordings] for kind, wordings in WORDINGS.items()}
+    speaker = Speaker(np.random.default_rng(0), careless=True)
+    for words in (words for wordings in usual.values() for words in wordings):
+        rest = speaker._without_a_small_word(words).split()
+        missing = Counter(words.split()) - Counter(rest)
+        assert set(missing) <= SMALL_WORDS and missing.total() <= 1 and len(rest) >= min(2, len(words.split()))
 
 
 def test_yes_and_no_are_balanced():
@@ -143,6 +165,17 @@ def test_an_edited_picture_copies_in_the_order_of_the_source_and_draws_last(text
     keep, written = special.keep_first, slice(2, 6)
     assert sequence.ids[written] == [keep, keep + 2, special.visual, special.visual]
     assert sequence.visual[written] == [(1, 2), (1, 1), (1, 0), (1, 3)] and sequence.slots[written] == [0, 1, 2, 3]
+
+
+def test_reading_by_length_is_reading(model, text):
+    batch = TaskSampler(model, text, TASK_SHARES[3]).batch("train", 0, 10)
+    hidden, states = model.read(batch.ids, batch.slots, batch.visual)
+    grouped, grouped_states = read_by_length(model, batch)
+    assert len(states) == len(grouped_states)
+    for b, sequence in enumerate(batch.sequences):
+        end = len(sequence.ids)
+        torch.testing.assert_close(grouped[b, :end], hidden[b, :end])
+        torch.testing.assert_close(grouped_states[-1][b, :end], states[-1][b, :end])
 
 
 @pytest.mark.parametrize("stage", [2, 3])
