@@ -320,7 +320,7 @@ def write_turns(
             sequence.answer_mask(b, region)
         else:
             sequence.user(data.edits[row].instruction, *seen)
-            sequence.answer_picture(b, [-1] * after[b])
+            sequence.answer_picture([(b, i) for i in range(after[b])])
         for place, source in enumerate(sequence.visual):
             if source:
                 is_read = sequence.labels[place] == IGNORE

@@ -1,6 +1,7 @@
 """Training sequences of the language model: what a user says and what Setokim answers, with visual tokens in place."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +38,6 @@ ABSENT_SHARE = 0.15  # of referring phrases that fit nothing
 ABSENT_EDIT_SHARE = 0.12  # of instructions about something that is not there
 SMALL_TALK_SHARE = 0.05
 GREETING_SHARE = 0.12  # of chats that begin with small talk, half of them before there is a picture
-KEEP_IOU = 0.6  # a token of the target keeps a token of the source that covers the same region this well
 # Share of each kind of sequence, by stage.
 TASK_SHARES = {
     2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
@@ -92,22 +92,18 @@ def tokenize_batch(model: Setokim, batch: SceneBatch) -> Pictures:
     )
 
 
-def kept_tokens(pictures: Pictures, source: int, target: int, edit: Edit) -> list[int]:
-    """For each token of the edited picture the unchanged token of the source picture, or -1."""
-    kept = []
-    for j in range(pictures.counts[target]):
-        region = int(pictures.regions[target, j])
-        origin = edit.sources[region] if region >= 0 else -1
-        mine = pictures.labels[target] == j
-        best, best_iou = -1, KEEP_IOU
-        for i in range(pictures.counts[source]):
-            if origin >= 0 and int(pictures.regions[source, i]) == origin and i not in kept:
-                other = pictures.labels[source] == i
-                iou = float((mine & other).sum() / (mine | other).sum())
-                if iou > best_iou:
-                    best, best_iou = i, iou
-        kept.append(best)
-    return kept
+def edited_tokens(
+    pictures: Pictures, source: int, target: int, edit: Edit
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(picture, token) of what an edit copies from the source picture and of what it draws as in the target.
+
+    Everything that did not change is copied, in the order of the source, whatever the clustering makes of the target:
+    that could not be foreseen, and one plan in five was something else than the words asked.
+    """
+    regions = pictures.regions.tolist()
+    copied = [(source, i) for i in range(pictures.counts[source]) if regions[source][i] in edit.sources]
+    drawn = [(target, j) for j in range(pictures.counts[target]) if edit.sources[regions[target][j]] < 0]
+    return copied, drawn
 
 
 # --- sequences --------------------------------------------------------------------------------------------
@@ -173,18 +169,18 @@ class Sequence:
         self._put(self.special.end, learn=True)
         self.answers.append(("segment", first, len(self.ids)))
 
-    def answer_picture(self, picture: int, kept: list[int]) -> None:
-        """`kept` has an entry for each token: the source token it copies, or -1 for one to be drawn.
+    def answer_picture(self, drawn: list[tuple[int, int]], copied: Iterable[tuple[int, int]] = ()) -> None:
+        """(picture, token) of what is drawn, and before it of what is copied from the picture that was read.
 
-        Copies come first, in the order of the source, then what is new. By size, what is new could come anywhere, and
-        each copy had to be foreseen among all others; now the only choice is what is left out.
+        Among them by size, what is new could come anywhere, and each copy had to be foreseen among all others; in this
+        order the only choice is what is left out.
         """
+        copied = list(copied)
         self._put(self.special.image_start, learn=True)
-        order = sorted(range(len(kept)), key=lambda i: (kept[i] < 0, kept[i]))
-        for slot, i in enumerate(order):
-            self.plans.append((len(self.ids) - 1, picture, i))
-            token = self.special.visual if kept[i] < 0 else self.special.keep_first + kept[i]
-            self._put(token, learn=True, slot=slot, visual=(picture, i))
+        for slot, visual in enumerate([*copied, *drawn]):
+            self.plans.append((len(self.ids) - 1, *visual))
+            token = self.special.keep_first + visual[1] if slot < len(copied) else self.special.visual
+            self._put(token, learn=True, slot=slot, visual=visual)
         self._put(self.special.image_end, learn=True)
         self._put(self.special.end, learn=True)
 
@@ -292,7 +288,7 @@ class TaskSampler:
         elif task == "generate":
             words = speaker.pick([caption, dense_caption])(scene, in_token_order(pictures, picture))
             sequence.user(speaker.say("draw", caption=words))
-            sequence.answer_picture(picture, [-1] * pictures.counts[picture])
+            sequence.answer_picture([(picture, i) for i in range(pictures.counts[picture])])
         elif task == "edit" and speaker.rng.random() < ABSENT_EDIT_SHARE:
             instruction, answer = absent_edit(speaker, scene)
             sequence.user(instruction, *seen)
@@ -301,8 +297,8 @@ class TaskSampler:
             sequence.user(plan.edit.instruction, *seen)
             gone = [r for r in range(len(scene.objects)) if r not in plan.edit.sources]
             sequence.meant += [(len(sequence.ids) - 1, picture, region) for region in gone]
-            kept = kept_tokens(pictures, picture, plan.edited, plan.edit)
-            sequence.answer_picture(plan.edited, kept)
+            copied, drawn = edited_tokens(pictures, picture, plan.edited, plan.edit)
+            sequence.answer_picture(drawn, copied)
         return sequence
 
     def _segment_turns(self, sequence: Sequence, speaker: Speaker, scene: Scene, seen: tuple[int, int]) -> None:

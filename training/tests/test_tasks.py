@@ -27,7 +27,7 @@ from training.stage2 import (
     take_over_heads,
 )
 from training.stage4 import Stage4, Stage4Settings, background, give_layers, true_layer
-from training.tasks import IGNORE, TASK_SHARES, Sequence, TaskSampler, kept_tokens, tokenize_batch
+from training.tasks import IGNORE, TASK_SHARES, Sequence, TaskSampler, edited_tokens, tokenize_batch
 from training.tests.test_stage1 import THIN
 from training.text import (
     EDITS,
@@ -148,23 +148,21 @@ def test_a_noun_is_known_where_it_ends(model, text):
     assert found > 50
 
 
-def test_an_edit_keeps_what_did_not_change():
-    """Two tokens, a removed object and its background: the background is kept, whatever else its token covers now."""
-    before, after = torch.tensor([0, 0, 0, 0, 1]), torch.tensor([0, 0, 0, 0, 0])
-    pictures = SimpleNamespace(
-        counts=[2, 1], labels=torch.stack([before, after]), regions=torch.tensor([[1, 0], [0, -1]])
-    )
-    assert kept_tokens(pictures, 0, 1, SimpleNamespace(sources=[1])) == [0]
-    assert kept_tokens(pictures, 0, 1, SimpleNamespace(sources=[-1])) == [-1]
+def test_an_edit_copies_what_did_not_change():
+    """A thing goes and its background stays; the other way round; and a thing that the clustering cut in two."""
+    pictures = SimpleNamespace(counts=[2, 2, 3], regions=torch.tensor([[1, 0, -1], [0, 1, -1], [0, 1, 0]]))
+    assert edited_tokens(pictures, 0, 1, SimpleNamespace(sources=[-1, 1])) == ([(0, 0)], [(1, 0)])
+    assert edited_tokens(pictures, 0, 1, SimpleNamespace(sources=[0, -1])) == ([(0, 1)], [(1, 1)])
+    assert edited_tokens(pictures, 2, 1, SimpleNamespace(sources=[0, -1])) == ([(2, 0), (2, 2)], [(1, 1)])
 
 
-def test_an_edited_picture_copies_in_the_order_of_the_source_and_draws_last(text):
+def test_an_edited_picture_is_copied_first_and_drawn_last(text):
     special = SpecialTokens()
     sequence = Sequence(special, text, picture=0)
-    sequence.answer_picture(1, kept=[-1, 2, 0, -1])
+    sequence.answer_picture(drawn=[(1, 0), (1, 3)], copied=[(0, 0), (0, 2)])
     keep, written = special.keep_first, slice(2, 6)
     assert sequence.ids[written] == [keep, keep + 2, special.visual, special.visual]
-    assert sequence.visual[written] == [(1, 2), (1, 1), (1, 0), (1, 3)] and sequence.slots[written] == [0, 1, 2, 3]
+    assert sequence.visual[written] == [(0, 0), (0, 2), (1, 0), (1, 3)] and sequence.slots[written] == [0, 1, 2, 3]
 
 
 def test_reading_by_length_is_reading(model, text):
