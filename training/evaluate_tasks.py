@@ -81,23 +81,24 @@ class Judge:
 
     def editing(self, edit: dict, picture: Picture, before: dict, after: dict) -> None:
         answer = self.respond(edit["instruction"], picture, {TEXT, PICTURE})
-        judged, unchanged = False, {"": -math.inf, "_exact": -math.inf}
+        judged, unchanged = {"": False, "_exact": False}, {"": -math.inf, "_exact": -math.inf}
         if answer.tokens:
             pixels, labels = self.paint(answer.tokens)
             same = self.paint(list(picture.tokens))[0]
             pixels = paste(pixels, labels, answer.kept, picture, torch.from_numpy(before["images"]), same)
-            judged = self.edit_is_right(edit, before, after, pixels)
             patch = len(pixels) // self.model.tokenizer_config.vision.grid[0]
-            for suffix, square, boxes in (("", patch, edit["open"]), ("_exact", 1, [])):
+            for suffix, square, free in (("", patch, edit["open"]), ("_exact", 1, [])):
+                judged[suffix] = self.edit_is_right(edit, free, before, after, pixels)
+                boxes = [place["box"] for place in free]
                 same = untouched(before["images"], after["images"], square, boxes)
                 unchanged[suffix] = psnr(pixels.numpy()[same], after["images"][same])
-        self.values["edit_judged"].append(judged)
+        self.values["edit_judged"].append(judged[""])
         for suffix, value in unchanged.items():
             kept = value >= UNCHANGED_PSNR
-            self.values[f"edit{suffix}"].append(judged and kept)
-            self.values[f"edit{suffix}_{edit['kind']}"].append(judged and kept)
+            self.values[f"edit{suffix}"].append(judged[suffix] and kept)
+            self.values[f"edit{suffix}_{edit['kind']}"].append(judged[suffix] and kept)
             self.values[f"edit_unchanged{suffix}"].append(kept)
-        real = self.edit_is_right(edit, before, after, torch.from_numpy(after["images"]))
+        real = self.edit_is_right(edit, edit["open"], before, after, torch.from_numpy(after["images"]))
         self.values["edit_judged_real"].append(real)
 
     def paint(self, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -133,14 +134,18 @@ class Judge:
         heads = self.model.heads(self.model.setok["merger"](features, region, valid)[0])
         return {r: self.name(*(logits[r] for logits in heads)) for r in region[0].unique().tolist()}
 
-    def edit_is_right(self, edit: dict, before: dict, after: dict, pixels: Tensor) -> bool:
-        new = self.region_names(pixels, after["patch_regions"])
+    def edit_is_right(self, edit: dict, free: list[dict], before: dict, after: dict, pixels: Tensor) -> bool:
+        """Whether what is new has the right name and colour, and what went is not to be seen any more. A thing in a
+        `free` place may stand anywhere in its cell, as in generation; all others must be where they truly are."""
+        found = self.things(pixels) if free else []
+        placed = all(tuple(place["object"][part] for part in ("name", "color", "cell")) in found for place in free)
+        new = {} if free else self.region_names(pixels, after["patch_regions"])
         old = self.region_names(pixels, before["patch_regions"])
         true = {r: self.true_name(after, r) for r in edit["changed"]}
         appeared = all(new.get(r, true[r]) == true[r] for r in edit["changed"])
-        stay = {name for name, _ in true.values()}
+        stay = set() if edit["open"] else {name for name, _ in true.values()}  # in their old places
         gone = all(g["name"] in stay or old.get(g["region"], (None,))[0] != g["name"] for g in edit["gone"])
-        return appeared and gone
+        return placed and appeared and gone
 
     def true_name(self, scene: dict, region: int) -> tuple[str, str | None]:
         color = self.labels.colors[scene["colors"][region]]

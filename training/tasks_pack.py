@@ -16,8 +16,8 @@ their names, and in the file's metadata, under `tasks`, a JSON list with an entr
     objects     [{name, color, cell}] that the caption names
     edit        {kind, instruction, changed}: the regions of the edited scene that are new,
     gone        [{region, name}]: the regions of the scene that the edit takes away, with what they showed, and
-    open        [[left, top, right, bottom]]: where in the named part of the picture the new thing may stand: "at the
-                left" leaves open where exactly
+    open        [{object, box}]: new things of which only the cell is told ("at the left"), as above, and the left, top,
+                right and bottom of all places that they may take
 """
 
 import argparse
@@ -94,7 +94,7 @@ def changes(scene: Scene, edit: Edit) -> dict:
     return {
         "changed": [i for i, source in enumerate(edit.sources) if source < 0],
         "gone": [{"region": i, "name": CONCEPTS[names[i]]} for i in gone],
-        "open": [cell_box(o) for o in placed],
+        "open": [{"object": described(o), "box": cell_box(o)} for o in placed],
     }
 
 

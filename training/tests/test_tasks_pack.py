@@ -27,8 +27,9 @@ def test_truth_fits_the_scenes():
         assert (arrays["images"][i] != arrays["edited_images"][i]).any()
         # A thing that is put somewhere stands in its box.
         region_map = arrays["edited_regions"][i]
-        for left, top, right, bottom in task["edit"]["open"]:
-            (new,) = task["edit"]["changed"]
+        for place in task["edit"]["open"]:
+            (new,), (left, top, right, bottom) = task["edit"]["changed"], place["box"]
+            assert CONCEPTS[arrays["edited_names"][i][new]] == place["object"]["name"]
             y, x = np.nonzero(region_map == new)
             assert left <= x.min() and x.max() < right and top <= y.min() and y.max() < bottom
         for gone in task["edit"]["gone"]:

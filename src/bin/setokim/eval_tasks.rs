@@ -66,8 +66,16 @@ struct Edit {
     changed: Vec<usize>,
     /// Regions of the scene that the edit takes away.
     gone: Vec<Gone>,
-    /// Boxes (left, top, right, bottom) in which the instruction leaves open where the new thing stands.
-    open: Vec<[usize; 4]>,
+    /// Where the instruction leaves open where exactly a new thing stands.
+    open: Vec<Open>,
+}
+
+#[derive(Deserialize)]
+struct Open {
+    object: Object,
+    /// Left, top, right and bottom of all places that it may take.
+    #[serde(rename = "box")]
+    bounds: [usize; 4],
 }
 
 #[derive(Deserialize)]
@@ -142,8 +150,7 @@ async fn measure_generation(
         let found = look(model, picture).await?;
         for object in &tasks.objects {
             add(format!("generate_objects{suffix}"), f64::from(found.iter().any(|f| f.name == object.name)));
-            let is_placed = |f: &Found| f.name == object.name && f.color == object.color && f.cell == object.cell;
-            add(format!("generate_placed{suffix}"), f64::from(found.iter().any(is_placed)));
+            add(format!("generate_placed{suffix}"), f64::from(found.iter().any(|found| found.is(object))));
         }
     }
     Ok(())
@@ -158,20 +165,22 @@ async fn measure_edit(
     add: &mut impl FnMut(String, f64),
 ) -> Result<()> {
     let answer = model.edit(seen, &edit.instruction, options, &NEVER, ignore).await?.drawing;
-    let is_judged_right = match &answer {
-        Some(drawing) => edit_is_right(model, edit, scene, edited, &drawing.picture).await?,
-        None => false,
-    };
-    add("edit_judged".into(), f64::from(is_judged_right));
     let patch = scene.picture.width() as usize / model.config().vision.grid();
     for (suffix, square, open) in [("", patch, &edit.open[..]), ("_exact", 1, &[])] {
+        let is_judged_right = match &answer {
+            Some(drawing) => edit_is_right(model, edit, open, (scene, edited), &drawing.picture).await?,
+            None => false,
+        };
+        if suffix.is_empty() {
+            add("edit_judged".into(), f64::from(is_judged_right));
+        }
         let psnr = answer.as_ref().map_or(0.0, |drawing| unchanged(scene, edited, &drawing.picture, square, open));
         let is_right = f64::from(is_judged_right && psnr >= UNCHANGED_PSNR);
         add(format!("edit{suffix}"), is_right);
         add(format!("edit{suffix}_{}", edit.kind), is_right);
         add(format!("edit_unchanged{suffix}"), f64::from(psnr >= UNCHANGED_PSNR));
     }
-    let is_real_right = edit_is_right(model, edit, scene, edited, &edited.picture).await?;
+    let is_real_right = edit_is_right(model, edit, &edit.open, (scene, edited), &edited.picture).await?;
     add("edit_judged_real".into(), f64::from(is_real_right));
     Ok(())
 }
@@ -201,6 +210,13 @@ struct Found {
     cell: &'static str,
 }
 
+impl Found {
+    /// Whether it has the name, the colour and the cell of `object`.
+    fn is(&self, object: &Object) -> bool {
+        self.name == object.name && self.color == object.color && self.cell == object.cell
+    }
+}
+
 async fn look(model: &Setokim, picture: &Picture) -> Result<Vec<Found>> {
     let visual = model.tokenize(picture).await?;
     let names = model.name_tokens(&visual).await?.unwrap_or_default();
@@ -226,9 +242,9 @@ fn cell(visual: &VisualTokens, id: usize) -> &'static str {
     CELLS[3 * third(row) + third(column)]
 }
 
-/// PSNR over the squares of `square` x `square` pixels in which the true edit leaves every pixel alone, apart from the boxes
+/// PSNR over the squares of `square` x `square` pixels in which the true edit leaves every pixel alone, apart from the places
 /// `open`. Of single pixels, what is new must have the very place and outline of the true answer.
-fn unchanged(scene: &Truth, edited: &Truth, answer: &Picture, square: usize, open: &[[usize; 4]]) -> f64 {
+fn unchanged(scene: &Truth, edited: &Truth, answer: &Picture, square: usize, open: &[Open]) -> f64 {
     let pixels = |picture: &Picture| picture.rgb().as_chunks::<3>().0.to_vec();
     let (before, after, answer) = (pixels(&scene.picture), pixels(&edited.picture), pixels(answer));
     let width = scene.picture.width() as usize;
@@ -236,24 +252,39 @@ fn unchanged(scene: &Truth, edited: &Truth, answer: &Picture, square: usize, ope
     let touched: HashSet<_> = (0..before.len()).filter(|&at| before[at] != after[at]).map(square_of).collect();
     let is_open = |at: usize| {
         let (x, y) = (at % width, at / width);
-        open.iter().any(|&[left, top, right, bottom]| (left..right).contains(&x) && (top..bottom).contains(&y))
+        open.iter().any(|&Open { bounds: [left, top, right, bottom], .. }| {
+            (left..right).contains(&x) && (top..bottom).contains(&y)
+        })
     };
     let same = (0..before.len()).filter(|&at| !touched.contains(&square_of(at)) && !is_open(at));
     let (truth, answer): (Vec<_>, Vec<_>) = same.map(|at| (after[at], answer[at])).unzip();
     if truth.is_empty() { f64::INFINITY } else { psnr(truth.as_flattened(), answer.as_flattened()) }
 }
 
-/// Whether what is new has the right name and colour, and what went is not to be seen any more.
-async fn edit_is_right(model: &Setokim, edit: &Edit, scene: &Truth, edited: &Truth, answer: &Picture) -> Result<bool> {
-    let new = model.name_regions(answer, &edited.patch_regions).await?;
-    let is_there = |&region: &usize| match new.get(&(region as i32)) {
-        Some(said) => (&said.name, &said.color) == (&edited.names[region].0, &edited.names[region].1),
-        None => true, // hidden, so that it owns no patch
+/// Whether what is new has the right name and colour, and what went is not to be seen any more. A thing in an `open` place may
+/// stand anywhere in its cell, as in generation; all others must be where they truly are.
+async fn edit_is_right(
+    model: &Setokim,
+    edit: &Edit,
+    open: &[Open],
+    (scene, edited): (&Truth, &Truth),
+    answer: &Picture,
+) -> Result<bool> {
+    let has_appeared = if open.is_empty() {
+        let new = model.name_regions(answer, &edited.patch_regions).await?;
+        edit.changed.iter().all(|&region| match new.get(&(region as i32)) {
+            Some(said) => (&said.name, &said.color) == (&edited.names[region].0, &edited.names[region].1),
+            None => true, // hidden, so that it owns no patch
+        })
+    } else {
+        let found = look(model, answer).await?;
+        open.iter().all(|Open { object, .. }| found.iter().any(|found| found.is(object)))
     };
     let old = model.name_regions(answer, &scene.patch_regions).await?;
     let is_gone = |gone: &Gone| {
-        let stays = edit.changed.iter().any(|&region| edited.names[region].0 == gone.name);
+        // What was moved is no longer where it was; what was recoloured is.
+        let stays = edit.open.is_empty() && edit.changed.iter().any(|&region| edited.names[region].0 == gone.name);
         stays || old.get(&(gone.region as i32)).is_none_or(|said| said.name != gone.name)
     };
-    Ok(edit.changed.iter().all(is_there) && edit.gone.iter().all(is_gone))
+    Ok(has_appeared && edit.gone.iter().all(is_gone))
 }
