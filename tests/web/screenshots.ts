@@ -27,7 +27,7 @@ const looks: Look[] = [
     sample: "Night",
     ask: [
       ["Ask", "what do you see?"],
-      ["Find", "the fish"],
+      ["Find", "the donut"],
     ],
   },
   {
