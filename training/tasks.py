@@ -1,7 +1,7 @@
 """Training sequences of the language model: what a user says and what Setokim answers, with visual tokens in place."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -169,13 +169,12 @@ class Sequence:
         self._put(self.special.end, learn=True)
         self.answers.append(("segment", first, len(self.ids)))
 
-    def answer_picture(self, drawn: list[tuple[int, int]], copied: Iterable[tuple[int, int]] = ()) -> None:
+    def answer_picture(self, drawn: list[tuple[int, int]], copied: Collection[tuple[int, int]] = ()) -> None:
         """(picture, token) of what is drawn, and before it of what is copied from the picture that was read.
 
         Among them by size, what is new could come anywhere, and each copy had to be foreseen among all others; in this
         order the only choice is what is left out.
         """
-        copied = list(copied)
         self._put(self.special.image_start, learn=True)
         for slot, visual in enumerate([*copied, *drawn]):
             self.plans.append((len(self.ids) - 1, *visual))
