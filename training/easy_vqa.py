@@ -51,6 +51,12 @@ def picture(split: str, index: int) -> np.ndarray:
     return np.asarray(image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
 
 
+@cache
+def regions(split: str, index: int) -> np.ndarray:
+    """[S, S] uint8, as `shape_regions`."""
+    return shape_regions(picture(split, index))
+
+
 def shape_regions(image: np.ndarray) -> np.ndarray:
     """Region of each pixel [S, S]: 0 the shape, 1 the ground, whose colour is the most frequent at the border."""
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
@@ -81,14 +87,22 @@ def easy_batch(split: str, indices: Sequence[int]) -> SceneBatch:
         regions=np.empty((count, IMAGE_SIZE, IMAGE_SIZE), np.uint8),
         patch_regions=np.empty((count, side * side), np.int64),
         purity=np.empty((count, side * side), np.float32),
-        names=np.full((count, MAX_REGIONS), -1),
-        colors=np.full((count, MAX_REGIONS), -1),
+        names=np.empty((count, MAX_REGIONS), np.int64),
+        colors=np.empty((count, MAX_REGIONS), np.int64),
         object_counts=np.ones(count, np.int64),
     )
+    batch.names, batch.colors = region_labels(split, indices)
     for b, index in enumerate(indices):
-        batch.regions[b] = shape_regions(batch.images[b])
+        batch.regions[b] = regions(split, index)
         batch.patch_regions[b], batch.purity[b] = patch_regions(batch.regions[b], 1)
-        shape, color = shape_label(split, index)
-        batch.names[b, :2] = CONCEPTS.index(SHAPES[shape]) if shape else -1, CONCEPTS.index(GROUND)
-        batch.colors[b, 0] = COLOR_LABELS.index(color) if color else -1
     return batch
+
+
+def region_labels(split: str, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Names and colours of the regions, as `scenes.region_labels`."""
+    names, colors = np.full((2, len(indices), MAX_REGIONS), -1)
+    for b, index in enumerate(indices):
+        shape, color = shape_label(split, index)
+        names[b, :2] = CONCEPTS.index(SHAPES[shape]) if shape else -1, CONCEPTS.index(GROUND)
+        colors[b, 0] = COLOR_LABELS.index(color) if color else -1
+    return names, colors

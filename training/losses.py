@@ -1,8 +1,15 @@
-"""Losses of stage 1. All take float32 and return a scalar."""
+"""Losses of the tokenizer and the detokenizer. All take float32 and return scalars."""
 
+from functools import cache
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .model.detokenizer import TokenLayers
+from .scenes import IMAGE_SIZE
+from .sprites import SPRITES, resized_sprite
 
 OBJECT_WEIGHT = 2.5  # a pixel of an object against one of the background
 PULL_MARGIN = 0.1  # DPC distance to its region's mean that a patch may keep
@@ -86,3 +93,34 @@ def of_region(attribute: Tensor, token_region: Tensor) -> Tensor:
 def naming_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Contrast of each token with all concept names (or colours); target -1 is ignored. [B, K, names], [B, K]."""
     return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-1)
+
+
+def layer_losses(layers: TokenLayers, tokens: Tensor, objects: Tensor) -> dict[str, Tensor]:
+    """How far the pictures and places of tokens [T, D] are from the objects that they show.
+
+    objects [T, 5] as in `Layouts`, -1 for what is none: only what is there has a colour and a place.
+    """
+    pictures, boxes = layers(tokens)
+    sprite, x, y, size, flipped = objects.unbind(1)
+    is_thing = (sprite >= 0)[:, None]
+    true = sprite_layers(layers.size, tokens.device)[sprite.clamp(min=0)]
+    true = torch.where((flipped == 1)[:, None, None, None], true.flip(-1), true) * is_thing[..., None, None]
+    place = torch.stack([x + size / 2, y + size / 2, size], 1) / IMAGE_SIZE
+    # A colour counts as much as there is of it, in the truth as in the layer.
+    error = torch.cat([pictures[:, :3] * pictures[:, 3:], pictures[:, 3:]], 1) - true
+    distance = (boxes - place).abs() * is_thing
+    return {
+        "layers": (0.5 * error.abs() + error.square()).mean(),
+        "boxes": distance.sum() / (3 * is_thing.sum().clamp(min=1)),
+    }
+
+
+@cache
+def sprite_layers(size: int, device: torch.device) -> Tensor:
+    """What a layer of each sprite should be [sprites, 4, size, size]: colour in [-1, 1] times opacity, and opacity."""
+    layers = []
+    for sprite in range(len(SPRITES.rgba)):
+        color, transparency = resized_sprite(sprite, size)
+        opacity = 1 - transparency
+        layers.append(np.concatenate([color / 127.5 - opacity, opacity], -1).transpose(2, 0, 1))
+    return torch.from_numpy(np.stack(layers)).to(device)

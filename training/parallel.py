@@ -11,12 +11,14 @@ import torch.distributed as dist
 
 
 class Workers:
-    """The processes of this run; `rank` 0 logs, evaluates and writes checkpoints."""
+    """The processes of this run; `rank` 0 logs, evaluates and writes checkpoints. Each has `loaders` others that make
+    its examples ahead."""
 
-    def __init__(self, device: str):
+    def __init__(self, device: str, loaders: int = 0):
         self.count = int(os.environ.get("WORLD_SIZE", 1))
         self.rank = int(os.environ.get("RANK", 0))
         self.is_main = self.rank == 0
+        self.loaders = loaders
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda":

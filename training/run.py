@@ -5,7 +5,7 @@ python -m training.run --stage 2 --start runs/stage1-nano/checkpoint.pt --text m
 python -m training.run --stage 3 --start runs/stage2-nano/checkpoint.pt --text models/setokim-tiny/tokenizer.json
 python -m training.run --stage 4 --start runs/stage3-nano/checkpoint.pt
 
-Stage 1 goes on from a checkpoint with --start, and stage 3 takes over what it learned with --tokenizer.
+Stage 1 goes on from a checkpoint with --start, and stages 3 and 4 take over what it learned with --tokenizer.
 """
 
 import argparse
@@ -47,14 +47,15 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
             return Stage1(load_average(arguments.start), settings, workers, folder)
         torch.manual_seed(settings.seed)
         return Stage1(SeTok(CONFIGS[arguments.config]), settings, workers, folder)
-    if arguments.stage == 4:
-        return Stage4(load_setokim(arguments.start), Stage4Settings(**options), workers, folder)
-    text = Tokenizer.from_file(str(arguments.text))
+    text = Tokenizer.from_file(str(arguments.text)) if arguments.text else None
     model = setokim_from_stage1(arguments.start, text) if arguments.stage == 2 else load_setokim(arguments.start)
+    model.to(workers.device)
     if arguments.tokenizer:
         replace_tokenizer(model, load_average(arguments.tokenizer, chosen_clustering(arguments)), text)
     if arguments.detokenizer:
         replace_detokenizer(model, load_average(arguments.detokenizer))
+    if arguments.stage == 4:
+        return Stage4(model, Stage4Settings(**options), workers, folder)
     run = Stage2(model, text, Stage2Settings(stage=arguments.stage, **options), workers, folder)
     take_over_heads(run, arguments.start)
     return run
@@ -65,9 +66,9 @@ def main() -> None:
     parser.add_argument("--stage", type=int, choices=[1, 2, 3, 4], default=1)
     parser.add_argument("--config", choices=CONFIGS, default="nano", help="size of the tokenizer (stage 1)")
     parser.add_argument("--start", type=Path, help="checkpoint to begin with; stages 2 to 4 need one")
-    parser.add_argument("--text", type=Path, help="tokenizer.json (stages 2 and 3), see training.vocabulary")
+    parser.add_argument("--text", type=Path, help="tokenizer.json (stages 2 to 4), see training.vocabulary")
     parser.add_argument(
-        "--tokenizer", type=Path, help="stage 3: take SeTok from this checkpoint, as it went on learning"
+        "--tokenizer", type=Path, help="stages 3 and 4: take SeTok from this checkpoint, as it went on learning"
     )
     parser.add_argument(
         "--detokenizer", type=Path, help="stage 3: take the detokenizer from this checkpoint of stage 4"
@@ -81,14 +82,15 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of each process (0: decided by PyTorch)")
+    parser.add_argument("--loaders", type=int, default=0, help="processes that make examples ahead, for a GPU")
     arguments = parser.parse_args()
     if arguments.stage > 1 and not arguments.start:
         parser.error(f"stage {arguments.stage} needs --start")
-    if arguments.stage in (2, 3) and not arguments.text:
+    if (arguments.stage in (2, 3) or arguments.tokenizer) and not arguments.text:
         parser.error(f"stage {arguments.stage} needs --text")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    workers = Workers(arguments.device)
+    workers = Workers(arguments.device, arguments.loaders)
     start(arguments, workers).run()
     workers.close()
 

@@ -77,8 +77,11 @@ class Run:
         warmup = min(1.0, (self.step + 1) / s.warmup_steps)
         return warmup * (s.last_learning_rate + (s.learning_rate - s.last_learning_rate) * cosine)
 
-    def train_step(self) -> dict[str, float]:
-        """One step. Data and noise follow from seed and step number alone, so that a resumed run takes the same one."""
+    def train_step(self) -> dict[str, float | Tensor]:
+        """One step, and what to log of it.
+
+        Data and noise follow from seed and step number alone, so that a resumed run takes the same one.
+        """
         s, workers = self.settings, self.workers
         share = s.batch // workers.count
         torch.manual_seed((s.seed * 1_000_003 + self.step) * workers.count + workers.rank)
@@ -100,8 +103,8 @@ class Run:
         self.step += 1
         decay = min(s.ema_decay, self.step / (self.step + 10))
         torch._foreach_lerp_(self.averaged, [p.detach() for p in self.parameters], 1 - decay)
-        terms = {name: losses[name].item() if name in losses else math.nan for name in self.loss_weights}
-        return {"learning_rate": rate, "loss": loss.item(), **terms, "gradient_norm": norm.item(), **extra}
+        terms = {name: losses[name].detach() if name in losses else math.nan for name in self.loss_weights}
+        return {"learning_rate": rate, "loss": loss.detach(), **terms, "gradient_norm": norm, **extra}
 
     def save(self, path: Path) -> None:
         state = {
@@ -136,6 +139,7 @@ class Run:
             row = self.train_step()
             if self.workers.is_main:
                 if self.step % self.settings.log_every == 0:
+                    row = {name: float(value) for name, value in row.items()}  # waits for the device
                     append_row(self.folder / "train.csv", {"step": self.step, "seconds": round(self.elapsed), **row})
                     print(self._progress_line(row), flush=True)
                 if self.elapsed - evaluated > self.settings.evaluate_every:

@@ -4,7 +4,7 @@ A scene has *regions*: its objects in drawing order, then its background bands (
 A perfect tokenizer makes one token of each region.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -160,7 +160,7 @@ def _draw_scene(rng: np.random.Generator, recolorable_weight: float) -> Scene:
     scene = Scene(
         background,
         horizon=float(rng.uniform(*BACKGROUNDS[background].horizon)),
-        texture=int(rng.integers(len(_textures()))),
+        texture=int(rng.integers(len(textures()))),
         texture_strength=float(rng.uniform(0.06, 0.2)),
     )
     odds = np.where(SPRITES.recolorable, recolorable_weight, 1.0).cumsum()
@@ -233,7 +233,7 @@ def coarse_textures() -> list[np.ndarray]:
 
 
 @cache
-def _textures() -> np.ndarray:
+def textures() -> np.ndarray:
     """64 smooth noise fields in about [-1, 1], [64, S, S, 1]: the fixed grain of all backgrounds."""
     fields = []
     for coarse in coarse_textures():
@@ -252,7 +252,7 @@ def render_scene(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         mix = np.linspace(0, 1, bottom - top, dtype=np.float32)[:, None, None]
         gradient[top:bottom] = np.array(band.top, np.float32) * (1 - mix) + np.array(band.bottom, np.float32) * mix
         regions[top:bottom] = len(scene.objects) + i
-    image = gradient * (1 + scene.texture_strength * _textures()[scene.texture])
+    image = gradient * (1 + scene.texture_strength * textures()[scene.texture])
     for i, o in enumerate(scene.objects):
         color, transparency = resized_sprite(o.sprite, o.size)
         if o.flipped:
@@ -294,31 +294,32 @@ class SceneBatch:
 def render_batch(scenes: list[Scene]) -> SceneBatch:
     side = IMAGE_SIZE // PATCH_SIZE
     count = len(scenes)
+    names, colors = region_labels(scenes)
     batch = SceneBatch(
         scenes,
         images=np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8),
         regions=np.empty((count, IMAGE_SIZE, IMAGE_SIZE), np.uint8),
         patch_regions=np.empty((count, side * side), np.int64),
         purity=np.empty((count, side * side), np.float32),
-        names=np.full((count, MAX_REGIONS), -1),
-        colors=np.full((count, MAX_REGIONS), -1),
+        names=names,
+        colors=colors,
         object_counts=np.array([len(scene.objects) for scene in scenes]),
     )
     for b, scene in enumerate(scenes):
         batch.images[b], batch.regions[b] = render_scene(scene)
         batch.patch_regions[b], batch.purity[b] = patch_regions(batch.regions[b], len(scene.objects))
-        names = scene.region_names()
-        batch.names[b, : len(names)] = names
-        batch.colors[b, : len(names)] = scene.region_colors()
     return batch
+
+
+def region_labels(scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray]:
+    """Index into CONCEPTS and into COLOR_LABELS of each region [B, R], -1 where a scene has fewer."""
+    names, colors = np.full((2, len(scenes), MAX_REGIONS), -1)
+    for b, scene in enumerate(scenes):
+        named = scene.region_names()
+        names[b, : len(named)], colors[b, : len(named)] = named, scene.region_colors()
+    return names, colors
 
 
 def sample_batch(split: str, first: int, count: int) -> SceneBatch:
     """Scenes `first`, ..., `first + count - 1` of a split, rendered."""
     return render_batch([sample_scene(split, index) for index in range(first, first + count)])
-
-
-def joined(a: SceneBatch, b: SceneBatch) -> SceneBatch:
-    """The pictures of both."""
-    arrays = {f.name: np.concatenate([getattr(a, f.name), getattr(b, f.name)]) for f in fields(a) if f.name != "scenes"}
-    return SceneBatch(a.scenes + b.scenes, **arrays)

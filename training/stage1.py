@@ -1,6 +1,7 @@
 """Stage 1: the tokenizer (encoder, merger) and the detokenizer learn together from scenes with known regions."""
 
 import math
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from .easy_vqa import easy_batch, sample
+from . import easy_vqa
+from .ahead import Ahead
 from .evaluate import evaluate_scenes
 from .losses import (
     edge_loss,
     feature_loss,
+    layer_losses,
     layout_loss,
     naming_loss,
     of_region,
@@ -23,42 +26,88 @@ from .losses import (
 )
 from .model import SeTok
 from .model.cluster import cluster_features, normalize_features
+from .model.detokenizer import Detokenizer
 from .parallel import Workers
 from .precision import mixed_precision
+from .renderer import Canvas, Layouts, Renderer
 from .runs import Run, RunSettings
-from .scenes import MAX_REGIONS, SceneBatch, joined, sample_batch
+from .scenes import MAX_REGIONS, region_labels, sample_scene
 
 
 @dataclass(frozen=True)
 class Stage1Settings(RunSettings):
-    decoded: float = 1.0  # share of a batch that is decoded: early on clusters want images more than pixels do
     true_clusters: float = 0.3  # first part of the run with true regions only; half and half afterwards
-    perceived: float = 0.5  # share of a batch whose drawings the encoder looks at again
+    perceived: float = 0.5  # share of a batch whose drawings are looked at as a whole, by the encoder too
     easy_vqa: float = 1 / 16  # share of a batch that is not of scenes
     object_weight: float = 4.0  # of a pixel of an object against one of the background
     token_noise: float = 0.15  # standard deviation, on the tokens the decoder sees
     evaluate_scenes: int = 128
 
 
+@dataclass
+class Shown:
+    """Pictures with what they show: names and colours of regions [M, R], and objects [M, R, 5] as in `Layouts`."""
+
+    canvas: Canvas
+    empty: Tensor  # [M, 3, S, S] the pictures without their objects, in [-1, 1]
+    names: Tensor
+    colors: Tensor
+    objects: Tensor
+
+    @property
+    def is_object(self) -> Tensor:
+        """[M, S, S] bool."""
+        objects = (self.objects[:, :, 0] >= 0).sum(1)
+        is_scene = objects > 0  # the shape of a picture of easy-VQA is its first region
+        return self.canvas.regions < torch.where(is_scene, objects, 1)[:, None, None]
+
+
+class SceneLoader:
+    """The batches `first`, `first + stride`, ... of the train split, with scenes made up ahead."""
+
+    def __init__(self, easy_share: float, stride: int, workers: Workers):
+        self.easy_share, self.stride = easy_share, stride
+        self.renderer, self.ahead = Renderer.on(workers.device), Ahead(workers.loaders)
+        self.waiting: dict[int, Future] = {}
+
+    def batch(self, first: int, count: int) -> Shown:
+        for begin in range(first, first + self.ahead.depth * self.stride, self.stride):
+            if begin not in self.waiting:
+                easy = round(self.easy_share * count)
+                work = make_up, begin, count - easy, easy
+                self.waiting[begin] = self.ahead.submit(begin // self.stride, *work)
+        layouts, labels = self.waiting.pop(first).result()
+        names, colors, objects = (torch.from_numpy(a).to(self.renderer.device) for a in labels)
+        return Shown(self.renderer.draw(layouts), self.renderer.draw(layouts.empty).normalized, names, colors, objects)
+
+
+def make_up(first: int, count: int, easy: int) -> tuple[Layouts, tuple[np.ndarray, ...]]:
+    """`count` scenes and behind them `easy` pictures of easy-VQA: layouts, names, colours, objects."""
+    rng = np.random.default_rng(first)
+    scenes = [sample_scene("train", index) for index in range(first, first + count)]
+    pictures = [easy_vqa.sample(rng, "train") for _ in range(easy)]
+    layouts = Layouts.of(scenes, pictures)
+    names, colors = map(np.concatenate, zip(region_labels(scenes), easy_vqa.region_labels("train", pictures)))
+    objects = np.concatenate([layouts.objects, np.full((easy, MAX_REGIONS, 5), -1)])
+    return layouts, (names, colors, objects)
+
+
 def stage1_losses(
-    model: SeTok, batch: SceneBatch, settings: Stage1Settings, true_share: float, device: torch.device
-) -> tuple[dict[str, Tensor], float]:
-    """All loss terms of a batch, and the mean number of clusters that DPC made (nan without DPC)."""
-    config = model.config
-    image = images_to_tensor(batch.images, device)
-    region, purity, names, colors = (
-        torch.from_numpy(a).to(device) for a in (batch.patch_regions, batch.purity, batch.names, batch.colors)
-    )
+    model: SeTok, shown: Shown, settings: Stage1Settings, true_share: float
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """All loss terms of a batch, and the mean number of clusters that DPC made (none without DPC)."""
+    config, image, region = model.config, shown.canvas.normalized, shown.canvas.patch_regions
+    device = image.device
     with mixed_precision(device):
         features = model.encode(image)
     features = features.float()
-    pull, push = pull_push_loss(features, region, purity, MAX_REGIONS)
+    pull, push = pull_push_loss(features, region, shown.canvas.purity, MAX_REGIONS)
 
     labels, valid = region, _present_regions(region, config.cluster.max_clusters)
-    token_count = math.nan
+    token_count = {"dpc_tokens": math.nan}
     if true_share < 1:
         clusters = cluster_features(features.detach(), config.vision.grid, config.cluster, exact=False)
-        token_count = clusters.valid.sum(1).float().mean().item()
+        token_count = {"dpc_tokens": clusters.valid.sum(1).float().mean()}
         use_true = torch.rand(len(image), device=device) < true_share
         labels = torch.where(use_true[:, None], labels, clusters.labels)
         valid = torch.where(use_true[:, None], valid, clusters.valid)
@@ -68,28 +117,43 @@ def stage1_losses(
     tokens = tokens.float()
     token_region = token_regions(labels, valid, region)
     name_logits, color_logits = model.heads(tokens)
-
-    shown = slice(0, max(1, round(settings.decoded * len(image))))
-    seen = tokens[shown] + settings.token_noise * torch.randn_like(tokens[shown])
-    with mixed_precision(device):
-        reconstruction = model.detok(seen, valid[shown])
-        attention = model.detok.layout(seen, valid[shown])
-    reconstruction, target = reconstruction.float(), image[shown]
-    objects = torch.from_numpy(batch.object_counts).to(device)[shown, None, None]
-    is_object = torch.from_numpy(batch.regions).to(device)[shown] < objects
     losses = {
-        "pixel": pixel_loss(reconstruction, target, is_object, settings.object_weight),
-        "edge": edge_loss(reconstruction, target),
-        "name": naming_loss(name_logits, of_region(names, token_region)),
-        "color": naming_loss(color_logits, of_region(colors, token_region)),
-        "layout": layout_loss(attention, labels[shown]),
+        "name": naming_loss(name_logits, of_region(shown.names, token_region)),
+        "color": naming_loss(color_logits, of_region(shown.colors, token_region)),
         "pull": pull,
         "push": push,
     }
-    if looked := round(settings.perceived * len(reconstruction)):
-        seen = look_again(model, reconstruction[:looked])
-        losses["features"] = feature_loss(seen, features[:looked].detach(), region[:looked])
+    seen = tokens + settings.token_noise * torch.randn_like(tokens)
+    losses |= painter_losses(model.detok, shown, seen, valid, labels, settings.object_weight)
+    if model.detok.layers:
+        objects = shown.objects.gather(1, token_region.clamp(min=0)[..., None].expand(-1, -1, 5))
+        objects = torch.where((token_region >= 0)[..., None], objects, -1)
+        losses |= layer_losses(model.detok.layers, seen[valid], objects[valid])
+    if looked := round(settings.perceived * len(image)):
+        # The drawing as a whole, as pixels and as the encoder sees it.
+        with mixed_precision(device):
+            drawing = model.detok(seen[:looked], valid[:looked]).float()
+        is_object = shown.is_object[:looked]
+        losses["whole"] = pixel_loss(drawing, image[:looked], is_object, settings.object_weight)
+        again = look_again(model, drawing)
+        losses["features"] = feature_loss(again, features[:looked].detach(), region[:looked])
     return losses, token_count
+
+
+def painter_losses(
+    detok: Detokenizer, shown: Shown, tokens: Tensor, valid: Tensor, labels: Tensor, object_weight: float = 1.0
+) -> dict[str, Tensor]:
+    """From tokens [M, K, D]. With layers on top of it the painter's picture is what lies behind the objects."""
+    with mixed_precision(tokens.device):
+        painted = detok.paint(tokens, valid).float()
+        attention = detok.layout(tokens, valid).float()
+    target = shown.empty if detok.layers else shown.canvas.normalized
+    is_object = torch.zeros_like(shown.is_object) if detok.layers else shown.is_object
+    return {
+        "pixel": pixel_loss(painted, target, is_object, object_weight),
+        "edge": edge_loss(painted, target),
+        "layout": layout_loss(attention, labels),
+    }
 
 
 def look_again(model: SeTok, images: Tensor) -> Tensor:
@@ -112,20 +176,15 @@ def _present_regions(region: Tensor, clusters: int) -> Tensor:
 
 class Stage1(Run):
     loss_weights = {"pixel": 2.0, "edge": 0.5, "name": 0.5, "color": 0.25, "layout": 0.1}
-    loss_weights |= {"pull": 2.0, "push": 2.0, "features": 0.3}
+    loss_weights |= {"pull": 2.0, "push": 2.0, "features": 0.3, "layers": 10.0, "boxes": 5.0, "whole": 1.0}
 
     def __init__(self, model: SeTok, settings: Stage1Settings, workers: Workers, folder: Path):
         super().__init__(model, model.config_json(), settings, workers, folder)
+        self.loader = SceneLoader(settings.easy_vqa, settings.batch, workers)
 
-    def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
-        easy = round(self.settings.easy_vqa * count)
-        batch = sample_batch("train", first, count - easy)
-        if easy:
-            rng = np.random.default_rng(first)
-            batch = joined(batch, easy_batch("train", [sample(rng, "train") for _ in range(easy)]))
+    def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         true_share = 1.0 if self.progress < self.settings.true_clusters else 0.5
-        losses, token_count = stage1_losses(self.model, batch, self.settings, true_share, self.workers.device)
-        return losses, {"dpc_tokens": token_count}
+        return stage1_losses(self.model, self.loader.batch(first, count), self.settings, true_share)
 
     def evaluate_average(self) -> dict[str, float]:
         return evaluate_scenes(self.average, "val", self.settings.evaluate_scenes)

@@ -19,17 +19,16 @@ from .model.setokim import Setokim, SetokimConfig, SpecialTokens
 from .parallel import Workers
 from .precision import mixed_precision
 from .runs import Run, RunSettings
+from .sampler import TaskBatch, TaskLoader, TaskSampler
 from .scenes import IMAGE_SIZE
-from .tasks import IGNORE, TASK_SHARES, TaskBatch, TaskSampler, object_masks
-from .text import CELLS, cell_index, relation_depth
+from .targets import NAMED, Compared, Named
+from .tasks import IGNORE, TASK_SHARES
+from .text import CELLS
 
-# Visual tokens that are read, that will be kept or drawn, things in words, things to be marked, and what an instruction
-# is about before it is carried out.
-NAMED = ("naming", "planning", "mentions", "marked", "meant")
 # What is read must be known half-way up: the layers above compare what these know, where a thing lies among it.
 NAMED_EARLY = ("naming", "mentions")
 DECISION_WEIGHT = 3.0
-LENGTH_GROUPS = 4
+LENGTH_GROUPS = {"cpu": 4, "cuda": 2}  # a GPU reads padding faster than it is told to read another group
 # What is said about two things, with the number of values that describe it.
 COMPARED = {"comparison": 3, "claim": 1}
 
@@ -59,46 +58,45 @@ class VisualNaming(nn.Module):
         self.cell = nn.Linear(hidden, len(CELLS))
         self.box = nn.Linear(hidden, 3)
 
-    def loss(self, hidden: Tensor, names: Tensor, colors: Tensor, cells: Tensor, boxes: Tensor) -> Tensor:
-        """hidden [M, H]; targets [M], -1 where there is nothing to say; boxes [M, 3], only where there is a cell."""
-        said = sum(
-            weight * F.cross_entropy(head(hidden), target, ignore_index=-1)
-            for weight, head, target in ((1.0, self.name, names), (0.5, self.color, colors), (0.5, self.cell, cells))
-        )
-        is_thing = (cells >= 0)[:, None]
-        distance = ((self.box(hidden) - boxes).abs() * is_thing).sum() / is_thing.sum().clamp(min=1)
+    def loss(self, hidden: Tensor, known: Named) -> Tensor:
+        """hidden [n, H] at the places where something should be known."""
+        if not len(hidden):
+            return hidden.sum()
+        heads = ((1.0, self.name, known.names), (0.5, self.color, known.colors), (0.5, self.cell, known.cells))
+        said = sum(weight * F.cross_entropy(head(hidden), target, ignore_index=-1) for weight, head, target in heads)
+        is_thing = (known.cells >= 0)[:, None]
+        distance = ((self.box(hidden) - known.boxes).abs() * is_thing).sum() / is_thing.sum().clamp(min=1)
         return said + 2 * distance
 
 
 def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dict[str, Tensor]:
     """`heads`: one VisualNaming for each of `NAMED`."""
-    device = batch.ids.device
+    targets, device = batch.targets, batch.visual.device
     with mixed_precision(device):
         hidden, states = read_by_length(model, batch)
     hidden = hidden.float()
     # What is meant must be known with layers to spare: each token of an answer looks back at it.
     known = dict.fromkeys(NAMED, hidden) | dict.fromkeys(NAMED_EARLY, half_way(states))
     known["meant"] = normed(states[-3:][0])
-    before, target = hidden[:, :-1], batch.labels[:, 1:]
+    before, target = hidden[:, :-1], targets.labels[:, 1:]
     learned = target != IGNORE
     with mixed_precision(device):
         logits = model.llm.logits(before[learned])
     losses = {"text": text_loss(logits.float(), target[learned], model.config.special_tokens)}
 
-    drawn = target == model.config.special_tokens.visual
-    if drawn.any():
+    if len(targets.drawn_things):
+        drawn = target == model.config.special_tokens.visual
         tokens = batch.visual[:, 1:][drawn]
         losses["diffusion"], guess, is_told = model.diffusion.loss(tokens, before[drawn])
         if model.detok.layers:
-            losses["placing"] = placing_loss(model, guess, tokens, is_told, drawn_things(batch))
-    masked = [(b, *mask) for b, sequence in enumerate(batch.sequences) for mask in sequence.masks]
-    if masked:
-        rows, positions, pictures, regions = zip(*masked)
-        logits = mask_logits(model, batch, hidden[list(rows), list(positions)], list(pictures))
-        losses["mask"] = mask_loss(logits, object_masks(batch.pictures, list(zip(pictures, regions))))
-    for loss, places in named_places(batch).items():
-        losses[loss] = naming_loss(heads[loss], batch, known[loss], places)
-    return losses | comparison_losses(heads, batch, normed(states[-2:][0]), hidden)
+            losses["placing"] = placing_loss(model, guess, tokens, is_told, targets.drawn_things)
+    if len(targets.masks):
+        rows, positions, pictures, regions = targets.masks.unbind(1)
+        logits = mask_logits(model, batch, hidden[rows, positions], pictures)
+        losses["mask"] = mask_loss(logits, (batch.pictures.regions[pictures] == regions[:, None, None]).float())
+    for loss, named in targets.named.items():
+        losses[loss] = heads[loss].loss(known[loss][named.rows, named.positions], named)
+    return losses | comparison_losses(heads, targets.compared, normed(states[-2:][0]), hidden)
 
 
 def read_by_length(model: Setokim, batch: TaskBatch) -> tuple[Tensor, list[Tensor]]:
@@ -106,14 +104,15 @@ def read_by_length(model: Setokim, batch: TaskBatch) -> tuple[Tensor, list[Tenso
 
     Nothing but zeros stands where a sequence of another group would have been padded.
     """
-    length = batch.ids.shape[1]
-    order = torch.tensor([len(s.ids) for s in batch.sequences]).argsort()
+    lengths, device = torch.tensor(batch.targets.lengths), batch.visual.device
+    order, length = lengths.argsort(), batch.visual.shape[1]
     parts = []
-    for rows in order.chunk(LENGTH_GROUPS):
-        end = len(batch.sequences[int(rows[-1])].ids)
-        hidden, states = model.read(*(t[rows, :end] for t in (batch.ids, batch.slots, batch.visual)))
+    for rows in order.chunk(LENGTH_GROUPS[device.type]):
+        end, rows = int(lengths[rows[-1]]), rows.to(device)
+        hidden, states = model.read(*(t[rows, :end] for t in (batch.targets.ids, batch.targets.slots, batch.visual)))
         parts.append([F.pad(x, (0, 0, 0, length - end)) for x in (hidden, *states)])
-    hidden, *states = (torch.cat(groups)[order.argsort()] for groups in zip(*parts))
+    back = order.argsort().to(device)
+    hidden, *states = (torch.cat(groups)[back] for groups in zip(*parts))
     return hidden, states
 
 
@@ -145,17 +144,6 @@ def placing_loss(model: Setokim, guess: Tensor, tokens: Tensor, is_told: Tensor,
     return (distance * counts).sum() / counts.sum().clamp(min=1)
 
 
-def drawn_things(batch: TaskBatch) -> Tensor:
-    """For each token to be drawn whether it shows an object, in the order of the sequences."""
-    drawn = [
-        batch.pictures.shown(*visual) is not None
-        for s in batch.sequences
-        for visual, token, label in zip(s.visual, s.ids, s.labels)
-        if visual and label == token == s.special.visual
-    ]
-    return torch.tensor(drawn, device=batch.ids.device)
-
-
 def half_way(states: list[Tensor]) -> Tensor:
     return normed(states[len(states) // 2 - 1])
 
@@ -165,61 +153,22 @@ def normed(state: Tensor) -> Tensor:
     return F.rms_norm(state.float(), state.shape[-1:])
 
 
-def comparison_losses(heads: nn.ModuleDict, batch: TaskBatch, state: Tensor, last: Tensor) -> dict[str, Tensor]:
+def comparison_losses(heads: nn.ModuleDict, compared: Compared, state: Tensor, last: Tensor) -> dict[str, Tensor]:
     """Before an answer about two things: how far apart they are, across and down, and how much larger the first is,
     known in `state`; and, in the `last` states, how far that fits what was said.
 
     Yes or no alone says too little: without these the model never learned which of two things is on the left.
     """
-    places = [(b, *comparison) for b, s in enumerate(batch.sequences) for comparison in s.comparisons]
-    if not places:
+    if not len(compared.rows):
         return dict.fromkeys(COMPARED, state.sum() * 0)
-    rows, positions, *_ = (list(column) for column in zip(*places))
-    difference, claim = [], []
-    for _, _, picture, *regions, words in places:
-        a, b = (batch.pictures.batch.scenes[picture].objects[region] for region in regions)
-        difference.append([(v - w) / IMAGE_SIZE for v, w in zip((*a.center, a.size), (*b.center, b.size))])
-        claim.append([relation_depth(words, a, b) / IMAGE_SIZE])
-    wanted = {"comparison": (state, difference), "claim": (last, claim)}
+    wanted = {"comparison": (state, compared.difference), "claim": (last, compared.claim)}
     return {
-        loss: (heads[loss](known[rows, positions]) - torch.tensor(target, device=known.device)).abs().mean()
+        loss: (heads[loss](known[compared.rows, compared.positions]) - target).abs().mean()
         for loss, (known, target) in wanted.items()
     }
 
 
-def named_places(batch: TaskBatch) -> dict[str, list[tuple[int, int, int, int]]]:
-    """For each of `NAMED` the (sequence, position, picture, region) where a region should be known."""
-    regions = batch.pictures.regions.tolist()
-    rows = list(enumerate(batch.sequences))
-    return {
-        "naming": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.sources],
-        "planning": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.plans],
-        "mentions": [(b, *mention) for b, s in rows for mention in s.mentions],
-        "marked": [(b, *mask) for b, s in rows for mask in s.masks],
-        "meant": [(b, *meant) for b, s in rows for meant in s.meant],
-    }
-
-
-def naming_loss(
-    naming: VisualNaming, batch: TaskBatch, hidden: Tensor, places: list[tuple[int, int, int, int]]
-) -> Tensor:
-    if not places:
-        return hidden.sum() * 0
-    rows, positions, pictures, regions = (list(column) for column in zip(*places))
-    scenes, device = batch.pictures.batch, hidden.device
-    cells, boxes = np.full_like(scenes.names, -1), np.zeros((*scenes.names.shape, 3), np.float32)
-    for m, scene in enumerate(scenes.scenes):
-        for r, o in enumerate(scene.objects):
-            cells[m, r], boxes[m, r] = cell_index(o), [v / IMAGE_SIZE for v in (*o.center, o.size)]
-    is_none = np.array(regions) < 0
-    targets = [
-        torch.from_numpy(np.where(is_none, -1, attribute[pictures, regions])).to(device)
-        for attribute in (scenes.names, scenes.colors, cells)
-    ]
-    return naming.loss(hidden[rows, positions], *targets, torch.from_numpy(boxes[pictures, regions]).to(device))
-
-
-def mask_logits(model: Setokim, batch: TaskBatch, hidden: Tensor, pictures: list[int]) -> Tensor:
+def mask_logits(model: Setokim, batch: TaskBatch, hidden: Tensor, pictures: Tensor) -> Tensor:
     """Logits [n, S / 2, S / 2] for hidden states [n, H] of [SEG] tokens about `pictures`."""
     with torch.no_grad():
         stride2, stride4 = model.vision.stem_stages(batch.pictures.images[pictures])
@@ -240,8 +189,7 @@ def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
 def measure_tokens(sampler: TaskSampler, count: int = 256) -> None:
     """Set the projector's mean and std to those of the tokens of real pictures."""
     projector = sampler.model.projector
-    pictures = sampler.batch("train", 0, count, kind="caption").pictures
-    real = torch.cat([tokens[:n] for tokens, n in zip(projector.denormalize(pictures.tokens), pictures.counts)])
+    real = projector.denormalize(sampler.batch("train", 0, count, kind="caption").pictures.real_tokens)
     projector.mean.copy_(real.mean(0))
     projector.std.copy_(real.std(0) + 1e-3)
 
@@ -259,17 +207,18 @@ def evaluate_tasks(sampler: TaskSampler, split: str, count: int, held_out_words:
     for kind in ("chat", "caption", "segment", "easy_vqa"):
         for first in range(0, count, 32):
             batch = sampler.batch(split, first, min(32, count - first), kind, held_out_words)
-            hidden = model(batch.ids, batch.slots, batch.visual)
+            targets = batch.targets
+            hidden = model(targets.ids, targets.slots, batch.visual)
             said = model.llm.logits(hidden).argmax(-1)
             for b, sequence in enumerate(batch.sequences):
                 for question, start, end in sequence.answers:
-                    exact = bool((said[b, start - 1 : end - 1] == batch.ids[b, start:end]).all())
+                    exact = bool((said[b, start - 1 : end - 1] == targets.ids[b, start:end]).all())
                     right.setdefault(question, []).append(exact)
-                for position, picture, region in sequence.masks:
-                    logits = mask_logits(model, batch, hidden[b, position][None], [picture])
-                    found = full_size(logits, IMAGE_SIZE) > 0
-                    true = object_masks(batch.pictures, [(picture, region)]) > 0
-                    ious.append(float((found & true).sum() / (found | true).sum().clamp(min=1)))
+            if len(targets.masks):
+                rows, positions, pictures, regions = targets.masks.unbind(1)
+                found = full_size(mask_logits(model, batch, hidden[rows, positions], pictures), IMAGE_SIZE) > 0
+                true = batch.pictures.regions[pictures] == regions[:, None, None]
+                ious += ((found & true).sum((1, 2)) / (found | true).sum((1, 2)).clamp(min=1)).tolist()
     questions = [v for kind, values in right.items() if kind not in NOT_QUESTIONS for v in values]
     return {
         "questions": float(np.mean(questions)),
@@ -309,13 +258,13 @@ class Stage2(Run):
             model.diffusion.requires_grad_(False)  # nothing is drawn yet, and decay alone would shrink it
             measure_tokens(TaskSampler(model, text, shares))
         super().__init__(trained, model.config_json(), settings, workers, folder)
-        self.sampler = TaskSampler(self.model["setokim"], text, shares)
+        self.loader = TaskLoader(self.model["setokim"], text, shares, settings.batch, workers.loaders)
         self.average_sampler = TaskSampler(self.average["setokim"], text, shares)
 
     def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
-        batch = self.sampler.batch("train", first, count)
+        batch = self.loader.batch(first, count)
         losses = stage2_losses(self.model["setokim"], self.model, batch)
-        return losses, {"length": float(batch.ids.shape[1])}
+        return losses, {"length": float(batch.visual.shape[1])}
 
     def evaluate_average(self) -> dict[str, float]:
         return evaluate_tasks(self.average_sampler, "val", self.settings.evaluate_sequences)
@@ -342,7 +291,7 @@ def replace_tokenizer(model: Setokim, tokenizer: SeTok, text: Tokenizer) -> None
     """Another SeTok of the same shape in place of the model's own; its tokens are measured anew."""
     model.tokenizer_config = tokenizer.config
     for part in ("vision", "setok", "detok", "heads"):
-        setattr(model, part, getattr(tokenizer, part))
+        setattr(model, part, getattr(tokenizer, part).to(model.projector.mean.device))
     measure_tokens(TaskSampler(model, text, TASK_SHARES[3]))
 
 
@@ -350,7 +299,7 @@ def replace_detokenizer(model: Setokim, other: SeTok) -> None:
     """Another detokenizer of the same tokens."""
     config = other.config.detokenizer
     model.tokenizer_config = dataclasses.replace(model.tokenizer_config, detokenizer=config)
-    model.detok = other.detok
+    model.detok = other.detok.to(model.projector.mean.device)
 
 
 def load_setokim(checkpoint: Path, clustering: dict[str, float] | None = None) -> Setokim:

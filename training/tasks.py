@@ -5,16 +5,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from . import easy_vqa
-from .losses import token_regions
-from .model.cluster import cluster_features
-from .model.setokim import Setokim, SpecialTokens, order_by_area
-from .precision import mixed_precision
-from .scenes import Scene, SceneBatch, SceneObject, joined, render_batch, sample_scene, scene_rng
+from .model.setokim import SpecialTokens
+from .scenes import Scene, SceneObject, region_labels, sample_scene, scene_rng
 from .text import (
     SMALL_TALK,
     Edit,
@@ -49,60 +44,33 @@ TASK_SHARES = {
 
 
 @dataclass
-class Pictures:
-    """Tokenised pictures; tokens in the order of the language model, largest first. M pictures, K tokens at most."""
+class Contents:
+    """What M pictures show, and which of it each of their tokens shows: all that a sequence needs to know of them."""
 
-    batch: SceneBatch
-    images: Tensor  # [M, 3, S, S]
-    features: Tensor  # [M, N, C] normalised
-    labels: Tensor  # [M, N] index of the token of each patch
+    scenes: list[Scene]  # pictures of no scene come last
+    names: np.ndarray  # [M, R] of each region
+    colors: np.ndarray  # [M, R]
     counts: list[int]  # tokens of each picture
-    tokens: Tensor  # [M, K, D] normalised for the projector
-    regions: Tensor  # [M, K] region that each token shows, -1 for none
+    regions: list[list[int]]  # that each token shows, -1 for none
 
     def shown(self, picture: int, token: int) -> SceneObject | None:
-        """The object that a token shows; None for a background, and in pictures of no scene, which come last."""
-        scenes, region = self.batch.scenes, int(self.regions[picture, token])
-        objects = scenes[picture].objects if picture < len(scenes) else []
+        """The object that a token shows; None for a background, and in pictures of no scene."""
+        region = self.regions[picture][token]
+        objects = self.scenes[picture].objects if picture < len(self.scenes) else []
         return objects[region] if 0 <= region < len(objects) else None
 
 
-@torch.no_grad()
-def tokenize_batch(model: Setokim, batch: SceneBatch) -> Pictures:
-    device = model.projector.mean.device
-    image = torch.from_numpy(batch.images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-    config = model.tokenizer_config
-    with mixed_precision(device):
-        features = torch.nn.functional.layer_norm(model.vision(image), (config.vision.width,)).float()
-    clusters = cluster_features(features, config.vision.grid, config.cluster, exact=False)
-    order = order_by_area(clusters.labels, clusters.valid)  # [M, K]
-    labels = order.argsort(1).gather(1, clusters.labels)
-    valid = clusters.valid.gather(1, order)
-    with mixed_precision(device):
-        tokens = model.setok["merger"](features, labels, valid)
-    region = torch.from_numpy(batch.patch_regions).to(device)
-    return Pictures(
-        batch,
-        image,
-        features,
-        labels,
-        valid.sum(1).tolist(),
-        model.projector.normalize(tokens.float()),
-        token_regions(labels, valid, region),
-    )
-
-
 def edited_tokens(
-    pictures: Pictures, source: int, target: int, edit: Edit
+    contents: Contents, source: int, target: int, edit: Edit
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """(picture, token) of what an edit copies from the source picture and of what it draws as in the target.
 
     Everything that did not change is copied, in the order of the source, whatever the clustering makes of the target:
     that could not be foreseen, and one plan in five was something else than the words asked.
     """
-    regions = pictures.regions.tolist()
-    copied = [(source, i) for i in range(pictures.counts[source]) if regions[source][i] in edit.sources]
-    drawn = [(target, j) for j in range(pictures.counts[target]) if edit.sources[regions[target][j]] < 0]
+    regions, counts = contents.regions, contents.counts
+    copied = [(source, i) for i in range(counts[source]) if regions[source][i] in edit.sources]
+    drawn = [(target, j) for j in range(counts[target]) if edit.sources[regions[target][j]] < 0]
     return copied, drawn
 
 
@@ -194,18 +162,6 @@ class Sequence:
 
 
 @dataclass
-class TaskBatch:
-    """Padded sequences, B x T, and what their losses need."""
-
-    ids: Tensor
-    labels: Tensor
-    slots: Tensor
-    visual: Tensor  # [B, T, D]
-    sequences: list[Sequence]
-    pictures: Pictures
-
-
-@dataclass
 class Plan:
     """What a sequence will be about: a picture of the batch, and what the task needs beside."""
 
@@ -217,47 +173,62 @@ class Plan:
     asked: list[tuple[str, str]] = field(default_factory=list)  # questions and answers of easy-VQA
 
 
-class TaskSampler:
-    """Sequences `first`, `first + 1`, ... of a split, fresh scenes every time; in `train` a few about each scene."""
+@dataclass
+class Planned:
+    """What the sequences of a batch will be about, and its pictures: scenes, then some of easy-VQA's train split."""
 
-    def __init__(self, model: Setokim, text: Tokenizer, shares: dict[str, float]):
-        self.model, self.text = model, text
+    plans: list[Plan]
+    scenes: list[Scene]
+    easy: list[int]
+
+    def contents(self, counts: list[int], regions: list[list[int]]) -> Contents:
+        """With what the tokenizer made of the pictures: tokens of each, and the region of each token."""
+        labels = zip(region_labels(self.scenes), easy_vqa.region_labels("train", self.easy))
+        return Contents(self.scenes, *(np.concatenate(both) for both in labels), counts, regions)
+
+
+class TaskWriter:
+    """Sequences `first`, `first + 1`, ... of a split, fresh scenes every time; in `train` a few about each scene.
+
+    In two steps, since pictures must be tokenised before anything can be written about their tokens.
+    """
+
+    def __init__(self, text: Tokenizer, special: SpecialTokens, shares: dict[str, float]):
+        self.text, self.special = text, special
         self.kinds, self.odds = list(shares), np.cumsum(list(shares.values()))
 
-    def batch(self, split: str, first: int, count: int, kind: str | None = None, held_out_words=False) -> TaskBatch:
+    def plan(self, split: str, first: int, count: int, kind: str | None = None, held_out_words=False) -> Planned:
         """`kind` fixes the task, as evaluation wants it."""
         shared = SEQUENCES_PER_SCENE if split == "train" else 1
         numbers = range(first // shared, -(-(first + count) // shared))
-        scenes = [sample_scene(split, number) for number in numbers]
-        plans, easy = [], []
+        planned = Planned([], [sample_scene(split, number) for number in numbers], [])
         for index in range(first, first + count):
             # Its own stream: the words of a scene change nothing about the scene.
             speaker = Speaker(scene_rng(split, 2**32 + index), held_out_words, careless=split == "train")
             task = kind or self.kinds[int(np.searchsorted(self.odds, speaker.rng.random() * self.odds[-1]))]
             plan = Plan(task, speaker, index // shared - numbers.start)
             if task == "easy_vqa":
-                plan.picture = len(easy)
-                easy.append(easy_vqa.sample(speaker.rng, split))
-                plan.asked = easy_vqa.questions("train")[easy[-1]]
+                plan.picture = len(planned.easy)
+                planned.easy.append(easy_vqa.sample(speaker.rng, split))
+                plan.asked = easy_vqa.questions("train")[planned.easy[-1]]
             elif task == "edit":
-                plan.edit, plan.edited = edit_any(speaker, scenes[plan.picture]), len(scenes)
-                scenes.append(plan.edit.target)
-            plans.append(plan)
-        batch = render_batch(scenes)
-        if easy:
-            batch = joined(batch, easy_vqa.easy_batch("train", easy))
-        pictures = tokenize_batch(self.model, batch)
-        for plan in plans:
-            plan.picture += len(scenes) if plan.asked else 0  # they come last
-        return self._pad([self._sequence(plan, pictures) for plan in plans], pictures)
+                plan.edit, plan.edited = edit_any(speaker, planned.scenes[plan.picture]), len(planned.scenes)
+                planned.scenes.append(plan.edit.target)
+            planned.plans.append(plan)
+        for plan in planned.plans:
+            plan.picture += len(planned.scenes) if plan.asked else 0  # they come last
+        return planned
 
-    def _sequence(self, plan: Plan, pictures: Pictures) -> Sequence:
+    def write(self, planned: Planned, contents: Contents) -> list[Sequence]:
+        return [self._sequence(plan, contents) for plan in planned.plans]
+
+    def _sequence(self, plan: Plan, contents: Contents) -> Sequence:
         task, speaker, picture = plan.task, plan.speaker, plan.picture
-        scene = None if plan.asked else pictures.batch.scenes[picture]
-        sequence = Sequence(self.model.config.special_tokens, self.text, picture)
+        scene = None if plan.asked else contents.scenes[picture]
+        sequence = Sequence(self.special, self.text, picture)
         if scene and task != "generate":  # which speaks of a picture that is not there yet
             sequence.nouns = {noun(o): scene.objects.index(o) for o in unique_objects(scene)}
-        seen = (picture, pictures.counts[picture])
+        seen = (picture, contents.counts[picture])
         if task == "chat":
             is_shown = False
             if speaker.rng.random() < GREETING_SHARE:
@@ -285,9 +256,9 @@ class TaskSampler:
         elif task == "segment":
             self._segment_turns(sequence, speaker, scene, seen)
         elif task == "generate":
-            words = speaker.pick([caption, dense_caption])(scene, in_token_order(pictures, picture))
+            words = speaker.pick([caption, dense_caption])(scene, in_token_order(contents, picture))
             sequence.user(speaker.say("draw", caption=words))
-            sequence.answer_picture([(picture, i) for i in range(pictures.counts[picture])])
+            sequence.answer_picture([(picture, i) for i in range(contents.counts[picture])])
         elif task == "edit" and speaker.rng.random() < ABSENT_EDIT_SHARE:
             instruction, answer = absent_edit(speaker, scene)
             sequence.user(instruction, *seen)
@@ -296,7 +267,7 @@ class TaskSampler:
             sequence.user(plan.edit.instruction, *seen)
             gone = [r for r in range(len(scene.objects)) if r not in plan.edit.sources]
             sequence.meant += [(len(sequence.ids) - 1, picture, region) for region in gone]
-            copied, drawn = edited_tokens(pictures, picture, plan.edited, plan.edit)
+            copied, drawn = edited_tokens(contents, picture, plan.edited, plan.edit)
             sequence.answer_picture(drawn, copied)
         return sequence
 
@@ -315,37 +286,13 @@ class TaskSampler:
                 sequence.meant.append((len(sequence.ids) - 1, seen[0], target))
                 sequence.answer_mask(seen[0], target)
 
-    def _pad(self, sequences: list[Sequence], pictures: Pictures) -> TaskBatch:
-        length = max(len(s.ids) for s in sequences)
-        shape = (len(sequences), length)
-        ids, labels = torch.full(shape, self.model.config.special_tokens.pad), torch.full(shape, IGNORE)
-        slots = torch.full(shape, -1)
-        visual = torch.zeros(*shape, pictures.tokens.shape[-1])
-        for b, sequence in enumerate(sequences):
-            end = len(sequence.ids)
-            ids[b, :end] = torch.tensor(sequence.ids)
-            labels[b, :end] = torch.tensor(sequence.labels)
-            slots[b, :end] = torch.tensor(sequence.slots)
-            for position, source in enumerate(sequence.visual):
-                if source:
-                    visual[b, position] = pictures.tokens[source]
-        device = pictures.tokens.device
-        return TaskBatch(*(t.to(device) for t in (ids, labels, slots, visual)), sequences, pictures)
 
-
-def in_token_order(pictures: Pictures, picture: int) -> list[SceneObject]:
+def in_token_order(contents: Contents, picture: int) -> list[SceneObject]:
     """The objects of a scene in the order in which its tokens show them, those without a token last.
 
     Things are drawn in the order of the words. Clusters of things of nearly the same size come in either order, and
     with words by size each token could be one of several: it had the name of one and the place of another.
     """
-    objects, regions = pictures.batch.scenes[picture].objects, pictures.regions[picture].tolist()
+    objects, regions = contents.scenes[picture].objects, contents.regions[picture]
     first = [regions.index(r) if r in regions else len(regions) for r in range(len(objects))]
     return [objects[r] for r in sorted(range(len(objects)), key=first.__getitem__)]
-
-
-def object_masks(pictures: Pictures, wanted: list[tuple[int, int]]) -> Tensor:
-    """Exact masks [n, S, S] of (picture, region) pairs."""
-    regions = pictures.batch.regions
-    masks = np.stack([regions[picture] == region for picture, region in wanted])
-    return torch.from_numpy(masks).to(pictures.tokens.device).float()

@@ -111,7 +111,10 @@ class Detokenizer(nn.Module):
         self.layers = TokenLayers(config, token_width) if config.layer_size else None
 
     def forward(self, tokens: Tensor, valid: Tensor) -> Tensor:
-        image = self.paint(tokens, valid)
+        return self.lay(self.paint(tokens, valid), tokens, valid)
+
+    def lay(self, image: Tensor, tokens: Tensor, valid: Tensor) -> Tensor:
+        """The layers of the tokens on top of a painted image."""
         if not self.layers:
             return image
         pictures, boxes = self.layers(tokens)

@@ -23,13 +23,14 @@ def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
     return torch.cat([y.sin(), y.cos(), x.sin(), x.cos()], dim=1).float()
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Scaled dot-product attention; `mask` is true where a query may look.
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool = False) -> Tensor:
+    """Scaled dot-product attention; `mask` is true where a query may look. `is_causal` says that it is a lower
+    triangle, which the fused form needs no mask for.
 
     Training on a CPU spells it out, because the backward pass of the fused form is twice as slow there.
     """
     if q.device.type != "cpu" or not torch.is_grad_enabled():
-        return F.scaled_dot_product_attention(q, k, v, mask)
+        return F.scaled_dot_product_attention(q, k, v, None if is_causal else mask, is_causal=is_causal)
     logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         logits = logits.masked_fill(~mask, float("-inf"))

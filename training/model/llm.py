@@ -74,7 +74,7 @@ class SelfAttention(nn.Module):
         # Query heads [g * group, (g + 1) * group) share key head g.
         group = self.heads // self.kv_heads
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
-        return self.o_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        return self.o_proj(attend(q, k, v, mask, is_causal=True).transpose(1, 2).flatten(2))
 
 
 class SwiGlu(nn.Module):

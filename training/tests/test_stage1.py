@@ -47,8 +47,12 @@ def test_run_writes_checkpoint_and_logs(tmp_path, workers):
     assert len((tmp_path / "train.csv").read_text().splitlines()) == 3
 
 
-def test_every_parameter_learns(workers, tmp_path):
-    run = Stage1(SeTok(THIN), SETTINGS, workers, tmp_path)
+LAYERED = dataclasses.replace(THIN.detokenizer, layer_size=8, layer_width=8)
+
+
+@pytest.mark.parametrize("detokenizer", [THIN.detokenizer, LAYERED])
+def test_every_parameter_learns(workers, tmp_path, detokenizer):
+    run = Stage1(SeTok(dataclasses.replace(THIN, detokenizer=detokenizer)), SETTINGS, workers, tmp_path)
     run.train_step()  # the last refinement starts at zero and lets gradients through after its first step
     run.train_step()
     assert [name for name, p in run.model.named_parameters() if not p.grad.abs().sum() > 0] == []

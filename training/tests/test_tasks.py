@@ -8,26 +8,26 @@ import numpy as np
 import pytest
 import torch
 
-from training.losses import feature_loss
+from training.losses import feature_loss, layer_losses, sprite_layers
 from training.model import SeTok
 from training.model.detokenizer import paste_layers
 from training.model.llm import LlmConfig
 from training.model.setokim import Setokim, SetokimConfig, SpecialTokens
 from training.parallel import Workers
-from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, render_batch, sample_batch, sample_scene
-from training.stage1 import images_to_tensor
+from training.renderer import Canvas, Layouts, Renderer
+from training.sampler import TaskLoader, TaskSampler, tokenize
+from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_batch, sample_scene
 from training.stage2 import (
     Stage2,
     Stage2Settings,
-    drawn_things,
     load_setokim,
     placing_loss,
     read_by_length,
     replace_tokenizer,
     take_over_heads,
 )
-from training.stage4 import Stage4, Stage4Settings, background, give_layers, true_layer
-from training.tasks import IGNORE, TASK_SHARES, Sequence, TaskSampler, edited_tokens, tokenize_batch
+from training.stage4 import Stage4, Stage4Settings, give_layers
+from training.tasks import IGNORE, TASK_SHARES, Sequence, edited_tokens
 from training.tests.test_stage1 import THIN
 from training.text import (
     EDITS,
@@ -43,6 +43,8 @@ from training.text import (
     relation_depth,
 )
 from training.vocabulary import train_vocabulary
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,7 @@ def test_a_noun_is_known_where_it_ends(model, text):
     for kind in ("chat", "caption", "segment", "edit", "generate"):
         batch = sampler.batch("train", 0, 8, kind)
         for sequence in batch.sequences:
-            scene = batch.pictures.batch.scenes[sequence.picture]
+            scene = batch.contents.scenes[sequence.picture]
             assert kind != "generate" or not sequence.mentions
             for position, picture, region in sequence.mentions:
                 heard = text.decode(sequence.ids[: position + 1], skip_special_tokens=False)
@@ -150,7 +152,7 @@ def test_a_noun_is_known_where_it_ends(model, text):
 
 def test_an_edit_copies_what_did_not_change():
     """A thing goes and its background stays; the other way round; and a thing that the clustering cut in two."""
-    pictures = SimpleNamespace(counts=[2, 2, 3], regions=torch.tensor([[1, 0, -1], [0, 1, -1], [0, 1, 0]]))
+    pictures = SimpleNamespace(counts=[2, 2, 3], regions=[[1, 0, -1], [0, 1, -1], [0, 1, 0]])
     assert edited_tokens(pictures, 0, 1, SimpleNamespace(sources=[-1, 1])) == ([(0, 0)], [(1, 0)])
     assert edited_tokens(pictures, 0, 1, SimpleNamespace(sources=[0, -1])) == ([(0, 1)], [(1, 1)])
     assert edited_tokens(pictures, 2, 1, SimpleNamespace(sources=[0, -1])) == ([(2, 0), (2, 2)], [(1, 1)])
@@ -167,13 +169,25 @@ def test_an_edited_picture_is_copied_first_and_drawn_last(text):
 
 def test_reading_by_length_is_reading(model, text):
     batch = TaskSampler(model, text, TASK_SHARES[3]).batch("train", 0, 10)
-    hidden, states = model.read(batch.ids, batch.slots, batch.visual)
+    hidden, states = model.read(batch.targets.ids, batch.targets.slots, batch.visual)
     grouped, grouped_states = read_by_length(model, batch)
     assert len(states) == len(grouped_states)
     for b, sequence in enumerate(batch.sequences):
         end = len(sequence.ids)
         torch.testing.assert_close(grouped[b, :end], hidden[b, :end])
         torch.testing.assert_close(grouped_states[-1][b, :end], states[-1][b, :end])
+
+
+def test_other_processes_write_the_same(model, text):
+    here, ahead = (TaskLoader(model, text, TASK_SHARES[3], 8, processes) for processes in (0, 2))
+    sampled = TaskSampler(model, text, TASK_SHARES[3])
+    for first in (8, 16, 24, 800):  # and one that nobody expected
+        a, b, c = here.batch(first, 8), ahead.batch(first, 8), sampled.batch("train", first, 8)
+        for other in (b, c):
+            assert torch.equal(a.targets.ids, other.targets.ids) and torch.equal(a.visual, other.visual)
+            assert torch.equal(a.targets.named["naming"].boxes, other.targets.named["naming"].boxes)
+            assert torch.equal(a.targets.compared.claim, other.targets.compared.claim)
+    ahead.ahead.close()
 
 
 @pytest.mark.parametrize("stage", [2, 3])
@@ -213,16 +227,32 @@ def test_stage4_changes_the_detokenizer_and_nothing_else(tmp_path, model):
 
 def test_a_true_layer_put_in_its_box_is_the_object():
     scene = next(s for s in (sample_scene("val", i) for i in range(20)) if any(o.flipped for o in s.objects))
-    size = 40
-    layers = np.stack([true_layer(o, size) for o in scene.objects])
-    color = layers[:, :3] / np.maximum(layers[:, 3:], 1e-6)  # which the layer multiplies by its opacity
-    pictures = torch.from_numpy(np.concatenate([color, layers[:, 3:]], 1))[None].float()
-    boxes = torch.tensor([[v / IMAGE_SIZE for v in (*o.center, o.size)] for o in scene.objects])[None]
-    empty = images_to_tensor(background(scene)[None], torch.device("cpu"))
-    true = images_to_tensor(render_batch([scene]).images, torch.device("cpu"))
-    pasted = paste_layers(empty, pictures, boxes)
+    true_layers = sprite_layers(40, CPU)[[o.sprite for o in scene.objects]]
+    flipped = torch.tensor([o.flipped for o in scene.objects])[:, None, None, None]
+    color, opacity = torch.where(flipped, true_layers.flip(-1), true_layers).split([3, 1], 1)
+    pictures = torch.cat([color / opacity.clamp(min=1e-6), opacity], 1)  # the layer multiplies by its opacity
+    boxes = torch.tensor([[v / IMAGE_SIZE for v in (*o.center, o.size)] for o in scene.objects])
+    layouts, renderer = Layouts.of([scene]), Renderer.on(CPU)
+    true, empty = renderer.draw(layouts).normalized, renderer.draw(layouts.empty).normalized
+    pasted = paste_layers(empty, pictures[None], boxes[None])
     before, after = ((x - true).square().mean() for x in (empty, pasted))
     assert after < before / 20  # what is left: the sprite was made smaller and larger again
+
+
+def test_layers_cost_nothing_where_they_are_right():
+    scene = next(s for s in (sample_scene("val", i) for i in range(20)) if any(o.flipped for o in s.objects))
+    objects = torch.from_numpy(Layouts.of([scene]).objects[0])
+    objects = objects[: len(scene.objects) + 1]  # and one that is none
+    true = sprite_layers(40, CPU)[objects[:, 0].clamp(min=0)] * (objects[:, 0] >= 0)[:, None, None, None]
+    true = torch.where((objects[:, 4] == 1)[:, None, None, None], true.flip(-1), true)
+    pictures = torch.cat([true[:, :3] / true[:, 3:].clamp(min=1e-6), true[:, 3:]], 1)
+    boxes = torch.tensor([[v / IMAGE_SIZE for v in (*o.center, o.size)] for o in scene.objects] + [[9.0] * 3])
+    right = lambda tokens: (pictures, boxes)  # noqa: E731
+    right.size = 40
+    losses = layer_losses(right, torch.zeros(len(objects), 64), objects)
+    assert all(loss < 1e-6 for loss in losses.values())
+    boxes += 0.1
+    assert layer_losses(right, torch.zeros(len(objects), 64), objects)["boxes"] > 0.09
 
 
 def test_heads_of_an_earlier_run_are_taken_over(tmp_path, model, text):
@@ -245,13 +275,13 @@ def test_what_was_said_of_two_things_has_a_sign():
 
 def test_things_that_are_drawn_are_known_in_the_order_of_their_tokens(model, text):
     batch = TaskSampler(model, text, TASK_SHARES[3]).batch("val", 0, 12)
-    drawn = (batch.labels == model.config.special_tokens.visual).nonzero().tolist()
+    drawn = (batch.targets.labels == model.config.special_tokens.visual).nonzero().tolist()
     expected = []
     for b, at in drawn:
         picture, token = batch.sequences[b].visual[at]
-        region = int(batch.pictures.regions[picture, token])
-        expected.append(0 <= region < len(batch.pictures.batch.scenes[picture].objects))
-    assert drawn_things(batch).tolist() == expected and 0 < sum(expected) < len(expected)
+        region = batch.contents.regions[picture][token]
+        expected.append(0 <= region < len(batch.contents.scenes[picture].objects))
+    assert batch.targets.drawn_things.tolist() == expected and 0 < sum(expected) < len(expected)
 
 
 def test_placing_costs_nothing_where_the_place_is_right(model):
@@ -278,8 +308,9 @@ def test_an_instruction_means_the_thing_that_goes(model, text):
 
 
 def test_the_same_picture_costs_no_features(model):
-    pictures = tokenize_batch(model, sample_batch("train", 0, 2))
-    region = torch.from_numpy(pictures.batch.patch_regions)
+    batch = sample_batch("train", 0, 2)
+    pictures = tokenize(model, Canvas.of(batch, CPU))
+    region = torch.from_numpy(batch.patch_regions)
     assert feature_loss(pictures.features, pictures.features, region) == 0
     assert feature_loss(pictures.features.flip(0), pictures.features, region) > 0.1
 
@@ -288,8 +319,7 @@ def test_a_new_tokenizer_brings_its_own_unit(model, text):
     torch.manual_seed(1)
     other = copy.deepcopy(model)
     replace_tokenizer(other, SeTok(model.tokenizer_config), text)
-    tokens = tokenize_batch(other, sample_batch("train", 0, 64))
-    real = torch.cat([t[:n] for t, n in zip(tokens.tokens, tokens.counts)])
+    real = tokenize(other, Canvas.of(sample_batch("train", 0, 64), CPU)).real_tokens
     # A margin for 64 scenes beside the 256 that were measured; untrained tokens hardly differ, so no lower bound.
     assert real.mean(0).abs().max() < 0.5 and real.std(0).max() < 1.5
     assert not torch.equal(other.projector.mean, model.projector.mean)

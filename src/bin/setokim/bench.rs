@@ -13,13 +13,16 @@ use setokim::preprocess::Picture;
 use setokim::setok;
 use setokim::setokim::Setokim;
 
-use crate::{growth, write_json};
+use crate::{growth, parse_device, write_json};
 
 #[derive(Args)]
 pub struct BenchArgs {
     /// Model whose encoder is timed.
     #[arg(long, default_value = "models/setokim-tiny", value_name = "DIR")]
     model: PathBuf,
+    /// Devices to time.
+    #[arg(long, value_delimiter = ',', default_value = "cpu,gpu", value_parser = parse_device)]
+    devices: Vec<DeviceChoice>,
     /// Numbers of patches to cluster.
     #[arg(long, value_delimiter = ',', default_value = "256,729,4096,16384")]
     patches: Vec<usize>,
@@ -54,7 +57,7 @@ const MAX_RUNS: usize = 15;
 
 pub fn bench(args: &BenchArgs) -> Result<()> {
     let mut cases = Vec::new();
-    for choice in [DeviceChoice::Cpu, DeviceChoice::Gpu] {
+    for &choice in &args.devices {
         let open = match pollster::block_on(device::open(choice)) {
             Ok(open) => open,
             Err(e) => {
