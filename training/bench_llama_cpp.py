@@ -1,6 +1,6 @@
 """Times `setokim complete` beside llama.cpp on the CPU: the same packed file, the same prompt, all cores.
 
-    python training/bench_llama_cpp.py --prompt benches/peers/prompt.txt [--setokim target/debug/setokim] [--runs 3]
+    python training/bench_llama_cpp.py --prompt benches/peers/prompt.txt [--setokim target/native/setokim] [--runs 3]
 
 The programs take turns. llama.cpp rounds activations to 8 bits; ours are exact. Prints a JSON list.
 Needs what `compare_llama_cpp.py` needs.
@@ -57,7 +57,7 @@ def setokim_speed(binary: str, path: Path, prompt: str, device: str) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--setokim", default="target/debug/setokim")
+    parser.add_argument("--setokim", default="target/native/setokim")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--prompt", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=3)

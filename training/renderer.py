@@ -143,7 +143,13 @@ class Renderer:
         return pixels[:-1].view_as(images), region[:-1].view_as(regions)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
+        return to_device(array, self.device)
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """From pinned memory for a GPU, so that the copy does not wait for what it is doing."""
+    tensor = torch.from_numpy(array)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 @cache

@@ -29,7 +29,7 @@ from .model.cluster import cluster_features, normalize_features
 from .model.detokenizer import Detokenizer
 from .parallel import Workers
 from .precision import mixed_precision
-from .renderer import Canvas, Layouts, Renderer
+from .renderer import Canvas, Layouts, Renderer, to_device
 from .runs import Run, RunSettings
 from .scenes import MAX_REGIONS, region_labels, sample_scene
 
@@ -37,10 +37,10 @@ from .scenes import MAX_REGIONS, region_labels, sample_scene
 @dataclass(frozen=True)
 class Stage1Settings(RunSettings):
     true_clusters: float = 0.3  # first part of the run with true regions only; half and half afterwards
-    perceived: float = 0.5  # share of a batch whose drawings are looked at as a whole, by the encoder too
+    perceived: float = 0.25  # share of a batch whose drawings are looked at as a whole, by the encoder too
     easy_vqa: float = 1 / 16  # share of a batch that is not of scenes
     object_weight: float = 4.0  # of a pixel of an object against one of the background
-    token_noise: float = 0.15  # standard deviation, on the tokens the decoder sees
+    token_noise: float = 0.3  # most of it: standard deviation of noise on the tokens of a picture that is drawn
     evaluate_scenes: int = 128
 
 
@@ -77,7 +77,7 @@ class SceneLoader:
                 work = make_up, begin, count - easy, easy
                 self.waiting[begin] = self.ahead.submit(begin // self.stride, *work)
         layouts, labels = self.waiting.pop(first).result()
-        names, colors, objects = (torch.from_numpy(a).to(self.renderer.device) for a in labels)
+        names, colors, objects = (to_device(a, self.renderer.device) for a in labels)
         return Shown(self.renderer.draw(layouts), self.renderer.draw(layouts.empty).normalized, names, colors, objects)
 
 
@@ -123,7 +123,8 @@ def stage1_losses(
         "pull": pull,
         "push": push,
     }
-    seen = tokens + settings.token_noise * torch.randn_like(tokens)
+    strength = settings.token_noise * torch.rand(len(tokens), 1, 1, device=device)
+    seen = tokens + strength * torch.randn_like(tokens)
     losses |= painter_losses(model.detok, shown, seen, valid, labels, settings.object_weight)
     if model.detok.layers:
         objects = shown.objects.gather(1, token_region.clamp(min=0)[..., None].expand(-1, -1, 5))

@@ -28,7 +28,7 @@ from .text import CELLS
 # What is read must be known half-way up: the layers above compare what these know, where a thing lies among it.
 NAMED_EARLY = ("naming", "mentions")
 DECISION_WEIGHT = 3.0
-LENGTH_GROUPS = {"cpu": 4, "cuda": 2}  # a GPU reads padding faster than it is told to read another group
+LENGTH_GROUPS = {"cpu": 4, "cuda": 1}  # a GPU reads padding faster than it is told to read another group
 # What is said about two things, with the number of values that describe it.
 COMPARED = {"comparison": 3, "claim": 1}
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .renderer import to_device
 from .scenes import IMAGE_SIZE
 from .tasks import IGNORE, Contents, Sequence
 from .text import cell_index, relation_depth
@@ -61,7 +62,7 @@ class Targets:
 
 def _to(value, device: torch.device):
     if isinstance(value, np.ndarray):
-        return torch.from_numpy(value).to(device, non_blocking=True)
+        return to_device(value, device)
     if isinstance(value, Named | Compared):
         return type(value)(*(_to(getattr(value, f.name), device) for f in fields(value)))
     if isinstance(value, dict):

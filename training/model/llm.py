@@ -1,6 +1,7 @@
 """A LLaMA-family language model with the tensor names of Hugging Face, so that published weights load unchanged."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -36,16 +37,16 @@ class RmsNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + self.eps)
-        return (x * scale.to(x.dtype)) * self.weight.to(x.dtype)
+        return F.rms_norm(x.float(), x.shape[-1:], self.weight, self.eps).to(x.dtype)
 
 
-def rotary_table(length: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+@cache
+def rotary_table(length: int, head_dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines [length, head_dim]; the second half of a row repeats the first."""
     frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency
     angle = torch.cat([angle, angle], dim=-1)
-    return angle.cos().float(), angle.sin().float()
+    return angle.cos().float().to(device), angle.sin().float().to(device)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -70,7 +71,7 @@ class SelfAttention(nn.Module):
         q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, T, head_dim]
         k = self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
         v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        q, k = rotate(torch.cat([q, k], 1), cos, sin).split([self.heads, self.kv_heads], 1)
         # Query heads [g * group, (g + 1) * group) share key head g.
         group = self.heads // self.kv_heads
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
@@ -132,7 +133,7 @@ class Llama(nn.Module):
     def read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """As `forward`, and the states [B, T, H] after each layer, without a norm."""
         length = x.shape[1]
-        cos, sin = (t.to(x) for t in rotary_table(length, self.config.head_dim, self.config.rope_theta))
+        cos, sin = rotary_table(length, self.config.head_dim, self.config.rope_theta, x.device)
         mask = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         states = []
         for layer in self.model["layers"]:

@@ -9,15 +9,15 @@ use crate::{
     browser::with_gpu,
     growth,
     shell::{command, find, read, root, run},
-    test::native_binary,
+    test::{MEASURED, measured_binary},
     wasm,
 };
 
 /// `arguments` go to `setokim bench`.
 pub fn run_all(arguments: &[&str]) -> Result<()> {
-    run(native_binary())?;
+    run(measured_binary())?;
     let ours = root().join("target/bench.json");
-    let mut bench = command(root().join("target/debug/setokim"), ["bench", "--json"]);
+    let mut bench = command(root().join(MEASURED), ["bench", "--json"]);
     bench.arg(&ours).args(arguments);
     run(with_gpu(bench))?;
     let mut cases = rows(&fs::read_to_string(&ours)?)?;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     shell::{command, find, read, root, run, step},
-    test::native_binary,
+    test::{MEASURED, measured_binary, native_binary},
 };
 
 /// llama.cpp itself, the packer of its files, and a real language model as a package. Their other dependencies are not
@@ -23,8 +23,8 @@ pub fn compare_llama_cpp() -> Result<()> {
 /// Our decoding and llama.cpp's on the same packed file, by turns: rows of a benchmark as JSON.
 pub fn time_llama_cpp(prompt: &str) -> Result<String> {
     let python = step("llama.cpp: packages", install)?;
-    run(native_binary())?;
-    read(command(&python, ["training/bench_llama_cpp.py", "--prompt", prompt]))
+    run(measured_binary())?;
+    read(command(&python, ["training/bench_llama_cpp.py", "--setokim", MEASURED, "--prompt", prompt]))
 }
 
 /// Where the package with the real language model keeps it.

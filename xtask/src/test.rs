@@ -150,6 +150,13 @@ pub fn native_binary() -> Command {
     command("cargo", ["build", "--bin", "setokim", "--test", "cli"])
 }
 
+/// The command line as it is timed beside other programs, in [`MEASURED`].
+pub fn measured_binary() -> Command {
+    command("cargo", ["build", "--profile", "native", "--bin", "setokim"])
+}
+
+pub const MEASURED: &str = "target/native/setokim";
+
 fn llama_cpp(_full: bool) -> Result<()> {
     python::compare_llama_cpp()
 }
