@@ -1,5 +1,7 @@
 //! From a WGSL file to a launch on the device.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use burn::tensor::{DType, Shape};
@@ -137,7 +139,7 @@ impl Launch {
     }
 
     pub fn params(mut self, params: &[u32]) -> Self {
-        let buffer = self.client().create_from_slice(bytemuck::cast_slice(params));
+        let buffer = on_device(self.client(), params);
         self.arguments = self.arguments.with_buffer(buffer.binding());
         self
     }
@@ -162,6 +164,30 @@ impl Launch {
     fn client(&self) -> &Client {
         &self.like.client
     }
+}
+
+thread_local! {
+    /// Parameters that lie on the device already: the GPU device of this process, and each thread's own stream of work.
+    static KNOWN: RefCell<HashMap<Vec<u32>, Handle>> = RefCell::default();
+}
+
+/// Enough for all the shapes of a few models; then they are written again.
+const MOST_KNOWN: usize = 1024;
+
+/// A buffer with these words. The runtime hands all waiting work to the GPU before it writes a buffer, so parameters that
+/// were written for each launch made a submission of each launch; most are the same in every layer and for every token.
+fn on_device(client: &Client, words: &[u32]) -> Handle {
+    KNOWN.with_borrow_mut(|known| {
+        if let Some(buffer) = known.get(words) {
+            return buffer.clone();
+        }
+        if known.len() == MOST_KNOWN {
+            known.clear();
+        }
+        let buffer = client.create_from_slice(bytemuck::cast_slice(words));
+        known.insert(words.to_vec(), buffer.clone());
+        buffer
+    })
 }
 
 /// Columns of each pass over the `N` columns of the distances of `features [N, C]`, in `distance_tile.wgsl`. Per column, a
