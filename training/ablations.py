@@ -33,7 +33,6 @@ from .model.setokim import Setokim, SpecialTokens, order_by_area
 from .precision import mixed_precision
 from .runs import append_row
 from .scenes import COLOR_LABELS, CONCEPTS, Scene, render_batch, sample_scene, scene_rng
-from .stage1 import images_to_tensor
 from .stage2 import half_way, load_setokim
 from .tasks import IGNORE, QUESTIONS_PER_IMAGE, Sequence
 from .text import WORDINGS, Edit, Speaker, ask_any, edit_any, refer
@@ -195,6 +194,11 @@ def clusterings(config: ClusterConfig) -> dict[str, ClusterConfig]:
         "fixed": dataclasses.replace(config, threshold=-1.0, max_clusters=FIXED_TOKENS),
         "positions": dataclasses.replace(config, pos_scale=1.0),
     }
+
+
+def images_to_tensor(images, device: torch.device) -> Tensor:
+    """[B, S, S, 3] uint8 -> [B, 3, S, S] in [-1, 1]."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import easy_vqa
-from .scenes import IMAGE_SIZE, MAX_REGIONS, OBJECT_SIZE, PATCH_SIZE, Scene, SceneBatch, textures
+from .scenes import IMAGE_SIZE, MAX_REGIONS, OBJECT_SIZE, PATCH_SIZE, Scene, textures
 from .sprites import SPRITES
 
 SMALLEST, LARGEST = (int(IMAGE_SIZE * size) for size in OBJECT_SIZE)
@@ -64,11 +64,6 @@ class Canvas:
     regions: Tensor  # [M, S, S] uint8, region of each pixel
     patch_regions: Tensor  # [M, N] int64
     purity: Tensor  # [M, N] float32
-
-    @classmethod
-    def of(cls, batch: SceneBatch, device: torch.device) -> "Canvas":
-        arrays = (batch.images, batch.regions, batch.patch_regions, batch.purity)
-        return cls(*(torch.from_numpy(a).to(device) for a in arrays))
 
     @property
     def normalized(self) -> Tensor:

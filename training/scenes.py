@@ -279,7 +279,7 @@ def patch_regions(regions: np.ndarray, object_count: int) -> tuple[np.ndarray, n
 
 @dataclass
 class SceneBatch:
-    """Rendered scenes with everything stage 1 learns from. R = MAX_REGIONS, -1 where a scene has fewer."""
+    """Scenes rendered one by one, and what their regions are. R = MAX_REGIONS, -1 where a scene has fewer."""
 
     scenes: list[Scene]
     images: np.ndarray  # [B, S, S, 3] uint8

@@ -165,11 +165,6 @@ def look_again(model: SeTok, images: Tensor) -> Tensor:
     return normalize_features(features.float(), model.config.cluster)
 
 
-def images_to_tensor(images, device: torch.device) -> Tensor:
-    """[B, S, S, 3] uint8 -> [B, 3, S, S] in [-1, 1]."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def _present_regions(region: Tensor, clusters: int) -> Tensor:
     """[B, K] bool: the regions that own at least one patch."""
     return torch.zeros(len(region), clusters, device=region.device).scatter_(1, region, 1.0).bool()

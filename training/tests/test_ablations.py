@@ -3,9 +3,8 @@ import argparse
 import pytest
 import torch
 
-from training.ablations import VARIANTS, Ablated, edit_success, look_at_split, measure, train
+from training.ablations import VARIANTS, Ablated, edit_success, images_to_tensor, look_at_split, measure, train
 from training.scenes import sample_batch
-from training.stage1 import images_to_tensor
 from training.tests.test_tasks import model, text  # noqa: F401 (fixtures)
 
 

@@ -14,9 +14,9 @@ from training.model.detokenizer import paste_layers
 from training.model.llm import LlmConfig
 from training.model.setokim import Setokim, SetokimConfig, SpecialTokens
 from training.parallel import Workers
-from training.renderer import Canvas, Layouts, Renderer
+from training.renderer import Layouts, Renderer
 from training.sampler import TaskLoader, TaskSampler, tokenize
-from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_batch, sample_scene
+from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_scene
 from training.stage2 import (
     Stage2,
     Stage2Settings,
@@ -308,9 +308,8 @@ def test_an_instruction_means_the_thing_that_goes(model, text):
 
 
 def test_the_same_picture_costs_no_features(model):
-    batch = sample_batch("train", 0, 2)
-    pictures = tokenize(model, Canvas.of(batch, CPU))
-    region = torch.from_numpy(batch.patch_regions)
+    canvas = Renderer.on(CPU).draw(Layouts.of([sample_scene("train", i) for i in range(2)]))
+    pictures, region = tokenize(model, canvas), canvas.patch_regions
     assert feature_loss(pictures.features, pictures.features, region) == 0
     assert feature_loss(pictures.features.flip(0), pictures.features, region) > 0.1
 
@@ -319,7 +318,8 @@ def test_a_new_tokenizer_brings_its_own_unit(model, text):
     torch.manual_seed(1)
     other = copy.deepcopy(model)
     replace_tokenizer(other, SeTok(model.tokenizer_config), text)
-    real = tokenize(other, Canvas.of(sample_batch("train", 0, 64), CPU)).real_tokens
+    layouts = Layouts.of([sample_scene("train", i) for i in range(64)])
+    real = tokenize(other, Renderer.on(CPU).draw(layouts)).real_tokens
     # A margin for 64 scenes beside the 256 that were measured; untrained tokens hardly differ, so no lower bound.
     assert real.mean(0).abs().max() < 0.5 and real.std(0).max() < 1.5
     assert not torch.equal(other.projector.mean, model.projector.mean)
