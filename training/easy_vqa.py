@@ -81,17 +81,17 @@ def shape_label(split: str, index: int) -> tuple[str, str]:
 def easy_batch(split: str, indices: Sequence[int]) -> SceneBatch:
     """Pictures as if they were scenes, for the losses of stage 1."""
     count, side = len(indices), IMAGE_SIZE // PATCH_SIZE
+    names, colors = region_labels(split, indices)
     batch = SceneBatch(
         [],
         images=np.stack([picture(split, index) for index in indices]),
         regions=np.empty((count, IMAGE_SIZE, IMAGE_SIZE), np.uint8),
         patch_regions=np.empty((count, side * side), np.int64),
         purity=np.empty((count, side * side), np.float32),
-        names=np.empty((count, MAX_REGIONS), np.int64),
-        colors=np.empty((count, MAX_REGIONS), np.int64),
+        names=names,
+        colors=colors,
         object_counts=np.ones(count, np.int64),
     )
-    batch.names, batch.colors = region_labels(split, indices)
     for b, index in enumerate(indices):
         batch.regions[b] = regions(split, index)
         batch.patch_regions[b], batch.purity[b] = patch_regions(batch.regions[b], 1)

@@ -90,6 +90,12 @@ def of_region(attribute: Tensor, token_region: Tensor) -> Tensor:
     return torch.where(token_region >= 0, attribute.gather(1, token_region.clamp(min=0)), -1)
 
 
+def objects_of_tokens(objects: Tensor, token_region: Tensor) -> Tensor:
+    """The object that each token shows [B, K, 5], of `objects` [B, R, 5] as in `Layouts`; -1 where there is none."""
+    chosen = objects.gather(1, token_region.clamp(min=0)[..., None].expand(-1, -1, objects.shape[-1]))
+    return torch.where((token_region >= 0)[..., None], chosen, -1)
+
+
 def naming_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Contrast of each token with all concept names (or colours); target -1 is ignored. [B, K, names], [B, K]."""
     return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-1)

@@ -6,12 +6,11 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from . import easy_vqa
 from .scenes import IMAGE_SIZE, MAX_REGIONS, OBJECT_SIZE, PATCH_SIZE, Scene, textures
-from .sprites import SPRITES
+from .sprites import SPRITES, resized_rgba
 
 SMALLEST, LARGEST = (int(IMAGE_SIZE * size) for size in OBJECT_SIZE)
 
@@ -151,10 +150,9 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
 def sprites_in_all_sizes() -> Tensor:
     """[sprites, sizes, L, L, 4] uint8, in the upper left corner."""
     table = np.zeros((len(SPRITES.rgba), LARGEST - SMALLEST + 1, LARGEST, LARGEST, 4), np.uint8)
-    for sprite, rgba in enumerate(SPRITES.rgba):
+    for sprite in range(len(table)):
         for size in range(SMALLEST, LARGEST + 1):
-            resized = Image.fromarray(rgba).resize((size, size), Image.Resampling.LANCZOS)
-            table[sprite, size - SMALLEST, :size, :size] = np.asarray(resized)
+            table[sprite, size - SMALLEST, :size, :size] = resized_rgba(sprite, size)
     return torch.from_numpy(table)
 
 

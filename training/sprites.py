@@ -41,12 +41,17 @@ class SpriteSheet:
 SPRITES = SpriteSheet.load()
 
 
+def resized_rgba(sprite: int, size: int) -> np.ndarray:
+    """[size, size, 4] uint8."""
+    return np.asarray(Image.fromarray(SPRITES.rgba[sprite]).resize((size, size), Image.Resampling.LANCZOS))
+
+
 @cache
 def resized_sprite(sprite: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Premultiplied colour [size, size, 3] and 1 - alpha [size, size, 1], float32.
 
     There are fewer than 10,000 pairs of sprite and size, so that all of them may stay in memory.
     """
-    rgba = np.asarray(Image.fromarray(SPRITES.rgba[sprite]).resize((size, size), Image.Resampling.LANCZOS))
+    rgba = resized_rgba(sprite, size)
     alpha = rgba[..., 3:].astype(np.float32) / 255
     return (rgba[..., :3] * alpha).astype(np.float32), 1 - alpha

@@ -19,6 +19,7 @@ from .losses import (
     layer_losses,
     layout_loss,
     naming_loss,
+    objects_of_tokens,
     of_region,
     pixel_loss,
     pull_push_loss,
@@ -127,8 +128,7 @@ def stage1_losses(
     seen = tokens + strength * torch.randn_like(tokens)
     losses |= painter_losses(model.detok, shown, seen, valid, labels, settings.object_weight)
     if model.detok.layers:
-        objects = shown.objects.gather(1, token_region.clamp(min=0)[..., None].expand(-1, -1, 5))
-        objects = torch.where((token_region >= 0)[..., None], objects, -1)
+        objects = objects_of_tokens(shown.objects, token_region)
         losses |= layer_losses(model.detok.layers, seen[valid], objects[valid])
     if looked := round(settings.perceived * len(image)):
         # The drawing as a whole, as pixels and as the encoder sees it.

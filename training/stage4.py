@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .evaluate import evaluate_scenes
-from .losses import layer_losses
+from .losses import layer_losses, objects_of_tokens
 from .model import SeTok
 from .model.config import CONFIGS
 from .model.detokenizer import TokenLayers
@@ -47,8 +47,7 @@ class Memory:
 
     def add(self, pictures: Pictures, objects: Tensor, most: int) -> None:
         """objects [M, R, 5] of the pictures."""
-        region = pictures.token_regions[..., None]
-        shown = torch.where(region >= 0, objects.gather(1, region.clamp(min=0).expand(-1, -1, 5)), -1)
+        shown = objects_of_tokens(objects, pictures.token_regions)
         self.tokens = torch.cat([self.tokens, pictures.real_tokens])[-most:]
         self.objects = torch.cat([self.objects, shown[pictures.valid]])[-most:]
 

@@ -80,7 +80,7 @@ def targets_of(sequences: list[Sequence], contents: Contents) -> Targets:
     )
     visual = [(b, at, *source) for b, s in rows for at, source in enumerate(s.visual) if source]
     drawn = [source for b, at, *source in visual if sequences[b].labels[at] == special.visual]
-    regions = contents.regions
+    regions, known = contents.regions, _known(contents)
     places = {
         "naming": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.sources],
         "planning": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.plans],
@@ -94,7 +94,7 @@ def targets_of(sequences: list[Sequence], contents: Contents) -> Targets:
         _columns(visual),
         np.array([contents.shown(*source) is not None for source in drawn], bool),
         _columns(places["marked"]),
-        {kind: _named(places[kind], contents) for kind in NAMED},
+        {kind: _named(places[kind], *known) for kind in NAMED},
         _compared(sequences, contents),
     )
 
@@ -103,14 +103,19 @@ def _columns(places: list[tuple[int, int, int, int]]) -> np.ndarray:
     return np.array(places, np.int64).reshape(-1, 4)
 
 
-def _named(places: list[tuple[int, int, int, int]], contents: Contents) -> Named:
+def _known(contents: Contents) -> tuple[list[np.ndarray], np.ndarray]:
+    """Names, colours and cells of all regions [M, R], and their boxes [M, R, 3]."""
     cells, boxes = np.full_like(contents.names, -1), np.zeros((*contents.names.shape, 3), np.float32)
     for m, scene in enumerate(contents.scenes):
         for r, o in enumerate(scene.objects):
             cells[m, r], boxes[m, r] = cell_index(o), [v / IMAGE_SIZE for v in (*o.center, o.size)]
+    return [contents.names, contents.colors, cells], boxes
+
+
+def _named(places: list[tuple[int, int, int, int]], attributes: list[np.ndarray], boxes: np.ndarray) -> Named:
     rows, positions, pictures, regions = _columns(places).T
-    attributes = (np.where(regions < 0, -1, a[pictures, regions]) for a in (contents.names, contents.colors, cells))
-    arrays = (rows, positions, *attributes, boxes[pictures, regions])
+    said = (np.where(regions < 0, -1, a[pictures, regions]) for a in attributes)
+    arrays = (rows, positions, *said, boxes[pictures, regions])
     return Named(*(np.ascontiguousarray(a) for a in arrays))
 
 

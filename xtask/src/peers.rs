@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     browser, npm, python,
     shell::{command, root, run, step},
-    test::native_binary,
+    test::{MEASURED, measured_binary},
 };
 
 const FOLDER: &str = "benches/peers";
@@ -55,12 +55,12 @@ pub fn run_all() -> Result<()> {
 
 /// A model folder with weights of 8 bits in `packed`, beside what Python wrote.
 fn pack(siglip: &str) -> Result<()> {
-    run(native_binary())?;
+    run(measured_binary())?;
     let packed = format!("{siglip}/packed");
     if fs::exists(&packed)? {
         fs::remove_dir_all(&packed)?;
     }
-    run(command(root().join("target/debug/setokim"), ["convert", siglip, "-o", &packed, "--type", "q8"]))
+    run(command(root().join(MEASURED), ["convert", siglip, "-o", &packed, "--type", "q8"]))
 }
 
 /// Markdown; of every work ours first, and for each peer how many times its figure ours is.
