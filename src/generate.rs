@@ -30,7 +30,7 @@ pub struct AnswerOptions {
     pub stop: Vec<String>,
     /// How visual tokens are drawn.
     pub draw: DrawOptions,
-    /// Whether `segment` and `edit` must answer with a mask or a picture, though the model would rather say something.
+    /// Whether a task must answer with the mask or picture that it is for, though the model would rather say something.
     pub insist: bool,
     /// Whether a picture may copy tokens of the one before it. The paper draws every token anew.
     pub pointers: bool,

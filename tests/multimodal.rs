@@ -283,7 +283,7 @@ async fn generate_draws_pytorchs_picture_token_by_token() {
             }
         };
         let made = model.generate(&asked("generate"), &options(), &NEVER, record).await.expect("works");
-        let drawing = made.drawing;
+        let drawing = made.drawing.expect("insisted");
         assert_eq!(indices, (0..drawing.tokens.len()).collect::<Vec<_>>());
         assert_eq!(made.usage.visual_tokens, drawing.tokens.len());
         assert_eq!(made.usage.answer_tokens, task_golden("generate", "ids").len());
@@ -417,7 +417,9 @@ async fn the_same_request_gives_the_same_answer_whatever_came_before() {
 async fn an_abort_takes_effect_within_one_token_and_leaves_no_trace() {
     let model = tiny_model(cpu().await);
     let prompt = asked("generate");
-    let expected = model.generate(&prompt, &options(), &NEVER, ignore).await.expect("works");
+    let draw =
+        async || model.generate(&prompt, &options(), &NEVER, ignore).await.expect("works").drawing.expect("insisted");
+    let expected = draw().await;
     let abort = AtomicBool::new(false);
     let mut seen = 0;
     let stop_at_the_first = async |event: Event| {
@@ -429,9 +431,9 @@ async fn an_abort_takes_effect_within_one_token_and_leaves_no_trace() {
     let aborted = model.generate(&prompt, &options(), &abort, stop_at_the_first).await;
     assert_eq!(aborted.expect_err("was aborted").code(), "aborted");
     assert_eq!(seen, 1);
-    let again = model.generate(&prompt, &options(), &NEVER, ignore).await.expect("the next request works");
-    assert_eq!(again.drawing.values, expected.drawing.values);
-    assert_eq!(again.drawing.picture, expected.drawing.picture);
+    let again = draw().await;
+    assert_eq!(again.values, expected.values);
+    assert_eq!(again.picture, expected.picture);
 
     let before = AtomicBool::new(true);
     let aborted = model.generate(&prompt, &options(), &before, ignore).await;
@@ -445,7 +447,7 @@ async fn a_seed_decides_the_noise() {
     let draw = async |seed| {
         let draw = DrawOptions { seed, temperature: 1.0, ..options().draw };
         let options = AnswerOptions { draw, ..options() };
-        model.generate(&prompt, &options, &NEVER, ignore).await.expect("works").drawing.values
+        model.generate(&prompt, &options, &NEVER, ignore).await.expect("works").drawing.expect("insisted").values
     };
     assert_eq!(draw(1).await, draw(1).await);
     assert_ne!(draw(1).await, draw(2).await);
@@ -555,6 +557,7 @@ async fn the_limit_and_stop_strings_end_an_answer() {
 async fn a_drawn_picture_and_a_mask_can_be_talked_about() {
     let model = tiny_model(cpu().await);
     let drawing = model.generate(&asked("generate"), &options(), &NEVER, ignore).await.expect("works").drawing;
+    let drawing = drawing.expect("insisted");
     let drawn = drawing.to_seen();
     let messages = [
         Message::text(Role::User, "draw a dog"),

@@ -110,8 +110,8 @@ fn generate_follows_its_seed() {
     let [first, again, other, tokens] = ["1.png", "2.png", "3.png", "tokens.png"].map(|name| folder.path().join(name));
     let draw = |seed: &str, target: &Path| {
         let tokens = text(&tokens);
-        let common = ["generate", "fish", "--steps", "4", "--guidance", "2", "--tokens", tokens, "--seed", seed, "-o"];
-        succeeds(&[&common[..], &[text(target)]].concat());
+        let common = ["generate", "fish", "--steps", "4", "--guidance", "2", "--tokens", tokens, "--seed", seed];
+        succeeds(&[&common[..], &["--insist", "-o", text(target)]].concat());
         image::open(target).expect("a picture").into_rgb8()
     };
     let picture = draw("1", &first);

@@ -35,7 +35,8 @@ from .runs import append_row
 from .scenes import COLOR_LABELS, CONCEPTS, Scene, render_batch, sample_scene, scene_rng
 from .stage2 import half_way, load_setokim
 from .tasks import IGNORE, QUESTIONS_PER_IMAGE, Sequence
-from .text import WORDINGS, Edit, Speaker, ask_any, edit_any, refer
+from .text import Edit, Speaker, ask_any, edit_any, refer
+from .wordings import WORDINGS
 
 TOKEN_WIDTH = 64
 LLM = LlmConfig(

@@ -107,18 +107,21 @@ def layer_losses(layers: TokenLayers, tokens: Tensor, objects: Tensor) -> dict[s
     objects [T, 5] as in `Layouts`, -1 for what is none: only what is there has a colour and a place.
     """
     pictures, boxes = layers(tokens)
-    sprite, x, y, size, flipped = objects.unbind(1)
+    sprite, flipped = objects[:, 0], objects[:, 4]
     is_thing = (sprite >= 0)[:, None]
     true = sprite_layers(layers.size, tokens.device)[sprite.clamp(min=0)]
     true = torch.where((flipped == 1)[:, None, None, None], true.flip(-1), true) * is_thing[..., None, None]
-    place = torch.stack([x + size / 2, y + size / 2, size], 1) / IMAGE_SIZE
     # A colour counts as much as there is of it, in the truth as in the layer.
     error = torch.cat([pictures[:, :3] * pictures[:, 3:], pictures[:, 3:]], 1) - true
-    distance = (boxes - place).abs() * is_thing
-    return {
-        "layers": (0.5 * error.abs() + error.square()).mean(),
-        "boxes": distance.sum() / (3 * is_thing.sum().clamp(min=1)),
-    }
+    return {"layers": (0.5 * error.abs() + error.square()).mean(), "boxes": place_loss(boxes, objects)}
+
+
+def place_loss(boxes: Tensor, objects: Tensor) -> Tensor:
+    """How far boxes [T, 3] are from where the objects [T, 5] lie, as shares of the image."""
+    sprite, x, y, size, _ = objects.unbind(1)
+    place = torch.stack([x + size / 2, y + size / 2, size], 1) / IMAGE_SIZE
+    is_thing = (sprite >= 0)[:, None]
+    return ((boxes - place).abs() * is_thing).sum() / (3 * is_thing.sum().clamp(min=1))
 
 
 @cache

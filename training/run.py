@@ -4,6 +4,7 @@ python -m training.run --stage 1 --config nano
 python -m training.run --stage 2 --start runs/stage1-nano/checkpoint.pt --text models/setokim-tiny/tokenizer.json
 python -m training.run --stage 3 --start runs/stage2-nano/checkpoint.pt --text models/setokim-tiny/tokenizer.json
 python -m training.run --stage 4 --start runs/stage3-nano/checkpoint.pt
+python -m training.run --stage 5 --start runs/stage4-nano/checkpoint.pt
 
 Stage 1 goes on from a checkpoint with --start, and stages 3 and 4 take over what it learned with --tokenizer.
 """
@@ -30,6 +31,7 @@ from .stage2 import (
     take_over_heads,
 )
 from .stage4 import Stage4, Stage4Settings
+from .stage5 import Stage5, Stage5Settings
 
 
 def start(arguments: argparse.Namespace, workers: Workers) -> Run:
@@ -56,6 +58,8 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
         replace_detokenizer(model, load_average(arguments.detokenizer))
     if arguments.stage == 4:
         return Stage4(model, Stage4Settings(**options), workers, folder)
+    if arguments.stage == 5:
+        return Stage5(model, Stage5Settings(**options), workers, folder)
     run = Stage2(model, text, Stage2Settings(stage=arguments.stage, **options), workers, folder)
     take_over_heads(run, arguments.start)
     return run
@@ -63,9 +67,9 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stage", type=int, choices=[1, 2, 3, 4], default=1)
+    parser.add_argument("--stage", type=int, choices=[1, 2, 3, 4, 5], default=1)
     parser.add_argument("--config", choices=CONFIGS, default="nano", help="size of the tokenizer (stage 1)")
-    parser.add_argument("--start", type=Path, help="checkpoint to begin with; stages 2 to 4 need one")
+    parser.add_argument("--start", type=Path, help="checkpoint to begin with; stages 2 to 5 need one")
     parser.add_argument("--text", type=Path, help="tokenizer.json (stages 2 to 4), see training.vocabulary")
     parser.add_argument(
         "--tokenizer", type=Path, help="stages 3 and 4: take SeTok from this checkpoint, as it went on learning"

@@ -70,11 +70,16 @@ class Stage4(Run):
         if not model.detok.layers:
             give_layers(model)
         model.requires_grad_(False)
-        model.detok.requires_grad_(True)
+        self.learning(model).requires_grad_(True)
         super().__init__(nn.ModuleDict({"setokim": model}), model.config_json(), settings, workers, folder)
         empty = torch.empty(0, len(model.projector.mean), device=workers.device)
         self.memory = Memory(empty, torch.empty(0, 5, dtype=torch.long, device=workers.device))
         self.loader = SceneLoader(settings.easy_vqa, settings.batch, workers)
+
+    @staticmethod
+    def learning(model: Setokim) -> nn.Module:
+        """The part that learns."""
+        return model.detok
 
     def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
         model, settings = self.model["setokim"], self.settings
@@ -89,7 +94,8 @@ class Stage4(Run):
 
     def blurred(self, tokens: Tensor) -> Tensor:
         """As they are before the projector, with noise of any strength up to the most."""
-        strength = self.settings.token_noise * torch.rand(*tokens.shape[:1], *(1,) * (tokens.ndim - 1))
+        share = torch.rand(*tokens.shape[:1], *(1,) * (tokens.ndim - 1)).square()  # most are nearly exact
+        strength = self.settings.token_noise * share
         noisy = tokens + strength.to(tokens.device) * torch.randn_like(tokens)
         return self.model["setokim"].projector.denormalize(noisy)
 

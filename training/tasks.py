@@ -11,7 +11,6 @@ from . import easy_vqa
 from .model.setokim import SpecialTokens
 from .scenes import Scene, SceneObject, region_labels, sample_scene, scene_rng
 from .text import (
-    SMALL_TALK,
     Edit,
     Speaker,
     absent_edit,
@@ -20,9 +19,12 @@ from .text import (
     caption,
     dense_caption,
     edit_any,
+    loose_caption,
     noun,
     refer,
     refusal,
+    strange_drawing,
+    strange_edit,
     unique_objects,
 )
 
@@ -31,8 +33,10 @@ QUESTIONS_PER_IMAGE = 5
 SEQUENCES_PER_SCENE = 4  # in training: tokenising a picture costs as much as learning from a sequence about it
 ABSENT_SHARE = 0.15  # of referring phrases that fit nothing
 ABSENT_EDIT_SHARE = 0.12  # of instructions about something that is not there
+STRANGE_SHARE = 0.06  # of drawings and edits that want something which cannot be drawn, in training
+LOOSE_SHARE = 0.35  # of drawings asked for with little detail, in training
 SMALL_TALK_SHARE = 0.05
-GREETING_SHARE = 0.12  # of chats that begin with small talk, half of them before there is a picture
+GREETING_SHARE = 0.2  # of chats that begin with small talk, half of them before there is a picture
 # Share of each kind of sequence, by stage.
 TASK_SHARES = {
     2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
@@ -232,7 +236,7 @@ class TaskWriter:
         if task == "chat":
             is_shown = False
             if speaker.rng.random() < GREETING_SHARE:
-                said, answer = speaker.pick(SMALL_TALK)
+                said, answer = speaker.small_talk()
                 is_shown = bool(speaker.rng.random() < 0.5)
                 sequence.user(said, *(seen if is_shown else ()))
                 sequence.answer("small talk", answer)
@@ -241,7 +245,7 @@ class TaskWriter:
                 sequence.user(question.question, *(seen if turn == 0 and not is_shown else ()))
                 sequence.answer(question.kind, question.answer)
             if speaker.rng.random() < SMALL_TALK_SHARE * QUESTIONS_PER_IMAGE:
-                said, answer = speaker.pick(SMALL_TALK)
+                said, answer = speaker.small_talk()
                 sequence.user(said)
                 sequence.answer("small talk", answer)
         elif task == "caption":
@@ -255,8 +259,17 @@ class TaskWriter:
                 sequence.answer("easy vqa", answer)
         elif task == "segment":
             self._segment_turns(sequence, speaker, scene, seen)
+        elif task in ("generate", "edit") and speaker.carelessly(STRANGE_SHARE):
+            wish = strange_drawing if task == "generate" else strange_edit
+            words, answer = wish(speaker, scene)
+            sequence.user(words, *(seen if task == "edit" else ()))
+            sequence.answer("refusal", answer)
         elif task == "generate":
-            words = speaker.pick([caption, dense_caption])(scene, in_token_order(contents, picture))
+            objects = in_token_order(contents, picture)
+            if speaker.carelessly(LOOSE_SHARE):
+                words = loose_caption(speaker, scene, objects)
+            else:
+                words = speaker.pick([caption, dense_caption])(scene, objects)
             sequence.user(speaker.say("draw", caption=words))
             sequence.answer_picture([(picture, i) for i in range(contents.counts[picture])])
         elif task == "edit" and speaker.rng.random() < ABSENT_EDIT_SHARE:
@@ -276,7 +289,7 @@ class TaskWriter:
         for turn in range(3):
             target = int(speaker.rng.integers(len(scene.objects)))
             phrase = refer(speaker, scene, scene.objects[target])
-            absent = absent_name(speaker.rng, scene)
+            absent = absent_name(speaker, scene)
             is_absent = phrase is None or speaker.rng.random() < ABSENT_SHARE
             words = speaker.say("segment", phrase=f"the {absent}" if is_absent else phrase)
             sequence.user(words, *(seen if turn == 0 else ()))

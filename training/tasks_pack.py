@@ -78,7 +78,7 @@ def references(speaker: Speaker, scene: Scene) -> list[dict]:
     phrase = refer(speaker, scene, scene.objects[target])
     found = [{"phrase": phrase, "region": target}] if phrase else []
     if speaker.rng.random() < ABSENT_SHARE:
-        found.append({"phrase": f"the {absent_name(speaker.rng, scene)}", "region": None})
+        found.append({"phrase": f"the {absent_name(speaker, scene)}", "region": None})
     return found
 
 

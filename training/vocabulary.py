@@ -15,9 +15,6 @@ from .scenes import sample_scene
 from .sprites import SPRITES
 from .text import (
     CELLS,
-    PICTURE_WORDS,
-    SMALL_TALK,
-    WORDINGS,
     Speaker,
     ask_any,
     caption,
@@ -27,6 +24,7 @@ from .text import (
     refer,
     refusal,
 )
+from .wordings import PICTURE_WORDS, SMALL_TALK, WORDINGS
 
 SIZE = 2048
 SCENES = 4000

@@ -14,6 +14,7 @@ import {
   type WasmEvent,
   type WasmMask,
   type WasmDrawing,
+  type WasmDrawn,
   type WasmModule,
   type WasmPart,
   type WasmPicture,
@@ -204,8 +205,7 @@ async function answerWith(
   const pictures = request.pictures.map(wasmPicture);
   if (request.task === "chat") return engine.chat(request.messages, pictures, options, onEvent, abort);
   if (request.task === "generate") {
-    const { image, usage } = await engine.generate(request.words, options, onEvent, abort);
-    return { parts: imagePart(image), usage };
+    return drawnAnswer(await engine.generate(request.words, options, onEvent, abort));
   }
   const [picture] = pictures;
   if (picture === undefined) throw new SetokimError("prompt-invalid", "there is no picture");
@@ -213,7 +213,10 @@ async function answerWith(
     const { found, said, usage } = await engine.segment(picture, request.words, options, onEvent, abort);
     return { parts: [...textPart(said), ...maskPart(found)], usage };
   }
-  const { image, said, usage } = await engine.edit(picture, request.words, options, onEvent, abort);
+  return drawnAnswer(await engine.edit(picture, request.words, options, onEvent, abort));
+}
+
+function drawnAnswer({ image, said, usage }: WasmDrawn): WasmAnswer {
   return { parts: [...textPart(said), ...imagePart(image)], usage };
 }
 

@@ -197,11 +197,10 @@ export class Setokim implements SetokimApi {
 
   /** A picture of what the prompt says ("a cat and a red ball on the grass"). Rejects as `chat` does. */
   generate(prompt: string, options: GenerateOptions = {}): Answering<GenerateEvent, GenerateAnswer> {
-    return this.#ask<GenerateEvent, GenerateAnswer>("generate", prompt, [], options, (answer) => {
-      const [image] = answer.images;
-      if (image === undefined) throw new SetokimError("internal", "the model drew no picture");
-      return { ...answer, image };
-    });
+    return this.#ask<GenerateEvent, GenerateAnswer>("generate", prompt, [], options, (answer) => ({
+      ...answer,
+      image: answer.images[0] ?? null,
+    }));
   }
 
   /** The picture changed as an instruction says ("make the balloon blue"), the rest of it kept. Rejects as `chat` does. */

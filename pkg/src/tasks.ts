@@ -68,7 +68,10 @@ export interface SegmentOptions extends WordOptions {
   insist?: boolean;
 }
 
-export interface GenerateOptions extends WordOptions, DrawingOptions {}
+export interface GenerateOptions extends WordOptions, DrawingOptions {
+  /** A picture in any case, though the model would rather say something. Default false. */
+  insist?: boolean;
+}
 
 export interface EditOptions extends WordOptions, DrawingOptions, KeepingOptions {
   /** A picture in any case, though the model would rather say something. Default false. */
@@ -149,7 +152,8 @@ export interface SegmentAnswer extends Answer {
 }
 
 export interface GenerateAnswer extends Answer {
-  image: Drawing;
+  /** Null when the model answered in words, as to a prompt for something that it cannot draw. */
+  image: Drawing | null;
 }
 
 export interface EditAnswer extends Answer {
@@ -171,5 +175,5 @@ export type AnswerEvent =
 
 export type ChatEvent = AnswerEvent;
 export type SegmentEvent = Extract<AnswerEvent, { type: "text" | "mask" | "done" }>;
-export type GenerateEvent = Extract<AnswerEvent, { type: "visual-token" | "image" | "done" }>;
+export type GenerateEvent = Extract<AnswerEvent, { type: "text" | "visual-token" | "image" | "done" }>;
 export type EditEvent = Extract<AnswerEvent, { type: "text" | "visual-token" | "image" | "done" }>;

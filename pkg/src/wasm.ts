@@ -88,12 +88,8 @@ export interface WasmSegment {
   usage: WasmUsage;
 }
 
-export interface WasmGeneration {
-  image: WasmDrawing;
-  usage: WasmUsage;
-}
-
-export interface WasmEdit {
+/** What `generate` and `edit` give. */
+export interface WasmDrawn {
   image: WasmDrawing | null;
   said: string;
   usage: WasmUsage;
@@ -140,14 +136,14 @@ export interface WasmEngine {
     onEvent: OnEvent,
     abort: WasmAbort,
   ): Promise<WasmSegment>;
-  generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<WasmGeneration>;
+  generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<WasmDrawn>;
   edit(
     picture: WasmPicture,
     instruction: string,
     options: WasmOptions,
     onEvent: OnEvent,
     abort: WasmAbort,
-  ): Promise<WasmEdit>;
+  ): Promise<WasmDrawn>;
   free(): void;
 }
 

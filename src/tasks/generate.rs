@@ -10,10 +10,13 @@ use crate::setokim::Setokim;
 use crate::text::{Message, Role};
 use crate::{Error, Result};
 
-/// A generated picture.
+/// The answer to a prompt.
 #[derive(Debug, Clone)]
 pub struct Generation {
-    pub drawing: Drawing,
+    /// None when the model answered in words, as to a prompt for something that it cannot draw.
+    pub drawing: Option<Drawing>,
+    /// What it said in place of a picture.
+    pub said: String,
     pub usage: Usage,
 }
 
@@ -21,7 +24,8 @@ impl Setokim {
     /// Draws what `prompt` describes.
     ///
     /// # Errors
-    /// [`Error::Prompt`] for an empty prompt, [`Error::Setting`] for settings that cannot draw, else as [`Setokim::chat`].
+    /// [`Error::Prompt`] for an empty prompt, [`Error::Setting`] where `max_tokens` leaves no room for the picture that is
+    /// insisted on, else as [`Setokim::chat`].
     pub async fn generate(
         &self,
         prompt: &str,
@@ -33,11 +37,13 @@ impl Setokim {
         language.diffusion.as_ref().ok_or(Error::Unsupported("diffusion head"))?;
         self.detok().ok_or(Error::Unsupported("detokenizer"))?;
         let message = Message::text(Role::User, format!("draw {}", typed("prompt", prompt)?));
-        let rules = Rules { text: false, mask: false, picture: true, single: true, edit: false };
+        let rules = Rules { text: !options.insist, mask: false, picture: true, single: true, edit: false };
         let turns = language.turns(&[message], &[])?;
         let answer = self.answer(Request { turns, source: None, rules, options }, abort, on_event).await?;
         let drawing = answer.images().next().cloned();
-        let drawing = drawing.ok_or_else(|| Error::Setting("max_tokens leaves no room for a picture".into()))?;
-        Ok(Generation { drawing, usage: answer.usage })
+        if options.insist && drawing.is_none() {
+            return Err(Error::Setting("max_tokens leaves no room for a picture".into()));
+        }
+        Ok(Generation { drawing, said: answer.text(), usage: answer.usage })
     }
 }

@@ -17,7 +17,8 @@ use super::values::{
     js_answer, js_drawing, js_event, js_mask, js_picture, js_value, messages, object, picture, pictures, set, settings,
 };
 use crate::Result;
-use crate::event::Event;
+use crate::drawing::Drawing;
+use crate::event::{Event, Usage};
 use crate::language::{check_messages, read_floats};
 use crate::preprocess::Picture;
 use crate::seen::{Album, Seen};
@@ -176,8 +177,7 @@ impl Engine {
         let abort = abort.flag.clone();
         let generate = async {
             let answer = self.model.generate(&prompt, &settings(options)?, &abort, tell(&on_event)).await?;
-            self.album.borrow_mut().add(answer.drawing.to_seen());
-            Ok(object([("image", js_drawing(&answer.drawing)), ("usage", js_value(&answer.usage))]))
+            Ok(self.js_drawn(answer.drawing.as_ref(), answer.said, &answer.usage))
         };
         generate.await.map_err(js_error)
     }
@@ -195,14 +195,7 @@ impl Engine {
         let edit = async {
             let (seen, options) = (self.see(picture(&shown)?).await?, settings(options)?);
             let answer = self.model.edit(&seen, &instruction, &options, &abort, tell(&on_event)).await?;
-            if let Some(drawing) = &answer.drawing {
-                self.album.borrow_mut().add(drawing.to_seen());
-            }
-            Ok(object([
-                ("image", answer.drawing.as_ref().map_or(JsValue::NULL, js_drawing)),
-                ("said", answer.said.into()),
-                ("usage", js_value(&answer.usage)),
-            ]))
+            Ok(self.js_drawn(answer.drawing.as_ref(), answer.said, &answer.usage))
         };
         edit.await.map_err(js_error)
     }
@@ -211,6 +204,18 @@ impl Engine {
 impl Engine {
     pub(super) fn new(model: Setokim, weights: WeightsReport) -> Self {
         Self { model, weights, album: RefCell::default() }
+    }
+
+    /// A picture or words; the picture can be asked about from now on.
+    fn js_drawn(&self, drawing: Option<&Drawing>, said: String, usage: &Usage) -> JsValue {
+        if let Some(drawing) = drawing {
+            self.album.borrow_mut().add(drawing.to_seen());
+        }
+        object([
+            ("image", drawing.map_or(JsValue::NULL, js_drawing)),
+            ("said", said.into()),
+            ("usage", js_value(usage)),
+        ])
     }
 
     async fn tokens_of(&self, picture: Result<Picture>) -> Result<JsValue> {

@@ -7,11 +7,10 @@ import type {
   WasmAbort,
   WasmAnswer,
   WasmDrawing,
-  WasmEdit,
+  WasmDrawn,
   WasmEngine,
   WasmEvent,
   WasmFile,
-  WasmGeneration,
   WasmLoader,
   WasmMask,
   WasmMessage,
@@ -189,14 +188,17 @@ export class FakeEngine implements WasmEngine {
     return { found, said, usage };
   }
 
-  async generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: FakeAbort): Promise<WasmGeneration> {
+  async generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: FakeAbort): Promise<WasmDrawn> {
     if (prompt === "") throw rustError("prompt-invalid", "the prompt is not valid: the prompt is empty");
     this.asked = { pictures: [], options };
-    await this.#tell(`generate ${prompt}`, abort, onEvent, [
+    const image = prompt === "nothing" ? null : drawing();
+    const said = image === null ? "i can not" : "";
+    const events: WasmEvent[] = [
       { type: "visual-token", index: 0, kept: null },
       { type: "image", image: drawing() },
-    ]);
-    return { image: drawing(), usage };
+    ];
+    await this.#tell(`generate ${prompt}`, abort, onEvent, image === null ? [{ type: "text", text: said }] : events);
+    return { image, said, usage };
   }
 
   async edit(
@@ -205,7 +207,7 @@ export class FakeEngine implements WasmEngine {
     options: WasmOptions,
     onEvent: OnEvent,
     abort: FakeAbort,
-  ): Promise<WasmEdit> {
+  ): Promise<WasmDrawn> {
     this.asked = { pictures: [picture], options };
     const image = instruction === "nothing" ? null : drawing();
     const said = image === null ? "there is none" : "";

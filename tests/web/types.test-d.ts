@@ -117,8 +117,9 @@ export async function asks(setokim: Setokim, file: File, context: CanvasRenderin
   );
   for await (const word of words) expectType<Equal<typeof word, string>>();
 
-  const { image } = await setokim.generate("a dog", { steps: 25, guidance: 2, noise: 1 });
-  expectType<Equal<typeof image, Drawing>>();
+  const { image } = await setokim.generate("a dog", { steps: 25, guidance: 2, noise: 1, insist: true });
+  expectType<Equal<typeof image, Drawing | null>>();
+  if (image === null) return;
   tokenMask(image, 0, "image");
   drawOverlay(context, image);
   const edited = await setokim.edit(image.image, "make the dog red", { pointers: false, paste: false });

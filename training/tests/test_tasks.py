@@ -17,6 +17,7 @@ from training.parallel import Workers
 from training.renderer import Layouts, Renderer
 from training.sampler import TaskLoader, TaskSampler, tokenize
 from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_scene
+from training.sprites import SPRITES
 from training.stage2 import (
     Stage2,
     Stage2Settings,
@@ -27,22 +28,26 @@ from training.stage2 import (
     take_over_heads,
 )
 from training.stage4 import Stage4, Stage4Settings, give_layers
+from training.stage5 import Stage5, Stage5Settings
 from training.tasks import IGNORE, TASK_SHARES, Sequence, edited_tokens
 from training.tests.test_stage1 import THIN
 from training.text import (
+    CELLS,
     EDITS,
     QUESTIONS,
-    SMALL_WORDS,
-    WORDINGS,
     Speaker,
     ask,
     ask_any,
     edit_any,
+    loose_caption,
     noun,
     refer,
     relation_depth,
+    strange_drawing,
+    strange_edit,
 )
 from training.vocabulary import train_vocabulary
+from training.wordings import HELD_OUT_STRANGE, SMALL_WORDS, STRANGE_NAMES, WORDINGS
 
 CPU = torch.device("cpu")
 
@@ -76,6 +81,26 @@ def test_careless_speakers_leave_out_small_words_and_nothing_else():
         rest = speaker._without_a_small_word(words).split()
         missing = Counter(words.split()) - Counter(rest)
         assert set(missing) <= SMALL_WORDS and missing.total() <= 1 and len(rest) >= min(2, len(words.split()))
+
+
+def test_strange_things_are_never_sprites_and_those_held_out_are_never_named():
+    assert not set(STRANGE_NAMES) & set(SPRITES.names) and len(set(STRANGE_NAMES)) == len(STRANGE_NAMES)
+    speaker, scene = Speaker(np.random.default_rng(0), careless=True), sample_scene("train", 0)
+    held_out = STRANGE_NAMES[-HELD_OUT_STRANGE:]
+    for _ in range(200):
+        for words, answer in (strange_drawing(speaker, scene), strange_edit(speaker, scene)):
+            name = answer.split()[-1]
+            assert answer.startswith("i can not draw a") and name in words
+            assert name not in SPRITES.names and name not in held_out
+
+
+def test_loose_captions_count_what_follows_upon_its_like():
+    scene = sample_scene("train", 0)
+    cat = scene.objects[0]
+    said = {loose_caption(Speaker(np.random.default_rng(i)), scene, [cat, cat]) for i in range(200)}
+    assert any(words.startswith("two ") for words in said)
+    assert any(words.startswith("a ") and words.count(" at the ") == 2 for words in said)
+    assert not any(words.count(cell) for words in said if words.startswith("two ") for cell in CELLS)
 
 
 def test_yes_and_no_are_balanced():
@@ -211,15 +236,26 @@ def test_the_tokenizer_stays_frozen(tmp_path, model, text):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_stage4_changes_the_detokenizer_and_nothing_else(tmp_path, model):
+@pytest.mark.parametrize(
+    ("stage", "settings", "learns"),
+    [
+        (Stage4, Stage4Settings(steps=4, batch=4, warmup_steps=1), "detok"),
+        (
+            Stage5,
+            Stage5Settings(steps=4, batch=8, pictured=2, scenes=8, scenes_at_once=4, warmup_steps=1),
+            "detok.layers",
+        ),
+    ],
+)
+def test_stages_4_and_5_change_their_part_and_nothing_else(tmp_path, model, stage, settings, learns):
     model = copy.deepcopy(model)
     give_layers(model)
     before = {name: p.clone() for name, p in model.named_parameters()}
-    run = Stage4(model, Stage4Settings(steps=4, batch=4, warmup_steps=1), Workers("cpu"), tmp_path)
+    run = stage(model, settings, Workers("cpu"), tmp_path)
     terms = run.train_step()
-    assert all(math.isfinite(terms[name]) for name in Stage4.loss_weights)
-    changed = {name.split(".")[0] for name, p in model.named_parameters() if not torch.equal(p, before[name])}
-    assert changed == {"detok"}
+    assert all(math.isfinite(terms[name]) for name in stage.loss_weights)
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed and all(name.startswith(f"{learns}.") for name in changed)
     run.save(tmp_path / "checkpoint.pt")
     again = load_setokim(tmp_path / "checkpoint.pt")
     assert again.config == model.config and again.tokenizer_config == model.tokenizer_config

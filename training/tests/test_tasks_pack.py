@@ -4,7 +4,7 @@ import numpy as np
 
 from training.scenes import CONCEPTS
 from training.tasks_pack import pack
-from training.text import WORDINGS
+from training.wordings import WORDINGS
 
 COUNT = 24
 

@@ -20,7 +20,8 @@ function Draw({ setokim }: { setokim: Setokim }) {
     event.preventDefault();
     const drawing = setokim.generate(words);
     for await (const part of drawing) if (part.type === "visual-token") setSaid(`Token ${part.index + 1}`);
-    const { image } = await drawing;
+    const { image, text } = await drawing;
+    if (image === null) return setSaid(text);
     canvas.current!.width = image.image.width;
     canvas.current!.height = image.image.height;
     canvas.current!.getContext("2d")!.putImageData(image.image, 0, 0);

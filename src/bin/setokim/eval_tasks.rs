@@ -145,9 +145,12 @@ async fn measure_generation(
     options: &AnswerOptions,
     add: &mut impl FnMut(String, f64),
 ) -> Result<()> {
-    let drawn = model.generate(&tasks.prompt, options, &NEVER, ignore).await?.drawing.picture;
-    for (suffix, picture) in [("", &drawn), ("_real", real)] {
-        let found = look(model, picture).await?;
+    let drawn = model.generate(&tasks.prompt, options, &NEVER, ignore).await?.drawing;
+    for (suffix, picture) in [("", drawn.as_ref().map(|drawing| &drawing.picture)), ("_real", Some(real))] {
+        let found = match picture {
+            Some(picture) => look(model, picture).await?,
+            None => Vec::new(), // it said that it cannot
+        };
         for object in &tasks.objects {
             add(format!("generate_objects{suffix}"), f64::from(found.iter().any(|f| f.name == object.name)));
             add(format!("generate_placed{suffix}"), f64::from(found.iter().any(|found| found.is(object))));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use setokim::generate::AnswerOptions;
 
 use crate::ModelArgs;
 use crate::answer::{self, DrawArgs, NEVER, ignore};
@@ -17,6 +18,9 @@ pub struct GenerateArgs {
     /// Write which pixels each visual token drew, a colour a token.
     #[arg(long, value_name = "MASK.png")]
     tokens: Option<PathBuf>,
+    /// Do not take words for an answer: give a picture in any case.
+    #[arg(long)]
+    insist: bool,
     #[command(flatten)]
     draw: DrawArgs,
     #[command(flatten)]
@@ -25,12 +29,18 @@ pub struct GenerateArgs {
 
 pub fn generate(args: &GenerateArgs) -> Result<()> {
     let model = answer::load(&args.model)?;
-    let made = pollster::block_on(model.generate(&args.prompt, &args.draw.options(), &NEVER, ignore))?;
-    answer::write_picture(&args.output, &made.drawing.picture)?;
-    if let Some(target) = &args.tokens {
-        answer::write_token_mask(target, &made.drawing)?;
+    let options = AnswerOptions { insist: args.insist, ..args.draw.options() };
+    let made = pollster::block_on(model.generate(&args.prompt, &options, &NEVER, ignore))?;
+    match &made.drawing {
+        Some(drawing) => {
+            answer::write_picture(&args.output, &drawing.picture)?;
+            if let Some(target) = &args.tokens {
+                answer::write_token_mask(target, drawing)?;
+            }
+            println!("{} tokens -> {}", drawing.tokens.len(), args.output.display());
+        }
+        None => println!("no picture: {}", made.said),
     }
-    println!("{} tokens -> {}", made.drawing.tokens.len(), args.output.display());
     answer::report(&made.usage);
     Ok(())
 }

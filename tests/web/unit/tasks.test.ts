@@ -138,8 +138,9 @@ for (const worker of [true, false]) {
       expect(none).toMatchObject({ mask: null, text: "there is none", masks: [] });
 
       const drawn = await setokim.generate("a dog");
-      expect(drawn.image.image).toMatchObject({ width: 2, height: 1 });
-      expect(drawn.image.labels).toEqual(Uint32Array.of(0, 1));
+      expect(drawn.image?.image).toMatchObject({ width: 2, height: 1 });
+      expect(drawn.image?.labels).toEqual(Uint32Array.of(0, 1));
+      expect(await setokim.generate("nothing")).toMatchObject({ image: null, text: "i can not", images: [] });
 
       expect((await setokim.edit(picture, "remove the dog")).image?.removed).toEqual([0]);
       expect(await setokim.edit(picture, "nothing")).toMatchObject({ image: null, text: "there is none" });
@@ -147,6 +148,7 @@ for (const worker of [true, false]) {
         "segment the dog",
         "segment nothing",
         "generate a dog",
+        "generate nothing",
         "edit remove the dog",
         "edit nothing",
       ]);
