@@ -34,16 +34,14 @@ class Stage5(Stage4):
 
     def __init__(self, model: Setokim, settings: Stage5Settings, workers: Workers, folder: Path):
         super().__init__(model, settings, workers, folder)
-        self.scenes_per_worker = settings.scenes // workers.count
         self.loader = SceneLoader(settings.easy_vqa, settings.scenes_at_once, workers)
+        self.remember()
 
     @staticmethod
     def learning(model: Setokim) -> nn.Module:
         return model.detok.layers
 
     def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
-        if not len(self.memory.tokens):
-            self.remember()
         layers, pictured = self.model["setokim"].detok.layers, self.settings.pictured // self.workers.count
         chosen = torch.randint(len(self.memory.tokens), (count,), device=self.memory.tokens.device)
         tokens, objects = self.blurred(self.memory.tokens[chosen]), self.memory.objects[chosen]
@@ -53,7 +51,8 @@ class Stage5(Stage4):
     def remember(self) -> None:
         """Tokens of the scenes that a seed gives; a resumed run makes them again."""
         settings, workers = self.settings, self.workers
-        own = (settings.seed << 24) + workers.rank * self.scenes_per_worker
-        for first in range(own, own + self.scenes_per_worker, settings.scenes_at_once):
+        share = settings.scenes // workers.count
+        own = (settings.seed << 24) + workers.rank * share
+        for first in range(own, own + share, settings.scenes_at_once):
             shown = self.loader.batch(first, settings.scenes_at_once)
             self.memory.add(tokenize(self.model["setokim"], shown.canvas), shown.objects, settings.remembered)

@@ -3,6 +3,7 @@
     python -m training.tasks_pack                              # new scenes
     python -m training.tasks_pack --suite scenes-combo         # held-out combinations of thing, colour and background
     python -m training.tasks_pack --suite scenes-words         # held-out wordings
+    python -m training.tasks_pack --suite scenes-strange       # asked for things that no picture shows
     python -m training.tasks_pack --suite easy-vqa             # the public benchmark: questions only
 
 `setokim eval --suite NAME` looks for them in target/scenes.
@@ -33,7 +34,9 @@ from .scenes_pack import pack_arrays
 from .sprites import SPRITES
 from .tasks import ABSENT_SHARE
 from .text import (
+    CANNOT_DRAW,
     CELL_BORDERS,
+    CELLS,
     NATURAL,
     QUESTIONS,
     Edit,
@@ -46,8 +49,12 @@ from .text import (
     edit_any,
     noun,
     refer,
+    refusal,
+    with_article,
 )
+from .wordings import HELD_OUT_STRANGE, STRANGE_NAMES
 
+SUITES = ("scenes", "scenes-combo", "scenes-words", "scenes-strange", "easy-vqa")
 QUESTIONS_PER_SCENE = 6
 EVALUATION_STREAM = 2**33  # apart from the streams of scenes and of training sequences
 
@@ -115,6 +122,26 @@ def pack(split: str, count: int, held_out_words: bool) -> tuple[dict[str, np.nda
     return arrays, list(tasks)
 
 
+def pack_strange(split: str, count: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+    """Whether what no picture shows, and training never named, is refused."""
+    scenes = [sample_scene(split, index) for index in range(count)]
+    tasks = [strange_tasks(Speaker(scene_rng(split, EVALUATION_STREAM + i)), scene) for i, scene in enumerate(scenes)]
+    return pack_arrays(render_batch(scenes)), tasks
+
+
+def strange_tasks(speaker: Speaker, scene: Scene) -> dict:
+    name = speaker.pick(STRANGE_NAMES[-HELD_OUT_STRANGE:])
+    phrase, wanted, cell = f"the {name}", with_article(name), speaker.pick(CELLS)
+    asked = [
+        ("strange_exists", speaker.say("exists", a_name=wanted), "no"),
+        ("strange_place", speaker.say("place", name=name), refusal(name)),
+        ("strange_remove", speaker.say("remove", phrase=phrase), refusal(name)),
+        ("strange_add", speaker.say("add", a_name=wanted, cell=cell), CANNOT_DRAW),
+    ]
+    questions = [{"kind": kind, "question": question, "answer": answer} for kind, question, answer in asked]
+    return {"questions": questions, "references": [{"phrase": phrase, "region": None}]}
+
+
 def pack_easy_vqa(count: int) -> tuple[dict[str, np.ndarray], list[dict]]:
     asked = easy_vqa.questions("test")[:count]
     kinds = [[{"kind": easy_vqa.kind(q), "question": q, "answer": a} for q, a in pairs] for pairs in asked]
@@ -124,7 +151,7 @@ def pack_easy_vqa(count: int) -> tuple[dict[str, np.ndarray], list[dict]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--suite", choices=["scenes", "scenes-combo", "scenes-words", "easy-vqa"], default="scenes")
+    parser.add_argument("--suite", choices=SUITES, default="scenes")
     parser.add_argument("--split", choices=["val", "test"], default="test")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--out", type=Path, help="default: target/scenes/SUITE-SPLIT.safetensors")
@@ -136,6 +163,8 @@ def main() -> None:
     scenes = "test-combo" if suite == "scenes-combo" else split
     if suite == "easy-vqa":
         arrays, tasks = pack_easy_vqa(arguments.count)
+    elif suite == "scenes-strange":
+        arrays, tasks = pack_strange(split, arguments.count)
     else:
         arrays, tasks = pack(scenes, arguments.count, held_out_words=suite == "scenes-words")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,7 @@ CELL_BORDERS = (0.37, 0.63)  # of the image side
 CLEARLY = 0.08  # of the image side: smaller differences in place are not asked about
 CLEARLY_BIGGER = 1.2
 STRANGE_SHARE = 0.3  # of absent things, in training
+CANNOT_DRAW = "i can not draw that"
 
 RELATIONS: dict[str, Callable[[SceneObject, SceneObject], float]] = {
     # How far `a` is into the relation with `b`, in pixels.
@@ -104,7 +105,7 @@ class Speaker:
         return self.careless and bool(self.rng.random() < share)
 
     def strange_name(self) -> str:
-        """Something that no picture shows: half of them words that nobody knows, to be said again letter by letter."""
+        """Something that no picture shows, half of the time a word that nobody knows."""
         if self.rng.random() < 0.5:
             return self.pick(STRANGE_NAMES[:-HELD_OUT_STRANGE])
         syllables = self.rng.integers(2, 4)
@@ -405,7 +406,8 @@ def refer(speaker: Speaker, scene: Scene, target: SceneObject) -> str | None:
 
 
 def refusal(name: str) -> str:
-    return f"there is no {name}"
+    """Words that the model does not know it does not say again."""
+    return f"there is no {name if name in SPRITES.names else 'such thing'}"
 
 
 # --- edits ------------------------------------------------------------------------------------------------
@@ -449,18 +451,14 @@ def strange_drawing(s: Speaker, scene: Scene) -> tuple[str, str]:
     wanted = with_article(f"{s.pick(SPRITES.colors)} {name}" if s.rng.random() < 0.3 else name)
     words = caption(scene).replace(with_article(colored_noun(o)), wanted, 1)
     words = words if s.rng.random() < 0.5 else wanted
-    return s.say("draw", caption=words), cannot_draw(name)
+    return s.say("draw", caption=words), CANNOT_DRAW
 
 
 def strange_edit(s: Speaker, scene: Scene) -> tuple[str, str]:
     """An instruction to draw something that cannot be drawn, and the answer."""
     name, kind = s.strange_name(), s.pick(["add", "add_anywhere", "replace"])
     phrase = refer(s, scene, s.pick(scene.objects)) or "the object"
-    return s.say(kind, phrase=phrase, a_name=with_article(name), cell=s.pick(CELLS)), cannot_draw(name)
-
-
-def cannot_draw(name: str) -> str:
-    return f"i can not draw {with_article(name)}"
+    return s.say(kind, phrase=phrase, a_name=with_article(name), cell=s.pick(CELLS)), CANNOT_DRAW
 
 
 def _pick_object(s: Speaker, scene: Scene) -> tuple[SceneObject, str] | None:

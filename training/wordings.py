@@ -959,7 +959,7 @@ OFF_TOPIC = [
     "open the door",
 ]
 OFF_TOPIC_ANSWER = "i only know about pictures like these."
-# Things that no picture shows: what is refused must be named as it was said. The last dozen are held out.
+# Things that no picture shows. The last dozen are held out.
 STRANGE_NAMES = """
 elephant horse duck goat zebra giraffe camel snake spider ant butterfly shark dolphin crab lobster eagle parrot
 swan goose mouse rat hamster squirrel wolf deer moose kangaroo koala hippo rhino crocodile lizard snail worm

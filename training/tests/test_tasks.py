@@ -36,12 +36,14 @@ from training.text import (
     EDITS,
     QUESTIONS,
     Speaker,
+    absent_name,
     ask,
     ask_any,
     edit_any,
     loose_caption,
     noun,
     refer,
+    refusal,
     relation_depth,
     strange_drawing,
     strange_edit,
@@ -83,15 +85,15 @@ def test_careless_speakers_leave_out_small_words_and_nothing_else():
         assert set(missing) <= SMALL_WORDS and missing.total() <= 1 and len(rest) >= min(2, len(words.split()))
 
 
-def test_strange_things_are_never_sprites_and_those_held_out_are_never_named():
+def test_strange_things_are_no_sprites_and_those_held_out_are_never_named():
     assert not set(STRANGE_NAMES) & set(SPRITES.names) and len(set(STRANGE_NAMES)) == len(STRANGE_NAMES)
     speaker, scene = Speaker(np.random.default_rng(0), careless=True), sample_scene("train", 0)
-    held_out = STRANGE_NAMES[-HELD_OUT_STRANGE:]
-    for _ in range(200):
+    held_out = set(STRANGE_NAMES[-HELD_OUT_STRANGE:])
+    for _ in range(300):
         for words, answer in (strange_drawing(speaker, scene), strange_edit(speaker, scene)):
-            name = answer.split()[-1]
-            assert answer.startswith("i can not draw a") and name in words
-            assert name not in SPRITES.names and name not in held_out
+            assert answer == "i can not draw that" and not held_out & set(words.split())
+        name = absent_name(speaker, scene)
+        assert (refusal(name) == f"there is no {name}") == (name in SPRITES.names) and name not in held_out
 
 
 def test_loose_captions_count_what_follows_upon_its_like():

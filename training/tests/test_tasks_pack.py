@@ -3,8 +3,8 @@
 import numpy as np
 
 from training.scenes import CONCEPTS
-from training.tasks_pack import pack
-from training.wordings import WORDINGS
+from training.tasks_pack import pack, pack_strange
+from training.wordings import HELD_OUT_STRANGE, STRANGE_NAMES, WORDINGS
 
 COUNT = 24
 
@@ -41,6 +41,16 @@ def test_held_out_words_are_only_those():
     caption_kinds = {"count", "biggest", "background"}  # whose wordings hold no name
     for question in (q for task in tasks for q in task["questions"] if q["kind"] in caption_kinds):
         assert question["question"] == WORDINGS[question["kind"]][-1]
+
+
+def test_strange_things_are_refused():
+    _, tasks = pack_strange("test", COUNT)
+    for task in tasks:
+        (phrase,) = (reference["phrase"] for reference in task["references"] if reference["region"] is None)
+        name = phrase.removeprefix("the ")
+        assert name in STRANGE_NAMES[-HELD_OUT_STRANGE:]
+        assert all(name in question["question"] for question in task["questions"])
+        assert {q["answer"] for q in task["questions"]} == {"no", "there is no such thing", "i can not draw that"}
 
 
 def test_regions_have_names():

@@ -18,7 +18,7 @@ function Draw({ setokim }: { setokim: Setokim }) {
   const [said, setSaid] = useState("Ready");
   const draw = async (event: FormEvent) => {
     event.preventDefault();
-    const drawing = setokim.generate(words);
+    const drawing = setokim.generate(words, { insist: true });
     for await (const part of drawing) if (part.type === "visual-token") setSaid(`Token ${part.index + 1}`);
     const { image, text } = await drawing;
     if (image === null) return setSaid(text);

@@ -48,6 +48,8 @@ pub enum Suite {
     ScenesCombo,
     /// Wordings that training never used.
     ScenesWords,
+    /// Questions and instructions about things that no picture shows and training never named.
+    ScenesStrange,
     /// Pictures and questions of the public benchmark easy-VQA; it has no split `val`.
     EasyVqa,
 }
