@@ -72,9 +72,10 @@ class Judge:
                 self.values["segment_iou"].append((found & true).sum() / max(1, (found | true).sum()))
 
     def generation(self, task: dict, image: np.ndarray) -> None:
-        drawn = self.paint(self.respond(f"draw {task['prompt']}", None, {PICTURE}).tokens)[0]
+        tokens = self.respond(f"draw {task['prompt']}", None, {TEXT, PICTURE}).tokens
+        drawn = self.paint(tokens)[0] if tokens else None  # it said that it cannot
         for suffix, pixels in (("", drawn), ("_real", torch.from_numpy(image))):
-            found = self.things(pixels)
+            found = [] if pixels is None else self.things(pixels)
             for o in task["objects"]:
                 self.values[f"generate_objects{suffix}"].append(any(f[0] == o["name"] for f in found))
                 self.values[f"generate_placed{suffix}"].append((o["name"], o["color"], o["cell"]) in found)
