@@ -536,6 +536,17 @@ async fn a_margin_decides_between_a_picture_and_words_unless_only_a_picture_may_
     }
 }
 
+/// Its weights are random, so what it says means nothing; but it would rather say something than draw.
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn words_take_the_place_of_a_drawing_unless_it_is_insisted_on() {
+    let model = tiny_model(cpu().await);
+    for insist in [false, true] {
+        let options = AnswerOptions { insist, ..options() };
+        let made = model.generate("a dog", &options, &NEVER, ignore).await.expect("works");
+        assert_eq!((made.drawing.is_some(), made.said.is_empty()), (insist, insist));
+    }
+}
+
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn the_limit_and_stop_strings_end_an_answer() {
     let model = tiny_model(cpu().await);
