@@ -195,13 +195,15 @@ def loose_caption(s: Speaker, scene: Scene, objects: list[SceneObject]) -> str:
 
 
 def _counted(named: list[str]) -> list[str]:
-    """ "a cat", "a cat" -> "two cats"; things of which more is said are left alone."""
-    runs = [(words, len(list(same))) for words, same in itertools.groupby(named)]
-    return [
-        f"{NUMBERS[count]} {plural(words.split(' ', 1)[1])}" if count > 1 and " at the " not in words else words
-        for words, count in runs
-        for _ in range(1 if " at the " not in words else count)
-    ]
+    """Says "two cats" for "a cat" and "a cat" in a row; things of which the place is said are left alone."""
+    counted = []
+    for words, same in itertools.groupby(named):
+        count = len(list(same))
+        if count > 1 and " at the " not in words:
+            counted.append(f"{NUMBERS[count]} {plural(words.split(' ', 1)[1])}")
+        else:
+            counted += [words] * count
+    return counted
 
 
 def absent_name(s: Speaker, scene: Scene) -> str:
@@ -449,8 +451,8 @@ def strange_drawing(s: Speaker, scene: Scene) -> tuple[str, str]:
     """A wish for a picture with something that cannot be drawn, and the answer."""
     name, o = s.strange_name(), s.pick(scene.objects)
     wanted = with_article(f"{s.pick(SPRITES.colors)} {name}" if s.rng.random() < 0.3 else name)
-    words = caption(scene).replace(with_article(colored_noun(o)), wanted, 1)
-    words = words if s.rng.random() < 0.5 else wanted
+    is_alone = s.rng.random() < 0.5
+    words = wanted if is_alone else caption(scene).replace(with_article(colored_noun(o)), wanted, 1)
     return s.say("draw", caption=words), CANNOT_DRAW
 
 

@@ -73,10 +73,7 @@ export interface GenerateOptions extends WordOptions, DrawingOptions {
   insist?: boolean;
 }
 
-export interface EditOptions extends WordOptions, DrawingOptions, KeepingOptions {
-  /** A picture in any case, though the model would rather say something. Default false. */
-  insist?: boolean;
-}
+export interface EditOptions extends GenerateOptions, KeepingOptions {}
 
 // --- what an answer is made of
 

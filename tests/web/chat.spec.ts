@@ -534,6 +534,12 @@ test("asks, finds, draws and edits with the real engine and random weights", asy
   await shot(page, "random");
 });
 
+test("draws with the real engine and the shipped weights", async ({ page }) => {
+  await openPage(page, "?device=cpu");
+  await ask(page, "Draw", "a cat on grass");
+  await expect(page.locator(".turn").last().locator(".drawn-frame")).toBeVisible();
+});
+
 test("sends nothing while it talks", async ({ chat: page }) => {
   const requests: string[] = [];
   page.on("request", (request) => {
