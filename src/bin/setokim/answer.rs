@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use clap::Args;
 use setokim::diffusion::DrawOptions;
+use setokim::drawing::Drawing;
 use setokim::event::{Event, Usage};
 use setokim::generate::AnswerOptions;
 use setokim::postprocess::{OverlayStyle, overlay, png_from_picture};
@@ -59,10 +60,12 @@ pub fn write_picture(target: &Path, picture: &Picture) -> Result<()> {
     write_file(target, &png_from_picture(picture)?)
 }
 
-/// Each pixel in the colour of the token that drew it.
-pub fn write_token_mask(target: &Path, drawing: &setokim::drawing::Drawing) -> Result<()> {
+/// The picture, and into `tokens` each pixel in the colour of the token that drew it.
+pub fn write_drawing(target: &Path, tokens: Option<&Path>, drawing: &Drawing) -> Result<()> {
+    write_picture(target, &drawing.picture)?;
+    let Some(tokens) = tokens else { return Ok(()) };
     let style = OverlayStyle { opacity: 1.0, border: 0 };
-    write_picture(target, &overlay(&drawing.picture, &drawing.label_map()?, style)?)
+    write_picture(tokens, &overlay(&drawing.picture, &drawing.label_map()?, style)?)
 }
 
 /// One line on standard error.

@@ -62,10 +62,7 @@ pub fn edit(args: &EditArgs) -> Result<()> {
     };
     let edit = pollster::block_on(model.edit(&seen, &args.instruction, &options, &NEVER, ignore))?;
     if let Some(drawing) = &edit.drawing {
-        answer::write_picture(&args.output, &drawing.picture)?;
-        if let Some(target) = &args.tokens {
-            answer::write_token_mask(target, drawing)?;
-        }
+        answer::write_drawing(&args.output, args.tokens.as_deref(), drawing)?;
     }
     if let Some(target) = &args.json {
         let drawing = edit.drawing.as_ref();

@@ -33,10 +33,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let made = pollster::block_on(model.generate(&args.prompt, &options, &NEVER, ignore))?;
     match &made.drawing {
         Some(drawing) => {
-            answer::write_picture(&args.output, &drawing.picture)?;
-            if let Some(target) = &args.tokens {
-                answer::write_token_mask(target, drawing)?;
-            }
+            answer::write_drawing(&args.output, args.tokens.as_deref(), drawing)?;
             println!("{} tokens -> {}", drawing.tokens.len(), args.output.display());
         }
         None => println!("no picture: {}", made.said),
