@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .patterns import PATTERNS, fill
 from .scenes import (
     BACKGROUND_NAMES,
     BACKGROUNDS,
@@ -26,6 +27,7 @@ from .sprites import SPRITES
 from .wordings import (
     BEGINNINGS,
     ENDINGS,
+    HELD_OUT,
     HELD_OUT_STRANGE,
     OFF_TOPIC,
     OFF_TOPIC_ANSWER,
@@ -64,18 +66,21 @@ def relation_depth(words: str, a: SceneObject, b: SceneObject) -> float:
 class Speaker:
     """Chooses wordings: the usual ones, or only the held-out ones.
 
-    `careless`, for training, talks as people do: leaves small words out, asks politely, asks for things that no
-    picture shows, says less than could be said.
+    `careless`, for training, talks as people do: puts wordings together from parts, leaves small words out, asks
+    politely, asks for things that no picture shows, says less than could be said.
     """
 
     def __init__(self, rng: np.random.Generator, held_out_words: bool = False, careless: bool = False):
         self.rng, self.held_out_words, self.careless = rng, held_out_words, careless
 
     def say(self, kind: str, **parts: str) -> str:
-        *usual, held_out = WORDINGS[kind]
         if self.held_out_words:
-            return held_out.format(**parts)
-        return self._vary(self.pick(usual)).format(**parts)
+            return self.pick(HELD_OUT[kind]).format(**parts)
+        words = self.pick(WORDINGS[kind])
+        if self.carelessly(0.5):
+            composed = fill(self.pick(PATTERNS[kind]), self.pick)
+            words = words if composed in HELD_OUT[kind] else composed
+        return self._vary(words).format(**parts)
 
     def _vary(self, words: str) -> str:
         """As people type: another word for picture, no question mark, something before it or after it."""

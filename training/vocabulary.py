@@ -24,7 +24,7 @@ from .text import (
     refer,
     refusal,
 )
-from .wordings import PICTURE_WORDS, SMALL_TALK, WORDINGS
+from .wordings import HELD_OUT, PICTURE_WORDS, SMALL_TALK, WORDINGS
 
 SIZE = 2048
 SCENES = 4000
@@ -41,7 +41,7 @@ def corpus(scenes: int = SCENES) -> Iterator[str]:
             yield refer(speaker, scene, scene.objects[0]) or ""
         yield from (caption(scene), dense_caption(scene))
     yield from (sentence for turn in SMALL_TALK for sentence in turn)
-    yield from (wording for wordings in WORDINGS.values() for wording in wordings)
+    yield from (wording for kinds in (WORDINGS, HELD_OUT) for wordings in kinds.values() for wording in wordings)
     for name in SPRITES.names:
         yield from (refusal(name), f"how many {plural(name)} are there?")
     yield from CELLS

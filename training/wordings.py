@@ -1,7 +1,4 @@
-"""Wordings: how people may say what a scene gives rise to, and what else they say.
-
-The last wording of each kind is held out for `test-words`.
-"""
+"""Wordings: how people may say what a scene gives rise to, and what else they say."""
 
 WORDINGS = {
     "caption": [
@@ -857,6 +854,170 @@ WORDINGS = {
         "the same thing {place}, please",
         "could we have it {place}?",
         "i need it {place}",
+    ],
+}
+# For `test-words` alone, written by somebody who had not seen `patterns.py`.
+HELD_OUT = {
+    "caption": [
+        "can you tell me what the picture is about?",
+        "say in a few words what is going on",
+        "what would you say this picture shows?",
+        "give me a short line about the picture",
+        "please tell me what is happening in the picture",
+    ],
+    "dense": [
+        "describe each object and where it stands",
+        "write a long description with all the details",
+        "i want to know everything you see and where it is",
+        "go over the picture and tell me the place of every object",
+        "can you list what is there and in which part of the picture?",
+    ],
+    "exists": [
+        "do you notice {a_name} somewhere?",
+        "would there be {a_name} somewhere in this picture?",
+        "i think i see {a_name}, am i right?",
+        "say if you can see {a_name} or not",
+        "is one of the objects {a_name}?",
+    ],
+    "count": [
+        "what is the number of things in this picture?",
+        "look at the picture and count the objects",
+        "can you say how many objects you see in all?",
+        "i would like to know how many items you can see",
+        "in this picture, how many things have you found?",
+    ],
+    "count_name": [
+        "how many {names} did you find in the picture?",
+        "can you tell me the count of {names} here?",
+        "i would like to know the number of {names}",
+        "look for {names} and say how many you see",
+        "of all the objects, how many are {names}?",
+    ],
+    "color": [
+        "i would like to know what color the {name} is",
+        "look at the {name}, what color is it?",
+        "what would you call the color of the {name}?",
+        "can you name the color that the {name} has?",
+        "please tell me which color the {name} is shown in",
+    ],
+    "is_color": [
+        "can we say that the {name} is {color}?",
+        "am i right that the {name} is {color}?",
+        "i see the {name} as {color}, is that right?",
+        "is {color} the color you see on the {name}?",
+        "the color of the {name} is {color}, is it not?",
+    ],
+    "place": [
+        "i am looking for the {name}, where is it?",
+        "what part of the picture is the {name} in?",
+        "could you say at what place the {name} is?",
+        "i would like to know where the {name} is",
+        "do you see the {name}, and where?",
+    ],
+    "at": [
+        "can you say what you have found at the {cell}?",
+        "i want to know what is at the {cell}",
+        "is there an object at the {cell}, and which one?",
+        "name the thing you see in the {cell} of the picture",
+        "which of the things do you find at the {cell}?",
+    ],
+    "relation": [
+        "am i right that the {name} is {relation} the {other}?",
+        "tell me, is it right that the {name} stands {relation} the {other}?",
+        "the {name} stands {relation} the {other}, is that so?",
+        "i want to know if the {name} is {relation} the {other}",
+        "looking at the picture, is the {name} {relation} the {other}?",
+    ],
+    "neighbor": [
+        "i want to know what you see {relation} the {name}",
+        "which of the objects is {relation} the {name}?",
+        "is there something {relation} the {name}, and what is it?",
+        "look at the {name}, what do you see {relation} it?",
+        "please name the thing that is {relation} the {name}",
+    ],
+    "bigger": [
+        "is it the {name} or the {other} that is larger?",
+        "i see the {name} and the {other}, which one is larger?",
+        "the {name} and the {other}: which of them is bigger?",
+        "if you look at the {name} and the {other}, which has the bigger size?",
+        "would you say the bigger one is the {name} or the {other}?",
+    ],
+    "biggest": [
+        "of everything you see, what is the biggest?",
+        "i want to know which thing is the largest",
+        "which object in the picture has the biggest size?",
+        "look at all the things and name the largest one",
+        "what would you say is the biggest thing here?",
+    ],
+    "background": [
+        "what can you see behind everything?",
+        "in what kind of place was this picture taken?",
+        "can you describe the place in the background?",
+        "where do you think we are?",
+        "say what kind of background the picture has",
+    ],
+    "segment": [
+        "please show me the pixels of {phrase}",
+        "can you draw an outline around {phrase}?",
+        "could you make me a mask for {phrase}?",
+        "highlight the part of the picture where {phrase} is",
+        "point out to me where {phrase} is",
+    ],
+    "draw": [
+        "could you make a new drawing that has {caption} in it?",
+        "please create a drawing with {caption}",
+        "can i have a picture that shows {caption}?",
+        "how would {caption} look in a picture?",
+        "do a sketch of {caption} for me",
+    ],
+    "remove": [
+        "i would like {phrase} to go away",
+        "i do not want to see {phrase} in the picture",
+        "give me the same picture without {phrase}",
+        "there is no need for {phrase}, delete it",
+        "make it so that {phrase} is not there",
+    ],
+    "add": [
+        "the {cell} should have {a_name} in it",
+        "can you also put {a_name} in the {cell} of the picture?",
+        "add one more object at the {cell}: {a_name}",
+        "at the {cell} i would like you to draw {a_name}",
+        "bring {a_name} into the picture at the {cell}",
+    ],
+    "add_anywhere": [
+        "i would like to have {a_name} in it too",
+        "find a place for {a_name} in the picture",
+        "add {a_name} to what is there",
+        "the picture should also have {a_name}",
+        "we need {a_name} in here too",
+    ],
+    "recolor": [
+        "i would like the color of {phrase} to be {color}",
+        "can we have {phrase} in {color} instead?",
+        "give {phrase} a new color: {color}",
+        "{phrase} would look better in {color}",
+        "swap the color of {phrase} for {color}",
+    ],
+    "replace": [
+        "i do not want {phrase}, give me {a_name} instead",
+        "can we have {a_name} in the place of {phrase}?",
+        "{phrase} should go and {a_name} should take its place",
+        "delete {phrase} and draw {a_name} instead",
+        "make {a_name} out of {phrase}",
+    ],
+    "move": [
+        "change where {phrase} stands: put it at the {cell}",
+        "{phrase} would look better at the {cell}",
+        "can {phrase} be placed at the {cell} instead?",
+        "take {phrase} from its place and put it at the {cell}",
+        "the new place of {phrase} is the {cell}",
+    ],
+    "move_background": [
+        "i want everything to be {place}",
+        "give me the same picture {place}",
+        "swap the background so that all of it is {place}",
+        "it would look better {place}",
+        "take the objects and show them {place}",
     ],
 }
 BEGINNINGS = ["please", "now", "hey,", "ok,", "so,", "and", "hello,", "next,", "tell me,", "well,", "hi,"]

@@ -2,31 +2,20 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::typed;
-use crate::drawing::Drawing;
-use crate::event::{Event, Usage};
-use crate::generate::{AnswerOptions, Request, Rules};
+use super::{Drawn, typed};
+use crate::Result;
+use crate::event::Event;
+use crate::generate::AnswerOptions;
 use crate::seen::Seen;
 use crate::setokim::Setokim;
 use crate::text::{Message, Part, Role};
-use crate::{Error, Result};
-
-/// The answer to an instruction.
-#[derive(Debug, Clone)]
-pub struct Edit {
-    /// In the source picture's frame. None when the model answered in words, as to an instruction about something absent.
-    pub drawing: Option<Drawing>,
-    /// What it said in place of a picture.
-    pub said: String,
-    pub usage: Usage,
-}
 
 impl Setokim {
     /// Changes a picture. [`AnswerOptions::pointers`] lets it copy tokens that stay, [`AnswerOptions::paste`] takes their
     /// pixels from the source.
     ///
     /// # Errors
-    /// [`Error::Prompt`] for an empty instruction, else as [`Setokim::chat`].
+    /// As [`Setokim::generate`].
     pub async fn edit(
         &self,
         seen: &Seen,
@@ -34,16 +23,9 @@ impl Setokim {
         options: &AnswerOptions,
         abort: &AtomicBool,
         on_event: impl AsyncFnMut(Event),
-    ) -> Result<Edit> {
-        let language = self.language()?;
-        language.diffusion.as_ref().ok_or(Error::Unsupported("diffusion head"))?;
-        self.detok().ok_or(Error::Unsupported("detokenizer"))?;
+    ) -> Result<Drawn> {
         let words = typed("instruction", instruction)?.to_owned();
         let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words)] };
-        let rules = Rules { text: !options.insist, mask: false, picture: true, single: true, edit: true };
-        let turns = language.turns(&[message], &[seen])?;
-        let answer = self.answer(Request { turns, source: Some(seen), rules, options }, abort, on_event).await?;
-        let drawing = answer.images().next().cloned();
-        Ok(Edit { drawing, said: answer.text(), usage: answer.usage })
+        self.draw(message, Some(seen), options, abort, on_event).await
     }
 }

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import math
+import re
 from collections import Counter
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from training.model.detokenizer import paste_layers
 from training.model.llm import LlmConfig
 from training.model.setokim import Setokim, SetokimConfig, SpecialTokens
 from training.parallel import Workers
+from training.patterns import PATTERNS, fill
 from training.renderer import Layouts, Renderer
 from training.sampler import TaskLoader, TaskSampler, tokenize
 from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_scene
@@ -49,7 +51,7 @@ from training.text import (
     strange_edit,
 )
 from training.vocabulary import train_vocabulary
-from training.wordings import HELD_OUT_STRANGE, SMALL_WORDS, STRANGE_NAMES, WORDINGS
+from training.wordings import HELD_OUT, HELD_OUT_STRANGE, SMALL_WORDS, STRANGE_NAMES, WORDINGS
 
 CPU = torch.device("cpu")
 
@@ -66,14 +68,27 @@ def model():
     return Setokim(SeTok(THIN), SetokimConfig(llm=dataclasses.replace(config, num_attention_heads=2)))
 
 
-def test_wordings_held_out_are_never_used_otherwise():
-    rng = np.random.default_rng(0)
-    for kind in ("exists", "count", "background"):
-        held_out = WORDINGS[kind][-1].split("{")[0]
-        for index in range(40):
-            scene = sample_scene("train", index)
-            usual, special = ask(Speaker(rng), scene, kind), ask(Speaker(rng, True), scene, kind)
-            assert not usual.question.startswith(held_out) and special.question.startswith(held_out)
+PARTS_OF_WORDINGS = "name names other a_name phrase caption cell color relation place".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize("kind", WORDINGS)
+def test_wordings_held_out_are_never_used_otherwise(kind):
+    parts = {part: "{" + part + "}" for part in PARTS_OF_WORDINGS}
+    careless, special = Speaker(np.random.default_rng(0), careless=True), Speaker(np.random.default_rng(0), True)
+    assert not set(HELD_OUT[kind]) & {careless.say(kind, **parts) for _ in range(2000)}
+    assert set(HELD_OUT[kind]) == {special.say(kind, **parts) for _ in range(100)}
+
+
+@pytest.mark.parametrize("kind", WORDINGS)
+def test_patterns_name_what_wordings_name(kind):
+    def named(words):
+        return sorted(re.findall(r"{\w+}", words))
+
+    speaker = Speaker(np.random.default_rng(0))
+    for pattern in PATTERNS[kind]:
+        for _ in range(20):
+            words = fill(pattern, speaker.pick)
+            assert named(words) == named(WORDINGS[kind][0]) and not set(words) & set("[]|"), pattern
 
 
 def test_careless_speakers_leave_out_small_words_and_nothing_else():
