@@ -1,0 +1,37 @@
+"""Weights between those of two checkpoints, of which one went on from the other ("model soup", Wortsman et al. 2022).
+
+    python -m training.blend runs/stage3-old/checkpoint.pt runs/stage3-new/checkpoint.pt --share 0.6 --out runs/blend.pt
+
+What a short run learned is often kept by the blend while what it forgot comes back. Everything but the averaged weights
+is that of the newer checkpoint.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+
+def blend(old: dict[str, torch.Tensor], new: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """`share` of `new`, tensor by tensor; both must have the same names and shapes."""
+    if old.keys() != new.keys():
+        raise ValueError(f"only one of the two has {sorted(old.keys() ^ new.keys())[:3]}")
+    return {
+        name: torch.lerp(old[name], new[name], share) if new[name].is_floating_point() else new[name] for name in new
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("old", type=Path)
+    parser.add_argument("new", type=Path)
+    parser.add_argument("--share", type=float, default=0.5, help="share of the newer weights, 0 to 1")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    old, new = (torch.load(path, map_location="cpu", weights_only=True) for path in (arguments.old, arguments.new))
+    new["average"] = blend(old["average"], new["average"], arguments.share)
+    torch.save(new, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
