@@ -482,7 +482,7 @@ def edit_success(edited: Tensor, before: Tensor, after: np.ndarray) -> Tensor:
 
 # --- report -----------------------------------------------------------------------------------------------
 
-COLUMNS = {"questions": "questions", "iou": "referring IoU", "edit": "edits", "psnr": "PSNR"}
+COLUMNS = {"questions": "questions", "iou": "referring IoU", "edit": "edits", "psnr": "PSNR, dB"}
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
