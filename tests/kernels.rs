@@ -239,30 +239,38 @@ const PRODUCTS: [[usize; 3]; 6] = [[32, 16, 32], [37, 29, 70], [1, 64, 33], [5, 
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn matmul_equals_its_reference_with_and_without_bias() {
-    let device = gpu().await.device;
+    matmul_on(&gpu().await.device).await;
+    matmul_on(&cpu().await.device).await;
+}
+
+async fn matmul_on(device: &Device) {
     for [rows, inner, columns] in PRODUCTS {
         let (a, b, bias) = (noise(rows * inner, 11), noise(inner * columns, 12), noise(columns, 13));
         let what = format!("[{rows}, {inner}] x [{inner}, {columns}]");
-        let (x, w) = (matrix(&a, [rows, inner], &device), matrix(&b, [inner, columns], &device));
-        let with_bias = linear(x.clone(), w.clone(), Some(vector(&bias, &device)));
+        let (x, w) = (matrix(&a, [rows, inner], device), matrix(&b, [inner, columns], device));
+        let with_bias = linear(x.clone(), w.clone(), Some(vector(&bias, device)));
         assert_close(&what, &floats(with_bias).await, &matmul_reference(&a, &b, &bias, inner), TOLERANCE);
         let reference = matmul_reference(&a, &b, &vec![0.0; columns], inner);
         assert_close(&what, &floats(matmul(x.clone(), w)).await, &reference, TOLERANCE);
         // Weights come transposed from a checkpoint, and are read where they lie.
         let turned: Vec<f32> = (0..inner * columns).map(|i| b[i % inner * columns + i / inner]).collect();
-        let turned = matrix(&turned, [columns, inner], &device).transpose();
+        let turned = matrix(&turned, [columns, inner], device).transpose();
         assert_close(&what, &floats(linear(x, turned, None)).await, &reference, TOLERANCE);
     }
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn matmul_takes_batches_views_and_one_matrix_for_all() {
-    let device = gpu().await.device;
+    batches_on(&gpu().await.device).await;
+    batches_on(&cpu().await.device).await;
+}
+
+async fn batches_on(device: &Device) {
     let (outer, inner_batch, rows, inner, columns) = (2, 3, 5, 7, 9);
     let (a, b) = (noise(outer * inner_batch * rows * inner, 14), noise(inner_batch * inner * columns, 15));
     // [outer, rows, inner_batch, inner] seen as [outer, inner_batch, rows, inner], as heads are.
-    let x = vector(&a, &device).reshape([outer, rows, inner_batch, inner]).swap_dims(1, 2);
-    let w = vector(&b, &device).reshape([1, inner_batch, inner, columns]);
+    let x = vector(&a, device).reshape([outer, rows, inner_batch, inner]).swap_dims(1, 2);
+    let w = vector(&b, device).reshape([1, inner_batch, inner, columns]);
     let mut expected = Vec::new();
     for batch in 0..outer * inner_batch {
         let (o, i) = (batch / inner_batch, batch % inner_batch);

@@ -40,7 +40,7 @@ GREETING_SHARE = 0.2  # of chats that begin with small talk, half of them before
 # Share of each kind of sequence, by stage.
 TASK_SHARES = {
     2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
-    3: {"chat": 0.24, "caption": 0.05, "segment": 0.12, "generate": 0.24, "edit": 0.3, "easy_vqa": 0.05},
+    3: {"chat": 0.22, "caption": 0.15, "segment": 0.1, "generate": 0.2, "edit": 0.28, "easy_vqa": 0.05},
 }
 
 

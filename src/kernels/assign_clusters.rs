@@ -3,8 +3,9 @@
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::distances::squared_distance;
 use super::launch::{ASSIGN_CLUSTERS, Launch, dispatch_2d, matrix};
-use super::{Selection, for_each_row, squared_distance};
+use super::{Selection, for_each_row};
 
 const PATCHES_PER_WORKGROUP: usize = 64;
 

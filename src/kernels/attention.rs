@@ -1,13 +1,12 @@
 //! Attention of all positions to all: two products and a softmax between them.
 
 use burn::backend::TensorMetadata;
-use burn::backend::flex::Flex;
-use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
 use super::launch::{Launch, SOFTMAX, dispatch_2d};
+use super::panels::{Batches, Panels, Product, View, forwards};
 use super::simd::{F32x8, SimdTask, exp, in_lanes, with_simd};
 use super::{fill_rows, matmul};
 
@@ -57,40 +56,57 @@ pub(super) fn softmax(x: CubeTensor, scale: f32) -> CubeTensor {
     y
 }
 
+/// Positions whose scores are in memory at a time, for each thread: they stay in the second-level cache.
+const PART_ROWS: usize = 32;
+
 /// [`launch`] on the CPU.
 pub(super) fn attend(q: FlexTensor, k: FlexTensor, v: FlexTensor) -> FlexTensor {
-    let head_dim = q.shape()[3];
-    let scores = Flex::float_matmul(q, Flex::float_swap_dims(k, 2, 3));
-    Flex::float_matmul(weigh(&scores, (head_dim as f32).powf(-0.5)), v)
+    let tensors = [q, k, v].map(forwards);
+    let [q, k, v] = tensors.each_ref().map(Batches::new);
+    let [batch, heads, read, head_dim] = q.shape;
+    let [_, _, seen, width] = v.shape;
+    let scale = (head_dim as f32).powf(-0.5);
+    let mut out = vec![0.0; batch * heads * read * width];
+    for (head, out) in out.chunks_exact_mut((read * width).max(1)).enumerate() {
+        let head = [head / heads, head % heads];
+        let mut gathered = Vec::new();
+        let queries = q.matrix(head).with_whole_rows(&mut gathered);
+        let (keys, values) = (Panels::new(k.matrix(head).transposed()), Panels::new(v.matrix(head)));
+        fill_rows(out, width, 2 * seen * head_dim, |first, out| {
+            for (part, out) in out.chunks_mut(PART_ROWS * width).enumerate() {
+                let rows = out.len() / width;
+                let mut weights = vec![0.0; rows * seen];
+                keys.pair::<Product>(queries.part(first + part * PART_ROWS, rows), &mut weights);
+                with_simd(Softmax { rows: &mut weights, width: seen, scale });
+                values.pair::<Product>(View::rows(&weights, seen), out);
+            }
+        });
+    }
+    FlexTensor::from_data(TensorData::new(out, [batch, heads, read, width]))
 }
 
 /// [`softmax`] on the CPU.
-pub(super) fn weigh(scores: &FlexTensor, scale: f32) -> FlexTensor {
+pub(super) fn weigh(scores: &FlexTensor) -> FlexTensor {
     let (shape, scores) = (scores.shape(), scores.to_contiguous());
-    let (width, scores) = (shape[shape.num_dims() - 1], scores.storage::<f32>());
-    let mut weights = vec![0.0; scores.len()];
+    let width = shape[shape.num_dims() - 1];
+    let mut weights = scores.storage::<f32>().to_vec();
     const WORK: usize = 16; // multiplications a number
-    fill_rows(&mut weights, width, WORK * width, |first, weights| {
-        let scores = &scores[first * width..][..weights.len()];
-        with_simd(Softmax { scores, width, scale, weights });
-    });
+    fill_rows(&mut weights, width, WORK * width, |_, rows| with_simd(Softmax { rows, width, scale: 1.0 }));
     FlexTensor::from_data(TensorData::new(weights, shape))
 }
 
-/// `softmax(scale x)` row by row.
+/// `softmax(scale x)` row by row, in place.
 struct Softmax<'a> {
-    scores: &'a [f32],
+    rows: &'a mut [f32],
     width: usize,
     scale: f32,
-    weights: &'a mut [f32],
 }
 
 impl SimdTask for Softmax<'_> {
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        for (weights, scores) in self.weights.chunks_exact_mut(self.width).zip(self.scores.chunks_exact(self.width)) {
-            weights.copy_from_slice(scores);
-            softmax_in_place(weights, self.scale);
+        for row in self.rows.chunks_exact_mut(self.width) {
+            softmax_in_place(row, self.scale);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Convolution over pixels.
 
 use burn::backend::TensorMetadata;
-use burn::backend::flex::Flex;
-use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
 use super::launch::{CONV2D, Launch, TILE, dispatch_2d};
+use super::matmul::multiply_rows;
+use super::panels::{Panels, View};
 
 /// Sizes of a convolution of one picture.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +76,7 @@ pub(super) fn launch(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, stride
 /// that as on the product.
 pub(super) fn convolve(
     x: &FlexTensor,
-    weight: FlexTensor,
+    weight: &FlexTensor,
     bias: &FlexTensor,
     stride: usize,
     padding: usize,
@@ -86,14 +86,15 @@ pub(super) fn convolve(
     let (inputs, height, width) = (x_shape[1], x_shape[2], x_shape[3]);
     let shape = Conv2dShape { inputs, height, width, outputs, kernel, stride, padding };
     let [rows, columns] = shape.output();
-    let weight = Flex::float_reshape(weight, [outputs, inputs * kernel * kernel].into());
-    let (x, bias) = (x.to_contiguous(), bias.to_contiguous());
-    let mut y = Vec::with_capacity(batch * outputs * rows * columns);
-    for picture in x.storage::<f32>().chunks_exact(inputs * height * width) {
-        let met = TensorData::new(gather(picture, shape), [inputs * kernel * kernel, rows * columns]);
-        let product = Flex::float_matmul(weight.clone(), FlexTensor::from_data(met));
-        for (channel, bias) in product.storage::<f32>().chunks_exact(rows * columns).zip(bias.storage::<f32>()) {
-            y.extend(channel.iter().map(|value| value + bias));
+    let met = inputs * kernel * kernel;
+    let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
+    let mut y = vec![0.0; batch * outputs * rows * columns];
+    let pictures = x.storage::<f32>().chunks_exact(inputs * height * width);
+    for (picture, y) in pictures.zip(y.chunks_exact_mut(outputs * rows * columns)) {
+        let pixels = Panels::new(View::rows(&gather(picture, shape), rows * columns));
+        multiply_rows(View::rows(weight.storage(), met), &pixels, y);
+        for (channel, bias) in y.chunks_exact_mut(rows * columns).zip(bias.storage::<f32>()) {
+            channel.iter_mut().for_each(|value| *value += bias);
         }
     }
     FlexTensor::from_data(TensorData::new(y, [batch, outputs, rows, columns]))

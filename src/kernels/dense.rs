@@ -1,10 +1,9 @@
-//! Products with plain f32 numbers: our own WGSL on a GPU, burn's vector code on the CPU. What lies between two products,
-//! and is slow in burn's CPU backend, is ours there.
+//! Products with plain f32 numbers, and what lies between two of them: our own WGSL on a GPU, vector code on the CPU.
 //!
-//! burn's generic GPU products choose among dozens of routines at run time and were a third of the browser package.
+//! burn's generic GPU products choose among dozens of routines at run time and were a third of the browser package; those
+//! of its CPU backend need all of it compiled for speed.
 
 use burn::backend::flex::Flex;
-use burn::backend::ops::{FloatTensorOps, ModuleOps};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
@@ -80,10 +79,10 @@ impl DenseOps for CubeBackend {
 
 impl DenseOps for Flex {
     fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-        <Self as ModuleOps<Self>>::linear(x, weight, Some(bias))
+        matmul::multiply(x, weight, Some(bias))
     }
     fn dense_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::float_matmul(a, b)
+        matmul::multiply(a, b, None)
     }
     fn dense_conv2d(
         x: FloatTensor<Self>,
@@ -92,13 +91,13 @@ impl DenseOps for Flex {
         stride: usize,
         padding: usize,
     ) -> FloatTensor<Self> {
-        conv2d::convolve(&x, weight, &bias, stride, padding)
+        conv2d::convolve(&x, &weight, &bias, stride, padding)
     }
     fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
         attention::attend(q, k, v)
     }
     fn dense_softmax(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        attention::weigh(&x, 1.0)
+        attention::weigh(&x)
     }
     fn dense_layer_norm(
         x: FloatTensor<Self>,

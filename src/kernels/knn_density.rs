@@ -3,8 +3,8 @@
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::distances::{map_distances, map_distances_reference};
 use super::launch::{KNN_DENSITY, Launch, column_passes, dispatch_2d, empty, matrix};
-use super::{for_each_row, squared_distances, squared_distances_reference};
 
 /// The kernel keeps its neighbours in registers, this many at most.
 pub const MAX_NEIGHBORS: usize = 32;
@@ -17,25 +17,22 @@ const ROWS_PER_WORKGROUP: usize = 32;
 /// - `features`: `[N, C]`
 /// - output: `[N]`
 pub fn knn_density_reference(features: &[f32], c: usize, k: usize) -> Vec<f32> {
-    density(features, c, k, squared_distances_reference)
+    map_distances_reference(features, c, |i, distances| density(&features[i * c..][..c], distances, k))
 }
 
 /// [`launch`] on the CPU.
 pub(super) fn density_on_cpu(features: &[f32], c: usize, k: usize) -> Vec<f32> {
-    density(features, c, k, squared_distances)
+    map_distances(features, c, |i, distances| density(&features[i * c..][..c], distances, k))
 }
 
-fn density(features: &[f32], c: usize, k: usize, distances: fn(&[f32], &[f32]) -> Vec<f64>) -> Vec<f32> {
-    let rows: Vec<&[f32]> = features.chunks_exact(c).collect();
-    for_each_row(rows.len(), |i| {
-        if rows[i].iter().any(|x| !x.is_finite()) {
-            return -1.0;
-        }
-        let mut distances = distances(rows[i], features);
-        distances.select_nth_unstable_by(k - 1, f64::total_cmp);
-        let mean = distances[..k].iter().sum::<f64>() / k as f64;
-        (-mean).exp() as f32
-    })
+/// Of one patch, given its distances to all.
+fn density<D: Copy + Into<f64>>(patch: &[f32], distances: &mut [D], k: usize) -> f32 {
+    if patch.iter().any(|x| !x.is_finite()) {
+        return -1.0;
+    }
+    distances.select_nth_unstable_by(k - 1, |&a, &b| a.into().total_cmp(&b.into()));
+    let mean = distances[..k].iter().map(|&distance| distance.into()).sum::<f64>() / k as f64;
+    (-mean).exp() as f32
 }
 
 pub(super) fn launch(features: CubeTensor, k: usize) -> CubeTensor {

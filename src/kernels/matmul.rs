@@ -1,9 +1,12 @@
 //! Product of matrices of plain numbers.
 
-use burn::tensor::DType;
+use burn::tensor::{DType, TensorData};
 use burn_cubecl::tensor::CubeTensor;
+use burn_flex::FlexTensor;
 
+use super::fill_rows;
 use super::launch::{Launch, MATMUL, TILE, dispatch_2d};
+use super::panels::{Batches, Panels, Product, View, forwards};
 
 /// `a b + bias`, in the plainest form.
 ///
@@ -53,4 +56,50 @@ fn batches(tensor: &CubeTensor) -> ([usize; 4], [usize; 4]) {
     let size = |dim: usize| if dim < first { 1 } else { shape[dim - first] };
     let stride = |dim: usize| if dim < first || (dim < 2 && size(dim) == 1) { 0 } else { strides[dim - first] };
     (std::array::from_fn(size), std::array::from_fn(stride))
+}
+
+/// [`launch`] on the CPU.
+pub(super) fn multiply(a: FlexTensor, b: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
+    let (a, b, bias) = (forwards(a), forwards(b), bias.map(|bias| bias.to_contiguous()));
+    let (a_batches, b_batches) = (Batches::new(&a), Batches::new(&b));
+    let ([a_outer, a_inner, rows, inner], [b_outer, b_inner, b_rows, columns]) = (a_batches.shape, b_batches.shape);
+    assert_eq!(inner, b_rows, "columns of a and rows of b");
+    let (outer, inner_batch) = (a_outer.max(b_outer), a_inner.max(b_inner));
+    let mut y = vec![0.0; outer * inner_batch * rows * columns];
+    for (batch, y) in y.chunks_exact_mut((rows * columns).max(1)).enumerate() {
+        let batch = [batch / inner_batch, batch % inner_batch];
+        let mut gathered = Vec::new();
+        let a = a_batches.matrix(batch).with_whole_rows(&mut gathered);
+        multiply_rows(a, &Panels::new(b_batches.matrix(batch)), y);
+    }
+    if let Some(bias) = bias {
+        add_to_rows(&mut y, bias.storage());
+    }
+    let mut shape = a.layout().shape().clone();
+    let rank = shape.num_dims();
+    for (dim, size) in [(4, outer), (3, inner_batch)] {
+        if dim <= rank {
+            shape[rank - dim] = size;
+        }
+    }
+    shape[rank - 1] = columns;
+    FlexTensor::from_data(TensorData::new(y, shape))
+}
+
+/// `out = rows columns` on all cores. `out`: `[M, N]`.
+pub(super) fn multiply_rows(rows: View<'_>, columns: &Panels, out: &mut [f32]) {
+    let [_, inner] = rows.shape;
+    let width = columns.columns;
+    fill_rows(out, width, inner * width, |first, out| {
+        columns.pair::<Product>(rows.part(first, out.len() / width), out);
+    });
+}
+
+/// The same numbers to every row.
+pub(super) fn add_to_rows(rows: &mut [f32], numbers: &[f32]) {
+    for row in rows.chunks_exact_mut(numbers.len().max(1)) {
+        for (value, number) in row.iter_mut().zip(numbers) {
+            *value += number;
+        }
+    }
 }

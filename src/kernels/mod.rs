@@ -17,10 +17,12 @@ mod cluster_mean;
 mod conv2d;
 pub mod decoder;
 pub mod dense;
+mod distances;
 mod gelu;
 mod knn_density;
 mod layer_norm;
 mod matmul;
+mod panels;
 pub mod paste_layers;
 mod peak_distance;
 pub mod quant_matmul;
@@ -47,7 +49,6 @@ pub use rms_norm::rms_norm_reference;
 pub use select_centers::{CenterRule, MAX_CENTERS, Selection, select_centers_reference};
 pub use swiglu::swiglu_reference;
 
-use self::simd::{F32x8, SimdTask, with_simd};
 use burn::backend::{
     Backend, backend_extension,
     flex::Flex,
@@ -138,62 +139,6 @@ fn matrix(tensor: &FlexTensor) -> [usize; 2] {
 
 fn tensor<E: burn::tensor::Element, S: Into<Shape>>(values: Vec<E>, shape: S) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
-}
-
-/// `|a - b|^2 / C`. Eight running sums, so that the compiler may use vector instructions.
-fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
-    const LANES: usize = 8;
-    let mut sums = [0.0f64; LANES];
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..LANES {
-            let difference = f64::from(a[lane]) - f64::from(b[lane]);
-            sums[lane] += difference * difference;
-        }
-    }
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        let difference = f64::from(*a) - f64::from(*b);
-        sums[0] += difference * difference;
-    }
-    sums.iter().sum::<f64>() / a.len() as f64
-}
-
-/// [`squared_distance`] of a row to each of several, itself among them: in f64.
-fn squared_distances_reference(row: &[f32], rows: &[f32]) -> Vec<f64> {
-    rows.chunks_exact(row.len()).map(|other| squared_distance(row, other)).collect()
-}
-
-/// [`squared_distances_reference`] in vectors of f32, as the shaders compute it.
-fn squared_distances(row: &[f32], rows: &[f32]) -> Vec<f64> {
-    struct Distances<'a> {
-        row: &'a [f32],
-        rows: &'a [f32],
-        out: &'a mut [f64],
-    }
-    impl SimdTask for Distances<'_> {
-        #[inline(always)]
-        fn run<V: F32x8>(self) {
-            let minus_one = V::splat(-1.0);
-            let (row, row_rest) = self.row.as_chunks();
-            for (out, other) in self.out.iter_mut().zip(self.rows.chunks_exact(self.row.len())) {
-                let (other, other_rest) = other.as_chunks();
-                let mut sum = V::zero();
-                for (a, b) in row.iter().zip(other) {
-                    let difference = V::load(b).mul_add(minus_one, V::load(a));
-                    sum = difference.mul_add(difference, sum);
-                }
-                let mut total = sum.sum();
-                for (a, b) in row_rest.iter().zip(other_rest) {
-                    total += (a - b) * (a - b);
-                }
-                *out = f64::from(total) / self.row.len() as f64;
-            }
-        }
-    }
-    let mut out = vec![0.0; rows.len() / row.len()];
-    with_simd(Distances { row, rows, out: &mut out });
-    out
 }
 
 /// Work below this many multiplications is not worth waking a thread for.

@@ -3,8 +3,8 @@
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::distances::{map_distances, map_distances_reference};
 use super::launch::{Launch, PEAK_DISTANCE, column_passes, dispatch_2d, empty, matrix};
-use super::{for_each_row, squared_distances, squared_distances_reference};
 
 const ROWS_PER_WORKGROUP: usize = 32;
 
@@ -16,30 +16,31 @@ const ROWS_PER_WORKGROUP: usize = 32;
 /// - `density`: `[N]`
 /// - output: `[2, N]`
 pub fn peak_distance_reference(features: &[f32], c: usize, density: &[f32]) -> Vec<f32> {
-    peaks(features, c, density, squared_distances_reference)
+    two_rows(map_distances_reference(features, c, |i, distances| peak(i, density, distances)))
 }
 
 /// [`launch`] on the CPU.
 pub(super) fn peaks_on_cpu(features: &[f32], c: usize, density: &[f32]) -> Vec<f32> {
-    peaks(features, c, density, squared_distances)
+    two_rows(map_distances(features, c, |i, distances| peak(i, density, distances)))
 }
 
-fn peaks(features: &[f32], c: usize, density: &[f32], distances: fn(&[f32], &[f32]) -> Vec<f64>) -> Vec<f32> {
-    let rows: Vec<&[f32]> = features.chunks_exact(c).collect();
-    let (delta, farthest): (Vec<f32>, Vec<f32>) = for_each_row(rows.len(), |i| {
-        let mut to_higher: Option<f64> = None;
-        let mut farthest = 0.0f64;
-        for (j, distance) in distances(rows[i], features).into_iter().enumerate() {
-            farthest = farthest.max(distance);
-            let is_higher = density[j] > density[i] || (density[j] == density[i] && j < i);
-            if is_higher && to_higher.is_none_or(|nearest| distance < nearest) {
-                to_higher = Some(distance);
-            }
+/// Of patch `i`, given its squared distances to all.
+fn peak<D: Copy + Into<f64>>(i: usize, density: &[f32], distances: &[D]) -> (f32, f32) {
+    let mut to_higher: Option<f64> = None;
+    let mut farthest = 0.0f64;
+    for (j, &distance) in distances.iter().enumerate() {
+        let distance = distance.into();
+        farthest = farthest.max(distance);
+        let is_higher = density[j] > density[i] || (density[j] == density[i] && j < i);
+        if is_higher && to_higher.is_none_or(|nearest| distance < nearest) {
+            to_higher = Some(distance);
         }
-        (to_higher.map_or(-1.0, |distance| distance.sqrt() as f32), farthest.sqrt() as f32)
-    })
-    .into_iter()
-    .unzip();
+    }
+    (to_higher.map_or(-1.0, |distance| distance.sqrt() as f32), farthest.sqrt() as f32)
+}
+
+fn two_rows(peaks: Vec<(f32, f32)>) -> Vec<f32> {
+    let (delta, farthest): (Vec<f32>, Vec<f32>) = peaks.into_iter().unzip();
     [delta, farthest].concat()
 }
 

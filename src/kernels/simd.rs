@@ -12,6 +12,9 @@ pub trait F32x8: Copy {
     type Whole: I16x32;
     type Pairs: I16Pairs<Floats = Self>;
 
+    /// Whether nine or more of these are in registers.
+    const MANY_REGISTERS: bool;
+
     fn zero() -> Self;
     fn splat(value: f32) -> Self;
     fn load(values: &[f32; LANES]) -> Self;
@@ -263,6 +266,8 @@ impl F32x8 for Plain {
     type Whole = PlainWhole;
     type Pairs = PlainPairs;
 
+    const MANY_REGISTERS: bool = false;
+
     #[inline(always)]
     fn zero() -> Self {
         Self([0.0; LANES])
@@ -474,6 +479,8 @@ mod avx2 {
     impl F32x8 for Avx2 {
         type Whole = WholeAvx2;
         type Pairs = PairsAvx2;
+
+        const MANY_REGISTERS: bool = true;
 
         #[inline(always)]
         fn zero() -> Self {
@@ -715,6 +722,8 @@ mod simd128 {
     impl F32x8 for Simd128 {
         type Whole = Whole128;
         type Pairs = Pairs128;
+
+        const MANY_REGISTERS: bool = false;
 
         #[inline(always)]
         fn zero() -> Self {

@@ -1,5 +1,5 @@
 //! The packed product on the CPU. For one token weights are unpacked 32 at a time into registers; for several, a few
-//! megabytes at a time, for burn's product of plain numbers.
+//! megabytes at a time, for the product of plain numbers.
 //!
 //! The loops are written once, over [`F32x8`], and compiled for every kind of SIMD.
 #![allow(clippy::needless_range_loop, reason = "with iterators the inner loops stay rolled and run at half the speed")]
@@ -8,13 +8,14 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use burn::backend::TensorMetadata;
-use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, TensorData};
 use burn_flex::{Flex, FlexTensor};
 
 use super::{Activations, Adds, BLOCK, PackedShape, QuantOps, WeightKind, rounded};
 use crate::kernels::fill_rows;
+use crate::kernels::matmul::{add_to_rows, multiply_rows};
+use crate::kernels::panels::{Panels, View};
 use crate::kernels::simd::{F32x8, LANES, SimdTask, with_simd};
 
 #[cfg(target_endian = "big")]
@@ -43,14 +44,13 @@ impl QuantOps for Flex {
             (0, _) => Vec::new(),
             (_, Activations::Rounded) if shape.kind.is_block_kind() => rounded::product(x.storage(), packed),
             (1, _) => vector(x.storage(), packed),
-            _ => matrix(&x, packed),
+            _ => matrix(x.storage(), packed),
         };
         if adds.bias {
-            let bias = bias.to_contiguous();
-            y.chunks_exact_mut(shape.rows).for_each(|row| add(row, bias.storage()));
+            add_to_rows(&mut y, bias.to_contiguous().storage());
         }
         if adds.stream {
-            add(&mut y, stream.to_contiguous().storage());
+            add_to_rows(&mut y, stream.to_contiguous().storage());
         }
         FlexTensor::from_data(TensorData::new(y, Shape::from([tokens, shape.rows])))
     }
@@ -60,12 +60,6 @@ impl QuantOps for Flex {
         let ids = ids.storage::<u32>();
         let rows = rows(words.storage::<u32>(), ids, shape);
         FlexTensor::from_data(TensorData::new(rows, Shape::from([ids.len(), shape.columns])))
-    }
-}
-
-fn add(y: &mut [f32], x: &[f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y += x;
     }
 }
 
@@ -121,17 +115,18 @@ fn vector(x: &[f32], packed: Packed<'_>) -> Vec<f32> {
 ///
 /// # Shapes
 /// - `x`: `[T, K]`, result: `[T, N]`
-fn matrix(x: &FlexTensor, packed: Packed<'_>) -> Vec<f32> {
+fn matrix(x: &[f32], packed: Packed<'_>) -> Vec<f32> {
     let PackedShape { rows, columns, .. } = packed.shape;
-    let mut y = vec![0.0; x.shape()[0] * rows];
+    let x = View::rows(x, columns);
+    let mut y = vec![0.0; x.shape[0] * rows];
     let part_rows = (PART_WEIGHTS / columns).max(1);
     for first_row in (0..rows).step_by(part_rows) {
         let count = part_rows.min(rows - first_row);
         let mut weights = vec![0.0; count * columns];
         fill_rows(&mut weights, columns, columns, |row, weights| unpack(packed, first_row + row, weights));
-        let weights = FlexTensor::from_data(TensorData::new(weights, Shape::from([count, columns])));
-        let product = Flex::float_matmul(x.clone(), Flex::float_transpose(weights));
-        for (y, product) in y.chunks_exact_mut(rows).zip(product.storage::<f32>().chunks_exact(count)) {
+        let mut product = vec![0.0; x.shape[0] * count];
+        multiply_rows(x, &Panels::new(View::rows(&weights, columns).transposed()), &mut product);
+        for (y, product) in y.chunks_exact_mut(rows).zip(product.chunks_exact(count)) {
             y[first_row..][..count].copy_from_slice(product);
         }
     }
