@@ -26,7 +26,7 @@ const DEBIAN_PACKAGES: [&str; 6] =
 
 /// What the package weighed gzipped when somebody last looked, in bytes: less is better, and more by [`GROWTH`] wants a
 /// reason and a new figure here.
-const GZIPPED: u64 = 3_065_000;
+const GZIPPED: u64 = 2_970_000;
 const GROWTH: f64 = 1.02;
 
 /// Who compiles for the browser.
