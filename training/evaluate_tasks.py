@@ -45,6 +45,8 @@ class Judge:
     def scene(self, task: dict, before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:
         picture = look(self.model, torch.from_numpy(before["images"]).float())
         self.questions(task["questions"], picture)
+        for caption in task.get("captions", []):
+            self.values[caption["kind"]].append(self.is_answered(caption, picture))
         self.references(task["references"], picture, before["regions"])
         if "edit" in task:  # packs of pictures from elsewhere only ask
             self.generation(task, before["images"])
@@ -52,10 +54,13 @@ class Judge:
 
     def questions(self, questions: list[dict], picture: Picture) -> None:
         for question in questions:
-            answer = self.respond(question["question"], picture, {TEXT, MASK, PICTURE})
-            right = self.text.decode(answer.ids).strip() == question["answer"]
+            right = self.is_answered(question, picture)
             self.values["questions"].append(right)
             self.values[f"question_{question['kind']}"].append(right)
+
+    def is_answered(self, question: dict, picture: Picture) -> bool:
+        answer = self.respond(question["question"], picture, {TEXT, MASK, PICTURE})
+        return self.text.decode(answer.ids).strip() == question["answer"]
 
     def references(self, references: list[dict], picture: Picture, regions: np.ndarray) -> None:
         for reference in references:

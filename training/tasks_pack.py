@@ -13,6 +13,7 @@ their names, and in the file's metadata, under `tasks`, a JSON list with an entr
 
     questions   [{kind, question, answer}]
     references  [{phrase, region}], region null when nothing matches
+    captions    [{kind, question, answer}]: all that is to be seen, and the same with where it is
     prompt      a caption that says where things are
     objects     [{name, color, cell}] that the caption names
     edit        {kind, instruction, changed}: the regions of the edited scene that are new,
@@ -43,6 +44,7 @@ from .text import (
     Speaker,
     absent_name,
     ask,
+    caption,
     cell,
     cell_index,
     dense_caption,
@@ -69,7 +71,13 @@ def tasks_of(scene: Scene, split: str, index: int, held_out_words: bool) -> tupl
         "objects": [described(o) for o in scene.objects],
         "edit": {"kind": edit.kind, "instruction": edit.instruction, **changes(scene, edit)},
     }
-    return task, edit
+    return task | {"captions": captions(speaker, scene)}, edit
+
+
+def captions(speaker: Speaker, scene: Scene) -> list[dict]:
+    said = {"caption": caption(scene), "dense_caption": dense_caption(scene)}
+    asked = {kind: speaker.say(kind.removesuffix("_caption")) for kind in said}
+    return [{"kind": kind, "question": asked[kind], "answer": said[kind]} for kind in said]
 
 
 def questions(speaker: Speaker, scene: Scene) -> list[dict]:

@@ -22,6 +22,7 @@ def test_truth_fits_the_scenes():
         assert len(task["objects"]) == objects
         assert [CONCEPTS[n] for n in arrays["names"][i][:objects]] == [o["name"] for o in task["objects"]]
         assert all(r["region"] is None or r["region"] < objects for r in task["references"])
+        assert all(o["name"] in caption["answer"] for o in task["objects"] for caption in task["captions"])
         assert task["edit"]["changed"] or task["edit"]["gone"]
         # What the edit does not touch looks the same before and after, and something does not.
         assert (arrays["images"][i] != arrays["edited_images"][i]).any()

@@ -23,6 +23,8 @@ use crate::eval::psnr;
 pub struct Tasks {
     questions: Vec<Question>,
     references: Vec<Reference>,
+    #[serde(default)]
+    captions: Vec<Question>,
     /// Packs of pictures from elsewhere only ask.
     #[serde(flatten)]
     drawn: Option<DrawnTasks>,
@@ -120,6 +122,10 @@ pub async fn measure(
         let is_right = f64::from(ask(model, &seen, &question.question, options).await? == question.answer);
         add("questions".into(), is_right);
         add(format!("question_{}", question.kind), is_right);
+    }
+    for caption in &tasks.captions {
+        let is_right = ask(model, &seen, &caption.question, options).await? == caption.answer;
+        add(caption.kind.clone(), f64::from(is_right));
     }
     for Reference { phrase, region } in &tasks.references {
         let found = model.segment(&seen, phrase, options, &NEVER, ignore).await?.found;
