@@ -181,7 +181,7 @@ def test_a_noun_is_known_where_it_ends(model, text):
     sampler = TaskSampler(model, text, TASK_SHARES[3])
     found = 0
     for kind in ("chat", "caption", "segment", "edit", "generate"):
-        batch = sampler.batch("train", 0, 8, kind)
+        batch = sampler.batch("train", 0, 12, kind)
         for sequence in batch.sequences:
             scene = batch.contents.scenes[sequence.picture]
             assert kind != "generate" or not sequence.mentions
