@@ -279,6 +279,12 @@ async fn batches_on(device: &Device) {
         expected.extend(matmul_reference(&a, &b[i * inner * columns..][..inner * columns], &[0.0; 9], inner));
     }
     assert_close("batches", &floats(matmul(x, w)).await, &expected, TOLERANCE);
+    // One column and one row, each seen as many without being copied.
+    let (column, row) = (noise(rows, 40), noise(columns, 41));
+    let x = matrix(&column, [rows, 1], device).expand([rows, inner]);
+    let w = matrix(&row, [1, columns], device).expand([inner, columns]);
+    let expected: Vec<f32> = column.iter().flat_map(|x| row.iter().map(move |w| inner as f32 * x * w)).collect();
+    assert_close("one for all", &floats(matmul(x, w)).await, &expected, TOLERANCE);
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]

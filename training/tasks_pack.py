@@ -70,14 +70,16 @@ def tasks_of(scene: Scene, split: str, index: int, held_out_words: bool) -> tupl
         "prompt": dense_caption(scene),
         "objects": [described(o) for o in scene.objects],
         "edit": {"kind": edit.kind, "instruction": edit.instruction, **changes(scene, edit)},
+        "captions": captions(speaker, scene),
     }
-    return task | {"captions": captions(speaker, scene)}, edit
+    return task, edit
 
 
 def captions(speaker: Speaker, scene: Scene) -> list[dict]:
-    said = {"caption": caption(scene), "dense_caption": dense_caption(scene)}
-    asked = {kind: speaker.say(kind.removesuffix("_caption")) for kind in said}
-    return [{"kind": kind, "question": asked[kind], "answer": said[kind]} for kind in said]
+    return [
+        {"kind": "caption", "question": speaker.say("caption"), "answer": caption(scene)},
+        {"kind": "dense_caption", "question": speaker.say("dense"), "answer": dense_caption(scene)},
+    ]
 
 
 def questions(speaker: Speaker, scene: Scene) -> list[dict]:

@@ -1,6 +1,6 @@
 //! Product of matrices of plain numbers.
 
-use burn::tensor::{DType, TensorData};
+use burn::tensor::{DType, Shape, TensorData};
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
@@ -37,16 +37,21 @@ pub(super) fn launch(a: CubeTensor, b: CubeTensor, bias: Option<CubeTensor>) -> 
     params.extend(b_strides);
     let params: Vec<u32> = params.into_iter().map(|number| number as u32).collect();
 
-    let mut shape = a.meta.shape().clone();
-    let rank = shape.num_dims();
-    for dim in 0..rank - 2 {
-        shape[dim] = shape[dim].max(b.meta.shape()[dim]);
-    }
-    shape[rank - 1] = columns;
+    let shape = product_shape(a.meta.shape(), b.meta.shape());
     let bias = bias.unwrap_or_else(|| b.clone()); // something has to be bound
     let (launch, y) = Launch::strided(MATMUL, a).strided_input(b).input(bias).params(&params).output(shape, DType::F32);
     launch.run(dispatch_2d(tiles));
     y
+}
+
+/// `[.., M, N]` of `[.., M, K]` and `[.., K, N]`; a dimension of the batch that is 1 in one serves all of the other's.
+fn product_shape(a: &Shape, b: &Shape) -> Shape {
+    let (mut shape, rank) = (a.clone(), a.num_dims());
+    for dim in 0..rank - 2 {
+        shape[dim] = shape[dim].max(b[dim]);
+    }
+    shape[rank - 1] = b[rank - 1];
+    shape
 }
 
 /// Sizes and strides as `[B1, B2, rows, columns]`; a stride of 0 repeats what there is one of.
@@ -75,15 +80,7 @@ pub(super) fn multiply(a: FlexTensor, b: FlexTensor, bias: Option<FlexTensor>) -
     if let Some(bias) = bias {
         add_to_rows(&mut y, bias.storage());
     }
-    let mut shape = a.layout().shape().clone();
-    let rank = shape.num_dims();
-    for (dim, size) in [(4, outer), (3, inner_batch)] {
-        if dim <= rank {
-            shape[rank - dim] = size;
-        }
-    }
-    shape[rank - 1] = columns;
-    FlexTensor::from_data(TensorData::new(y, shape))
+    FlexTensor::from_data(TensorData::new(y, product_shape(a.layout().shape(), b.layout().shape())))
 }
 
 /// `out = rows columns` on all cores. `out`: `[M, N]`.

@@ -9,7 +9,7 @@ use burn_flex::FlexTensor;
 use super::simd::{F32x8, LANES, SimdTask, with_simd};
 
 /// What a pair of numbers adds to the sum of its row and column.
-pub(super) trait Pairing: Send + Sync {
+pub(super) trait Pairing {
     fn add<V: F32x8>(row: V, column: V, sum: V) -> V;
 }
 
@@ -37,9 +37,10 @@ impl Pairing for SquaredDifference {
 /// A matrix `[K, N]` that lies somewhere in `values`.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
-    pub values: &'a [f32],
+    values: &'a [f32],
     pub shape: [usize; 2],
-    pub strides: [usize; 2],
+    /// 0 where one row, or column, stands for all.
+    strides: [usize; 2],
 }
 
 impl<'a> View<'a> {
@@ -62,9 +63,9 @@ impl<'a> View<'a> {
         if self.strides[1] == 1 {
             return self;
         }
-        for row in 0..self.shape[0] {
-            let numbers = self.values[row * self.strides[0]..].iter().step_by(self.strides[1]);
-            memory.extend(numbers.take(self.shape[1]));
+        let ([rows, columns], [down, right]) = (self.shape, self.strides);
+        for row in 0..rows {
+            memory.extend((0..columns).map(|column| self.values[row * down + column * right]));
         }
         Self::rows(memory, self.shape[1])
     }
@@ -131,9 +132,8 @@ impl Panels {
                 }
             } else {
                 for column in 0..width {
-                    let numbers = matrix.values[(first + column) * right..].iter().step_by(down);
-                    for (eight, &value) in panel.iter_mut().zip(numbers) {
-                        eight[column] = value;
+                    for (row, eight) in panel.iter_mut().enumerate() {
+                        eight[column] = matrix.values[row * down + (first + column) * right];
                     }
                 }
             }

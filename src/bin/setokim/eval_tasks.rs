@@ -119,13 +119,12 @@ pub async fn measure(
     let mut add = |name: String, value: f64| values.entry(name).or_default().push(value);
     let seen = model.see(&scene.picture).await?;
     for question in &tasks.questions {
-        let is_right = f64::from(ask(model, &seen, &question.question, options).await? == question.answer);
+        let is_right = f64::from(is_answered(model, &seen, question, options).await?);
         add("questions".into(), is_right);
         add(format!("question_{}", question.kind), is_right);
     }
     for caption in &tasks.captions {
-        let is_right = ask(model, &seen, &caption.question, options).await? == caption.answer;
-        add(caption.kind.clone(), f64::from(is_right));
+        add(caption.kind.clone(), f64::from(is_answered(model, &seen, caption, options).await?));
     }
     for Reference { phrase, region } in &tasks.references {
         let found = model.segment(&seen, phrase, options, &NEVER, ignore).await?.found;
@@ -197,10 +196,10 @@ async fn measure_edit(
 /// dB outside the changed region: about what a good JPEG keeps.
 const UNCHANGED_PSNR: f64 = 30.0;
 
-async fn ask(model: &Setokim, seen: &Seen, words: &str, options: &AnswerOptions) -> Result<String> {
-    let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words.to_owned())] };
+async fn is_answered(model: &Setokim, seen: &Seen, question: &Question, options: &AnswerOptions) -> Result<bool> {
+    let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(question.question.clone())] };
     let answer = model.chat(&[message], &[seen], options, &NEVER, ignore).await?;
-    Ok(answer.text().trim().to_owned())
+    Ok(answer.text().trim() == question.answer)
 }
 
 fn iou(found: &[bool], truth: impl Iterator<Item = bool>) -> f64 {
