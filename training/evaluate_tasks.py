@@ -9,6 +9,7 @@ another generator, so what is drawn agrees in the mean only.
 import argparse
 import json
 import math
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class Judge:
         picture = look(self.model, torch.from_numpy(before["images"]).float())
         self.questions(task["questions"], picture)
         for caption in task.get("captions", []):
-            self.values[caption["kind"]].append(self.is_answered(caption, picture))
+            said = said_things(self.said(caption["question"], picture), caption["background"])
+            self.values[caption["kind"]].append(said == sorted(caption["things"]))
         self.references(task["references"], picture, before["regions"])
         if "edit" in task:  # packs of pictures from elsewhere only ask
             self.generation(task, before["images"])
@@ -54,13 +56,12 @@ class Judge:
 
     def questions(self, questions: list[dict], picture: Picture) -> None:
         for question in questions:
-            right = self.is_answered(question, picture)
+            right = self.said(question["question"], picture) == question["answer"]
             self.values["questions"].append(right)
             self.values[f"question_{question['kind']}"].append(right)
 
-    def is_answered(self, question: dict, picture: Picture) -> bool:
-        answer = self.respond(question["question"], picture, {TEXT, MASK, PICTURE})
-        return self.text.decode(answer.ids).strip() == question["answer"]
+    def said(self, question: str, picture: Picture) -> str:
+        return self.text.decode(self.respond(question, picture, {TEXT, MASK, PICTURE}).ids).strip()
 
     def references(self, references: list[dict], picture: Picture, regions: np.ndarray) -> None:
         for reference in references:
@@ -156,6 +157,13 @@ class Judge:
     def true_name(self, scene: dict, region: int) -> tuple[str, str | None]:
         color = self.labels.colors[scene["colors"][region]]
         return self.labels.names[scene["names"][region]], None if color == "natural" else color
+
+
+def said_things(caption: str, background: str) -> list[str] | None:
+    """What a caption says of each thing, sorted: the order of things is no part of it. None on another background."""
+    if not caption.endswith(background):
+        return None
+    return sorted(re.split(", | and ", caption.removesuffix(background).rstrip(", ")))
 
 
 def untouched(before: np.ndarray, after: np.ndarray, square: int, boxes: list[list[int]]) -> np.ndarray:

@@ -16,7 +16,9 @@ from .text import (
     absent_edit,
     absent_name,
     ask_any,
+    background_phrase,
     caption,
+    colored_noun,
     dense_caption,
     edit_any,
     loose_caption,
@@ -26,12 +28,13 @@ from .text import (
     strange_drawing,
     strange_edit,
     unique_objects,
+    with_article,
 )
 
 IGNORE = -100
 QUESTIONS_PER_IMAGE = 5
 SEQUENCES_PER_SCENE = 4  # in training: tokenising a picture costs as much as learning from a sequence about it
-ABSENT_SHARE = 0.15  # of referring phrases that fit nothing
+ABSENT_SHARE = 0.25  # of referring phrases that fit nothing
 ABSENT_EDIT_SHARE = 0.12  # of instructions about something that is not there
 STRANGE_SHARE = 0.1  # of drawings and edits that want something which cannot be drawn, in training
 LOOSE_SHARE = 0.35  # of drawings asked for with little detail, in training
@@ -40,7 +43,7 @@ GREETING_SHARE = 0.2  # of chats that begin with small talk, half of them before
 # Share of each kind of sequence, by stage.
 TASK_SHARES = {
     2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
-    3: {"chat": 0.22, "caption": 0.15, "segment": 0.1, "generate": 0.2, "edit": 0.28, "easy_vqa": 0.05},
+    3: {"chat": 0.28, "caption": 0.15, "segment": 0.12, "generate": 0.13, "edit": 0.25, "easy_vqa": 0.07},
 }
 
 
@@ -99,7 +102,8 @@ class Sequence:
     sources: list[tuple[int, int, int]] = field(default_factory=list)  # (position, picture, token) that was read
     plans: list[tuple[int, int, int]] = field(default_factory=list)  # (position before, picture, token) kept or drawn
     mentions: list[tuple[int, int, int]] = field(default_factory=list)  # (position of a noun, picture, region)
-    meant: list[tuple[int, int, int]] = field(default_factory=list)  # (position before the answer, picture, region)
+    # (position before an answer, or before what a caption names next, picture, region)
+    meant: list[tuple[int, int, int]] = field(default_factory=list)
     # (position before the answer, picture, first region, second region, what was said) of turns that name two things
     comparisons: list[tuple[int, int, int, int, str]] = field(default_factory=list)
 
@@ -133,6 +137,15 @@ class Sequence:
         self._words(words, learn=True)
         self._put(self.special.end, learn=True)
         self.answers.append((kind, first, len(self.ids)))
+
+    def answer_caption(self, kind: str, words: str, named: list[tuple[str, int]]) -> None:
+        """`named`: what the words name, one after another, and the region of each."""
+        encoded, at = self.text.encode(words), 0
+        for phrase, region in named:
+            at = words.index(phrase, at)
+            self.meant.append((len(self.ids) + encoded.char_to_token(at) - 1, self.picture, region))
+            at += len(phrase)
+        self.answer(kind, words)
 
     def answer_mask(self, picture: int, region: int) -> None:
         self.masks.append((len(self.ids), picture, region))
@@ -249,9 +262,13 @@ class TaskWriter:
                 sequence.user(said)
                 sequence.answer("small talk", answer)
         elif task == "caption":
-            kind, words = speaker.pick([("caption", caption(scene)), ("dense", dense_caption(scene))])
+            kind, say = speaker.pick([("caption", caption), ("dense", dense_caption)])
+            shown = [r for r in in_token_order(contents, picture) if r in contents.regions[picture]]
+            objects = [scene.objects[r] for r in shown]
+            named = [(with_article(colored_noun(o)), r) for r, o in zip(shown, objects)]
             sequence.user(speaker.say(kind), *seen)
-            sequence.answer(kind, words)
+            background = (background_phrase(scene), len(scene.objects))
+            sequence.answer_caption(kind, say(scene, objects), [*named, background])
         elif task == "easy_vqa":
             for turn, i in enumerate(speaker.rng.permutation(len(plan.asked))[:QUESTIONS_PER_IMAGE]):
                 question, answer = plan.asked[i]
@@ -265,7 +282,7 @@ class TaskWriter:
             sequence.user(words, *(seen if task == "edit" else ()))
             sequence.answer("refusal", answer)
         elif task == "generate":
-            objects = in_token_order(contents, picture)
+            objects = [scene.objects[r] for r in in_token_order(contents, picture)]
             if speaker.carelessly(LOOSE_SHARE):
                 words = loose_caption(speaker, scene, objects)
             else:
@@ -300,12 +317,11 @@ class TaskWriter:
                 sequence.answer_mask(seen[0], target)
 
 
-def in_token_order(contents: Contents, picture: int) -> list[SceneObject]:
-    """The objects of a scene in the order in which its tokens show them, those without a token last.
+def in_token_order(contents: Contents, picture: int) -> list[int]:
+    """The things of a scene, as regions, in the order in which its tokens show them, those without a token last.
 
-    Things are drawn in the order of the words. Clusters of things of nearly the same size come in either order, and
-    with words by size each token could be one of several: it had the name of one and the place of another.
+    Things are named and drawn in this order. Clusters of things of nearly the same size come in either order: with
+    captions by size, what is named next could be one of several things, and one was named twice and another left out.
     """
-    objects, regions = contents.scenes[picture].objects, contents.regions[picture]
-    first = [regions.index(r) if r in regions else len(regions) for r in range(len(objects))]
-    return [objects[r] for r in sorted(range(len(objects)), key=first.__getitem__)]
+    count, regions = len(contents.scenes[picture].objects), contents.regions[picture]
+    return sorted(range(count), key=lambda r: regions.index(r) if r in regions else len(regions))

@@ -13,7 +13,8 @@ their names, and in the file's metadata, under `tasks`, a JSON list with an entr
 
     questions   [{kind, question, answer}]
     references  [{phrase, region}], region null when nothing matches
-    captions    [{kind, question, answer}]: all that is to be seen, and the same with where it is
+    captions    [{kind, question, things, background}]: asked for all that is to be seen, and for the same with where it
+                is: what must be said of each thing, in any order, and of the background
     prompt      a caption that says where things are
     objects     [{name, color, cell}] that the caption names
     edit        {kind, instruction, changed}: the regions of the edited scene that are new,
@@ -33,7 +34,6 @@ from . import easy_vqa
 from .scenes import CONCEPTS, IMAGE_SIZE, Scene, render_batch, sample_scene, scene_rng
 from .scenes_pack import pack_arrays
 from .sprites import SPRITES
-from .tasks import ABSENT_SHARE
 from .text import (
     CANNOT_DRAW,
     CELL_BORDERS,
@@ -44,9 +44,10 @@ from .text import (
     Speaker,
     absent_name,
     ask,
-    caption,
+    background_phrase,
     cell,
     cell_index,
+    colored_noun,
     dense_caption,
     edit_any,
     noun,
@@ -58,6 +59,7 @@ from .wordings import HELD_OUT_STRANGE, STRANGE_NAMES
 
 SUITES = ("scenes", "scenes-combo", "scenes-words", "scenes-strange", "easy-vqa")
 QUESTIONS_PER_SCENE = 6
+ABSENT_SHARE = 0.15  # of referring phrases that fit nothing
 EVALUATION_STREAM = 2**33  # apart from the streams of scenes and of training sequences
 
 
@@ -76,9 +78,12 @@ def tasks_of(scene: Scene, split: str, index: int, held_out_words: bool) -> tupl
 
 
 def captions(speaker: Speaker, scene: Scene) -> list[dict]:
+    things = [with_article(colored_noun(o)) for o in scene.objects]
+    placed = [f"{thing} at the {cell(o)}" for thing, o in zip(things, scene.objects)]
+    background = background_phrase(scene)
     return [
-        {"kind": "caption", "question": speaker.say("caption"), "answer": caption(scene)},
-        {"kind": "dense_caption", "question": speaker.say("dense"), "answer": dense_caption(scene)},
+        {"kind": kind, "question": speaker.say(wording), "things": said, "background": background}
+        for kind, wording, said in (("caption", "caption", things), ("dense_caption", "dense", placed))
     ]
 
 

@@ -47,6 +47,7 @@ CLEARLY = 0.08  # of the image side: smaller differences in place are not asked 
 CLEARLY_BIGGER = 1.2
 STRANGE_SHARE = 0.3  # of absent things, in training
 CANNOT_DRAW = "i can not draw that"
+UNCOLORED = [name for name, can in zip(SPRITES.names, SPRITES.recolorable) if not can]
 
 RELATIONS: dict[str, Callable[[SceneObject, SceneObject], float]] = {
     # How far `a` is into the relation with `b`, in pixels.
@@ -168,8 +169,7 @@ def join(parts: list[str]) -> str:
 
 
 def by_size(scene: Scene) -> list[SceneObject]:
-    """The largest first, as the language model reads and writes visual tokens: so captions can be foreseen, and
-    pictures be drawn in the order of the words."""
+    """The largest first: about the order of visual tokens, as far as it can be known without a tokenizer."""
     return sorted(scene.objects, key=lambda o: -o.size)
 
 
@@ -237,7 +237,7 @@ def ask(speaker: Speaker, scene: Scene, kind: str) -> Question | None:
 
 def ask_any(speaker: Speaker, scene: Scene) -> Question:
     while True:
-        question = ask(speaker, scene, speaker.pick([*QUESTIONS, *HARD_QUESTIONS, *HARD_QUESTIONS]))
+        question = ask(speaker, scene, speaker.pick([*QUESTIONS, *HARD_QUESTIONS]))
         if question:
             return question
 
@@ -370,8 +370,11 @@ QUESTIONS = {
     "biggest": _biggest,
     "background": _background,
 }
-# Learned last, so asked more often.
-HARD_QUESTIONS = ("at", "bigger", "count_name", "is_color", "neighbor", "relation", "relation")
+# Learned last, or first to be asked by people, so asked more often.
+HARD_QUESTIONS = (
+    *("exists", "place", "count_name") * 2,
+    *("at", "bigger", "count", "neighbor", "relation"),
+)
 
 
 # --- referring --------------------------------------------------------------------------------------------
@@ -430,7 +433,7 @@ class Edit:
 
 def edit_any(speaker: Speaker, scene: Scene) -> Edit:
     while True:
-        kind = speaker.pick(list(EDITS))
+        kind = speaker.pick([*EDITS, *(HARD_EDITS if speaker.careless else ())])
         edited = copy.deepcopy(scene)
         instruction = EDITS[kind](speaker, edited)
         if instruction:
@@ -454,18 +457,24 @@ def absent_edit(s: Speaker, scene: Scene) -> tuple[str, str]:
 
 def strange_drawing(s: Speaker, scene: Scene) -> tuple[str, str]:
     """A wish for a picture with something that cannot be drawn, and the answer."""
-    name, o = s.strange_name(), s.pick(scene.objects)
-    wanted = with_article(f"{s.pick(SPRITES.colors)} {name}" if s.rng.random() < 0.3 else name)
+    o = s.pick(scene.objects)
+    if s.rng.random() < 0.2:
+        wanted = f"{s.pick(SPRITES.colors)} {s.pick(UNCOLORED)}"
+    else:
+        name = s.strange_name()
+        wanted = f"{s.pick(SPRITES.colors)} {name}" if s.rng.random() < 0.3 else name
     is_alone = s.rng.random() < 0.5
-    words = wanted if is_alone else caption(scene).replace(with_article(colored_noun(o)), wanted, 1)
-    return s.say("draw", caption=words), CANNOT_DRAW
+    rest = caption(scene).replace(with_article(colored_noun(o)), with_article(wanted), 1)
+    return s.say("draw", caption=with_article(wanted) if is_alone else rest), CANNOT_DRAW
 
 
 def strange_edit(s: Speaker, scene: Scene) -> tuple[str, str]:
-    """An instruction to draw something that cannot be drawn, and the answer."""
-    name, kind = s.strange_name(), s.pick(["add", "add_anywhere", "replace"])
-    phrase = refer(s, scene, s.pick(scene.objects)) or "the object"
-    return s.say(kind, phrase=phrase, a_name=with_article(name), cell=s.pick(CELLS)), CANNOT_DRAW
+    """An instruction to draw what cannot be drawn, or to recolor what has its own colors, and the answer."""
+    uncolored = [o for o in scene.objects if o.color == NATURAL]
+    kind = s.pick(["add", "add_anywhere", "replace", *(["recolor"] if uncolored else [])])
+    phrase = refer(s, scene, s.pick(uncolored if kind == "recolor" else scene.objects)) or "the object"
+    parts = {"a_name": with_article(s.strange_name()), "color": s.pick(SPRITES.colors), "cell": s.pick(CELLS)}
+    return s.say(kind, phrase=phrase, **parts), CANNOT_DRAW
 
 
 def _pick_object(s: Speaker, scene: Scene) -> tuple[SceneObject, str] | None:
@@ -536,3 +545,5 @@ EDITS = {
     "move": _move,
     "move_background": _move_background,
 }
+# Often impossible or learned last, so tried more often in training.
+HARD_EDITS = ("recolor", "recolor", "recolor", "replace", "move")

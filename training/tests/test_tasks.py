@@ -41,6 +41,7 @@ from training.text import (
     absent_name,
     ask,
     ask_any,
+    colored_noun,
     edit_any,
     loose_caption,
     noun,
@@ -49,6 +50,7 @@ from training.text import (
     relation_depth,
     strange_drawing,
     strange_edit,
+    with_article,
 )
 from training.vocabulary import train_vocabulary
 from training.wordings import HELD_OUT, HELD_OUT_STRANGE, SMALL_WORDS, STRANGE_NAMES, WORDINGS
@@ -190,6 +192,20 @@ def test_a_noun_is_known_where_it_ends(model, text):
                 assert heard.endswith(noun(scene.objects[region])) and picture == sequence.picture
                 found += 1
     assert found > 50
+
+
+def test_a_caption_names_things_in_the_order_of_their_tokens(model, text):
+    batch, named_things = TaskSampler(model, text, TASK_SHARES[3]).batch("train", 0, 24, "caption"), 0
+    for sequence in batch.sequences:
+        scene, seen = batch.contents.scenes[sequence.picture], batch.contents.regions[sequence.picture]
+        *things, background = [region for _, _, region in sequence.meant]
+        assert things == sorted(set(seen) & set(range(len(scene.objects))), key=seen.index)
+        assert background == len(scene.objects)
+        for before, _, region in sequence.meant[:-1]:
+            named = text.decode(sequence.ids[before + 1 :], skip_special_tokens=False)
+            assert named.startswith(with_article(colored_noun(scene.objects[region])))
+            named_things += 1
+    assert named_things > 10
 
 
 def test_an_edit_copies_what_did_not_change():

@@ -24,7 +24,7 @@ pub struct Tasks {
     questions: Vec<Question>,
     references: Vec<Reference>,
     #[serde(default)]
-    captions: Vec<Question>,
+    captions: Vec<Caption>,
     /// Packs of pictures from elsewhere only ask.
     #[serde(flatten)]
     drawn: Option<DrawnTasks>,
@@ -44,6 +44,16 @@ struct Question {
     kind: String,
     question: String,
     answer: String,
+}
+
+/// Of all that is to be seen.
+#[derive(Deserialize)]
+struct Caption {
+    kind: String,
+    question: String,
+    /// What must be said of each thing, in any order.
+    things: Vec<String>,
+    background: String,
 }
 
 #[derive(Deserialize)]
@@ -119,12 +129,13 @@ pub async fn measure(
     let mut add = |name: String, value: f64| values.entry(name).or_default().push(value);
     let seen = model.see(&scene.picture).await?;
     for question in &tasks.questions {
-        let is_right = f64::from(is_answered(model, &seen, question, options).await?);
+        let is_right = f64::from(said(model, &seen, &question.question, options).await? == question.answer);
         add("questions".into(), is_right);
         add(format!("question_{}", question.kind), is_right);
     }
     for caption in &tasks.captions {
-        add(caption.kind.clone(), f64::from(is_answered(model, &seen, caption, options).await?));
+        let said = said(model, &seen, &caption.question, options).await?;
+        add(caption.kind.clone(), f64::from(caption.is_right(&said)));
     }
     for Reference { phrase, region } in &tasks.references {
         let found = model.segment(&seen, phrase, options, &NEVER, ignore).await?.found;
@@ -196,10 +207,23 @@ async fn measure_edit(
 /// dB outside the changed region: about what a good JPEG keeps.
 const UNCHANGED_PSNR: f64 = 30.0;
 
-async fn is_answered(model: &Setokim, seen: &Seen, question: &Question, options: &AnswerOptions) -> Result<bool> {
-    let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(question.question.clone())] };
+async fn said(model: &Setokim, seen: &Seen, question: &str, options: &AnswerOptions) -> Result<String> {
+    let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(question.into())] };
     let answer = model.chat(&[message], &[seen], options, &NEVER, ignore).await?;
-    Ok(answer.text().trim() == question.answer)
+    Ok(answer.text().trim().into())
+}
+
+impl Caption {
+    /// Whether it says what there is to say of every thing and nothing else, on the right background.
+    fn is_right(&self, said: &str) -> bool {
+        let Some(said) = said.strip_suffix(&self.background) else { return false };
+        let mut said: Vec<_> =
+            said.trim_end_matches([',', ' ']).split(", ").flat_map(|part| part.split(" and ")).collect();
+        let mut things: Vec<_> = self.things.iter().map(String::as_str).collect();
+        said.sort_unstable();
+        things.sort_unstable();
+        said == things
+    }
 }
 
 fn iou(found: &[bool], truth: impl Iterator<Item = bool>) -> f64 {
@@ -295,4 +319,21 @@ async fn edit_is_right(
         stays || old.get(&(gone.region as i32)).is_none_or(|said| said.name != gone.name)
     };
     Ok(has_appeared && edit.gone.iter().all(is_gone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caption_is_right_in_any_order_and_with_nothing_more_or_less() {
+        let things = ["a cat", "an owl", "a cat"].map(Into::into).to_vec();
+        let caption = Caption { kind: String::new(), question: String::new(), things, background: "at night".into() };
+        for right in ["an owl, a cat and a cat at night", "a cat, a cat and an owl, at night"] {
+            assert!(caption.is_right(right), "{right}");
+        }
+        for wrong in ["an owl and a cat at night", "an owl, a cat and a cat on grass", "an owl, a cat, a cat and a cat at night"] {
+            assert!(!caption.is_right(wrong), "{wrong}");
+        }
+    }
 }
