@@ -20,8 +20,8 @@ from .parallel import Workers
 from .precision import mixed_precision
 from .runs import Run, RunSettings
 from .sampler import TaskBatch, TaskLoader, TaskSampler
-from .scenes import IMAGE_SIZE
-from .targets import NAMED, Compared, Named
+from .scenes import IMAGE_SIZE, MAX_OBJECTS
+from .targets import NAMED, Compared, Counted, Named
 from .tasks import IGNORE, TASK_SHARES
 from .text import CELLS
 
@@ -29,6 +29,8 @@ from .text import CELLS
 NAMED_EARLY = ("naming", "mentions")
 DECISION_WEIGHT = 3.0
 LENGTH_GROUPS = {"cpu": 4, "cuda": 1}  # a GPU reads padding faster than it is told to read another group
+# How many there are of a thing that was named is known, as is what is meant, with layers to spare.
+COUNTED = "counted"
 # What is said about two things, with the number of values that describe it.
 COMPARED = {"comparison": 3, "claim": 1}
 
@@ -96,6 +98,7 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
         losses["mask"] = mask_loss(logits, (batch.pictures.regions[pictures] == regions[:, None, None]).float())
     for loss, named in targets.named.items():
         losses[loss] = heads[loss].loss(known[loss][named.rows, named.positions], named)
+    losses[COUNTED] = counting_loss(heads[COUNTED], targets.counted, known["meant"])
     return losses | comparison_losses(heads, targets.compared, normed(states[-2:][0]), hidden)
 
 
@@ -151,6 +154,16 @@ def half_way(states: list[Tensor]) -> Tensor:
 def normed(state: Tensor) -> Tensor:
     """A state between two layers as a head can read it."""
     return F.rms_norm(state.float(), state.shape[-1:])
+
+
+def counting_loss(head: nn.Linear, counted: Counted, state: Tensor) -> Tensor:
+    """Where a thing is named, how many of it there are, none among them.
+
+    Only what is there was ever named to the model where it heard it, and one in twelve "is there a ..." went wrong.
+    """
+    if not len(counted.rows):
+        return state.sum() * 0
+    return F.cross_entropy(head(state[counted.rows, counted.positions]), counted.numbers)
 
 
 def comparison_losses(heads: nn.ModuleDict, compared: Compared, state: Tensor, last: Tensor) -> dict[str, Tensor]:
@@ -240,6 +253,7 @@ class Stage2(Run):
         "diffusion": 1.0,
         "mask": 1.0,
         **dict.fromkeys(NAMED, 0.5),
+        COUNTED: 0.5,
         **dict.fromkeys(COMPARED, 2.0),
         "placing": 4.0,
     }
@@ -252,6 +266,7 @@ class Stage2(Run):
         sizes = (model.config.llm.hidden_size, len(labels.names), len(labels.colors))
         heads = {loss: VisualNaming(*sizes) for loss in NAMED}
         heads |= {loss: nn.Linear(sizes[0], values) for loss, values in COMPARED.items()}
+        heads[COUNTED] = nn.Linear(sizes[0], MAX_OBJECTS + 1)
         trained = nn.ModuleDict({"setokim": model, **heads})
         shares = TASK_SHARES[settings.stage]
         if settings.stage == 2:

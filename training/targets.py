@@ -42,6 +42,15 @@ class Compared:
 
 
 @dataclass
+class Counted:
+    """n places where a name is heard, whether or not there is such a thing."""
+
+    rows: Tensor  # [n]
+    positions: Tensor  # [n]
+    numbers: Tensor  # [n] of such things in the picture
+
+
+@dataclass
 class Targets:
     """B sequences of at most T tokens."""
 
@@ -54,6 +63,7 @@ class Targets:
     masks: Tensor  # [s, 4] sequence, position of [SEG], picture and region
     named: dict[str, Named]
     compared: Compared
+    counted: Counted
 
     def to(self, device: torch.device) -> "Targets":
         moved = {f.name: _to(getattr(self, f.name), device) for f in fields(self)}
@@ -63,7 +73,7 @@ class Targets:
 def _to(value, device: torch.device):
     if isinstance(value, np.ndarray):
         return to_device(value, device)
-    if isinstance(value, Named | Compared):
+    if isinstance(value, Named | Compared | Counted):
         return type(value)(*(_to(getattr(value, f.name), device) for f in fields(value)))
     if isinstance(value, dict):
         return {key: _to(v, device) for key, v in value.items()}
@@ -96,6 +106,7 @@ def targets_of(sequences: list[Sequence], contents: Contents) -> Targets:
         _columns(places["marked"]),
         {kind: _named(places[kind], *known) for kind in NAMED},
         _compared(sequences, contents),
+        Counted(*np.array([(b, *heard) for b, s in rows for heard in s.counted], np.int64).reshape(-1, 3).T.copy()),
     )
 
 

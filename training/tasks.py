@@ -1,6 +1,7 @@
 """Training sequences of the language model: what a user says and what Setokim answers, with visual tokens in place."""
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from tokenizers import Tokenizer
 from . import easy_vqa
 from .model.setokim import SpecialTokens
 from .scenes import Scene, SceneObject, region_labels, sample_scene, scene_rng
+from .sprites import SPRITES
 from .text import (
     Edit,
     Speaker,
@@ -23,6 +25,7 @@ from .text import (
     edit_any,
     loose_caption,
     noun,
+    plural,
     refer,
     refusal,
     strange_drawing,
@@ -30,6 +33,7 @@ from .text import (
     unique_objects,
     with_article,
 )
+from .wordings import HELD_OUT_STRANGE, STRANGE_NAMES
 
 IGNORE = -100
 QUESTIONS_PER_IMAGE = 5
@@ -45,6 +49,11 @@ TASK_SHARES = {
     2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
     3: {"chat": 0.28, "caption": 0.15, "segment": 0.12, "generate": 0.13, "edit": 0.25, "easy_vqa": 0.07},
 }
+
+# What can be counted: "cat" and "cats", and what no picture shows.
+NAMES = [*SPRITES.names, *STRANGE_NAMES[:-HELD_OUT_STRANGE]]
+SINGULAR = {form: name for name in NAMES for form in (name, plural(name))}
+KNOWN_NAMES = re.compile(rf"\b({'|'.join(SINGULAR)})\b")
 
 
 # --- pictures ---------------------------------------------------------------------------------------------
@@ -93,6 +102,7 @@ class Sequence:
     text: Tokenizer
     picture: int  # that it is about
     nouns: dict[str, int] = field(default_factory=dict)  # that name one region of this picture each
+    numbers: dict[str, int] = field(default_factory=dict)  # of the things in it by their names; empty for no scene
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
@@ -104,6 +114,8 @@ class Sequence:
     mentions: list[tuple[int, int, int]] = field(default_factory=list)  # (position of a noun, picture, region)
     # (position before an answer, or before what a caption names next, picture, region)
     meant: list[tuple[int, int, int]] = field(default_factory=list)
+    # (position of a name that is heard, how many of it there are)
+    counted: list[tuple[int, int]] = field(default_factory=list)
     # (position before the answer, picture, first region, second region, what was said) of turns that name two things
     comparisons: list[tuple[int, int, int, int, str]] = field(default_factory=list)
 
@@ -174,6 +186,10 @@ class Sequence:
             for found in re.finditer(rf"\b{name}\b", words):
                 last = encoded.char_to_token(found.end() - 1)
                 self.mentions.append((len(self.ids) + last, self.picture, region))
+        if self.numbers and not learn:
+            for found in KNOWN_NAMES.finditer(words):
+                last, name = encoded.char_to_token(found.end() - 1), SINGULAR[found.group()]
+                self.counted.append((len(self.ids) + last, self.numbers.get(name, 0)))
         for token in encoded.ids:
             self._put(token, learn)
 
@@ -245,6 +261,7 @@ class TaskWriter:
         sequence = Sequence(self.special, self.text, picture)
         if scene and task != "generate":  # which speaks of a picture that is not there yet
             sequence.nouns = {noun(o): scene.objects.index(o) for o in unique_objects(scene)}
+            sequence.numbers = Counter(noun(o) for o in scene.objects)
         seen = (picture, contents.counts[picture])
         if task == "chat":
             is_shown = False

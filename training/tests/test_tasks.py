@@ -31,7 +31,7 @@ from training.stage2 import (
 )
 from training.stage4 import Stage4, Stage4Settings, give_layers
 from training.stage5 import Stage5, Stage5Settings
-from training.tasks import IGNORE, TASK_SHARES, Sequence, edited_tokens
+from training.tasks import IGNORE, SINGULAR, TASK_SHARES, Sequence, edited_tokens
 from training.tests.test_stage1 import THIN
 from training.text import (
     CELLS,
@@ -192,6 +192,21 @@ def test_a_noun_is_known_where_it_ends(model, text):
                 assert heard.endswith(noun(scene.objects[region])) and picture == sequence.picture
                 found += 1
     assert found > 50
+
+
+def test_what_is_heard_is_counted_whether_it_is_there_or_not(model, text):
+    sampler, numbers = TaskSampler(model, text, TASK_SHARES[3]), Counter()
+    for kind in ("chat", "segment", "edit", "generate"):
+        batch = sampler.batch("train", 0, 24, kind)
+        for sequence in batch.sequences:
+            names = [noun(o) for o in batch.contents.scenes[sequence.picture].objects]
+            assert kind != "generate" or not sequence.counted
+            for position, number in sequence.counted:
+                heard = text.decode(sequence.ids[: position + 1], skip_special_tokens=False)
+                name = next(name for form, name in SINGULAR.items() if re.search(rf"\b{form}$", heard))
+                assert number == names.count(name) and sequence.labels[position] == IGNORE
+                numbers[number] += 1
+    assert numbers[0] > 20 and numbers[1] > 20 and numbers[2] > 2
 
 
 def test_a_caption_names_things_in_the_order_of_their_tokens(model, text):
