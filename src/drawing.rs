@@ -159,9 +159,6 @@ struct Patches {
     changed: Vec<bool>,
     /// The kept token that owns it now, if that closes a gap which a smaller one left.
     closer: Vec<Option<usize>>,
-    /// That token owned it before as well, and no other thing stands next to it: what does not look like that token is a
-    /// remnant of the one that went.
-    closing: Vec<bool>,
 }
 
 impl Patches {
@@ -178,20 +175,14 @@ impl Patches {
             })
         };
         let closers: Vec<bool> = (0..source.tokens.len()).map(closes).collect();
-        let side = source.grid[1];
-        let closer = |now: usize| strokes[now].kept.filter(|&token| closers[token]);
-        // A background is about as large as the other; a thing is not.
-        let is_thing = |token: usize, beside: usize| is_kept(strokes, token) && 2 * areas[token] < areas[beside];
-        let is_closing = |(at, (before, now)): (usize, (usize, usize))| {
-            let stands_near = |other: usize| is_thing(source.labels[other] as usize, before);
-            closer(now) == Some(before) && !nearby(at, side, source.labels.len(), 1).any(stands_near)
-        };
-        Self {
-            side,
-            changed,
-            closer: owners().map(|(_, now)| closer(now)).collect(),
-            closing: owners().enumerate().map(is_closing).collect(),
-        }
+        let closer = |(_, now): (usize, usize)| strokes[now].kept.filter(|&token| closers[token]);
+        Self { side: source.grid[1], changed, closer: owners().map(closer).collect() }
+    }
+
+    /// The patch of a pixel of a square of `size` x `size`.
+    fn of_pixel(&self, at: usize, size: usize) -> usize {
+        let patch = size / self.side;
+        at / size / patch * self.side + at % size / patch
     }
 
     /// Whether a patch at most `reach` patches away has changed.
@@ -200,7 +191,8 @@ impl Patches {
     }
 }
 
-/// The patches at most `reach` away from one of `count`, across, down and between, itself included; `side` of them a row.
+/// The patches or pixels at most `reach` away from one of `count`, across, down and between, itself included; `side` of them
+/// a row.
 fn nearby(at: usize, side: usize, count: usize, reach: usize) -> impl Iterator<Item = usize> {
     let around = move |at: usize, end: usize| at.saturating_sub(reach)..(at + reach + 1).min(end);
     around(at / side, count / side).flat_map(move |row| around(at % side, side).map(move |col| row * side + col))
@@ -208,29 +200,23 @@ fn nearby(at: usize, side: usize, count: usize, reach: usize) -> impl Iterator<I
 
 /// How much of each pixel of the square is new, from black to white. All of it in a changed patch; in the patches around
 /// those, which hold the rims of what went and came, as much as the drawing differs from one of the source's own tokens
-/// (`before`); a little farther, where a gap was closed, as much as the picture itself (`original`) differs from the
-/// drawing.
+/// (`before`); all of it next to [`remnants`], too.
 fn matte(now: &Picture, before: &Picture, original: &Picture, patches: &Patches) -> Result<Picture> {
     let size = now.width() as usize;
-    let patch = size / patches.side;
-    let mean = differences(now, before, |channels| channels.iter().sum::<f32>() / 3.0);
-    let most = differences(now, original, |channels| channels.into_iter().fold(0.0, f32::max));
-    let around = |at: usize| at.saturating_sub(1)..(at + 2).min(size);
+    let difference: Vec<f32> = pixels(now).iter().zip(pixels(before)).map(|(a, b)| mean_difference(a, b)).collect();
+    let remnants = remnants(now, before, original, patches);
     let level = |at: usize| {
-        let (y, x) = (at / size, at % size);
-        let square = y / patch * patches.side + x / patch;
-        let nine = || around(y).flat_map(move |y| around(x).map(move |x| y * size + x));
-        let share = |value: f32, [none, all]: [f32; 2]| ((value - none) / (all - none)).clamp(0.0, 1.0);
-        let mut level = 0.0_f32;
-        if patches.changed[square] {
-            level = 1.0;
+        let square = patches.of_pixel(at, size);
+        let nine = || nearby(at, size, size * size, 1);
+        if patches.changed[square] || (patches.closer[square].is_some() && nine().any(|at| remnants[at])) {
+            255
         } else if patches.is_near(square, 1) {
-            level = share(nine().map(|at| mean[at]).sum::<f32>() / 9.0, RIM);
+            let mean = nine().map(|at| difference[at]).sum::<f32>() / 9.0;
+            let share = (mean - RIM[0]) / (RIM[1] - RIM[0]);
+            (share.clamp(0.0, 1.0) * 255.0).round() as u8
+        } else {
+            0
         }
-        if patches.closing[square] && patches.is_near(square, 2) {
-            level = level.max(share(nine().map(|at| most[at]).fold(0.0, f32::max), REMNANT));
-        }
-        (level * 255.0).round() as u8
     };
     let levels = (0..size * size).flat_map(|at| [level(at); 3]).collect();
     Picture::from_rgb(levels, now.width(), now.height())
@@ -238,23 +224,52 @@ fn matte(now: &Picture, before: &Picture, original: &Picture, patches: &Patches)
 
 /// Mean difference of nine pixels that is the detokenizer's unrest, and from which all of a pixel is new.
 const RIM: [f32; 2] = [0.05, 0.13];
-/// Largest difference among nine pixels that the texture of a background has, and that something else must be.
-const REMNANT: [f32; 2] = [0.1, 0.18];
 
-/// A number for each pixel from the differences of its channels, in `0.0..=1.0`.
-fn differences(a: &Picture, b: &Picture, of: impl Fn([f32; 3]) -> f32) -> Vec<f32> {
-    let pixels = a.rgb().as_chunks::<3>().0.iter().zip(b.rgb().as_chunks::<3>().0);
-    pixels.map(|(a, b)| of([0, 1, 2].map(|channel| f32::from(a[channel].abs_diff(b[channel])) / 255.0))).collect()
+/// Where a thing that went shows past what was drawn of it, so that its patches do not hold all of it: near a gap that was
+/// closed, a pixel of the `original` which the drawing has not, and which looks like what went a few pixels away.
+fn remnants(now: &Picture, before: &Picture, original: &Picture, patches: &Patches) -> Vec<bool> {
+    let size = now.width() as usize;
+    let (now, before, original) = (pixels(now), pixels(before), pixels(original));
+    let went: Vec<bool> = now.iter().zip(before).map(|(now, before)| difference(now, before) > WENT).collect();
+    let is_remnant = |at: usize| {
+        let square = patches.of_pixel(at, size);
+        let looks_like = |there: usize| went[there] && difference(&original[at], &before[there]) <= ALIKE;
+        patches.closer[square].is_some()
+            && patches.is_near(square, 2)
+            && difference(&original[at], &now[at]) > STRANGE
+            && nearby(at, size, size * size, REMNANT_REACH).any(looks_like)
+    };
+    (0..size * size).map(is_remnant).collect()
+}
+
+/// In pixels, about half a patch: how far a thing may lie from where it is drawn.
+const REMNANT_REACH: usize = 5;
+/// Differences of 255, see [`difference`]: more than texture has, more than the detokenizer's unrest, and what shading has.
+const STRANGE: u8 = 25;
+const WENT: u8 = 38;
+const ALIKE: u8 = 20;
+
+fn pixels(picture: &Picture) -> &[[u8; 3]] {
+    picture.rgb().as_chunks::<3>().0
+}
+
+/// The largest of the three channels.
+fn difference(a: &[u8; 3], b: &[u8; 3]) -> u8 {
+    a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
+}
+
+/// In `0.0..=1.0`.
+fn mean_difference(a: &[u8; 3], b: &[u8; 3]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| f32::from(a.abs_diff(*b)) / 255.0).sum::<f32>() / 3.0
 }
 
 /// The drawing with the original's light where a gap was closed: what the drawing of the token that closed it lacks where that
 /// token stays is carried on over the gap, so that no seam is seen.
 fn seamless(drawn: &Picture, original: &Picture, matte: &Picture, patches: &Patches) -> Result<Picture> {
     let size = drawn.width() as usize;
-    let patch = size / patches.side;
-    let owner = |at: usize| patches.closer[at / size / patch * patches.side + at % size / patch];
-    let (original, levels) = (original.rgb().as_chunks::<3>().0, matte.rgb().as_chunks::<3>().0);
-    let mut lit = drawn.rgb().as_chunks::<3>().0.to_vec();
+    let owner = |at: usize| patches.closer[patches.of_pixel(at, size)];
+    let (original, levels) = (pixels(original), pixels(matte));
+    let mut lit = pixels(drawn).to_vec();
     for token in patches.closer.iter().flatten().collect::<BTreeSet<_>>() {
         let is_its = |at: &usize| owner(*at) == Some(*token);
         let offset =
@@ -306,7 +321,7 @@ fn blend(source: &Seen, new: &Picture, matte: &Picture) -> Result<Picture> {
     let grid = LabelMap::new(&source.labels, source.grid, &source.crop, width, height)?;
     let mut rgb = source.picture.rgb().to_vec();
     let at = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    let new = new.rgb().as_chunks::<3>().0.iter().zip(matte.rgb().as_chunks::<3>().0);
+    let new = pixels(new).iter().zip(pixels(matte));
     for (((x, y), pixel), (new, level)) in at.zip(rgb.as_chunks_mut::<3>().0).zip(new) {
         if grid.get(x, y).is_some() {
             let level = u32::from(level[0]);
@@ -359,52 +374,60 @@ mod tests {
             "a new token top right; token 1 is gone from bottom right"
         );
         assert_eq!(
-            patches.closing,
-            [true, false, true, false],
+            patches.closer,
+            [Some(0), None, Some(0), Some(0)],
             "token 0 owns bottom right now, and is larger than token 1"
         );
         let all_kept = [stroke(Some(0)), stroke(Some(1))];
         let patches = Patches::new(&[0, 0, 0, 1], &all_kept, &source());
-        assert_eq!((patches.changed, patches.closing), (vec![false; 4], vec![false; 4]));
+        assert_eq!((patches.changed, patches.closer), (vec![false; 4], vec![None; 4]));
         assert_eq!(Patches::new(&[0; 4], &[stroke(None)], &source()).changed, [true; 4]);
-        let row = Seen { grid: [1, 5], labels: vec![0, 0, 0, 2, 1], tokens: vec![vec![0.0]; 3], ..source() };
-        let beside = Patches::new(&[0, 0, 0, 1, 0], &[stroke(Some(0)), stroke(Some(2))], &row);
-        assert_eq!(
-            beside.closing,
-            [true, true, false, false, false],
-            "a thing stands next to the third, which may be its rim"
-        );
         let smaller_kept = Patches::new(&[0; 4], &[stroke(Some(1))], &source());
-        assert_eq!(smaller_kept.closing, [false; 4], "a thing that grows into a background closes no gap");
+        assert_eq!(smaller_kept.closer, [None; 4], "a thing that grows into a background closes no gap");
     }
 
     /// Four patches in a row of 4 x 4: the first changed, the next one near it.
     #[test]
     fn a_matte_is_white_where_tokens_changed_and_as_light_as_the_difference_next_to_it() {
-        let changed = [true, false, false, false].repeat(4);
-        let level = |now: u8, original: u8, closing: bool| {
-            let patches =
-                Patches { side: 4, changed: changed.clone(), closer: vec![Some(0); 16], closing: vec![closing; 16] };
-            let matte = matte(&flat(now), &flat(10), &flat(original), &patches).unwrap();
+        let level = |now: u8, closer: Option<usize>| {
+            let changed = [true, false, false, false].repeat(4);
+            let patches = Patches { side: 4, changed, closer: vec![closer; 16] };
+            let matte = matte(&flat(now), &flat(10), &flat(200), &patches).unwrap();
             [0, 3, 6, 9].map(|at| matte.rgb()[4 * 3 + at])
         };
-        assert_eq!(level(10, 200, false), [255, 0, 0, 0]);
-        assert_eq!(level(10 + 20, 10, false), [255, 91, 0, 0], "20 of 255 is between .05 and .13");
-        assert_eq!(level(200, 10, false), [255, 255, 0, 0]);
-        assert_eq!(level(10, 200, true), [255, 255, 255, 0], "a remnant up to two patches away");
-        assert_eq!(level(10, 10, true), [255, 0, 0, 0]);
+        assert_eq!(level(10, Some(0)), [255, 0, 0, 0], "nothing went");
+        assert_eq!(level(10 + 20, Some(0)), [255, 91, 0, 0], "20 of 255 is between .05 and .13");
+        assert_eq!(level(200, None), [255, 255, 0, 0]);
+    }
+
+    /// Patches of 2 x 2 on 8 x 8 pixels, all but the first column of them the background's, and the first its since what
+    /// stood there went.
+    #[test]
+    fn what_went_is_wiped_off_where_it_was_not_drawn_and_what_looks_otherwise_stays() {
+        let row = |levels: [u8; 8]| {
+            Picture::from_rgb(levels.repeat(8).iter().flat_map(|&level| [level; 3]).collect(), 8, 8).unwrap()
+        };
+        let original = row([200, 200, 210, 10, 90, 200, 10, 200]);
+        let (before, now) = (row([200, 200, 10, 10, 10, 10, 10, 10]), row([10; 8]));
+        let of = |closer: Option<usize>| {
+            let changed = [true, false, false, false].repeat(4);
+            let patches = Patches { side: 4, changed, closer: vec![closer; 16] };
+            let found = remnants(&now, &before, &original, &patches);
+            let matte = matte(&now, &before, &original, &patches).unwrap();
+            assert_eq!(found[..8], found[56..], "all rows alike");
+            (found[24..32].to_vec(), [0, 1, 2, 3, 4, 5, 6, 7].map(|at| matte.rgb()[3 * (24 + at)]))
+        };
+        let (found, levels) = of(Some(0));
+        assert_eq!(found, [true, true, true, false, false, true, false, false], "the last is too far away");
+        assert_eq!(levels, [255, 255, 255, 255, 255, 255, 255, 0], "and the pixels next to them");
+        assert_eq!(of(None).0, [false; 8], "no gap was closed");
     }
 
     #[test]
     fn a_drawing_takes_the_light_of_the_original_around_it() {
         let grey = |levels: [u8; 16]| Picture::from_rgb(levels.iter().flat_map(|&v| [v; 3]).collect(), 4, 4).unwrap();
         let matte = grey([0, 0, 0, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 0, 0, 0]);
-        let all = |closer: [Option<usize>; 4]| Patches {
-            side: 2,
-            changed: vec![true; 4],
-            closer: closer.to_vec(),
-            closing: vec![false; 4],
-        };
+        let all = |closer: [Option<usize>; 4]| Patches { side: 2, changed: vec![true; 4], closer: closer.to_vec() };
         let inside = |closer: [Option<usize>; 4]| {
             let lit = seamless(&flat(100), &flat(120), &matte, &all(closer)).unwrap();
             assert_eq!(lit.rgb()[0], 100, "what stays is not drawn");

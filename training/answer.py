@@ -1,12 +1,13 @@
 """The decoding loop in PyTorch, one sequence at a time and without a cache: what `src/generate.rs` must agree with."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad
 
 from .model.cluster import cluster_features
 from .model.setokim import Setokim, order_by_area
@@ -150,7 +151,9 @@ def respond(
 
 
 RIM = 0.05, 0.13  # mean difference of nine pixels that is unrest, and that is all new
-REMNANT = 0.1, 0.18  # largest difference among nine pixels that texture has, and that something else must be
+# Of 255, see `remnants` of src/drawing.rs.
+STRANGE, WENT, ALIKE = 25, 38, 20
+REMNANT_REACH = 5  # pixels
 
 
 def paste(
@@ -162,41 +165,42 @@ def paste(
     """
     patches = changes(drawn_labels.tolist(), kept, picture.labels.tolist())
     side = int(len(drawn_labels) ** 0.5)
-    changed, closer, closing = (torch.tensor(m).view(1, side, side).float() for m in patches)
+    changed, closer = (torch.tensor(m).view(1, side, side).float() for m in patches)
     near, far = max_pool2d(changed, 3, 1, 1), max_pool2d(changed, 5, 1, 2)
     patch = original.shape[0] // side
-    changed, closer, closing, near, far = (
-        m[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1) for m in (changed, closer, closing, near, far)
+    changed, closer, near, far = (
+        m[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1) for m in (changed, closer, near, far)
     )
     pixels, original, before = (picture.float() for picture in (pixels, original, before))
     rim = avg_pool2d((pixels - before).abs().mean(-1)[None] / 255, 3, 1, 1)[0]
-    remnant = max_pool2d((pixels - original).abs().amax(-1)[None] / 255, 3, 1, 1)[0]
-    share = lambda value, low, high: ((value - low) / (high - low)).clamp(0, 1)  # noqa: E731
-    level = torch.maximum(near * share(rim, *RIM), far * closing * share(remnant, *REMNANT))
-    level = torch.where(changed > 0, 1.0, level).mul(255).round()
+    level = near * ((rim - RIM[0]) / (RIM[1] - RIM[0])).clamp(0, 1)
+    found = remnants(pixels, before, original) & (far > 0) & (closer >= 0)
+    next_to_one = max_pool2d(found.float()[None], 3, 1, 1)[0] * (closer >= 0)
+    level = torch.where((changed > 0) | (next_to_one > 0), 1.0, level).mul(255).round()
     lit = seamless(pixels, original, level, closer)
     return ((original * (255 - level[..., None]) + lit * level[..., None] + 127) / 255).floor().byte()
 
 
-def changes(now: list[int], kept: list[int], before: list[int]) -> tuple[list[bool], list[int], list[bool]]:
-    """For each patch whether it changed; the kept token that owns it now and closes a gap which a smaller one left, or
-    -1; and whether that owned it before too, with no other thing next to it."""
+def changes(now: list[int], kept: list[int], before: list[int]) -> tuple[list[bool], list[int]]:
+    """For each patch whether it changed, and the kept token that owns it now and closes a gap which a smaller one left,
+    or -1."""
     owners = [(old, kept[new]) for old, new in zip(before, now)]
     closers = {new for old, new in owners if new >= 0 and old not in kept and before.count(old) < before.count(new)}
     changed = [old not in kept or new < 0 for old, new in owners]
-    side = int(len(before) ** 0.5)
+    return changed, [new if new in closers else -1 for _, new in owners]
 
-    def is_closing(at: int, old: int, new: int) -> bool:
-        near = [
-            before[row * side + col]
-            for row in range(max(0, at // side - 1), min(side, at // side + 2))
-            for col in range(max(0, at % side - 1), min(side, at % side + 2))
-        ]
-        is_thing = [other in kept and 2 * before.count(other) < before.count(old) for other in near]
-        return old == new in closers and not any(is_thing)
 
-    closing = [is_closing(at, old, new) for at, (old, new) in enumerate(owners)]
-    return changed, [new if new in closers else -1 for _, new in owners], closing
+def remnants(now: Tensor, before: Tensor, original: Tensor) -> Tensor:
+    """[S, S]: pixels of the original which the drawing has not, and which look like what went a few pixels away."""
+    reach, size = REMNANT_REACH, len(now)
+    difference = lambda a, b: (a - b).abs().amax(-1)  # noqa: E731
+    went = pad(difference(now, before) > WENT, (reach,) * 4)
+    beyond = pad(before, (0, 0) + (reach,) * 4)
+    looks_like = torch.zeros(size, size, dtype=torch.bool)
+    for y, x in itertools.product(range(2 * reach + 1), repeat=2):
+        there = slice(y, y + size), slice(x, x + size)
+        looks_like |= went[there] & (difference(original, beyond[there]) <= ALIKE)
+    return looks_like & (difference(original, now) > STRANGE)
 
 
 def seamless(drawn: Tensor, original: Tensor, level: Tensor, closer: Tensor) -> Tensor:

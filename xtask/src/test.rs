@@ -106,7 +106,7 @@ fn typescript(_full: bool) -> Result<()> {
 
 fn clippy(_full: bool) -> Result<()> {
     let mut build = command("cargo", ["build", "--workspace", "--all-targets"]);
-    build.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0"); // of our own crates, whose code is not run
+    build.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0"); // of our own crates: the binary that it leaves is too slow to use
     run_command(with_clippy(build, "clippy-driver"))
 }
 

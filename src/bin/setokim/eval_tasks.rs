@@ -332,7 +332,9 @@ mod tests {
         for right in ["an owl, a cat and a cat at night", "a cat, a cat and an owl, at night"] {
             assert!(caption.is_right(right), "{right}");
         }
-        for wrong in ["an owl and a cat at night", "an owl, a cat and a cat on grass", "an owl, a cat, a cat and a cat at night"] {
+        for wrong in
+            ["an owl and a cat at night", "an owl, a cat and a cat on grass", "an owl, a cat, a cat and a cat at night"]
+        {
             assert!(!caption.is_right(wrong), "{wrong}");
         }
     }
