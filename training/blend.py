@@ -13,12 +13,11 @@ import torch
 
 
 def blend(old: dict[str, torch.Tensor], new: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
-    """`share` of `new`, tensor by tensor; both must have the same names and shapes."""
-    if old.keys() != new.keys():
-        raise ValueError(f"only one of the two has {sorted(old.keys() ^ new.keys())[:3]}")
-    return {
-        name: torch.lerp(old[name], new[name], share) if new[name].is_floating_point() else new[name] for name in new
-    }
+    """`share` of `new`, tensor by tensor. What only `new` has, as a head for a loss that is new, stays as it is."""
+    if missing := old.keys() - new.keys():
+        raise ValueError(f"the newer one lacks {sorted(missing)[:3]}")
+    between = {name: torch.lerp(old[name], new[name], share) for name in old if new[name].is_floating_point()}
+    return new | between
 
 
 def main() -> None:
