@@ -203,7 +203,7 @@ fn nearby(at: usize, side: usize, count: usize, reach: usize) -> impl Iterator<I
 /// (`before`); all of it next to [`remnants`], too.
 fn matte(now: &Picture, before: &Picture, original: &Picture, patches: &Patches) -> Result<Picture> {
     let size = now.width() as usize;
-    let difference: Vec<f32> = pixels(now).iter().zip(pixels(before)).map(|(a, b)| mean_difference(a, b)).collect();
+    let differences: Vec<f32> = pixels(now).iter().zip(pixels(before)).map(|(a, b)| mean_difference(a, b)).collect();
     let remnants = remnants(now, before, original, patches);
     let level = |at: usize| {
         let square = patches.of_pixel(at, size);
@@ -211,7 +211,7 @@ fn matte(now: &Picture, before: &Picture, original: &Picture, patches: &Patches)
         if patches.changed[square] || (patches.closer[square].is_some() && nine().any(|at| remnants[at])) {
             255
         } else if patches.is_near(square, 1) {
-            let mean = nine().map(|at| difference[at]).sum::<f32>() / 9.0;
+            let mean = nine().map(|at| differences[at]).sum::<f32>() / 9.0;
             let share = (mean - RIM[0]) / (RIM[1] - RIM[0]);
             (share.clamp(0.0, 1.0) * 255.0).round() as u8
         } else {

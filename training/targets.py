@@ -106,12 +106,12 @@ def targets_of(sequences: list[Sequence], contents: Contents) -> Targets:
         _columns(places["marked"]),
         {kind: _named(places[kind], *known) for kind in NAMED},
         _compared(sequences, contents),
-        Counted(*np.array([(b, *heard) for b, s in rows for heard in s.counted], np.int64).reshape(-1, 3).T.copy()),
+        Counted(*_columns([(b, *heard) for b, s in rows for heard in s.counted], 3).T.copy()),
     )
 
 
-def _columns(places: list[tuple[int, int, int, int]]) -> np.ndarray:
-    return np.array(places, np.int64).reshape(-1, 4)
+def _columns(places: list[tuple[int, ...]], count: int = 4) -> np.ndarray:
+    return np.array(places, np.int64).reshape(-1, count)
 
 
 def _known(contents: Contents) -> tuple[list[np.ndarray], np.ndarray]:

@@ -15,12 +15,12 @@ from .sprites import SPRITES
 from .text import (
     Edit,
     Speaker,
+    a_thing,
     absent_edit,
     absent_name,
     ask_any,
     background_phrase,
     caption,
-    colored_noun,
     dense_caption,
     edit_any,
     loose_caption,
@@ -31,7 +31,6 @@ from .text import (
     strange_drawing,
     strange_edit,
     unique_objects,
-    with_article,
 )
 from .wordings import HELD_OUT_STRANGE, STRANGE_NAMES
 
@@ -279,13 +278,7 @@ class TaskWriter:
                 sequence.user(said)
                 sequence.answer("small talk", answer)
         elif task == "caption":
-            kind, say = speaker.pick([("caption", caption), ("dense", dense_caption)])
-            shown = [r for r in in_token_order(contents, picture) if r in contents.regions[picture]]
-            objects = [scene.objects[r] for r in shown]
-            named = [(with_article(colored_noun(o)), r) for r, o in zip(shown, objects)]
-            sequence.user(speaker.say(kind), *seen)
-            background = (background_phrase(scene), len(scene.objects))
-            sequence.answer_caption(kind, say(scene, objects), [*named, background])
+            self._caption_turn(sequence, speaker, contents, seen)
         elif task == "easy_vqa":
             for turn, i in enumerate(speaker.rng.permutation(len(plan.asked))[:QUESTIONS_PER_IMAGE]):
                 question, answer = plan.asked[i]
@@ -317,6 +310,17 @@ class TaskWriter:
             copied, drawn = edited_tokens(contents, picture, plan.edited, plan.edit)
             sequence.answer_picture(drawn, copied)
         return sequence
+
+    def _caption_turn(self, sequence: Sequence, speaker: Speaker, contents: Contents, seen: tuple[int, int]) -> None:
+        """Everything that has a token."""
+        picture = sequence.picture
+        scene = contents.scenes[picture]
+        kind, say = speaker.pick([("caption", caption), ("dense", dense_caption)])
+        shown = [r for r in in_token_order(contents, picture) if r in contents.regions[picture]]
+        named = [(a_thing(scene.objects[r]), r) for r in shown]
+        background = (background_phrase(scene), len(scene.objects))
+        sequence.user(speaker.say(kind), *seen)
+        sequence.answer_caption(kind, say(scene, [scene.objects[r] for r in shown]), [*named, background])
 
     def _segment_turns(self, sequence: Sequence, speaker: Speaker, scene: Scene, seen: tuple[int, int]) -> None:
         """Three objects, or something that is not there."""

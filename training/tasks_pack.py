@@ -42,12 +42,13 @@ from .text import (
     QUESTIONS,
     Edit,
     Speaker,
+    a_placed_thing,
+    a_thing,
     absent_name,
     ask,
     background_phrase,
     cell,
     cell_index,
-    colored_noun,
     dense_caption,
     edit_any,
     noun,
@@ -78,12 +79,15 @@ def tasks_of(scene: Scene, split: str, index: int, held_out_words: bool) -> tupl
 
 
 def captions(speaker: Speaker, scene: Scene) -> list[dict]:
-    things = [with_article(colored_noun(o)) for o in scene.objects]
-    placed = [f"{thing} at the {cell(o)}" for thing, o in zip(things, scene.objects)]
-    background = background_phrase(scene)
+    kinds = (("caption", "caption", a_thing), ("dense_caption", "dense", a_placed_thing))
     return [
-        {"kind": kind, "question": speaker.say(wording), "things": said, "background": background}
-        for kind, wording, said in (("caption", "caption", things), ("dense_caption", "dense", placed))
+        {
+            "kind": kind,
+            "question": speaker.say(wording),
+            "things": [say(o) for o in scene.objects],
+            "background": background_phrase(scene),
+        }
+        for kind, wording, say in kinds
     ]
 
 

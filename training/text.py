@@ -143,6 +143,14 @@ def with_article(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
+def a_thing(o: SceneObject) -> str:
+    return with_article(colored_noun(o))
+
+
+def a_placed_thing(o: SceneObject) -> str:
+    return f"{a_thing(o)} at the {cell(o)}"
+
+
 def plural(name: str) -> str:
     irregular = {"fish": "fish", "sheep": "sheep", "strawberry": "strawberries"}
     if name in irregular:
@@ -175,12 +183,12 @@ def by_size(scene: Scene) -> list[SceneObject]:
 
 def caption(scene: Scene, objects: list[SceneObject] | None = None) -> str:
     """Names all objects, in another order than by size if one is given."""
-    named = [with_article(colored_noun(o)) for o in objects or by_size(scene)]
+    named = [a_thing(o) for o in objects or by_size(scene)]
     return f"{join(named)} {background_phrase(scene)}"
 
 
 def dense_caption(scene: Scene, objects: list[SceneObject] | None = None) -> str:
-    places = [f"{with_article(colored_noun(o))} at the {cell(o)}" for o in objects or by_size(scene)]
+    places = [a_placed_thing(o) for o in objects or by_size(scene)]
     return f"{join(places)}, {background_phrase(scene)}"
 
 
@@ -298,7 +306,7 @@ def _at(s: Speaker, scene: Scene):
         return s.say("at", cell=s.pick(empty)), "nothing"
     if alone:
         o = s.pick(alone)
-        return s.say("at", cell=cell(o)), with_article(colored_noun(o))
+        return s.say("at", cell=cell(o)), a_thing(o)
 
 
 def _relation(s: Speaker, scene: Scene):
@@ -324,7 +332,7 @@ def _neighbor(s: Speaker, scene: Scene):
     ]
     if options:
         a, relation, b = options[s.rng.integers(len(options))]
-        return s.say("neighbor", relation=relation, name=noun(b)), with_article(colored_noun(a))
+        return s.say("neighbor", relation=relation, name=noun(b)), a_thing(a)
 
 
 def _objects_in_relation(scene: Scene, relation: str, b: SceneObject, depth) -> list[SceneObject]:
@@ -464,7 +472,7 @@ def strange_drawing(s: Speaker, scene: Scene) -> tuple[str, str]:
         name = s.strange_name()
         wanted = f"{s.pick(SPRITES.colors)} {name}" if s.rng.random() < 0.3 else name
     is_alone = s.rng.random() < 0.5
-    rest = caption(scene).replace(with_article(colored_noun(o)), with_article(wanted), 1)
+    rest = caption(scene).replace(a_thing(o), with_article(wanted), 1)
     return s.say("draw", caption=with_article(wanted) if is_alone else rest), CANNOT_DRAW
 
 
@@ -498,7 +506,7 @@ def _add(s: Speaker, scene: Scene) -> str | None:
     if o and cell(o) not in [cell(other) for other in scene.objects]:
         scene.objects.append(o)
         kind = "add_anywhere" if s.carelessly(0.2) else "add"
-        return s.say(kind, a_name=with_article(colored_noun(o)), cell=cell(o))
+        return s.say(kind, a_name=a_thing(o), cell=cell(o))
 
 
 def _recolor(s: Speaker, scene: Scene) -> str | None:
@@ -517,7 +525,7 @@ def _replace(s: Speaker, scene: Scene) -> str | None:
         before, o.name = o.name, int(s.rng.integers(len(SPRITES.names)))
         o.color = int(s.rng.integers(len(SPRITES.colors))) if SPRITES.recolorable[o.name] else NATURAL
         if o.name != before and is_visible(scene, o):
-            return s.say("replace", phrase=phrase, a_name=with_article(colored_noun(o)))
+            return s.say("replace", phrase=phrase, a_name=a_thing(o))
 
 
 def _move(s: Speaker, scene: Scene) -> str | None:

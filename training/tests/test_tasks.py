@@ -38,10 +38,10 @@ from training.text import (
     EDITS,
     QUESTIONS,
     Speaker,
+    a_thing,
     absent_name,
     ask,
     ask_any,
-    colored_noun,
     edit_any,
     loose_caption,
     noun,
@@ -50,7 +50,6 @@ from training.text import (
     relation_depth,
     strange_drawing,
     strange_edit,
-    with_article,
 )
 from training.vocabulary import train_vocabulary
 from training.wordings import HELD_OUT, HELD_OUT_STRANGE, SMALL_WORDS, STRANGE_NAMES, WORDINGS
@@ -218,7 +217,7 @@ def test_a_caption_names_things_in_the_order_of_their_tokens(model, text):
         assert background == len(scene.objects)
         for before, _, region in sequence.meant[:-1]:
             named = text.decode(sequence.ids[before + 1 :], skip_special_tokens=False)
-            assert named.startswith(with_article(colored_noun(scene.objects[region])))
+            assert named.startswith(a_thing(scene.objects[region]))
             named_things += 1
     assert named_things > 10
 

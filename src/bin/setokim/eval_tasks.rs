@@ -129,12 +129,12 @@ pub async fn measure(
     let mut add = |name: String, value: f64| values.entry(name).or_default().push(value);
     let seen = model.see(&scene.picture).await?;
     for question in &tasks.questions {
-        let is_right = f64::from(said(model, &seen, &question.question, options).await? == question.answer);
+        let is_right = f64::from(ask(model, &seen, &question.question, options).await? == question.answer);
         add("questions".into(), is_right);
         add(format!("question_{}", question.kind), is_right);
     }
     for caption in &tasks.captions {
-        let said = said(model, &seen, &caption.question, options).await?;
+        let said = ask(model, &seen, &caption.question, options).await?;
         add(caption.kind.clone(), f64::from(caption.is_right(&said)));
     }
     for Reference { phrase, region } in &tasks.references {
@@ -207,10 +207,10 @@ async fn measure_edit(
 /// dB outside the changed region: about what a good JPEG keeps.
 const UNCHANGED_PSNR: f64 = 30.0;
 
-async fn said(model: &Setokim, seen: &Seen, question: &str, options: &AnswerOptions) -> Result<String> {
-    let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(question.into())] };
+async fn ask(model: &Setokim, seen: &Seen, words: &str, options: &AnswerOptions) -> Result<String> {
+    let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words.to_owned())] };
     let answer = model.chat(&[message], &[seen], options, &NEVER, ignore).await?;
-    Ok(answer.text().trim().into())
+    Ok(answer.text().trim().to_owned())
 }
 
 impl Caption {
