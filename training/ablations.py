@@ -1,10 +1,11 @@
 """The paper's claims at our scale: ways of making visual tokens, compared under one frozen encoder.
 
-    python -m training.ablations runs/stage3-nano/checkpoint.pt --text models/setokim-tiny/tokenizer.json
+    python -m training.ablations models/setokim-tiny
 
-Everything behind the encoder is trained from nothing for the same number of steps: the way of making tokens, a small
-detokenizer and a small language model, end to end. Rows that --out already holds are not trained again. The table and
-the figure of docs/ablations.md come from that file: `--report`.
+One small language model learns from scenes told in words. Then, for each way of making tokens, that way and a small
+detokenizer begin from nothing and are trained end to end with a copy of that language model, for the same number of
+steps. Rows that --out already holds are not trained again. The table and the figure of docs/ablations.md come from that
+file: `--report`.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import csv
 import dataclasses
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,150 +28,25 @@ from .losses import edge_loss, naming_loss, of_region, pixel_loss, token_regions
 from .model.cluster import cluster_features
 from .model.config import ClusterConfig, DetokenizerConfig, ModelConfig
 from .model.detokenizer import Detokenizer
-from .model.layers import Attention, Mlp, sincos_positions
 from .model.llm import Llama, LlmConfig
-from .model.merger import TokenMerger
 from .model.setokim import Setokim, SpecialTokens, order_by_area
 from .precision import mixed_precision
 from .runs import append_row
 from .scenes import COLOR_LABELS, CONCEPTS, Scene, render_batch, sample_scene, scene_rng
-from .stage2 import half_way, load_setokim
-from .tasks import IGNORE, QUESTIONS_PER_IMAGE, Sequence
-from .text import Edit, Speaker, ask_any, edit_any, refer
+from .stage2 import load_setokim
+from .tasks import IGNORE, Sequence
+from .text import QUESTIONS, Edit, Speaker, ask_any, dense_caption, edit_any, refer
+from .token_ways import TOKEN_WIDTH, VARIANTS, Made, Variant
 from .wordings import WORDINGS
 
-TOKEN_WIDTH = 64
 LLM = LlmConfig(
-    vocab_size=960, hidden_size=128, intermediate_size=352, num_hidden_layers=4, max_position_embeddings=1024
+    vocab_size=960, hidden_size=128, intermediate_size=256, num_hidden_layers=3, max_position_embeddings=1024
 )
-DETOKENIZER = DetokenizerConfig(width=96, depth=2, heads=3, refine_channels=8)
-TASK_ODDS = {"chat": 0.5, "segment": 0.2, "edit": 0.3}
+DETOKENIZER = DetokenizerConfig(width=96, depth=2, heads=3, refine_channels=0)
+QUESTIONS_PER_PICTURE, MASKS_PER_PICTURE = 8, 3  # turns about each, beside one caption and one edit
 MOST_TOKENS = 256
 FIXED_TOKENS = 5  # the nearest whole number to the mean number of regions, with room for one more
-POOL = 2  # patches down and across that become one
-
-
-# --- ways of making tokens --------------------------------------------------------------------------------
-
-
-@dataclass
-class Made:
-    """Tokens [B, K, D] with `valid` [B, K]; `labels` [B, N] the token of each patch, None where no patch has one."""
-
-    tokens: Tensor
-    valid: Tensor
-    labels: Tensor | None
-    extra_loss: Tensor | float = 0.0
-
-
-class PatchTokens(nn.Module):
-    """(a) A token for each patch, or for each square of `pool` x `pool` patches."""
-
-    def __init__(self, config: ModelConfig, pool: int):
-        super().__init__()
-        self.pool, (rows, columns), width = pool, config.vision.grid, config.vision.width
-        self.register_buffer("positions", sincos_positions((rows // pool, columns // pool), width), persistent=False)
-        cell = (torch.arange(rows) // pool)[:, None] * (columns // pool) + torch.arange(columns) // pool
-        self.register_buffer("cell", cell.flatten(), persistent=False)
-        self.position = nn.Linear(width, width)
-        self.mlp = Mlp(width, 3)
-        self.out = nn.Linear(width, TOKEN_WIDTH)
-        self.norm = nn.LayerNorm(TOKEN_WIDTH)
-
-    def forward(self, features: Tensor, labels: Tensor, valid: Tensor) -> Made:
-        count = len(self.positions)
-        member = F.one_hot(self.cell, count).to(features.dtype)  # [N, K]
-        x = member.T @ features / self.pool**2 + self.position(self.positions)
-        tokens = self.norm(self.out(x + self.mlp(x)))
-        return Made(tokens, valid.new_ones(len(x), count), self.cell.expand(len(x), -1))
-
-
-class CodebookTokens(PatchTokens):
-    """(b) As (a), each token replaced by the nearest of a learned codebook (VQ-VAE, straight-through)."""
-
-    def __init__(self, config: ModelConfig, pool: int, codes: int = 512):
-        super().__init__(config, pool)
-        self.codes = nn.Parameter(torch.randn(codes, TOKEN_WIDTH))
-
-    def forward(self, features: Tensor, labels: Tensor, valid: Tensor) -> Made:
-        made = super().forward(features, labels, valid)
-        tokens = made.tokens.float()
-        code = self.codes[torch.cdist(tokens.flatten(0, 1), self.codes).argmin(-1)].view_as(tokens)
-        loss = (code - tokens.detach()).square().mean() + 0.25 * (tokens - code.detach()).square().mean()
-        return Made(tokens + (code - tokens).detach(), made.valid, made.labels, loss)
-
-
-class QueryTokens(nn.Module):
-    """(c) Learned queries that look at all patches, as a Q-Former or resampler has them."""
-
-    def __init__(self, config: ModelConfig, count: int, depth: int = 2):
-        super().__init__()
-        width, heads = config.vision.width, config.merger.heads
-        self.register_buffer("positions", sincos_positions(config.vision.grid, width), persistent=False)
-        self.position = nn.Linear(width, width)
-        self.queries = nn.Parameter(0.5 * torch.randn(count, width))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3 * depth))
-        self.cross = nn.ModuleList(Attention(width, heads) for _ in range(depth))
-        self.among = nn.ModuleList(Attention(width, heads) for _ in range(depth))
-        self.mlp = nn.ModuleList(Mlp(width, 3) for _ in range(depth))
-        self.out = nn.Linear(width, TOKEN_WIDTH)
-        self.norm = nn.LayerNorm(TOKEN_WIDTH)
-
-    def forward(self, features: Tensor, labels: Tensor, valid: Tensor) -> Made:
-        context = features + self.position(self.positions)
-        x = self.queries.expand(len(features), -1, -1)
-        for i, (cross, among, mlp) in enumerate(zip(self.cross, self.among, self.mlp)):
-            first, second, third = self.norms[3 * i : 3 * i + 3]
-            x = x + cross(first(x), context)
-            y = second(x)
-            x = x + among(y, y)
-            x = x + mlp(third(x))
-        return Made(self.norm(self.out(x)), valid.new_ones(x.shape[:2]), None)
-
-
-class ClusterTokens(nn.Module):
-    """(d) SeTok: one token for each cluster, largest first."""
-
-    def __init__(self, config: ModelConfig, inner: int = 1, inter: int = 1, positions: bool = True):
-        super().__init__()
-        self.merger = TokenMerger(
-            dataclasses.replace(config.merger, inner_depth=inner, inter_depth=inter, token_width=TOKEN_WIDTH),
-            config.vision.grid,
-        )
-        if not positions:
-            self.merger.positions.zero_()
-
-    def forward(self, features: Tensor, labels: Tensor, valid: Tensor) -> Made:
-        return Made(self.merger(features, labels, valid), valid, labels)
-
-
-@dataclass(frozen=True)
-class Variant:
-    title: str
-    make: type[nn.Module]
-    options: dict
-    clustering: str = "dynamic"
-    contrast: bool = True
-    reconstruction: bool = True
-
-
-VARIANTS = {
-    "patches-256": Variant("(a) every patch", PatchTokens, {"pool": 1}),
-    "patches-64": Variant("(a) patches, pooled", PatchTokens, {"pool": POOL}),
-    "codebook-64": Variant("(b) codebook", CodebookTokens, {"pool": POOL}),
-    "queries-4": Variant("(c) 4 learned queries", QueryTokens, {"count": 4}),
-    "queries-8": Variant("(c) 8 learned queries", QueryTokens, {"count": 8}),
-    "queries-16": Variant("(c) 16 learned queries", QueryTokens, {"count": 16}),
-    "setok": Variant("(d) SeTok", ClusterTokens, {}),
-    "setok-fixed": Variant("(d) always 5 clusters", ClusterTokens, {}, clustering="fixed"),
-    "setok-no-inner": Variant("(d) no inner-cluster transformer", ClusterTokens, {"inner": 0}),
-    "setok-no-inter": Variant("(d) no inter-cluster transformer", ClusterTokens, {"inter": 0}),
-    "setok-mean": Variant("(d) mean instead of the merger", ClusterTokens, {"inner": 0, "inter": 0}),
-    "setok-no-positions": Variant("(d) no positions", ClusterTokens, {"positions": False}),
-    "setok-positions-first": Variant("(d) positions before the clustering", ClusterTokens, {}, clustering="positions"),
-    "setok-no-contrast": Variant("(d) no contrastive loss", ClusterTokens, {}, contrast=False),
-    "setok-no-reconstruction": Variant("(d) no reconstruction loss", ClusterTokens, {}, reconstruction=False),
-}
+MASK_WIDTH = 48
 
 
 # --- what the frozen encoder saw --------------------------------------------------------------------------
@@ -188,6 +65,9 @@ class Looked:
     labels: dict[str, Tensor]  # [n, N]
     valid: dict[str, Tensor]  # [n, K]
 
+    def of(self, clustering: str) -> tuple[Tensor, Tensor]:
+        return self.labels[clustering], self.valid[clustering]
+
 
 def clusterings(config: ClusterConfig) -> dict[str, ClusterConfig]:
     return {
@@ -197,9 +77,9 @@ def clusterings(config: ClusterConfig) -> dict[str, ClusterConfig]:
     }
 
 
-def images_to_tensor(images, device: torch.device) -> Tensor:
+def images_to_tensor(images: np.ndarray) -> Tensor:
     """[B, S, S, 3] uint8 -> [B, 3, S, S] in [-1, 1]."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @torch.no_grad()
@@ -208,7 +88,7 @@ def look(model: Setokim, scenes: list[Scene], chunk: int = 50) -> Looked:
     for first in range(0, len(scenes), chunk):
         batch = render_batch(scenes[first : first + chunk])
         with mixed_precision(torch.device("cpu")):
-            features = model.vision(images_to_tensor(batch.images, torch.device("cpu")))
+            features = model.vision(images_to_tensor(batch.images))
         features = F.layer_norm(features.float(), features.shape[-1:])
         parts["images"].append(batch.images)
         parts["features"].append(features.half())
@@ -243,10 +123,54 @@ class Scenes:
 def look_at_split(model: Setokim, split: str, count: int) -> Scenes:
     scenes = [sample_scene(split, index) for index in range(count)]
     edits = [edit_any(PlainSpeaker(scene_rng(split, 2**34 + i)), scene) for i, scene in enumerate(scenes)]
-    return Scenes(split, scenes, edits, look(model, scenes), look(model, [edit.target for edit in edits]))
+    before, after = look(model, scenes), look(model, [edit.target for edit in edits])
+    for name in before.labels:
+        order = in_source_order(*(looked.of(name) for looked in (before, after)))
+        after.labels[name] = order.argsort(1).gather(1, after.labels[name])
+    return Scenes(split, scenes, edits, before, after)
+
+
+def in_source_order(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> Tensor:
+    """The order of the clusters of an edited picture: as in its source, then what is new. Largest first it could not
+    be foreseen. Labels [n, N] and valid [n, K] of both -> [n, K] cluster indices, the invalid ones last.
+    """
+    source, edited = (F.one_hot(labels, ok.shape[1]).float() for labels, ok in (before, after))
+    shared = edited.transpose(1, 2) @ source  # [n, K, K] patches
+    union = edited.sum(1)[:, :, None] + source.sum(1)[:, None] - shared
+    share, kept_from = (shared / union.clamp(min=1)).max(2)
+    valid = after[1]
+    rank = torch.where(share > 0.5, kept_from, valid.shape[1])
+    return torch.where(valid, rank, valid.shape[1] + 1).argsort(dim=1, stable=True)
 
 
 # --- model ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Places:
+    """Where in sequences visual tokens stand, and which of their picture they are; all [n]."""
+
+    row: Tensor
+    position: Tensor
+    token: Tensor
+
+
+@dataclass
+class Turns:
+    """Padded sequences, and where in them is what the losses want.
+
+    A sequence is a picture, or what it shows in words, and then turns about it. Each turn sees the picture and itself:
+    many questions share one picture, and none can be answered from the answer to another.
+    """
+
+    ids: Tensor  # [B, T]
+    labels: Tensor  # [B, T]
+    slots: Tensor  # [B, T] -1 for words
+    visible: Tensor  # [B, T, T]
+    read: Places  # a picture's tokens
+    to_draw: Places  # the edited picture's tokens
+    masks: list[tuple[int, int, int]]  # (row, position of [SEG], region)
+    answers: list[tuple[int, int, int]]  # (row, first, end) of answers to questions
 
 
 class Ablated(nn.Module):
@@ -262,21 +186,35 @@ class Ablated(nn.Module):
         self.slot = nn.Embedding(MOST_TOKENS, hidden)
         nn.init.normal_(self.slot.weight, std=0.02)
         self.llm = Llama(LLM)
-        self.said_name, self.said_color = nn.Linear(hidden, len(CONCEPTS)), nn.Linear(hidden, len(COLOR_LABELS))
-        self.mask_query = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, 48))
-        self.mask_features = nn.Linear(width, 48)
-        self.drawn = nn.Linear(hidden, TOKEN_WIDTH)
+        self.mask_query = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, MASK_WIDTH))
+        self.mask_features = nn.Linear(width, MASK_WIDTH)
+        self.draws = nn.Linear(hidden, TOKEN_WIDTH)
+        self.copy_query, self.copy_key = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
 
     def tokens(self, looked: Looked, rows: list[int]) -> Made:
-        kind = self.variant.clustering
+        labels, valid = looked.of(self.variant.clustering)
         features = looked.features[rows].float()
         with mixed_precision(torch.device("cpu")):
-            made = self.make(features, looked.labels[kind][rows], looked.valid[kind][rows])
+            made = self.make(features, labels[rows], valid[rows])
         return dataclasses.replace(made, tokens=made.tokens.float())
 
     def paint(self, tokens: Tensor, valid: Tensor) -> Tensor:
         with mixed_precision(torch.device("cpu")):
             return self.detok(tokens, valid).float()
+
+    def draw(self, hidden: Tensor, turns: Turns, made: Made, shape: torch.Size) -> Tensor:
+        """Tokens [B, K, D] of edited pictures: what is looked up among the tokens of the source, and what is new."""
+        at_drawn, at_read = (hidden[places.row, places.position] for places in (turns.to_draw, turns.read))
+        query = spread(self.copy_query(at_drawn), turns.to_draw, shape)
+        key = spread(self.copy_key(at_read), turns.read, made.valid.shape)
+        fit = query @ key.transpose(1, 2) / hidden.shape[-1] ** 0.5
+        copied = fit.masked_fill(~made.valid[:, None], float("-inf")).softmax(-1) @ made.tokens
+        return copied + spread(self.draws(at_drawn), turns.to_draw, shape)
+
+
+def spread(x: Tensor, places: Places, shape: torch.Size) -> Tensor:
+    """[n, H] -> [B, K, H] by row and token, zeros where there is none; `shape` is B, K."""
+    return x.new_zeros(*shape, x.shape[-1]).index_put((places.row, places.token), x)
 
 
 class PlainSpeaker(Speaker):
@@ -286,118 +224,134 @@ class PlainSpeaker(Speaker):
         return WORDINGS[kind][0].format(**parts)
 
 
-@dataclass
-class Turns:
-    """Padded sequences, and where in them is what the losses want."""
-
-    ids: Tensor  # [B, T]
-    labels: Tensor  # [B, T]
-    slots: Tensor  # [B, T] -1 for words
-    read: list[tuple[int, int, int]]  # (row, position, token) of a picture's tokens
-    to_draw: list[tuple[int, int, int]]  # (row, position, token) of the edited picture's tokens
-    masks: list[tuple[int, int, int]]  # (row, position of [SEG], region)
-    answers: list[tuple[int, int, int]]  # (row, first, end)
-
-
 def write_turns(
-    text: Tokenizer,
-    data: Scenes,
-    rows: list[int],
-    tasks: list[str],
-    speakers: list[Speaker],
-    counts: list[int],
-    after: dict[int, int],
+    text: Tokenizer, scenes: list[Scene], speakers: list[Speaker], seen: list[int] | None, edits: list[tuple[Edit, int]]
 ) -> Turns:
-    """`counts`: tokens of each picture; `after`: of the edited form of those that an instruction is about."""
-    sequences, turns = [], Turns(*(torch.empty(0),) * 3, [], [], [], [])
-    for b, (row, task, speaker) in enumerate(zip(rows, tasks, speakers)):
-        scene, sequence = data.scenes[row], Sequence(SpecialTokens(), text, b)
-        seen = (b, counts[b])
-        if task == "chat":
-            for turn in range(QUESTIONS_PER_IMAGE):
-                question = ask_any(speaker, scene)
-                sequence.user(question.question, *(seen if turn == 0 else ()))
-                sequence.answer(question.kind, question.answer)
-        elif task == "segment":
-            region = int(speaker.rng.integers(len(scene.objects)))
-            phrase = refer(speaker, scene, scene.objects[region]) or "the thing"
-            sequence.user(speaker.say("segment", phrase=phrase), *seen)
-            sequence.answer_mask(b, region)
-        else:
-            sequence.user(data.edits[row].instruction, *seen)
-            sequence.answer_picture([(b, i) for i in range(after[b])])
-        for place, source in enumerate(sequence.visual):
-            if source:
-                is_read = sequence.labels[place] == IGNORE
-                (turns.read if is_read else turns.to_draw).append((b, place, source[1]))
-        turns.masks += [(b, position, region) for position, _, region in sequence.masks]
-        turns.answers += [(b, first, end) for kind, first, end in sequence.answers if kind != "segment"]
+    """`seen`: tokens of each picture, None where it is told in words; `edits`: with tokens of the edited pictures."""
+    sequences, starts = [], []
+    for b, (scene, speaker) in enumerate(zip(scenes, speakers)):
+        sequence = Sequence(SpecialTokens(), text, b)
+        sequence.user(*(("", b, seen[b]) if seen else (dense_caption(scene),)))
+        starts.append([len(sequence.ids)])
+        for turn in turns_about(sequence, scene, speaker, edits[b] if edits else None):
+            starts[-1].append(len(turn.ids))
         sequences.append(sequence)
     length = max(len(s.ids) for s in sequences)
-    turns.ids, turns.labels, turns.slots = (
+    ids, labels, slots = (
         torch.tensor([getattr(s, name) + [fill] * (length - len(s.ids)) for s in sequences])
         for name, fill in (("ids", SpecialTokens.pad), ("labels", IGNORE), ("slots", -1))
     )
-    return turns
+    turn = torch.stack([torch.searchsorted(torch.tensor(s), torch.arange(length), right=True) for s in starts])
+    visible = ((turn[:, None] == turn[:, :, None]) | (turn[:, None] == 0)).tril()
+    return Turns(
+        ids,
+        labels,
+        slots,
+        visible,
+        visual_places(sequences, is_read=True),
+        visual_places(sequences, is_read=False),
+        [(b, position, region) for s in sequences for position, b, region in s.masks],
+        [(b, first, end) for b, s in enumerate(sequences) for kind, first, end in s.answers if kind in QUESTIONS],
+    )
 
 
-def read_turns(model: Ablated, made: Made, turns: Turns) -> tuple[Tensor, Tensor]:
-    """Hidden states [B, T, H], those after the last layer and those half-way up.
+def turns_about(
+    sequence: Sequence, scene: Scene, speaker: Speaker, edit: tuple[Edit, int] | None
+) -> Iterator[Sequence]:
+    """The sequence after each turn: questions, and where a picture is seen also its masks, its caption and an edit."""
+    for _ in range(QUESTIONS_PER_PICTURE):
+        question = ask_any(speaker, scene)
+        sequence.user(question.question)
+        sequence.answer(question.kind, question.answer)
+        yield sequence
+    if edit is None:
+        return
+    for region in speaker.rng.permutation(len(scene.objects))[:MASKS_PER_PICTURE].tolist():
+        if phrase := refer(speaker, scene, scene.objects[region]):
+            sequence.user(speaker.say("segment", phrase=phrase))
+            sequence.answer_mask(sequence.picture, region)
+            yield sequence
+    sequence.user(speaker.say("dense"))
+    sequence.answer("dense", dense_caption(scene))
+    yield sequence
+    sequence.user(edit[0].instruction)
+    sequence.answer_picture([(sequence.picture, i) for i in range(edit[1])])
+    yield sequence
 
-    Where a token is to be drawn stands only its slot: nothing of the answer is shown.
-    """
+
+def visual_places(sequences: list[Sequence], is_read: bool) -> Places:
+    found = [
+        (b, position, visual[1])
+        for b, sequence in enumerate(sequences)
+        for position, visual in enumerate(sequence.visual)
+        if visual and (sequence.labels[position] == IGNORE) == is_read
+    ]
+    return Places(*torch.tensor(found, dtype=torch.long).reshape(-1, 3).unbind(1))
+
+
+def read_turns(model: Llama, turns: Turns, x: Tensor) -> Tensor:
+    """Embeddings -> hidden states [B, T, H]."""
+    with mixed_precision(torch.device("cpu")):
+        return model.read(x, turns.visible)[0].float()
+
+
+def see_turns(model: Ablated, made: Made, turns: Turns) -> Tensor:
+    """Hidden states [B, T, H]. Where a token is to be drawn stands only its slot: nothing of the answer is shown."""
     x = model.llm.embedding[turns.ids]
     x = torch.where((turns.slots >= 0)[..., None], model.slot(turns.slots.clamp(min=0)) + x, x)
-    row, place, token = (list(column) for column in zip(*turns.read))
-    where = torch.tensor(row), torch.tensor(place)
+    read = turns.read
     with mixed_precision(torch.device("cpu")):
-        seen = model.projector(made.tokens[row, token]).float()
-        hidden, states = model.llm.read(x.index_put(where, seen, accumulate=True))
-    return hidden.float(), half_way(states)
+        seen = model.projector(made.tokens[read.row, read.token]).float()
+    return read_turns(model.llm, turns, x.index_put((read.row, read.position), seen, accumulate=True))
+
+
+def text_loss(model: Llama, hidden: Tensor, turns: Turns) -> Tensor:
+    """Of words: "here comes a visual token" would be most of it where there are many."""
+    labels = turns.labels[:, 1:]
+    learned = (labels != IGNORE) & (labels != SpecialTokens.visual)
+    return F.cross_entropy(model.logits(hidden[:, :-1][learned]), labels[learned])
 
 
 # --- training ---------------------------------------------------------------------------------------------
 
-DECODED = 8  # pictures of a batch that are drawn again
+DECODED = 4  # pictures of a batch that are drawn again
+WEIGHTS = {"text": 1.0, "extra": 1.0, "name": 0.5, "color": 0.25, "mask": 1.0, "drawn": 1.0, "pixel": 2.0, "edge": 0.5}
 
 
-def losses(
-    model: Ablated, data: Scenes, rows: list[int], turns: Turns, made: Made, target: Tensor, edited: list[int]
-) -> dict[str, Tensor]:
-    """`target` [E, K, D]: tokens of the edited forms of the pictures `edited` of the batch."""
-    before, (hidden, early) = data.before, read_turns(model, made, turns)
-    learned = turns.labels[:, 1:] != IGNORE
-    said = model.llm.logits(hidden[:, :-1][learned])
-    terms = {"text": F.cross_entropy(said, turns.labels[:, 1:][learned]), "extra": torch.as_tensor(made.extra_loss)}
-    if made.labels is not None:
-        token_region = token_regions(made.labels, made.valid, before.regions[rows])
-        names, colors = (of_region(attribute[rows], token_region) for attribute in (before.names, before.colors))
-        if model.variant.contrast:
-            terms["name"] = naming_loss(model.name(made.tokens), names)
-            terms["color"] = naming_loss(model.color(made.tokens), colors)
-        row, place, token = (list(column) for column in zip(*turns.read))
-        at = early[row, place]
-        terms["said"] = F.cross_entropy(model.said_name(at), names[row, token], ignore_index=-1)
-        terms["said"] = terms["said"] + F.cross_entropy(model.said_color(at), colors[row, token], ignore_index=-1)
-    if turns.masks:
-        logits, true = mask_logits(model, before, rows, turns, hidden)
-        terms["mask"] = F.binary_cross_entropy_with_logits(logits, true)
-    if turns.to_draw:
-        row, place, token = (list(column) for column in zip(*turns.to_draw))
-        goal = target[[edited.index(b) for b in row], token]
-        terms["drawn"] = F.mse_loss(model.drawn(hidden[row, place]), goal)
+def losses(model: Ablated, data: Scenes, rows: list[int], turns: Turns, made: Made, target: Made) -> dict[str, Tensor]:
+    before, hidden = data.before, see_turns(model, made, turns)
+    terms = {"text": text_loss(model.llm, hidden, turns), "extra": torch.as_tensor(made.extra_loss)}
+    if model.variant.contrast:
+        terms |= naming_losses(model, made, before, rows)
+    logits, true = mask_logits(model, before, rows, turns, hidden)
+    terms["mask"] = F.binary_cross_entropy_with_logits(logits, true) + dice_loss(logits, true)
+    drawn, to_draw = model.draw(hidden, turns, made, target.valid.shape), turns.to_draw
+    terms["drawn"] = F.mse_loss(*(tokens[to_draw.row, to_draw.token] for tokens in (drawn, target.tokens)))
     shown, drawn_rows = made.tokens[:DECODED], rows[:DECODED]
     if not model.variant.reconstruction:  # the detokenizer learns to draw all the same, for the measurement
         shown = shown.detach()
-    image = images_to_tensor(before.images[drawn_rows], torch.device("cpu"))
+    image = images_to_tensor(before.images[drawn_rows])
     again = model.paint(shown, made.valid[:DECODED])
     terms["pixel"] = pixel_loss(again, image, before.object_masks[drawn_rows])
     terms["edge"] = edge_loss(again, image)
     return terms
 
 
-WEIGHTS = {"text": 1.0, "extra": 1.0, "name": 0.5, "color": 0.25, "said": 0.25, "mask": 1.0, "drawn": 1.0}
-WEIGHTS |= {"pixel": 2.0, "edge": 0.5}
+def naming_losses(model: Ablated, made: Made, before: Looked, rows: list[int]) -> dict[str, Tensor]:
+    """Tokens contrasted with all names. Where a token has no patches of its own, some token must say each true name."""
+    attributes = {"name": (model.name, before.names[rows]), "color": (model.color, before.colors[rows])}
+    if made.labels is None:
+        return {key: any_token_loss(head(made.tokens), true) for key, (head, true) in attributes.items()}
+    token_region = token_regions(made.labels, made.valid, before.regions[rows])
+    named = {key: (head(made.tokens), of_region(true, token_region)) for key, (head, true) in attributes.items()}
+    return {key: naming_loss(logits, true) for key, (logits, true) in named.items()}
+
+
+def any_token_loss(logits: Tensor, true: Tensor) -> Tensor:
+    """How unlikely it is that any token says what is true (noisy or). [B, K, names], [B, R], -1 for no region."""
+    silent = torch.log1p(-logits.softmax(-1).clamp(max=1 - 1e-6)).sum(1)  # [B, names] log probability that none says it
+    said = -torch.expm1(silent.gather(1, true.clamp(min=0)))
+    return -(said.clamp(min=1e-6).log() * (true >= 0)).sum() / (true >= 0).sum()
 
 
 def mask_logits(model: Ablated, before: Looked, rows: list[int], turns: Turns, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -405,36 +359,69 @@ def mask_logits(model: Ablated, before: Looked, rows: list[int], turns: Turns, h
     b, place, region = (list(column) for column in zip(*turns.masks))
     pictures = [rows[i] for i in b]
     query = model.mask_query(hidden[b, place])
-    logits = model.mask_features(before.features[pictures].float()) @ query[..., None] / query.shape[-1] ** 0.5
+    logits = model.mask_features(before.features[pictures].float()) @ query[..., None] / MASK_WIDTH**0.5
     return logits[..., 0], (before.regions[pictures] == torch.tensor(region)[:, None]).float()
 
 
-def train(variant: Variant, config: ModelConfig, text: Tokenizer, data: Scenes, arguments, seed: int) -> Ablated:
+def dice_loss(logits: Tensor, true: Tensor) -> Tensor:
+    found = logits.sigmoid()
+    return (1 - (2 * (found * true).sum(1) + 1) / (found.sum(1) + true.sum(1) + 1)).mean()
+
+
+def optimize(parameters: list[nn.Parameter], steps: int, rate: float) -> Iterator[tuple[int, Callable[[Tensor], None]]]:
+    """The steps, each with what takes it along the gradient of a loss."""
+    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
+
+    def descend(loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+
+    for step in range(steps):
+        yield step, descend
+
+
+def train_llm(text: Tokenizer, steps: int, batch: int) -> Llama:
+    """A language model that answers questions about scenes told in words: where every way of making tokens starts."""
+    torch.manual_seed(0)
+    model = Llama(LLM)
+    for step, descend in optimize(list(model.parameters()), steps, rate=2e-3):
+        scenes = [sample_scene("train", 2**30 + step * batch + b) for b in range(batch)]
+        speakers = [PlainSpeaker(np.random.default_rng([step, b])) for b in range(batch)]
+        turns = write_turns(text, scenes, speakers, None, [])
+        loss = text_loss(model, read_turns(model, turns, model.embedding[turns.ids]), turns)
+        descend(loss)
+        if step % 50 == 0:
+            print(f"  language model, step {step}: {loss.item():.3f}", flush=True)
+    return model
+
+
+def train(
+    variant: Variant, config: ModelConfig, llm: Llama, text: Tokenizer, data: Scenes, arguments, seed: int
+) -> Ablated:
     torch.manual_seed(seed)
     model = Ablated(variant, config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, arguments.steps, pct_start=0.1)
-    kinds, odds = list(TASK_ODDS), list(TASK_ODDS.values())
-    for step in range(arguments.steps):
+    model.llm.load_state_dict(llm.state_dict())
+    for step, descend in optimize(list(model.parameters()), arguments.steps, rate=1.5e-3):
         rng = np.random.default_rng([seed, step])  # every variant learns from the same pictures and words
         rows = rng.permutation(len(data.scenes))[: arguments.batch].tolist()
-        tasks = [kinds[i] for i in rng.choice(len(kinds), arguments.batch, p=odds)]
         speakers = [PlainSpeaker(np.random.default_rng([seed, step, b])) for b in range(arguments.batch)]
         made = model.tokens(data.before, rows)
-        edited = [b for b, task in enumerate(tasks) if task == "edit"]
         with torch.no_grad():
-            target = model.tokens(data.after, [rows[b] for b in edited])
-        counts, after = made.valid.sum(1).tolist(), dict(zip(edited, target.valid.sum(1).tolist()))
-        turns = write_turns(text, data, rows, tasks, speakers, counts, after)
-        terms = losses(model, data, rows, turns, made, target.tokens, edited)
-        optimizer.zero_grad()
-        sum(WEIGHTS[name] * term for name, term in terms.items()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        rate.step()
+            target = model.tokens(data.after, rows)
+        terms = losses(model, data, rows, about(text, data, rows, speakers, made, target), made, target)
+        descend(sum(WEIGHTS[name] * term for name, term in terms.items()))
         if step % 50 == 0:
             print(f"  step {step}", {name: round(term.item(), 3) for name, term in terms.items()}, flush=True)
     return model.eval()
+
+
+def about(text: Tokenizer, data: Scenes, rows: list[int], speakers: list[Speaker], made: Made, target: Made) -> Turns:
+    edits = list(zip((data.edits[row] for row in rows), target.valid.sum(1).tolist()))
+    return write_turns(text, [data.scenes[row] for row in rows], speakers, made.valid.sum(1).tolist(), edits)
 
 
 # --- measuring --------------------------------------------------------------------------------------------
@@ -445,39 +432,31 @@ def measure(model: Ablated, text: Tokenizer, data: Scenes, batch: int = 32) -> d
     values = defaultdict(list)
     for first in range(0, len(data.scenes), batch):
         rows = list(range(first, min(first + batch, len(data.scenes))))
+        speakers = [PlainSpeaker(scene_rng(data.split, 2**35 + row)) for row in rows]
         made, target = model.tokens(data.before, rows), model.tokens(data.after, rows)
-        counts, after = made.valid.sum(1).tolist(), dict(enumerate(target.valid.sum(1).tolist()))
-        values["tokens"] += counts
-        image = images_to_tensor(data.before.images[rows], torch.device("cpu"))
-        again = model.paint(made.tokens, made.valid).clamp(-1, 1)
-        values["psnr"] += psnr(again, image)
-        for task in TASK_ODDS:
-            speakers = [PlainSpeaker(scene_rng(data.split, 2**35 + row)) for row in rows]
-            turns = write_turns(text, data, rows, [task] * len(rows), speakers, counts, after)
-            hidden, _ = read_turns(model, made, turns)
-            if task == "chat":
-                said = model.llm.logits(hidden).argmax(-1)
-                for b, start, end in turns.answers:
-                    values["questions"].append(bool((said[b, start - 1 : end - 1] == turns.ids[b, start:end]).all()))
-            elif task == "segment":
-                logits, true = mask_logits(model, data.before, rows, turns, hidden)
-                found, true = logits > 0, true > 0
-                values["iou"] += ((found & true).sum(1) / (found | true).sum(1).clamp(min=1)).tolist()
-            else:
-                drawn = torch.zeros_like(target.tokens)
-                row, place, token = (list(column) for column in zip(*turns.to_draw))
-                drawn[row, token] = model.drawn(hidden[row, place])
-                edited = model.paint(drawn, target.valid)
-                values["edit"] += edit_success(edited, image, data.after.images[rows]).tolist()
+        turns = about(text, data, rows, speakers, made, target)
+        hidden = see_turns(model, made, turns)
+        values["tokens"] += made.valid.sum(1).tolist()
+        said = model.llm.logits(hidden).argmax(-1)
+        for b, start, end in turns.answers:
+            values["questions"].append(bool((said[b, start - 1 : end - 1] == turns.ids[b, start:end]).all()))
+        logits, true = mask_logits(model, data.before, rows, turns, hidden)
+        found, true = logits > 0, true > 0
+        values["iou"] += ((found & true).sum(1) / (found | true).sum(1).clamp(min=1)).tolist()
+        before, after = (images_to_tensor(looked.images[rows]) for looked in (data.before, data.after))
+        values["psnr"] += psnr(model.paint(made.tokens, made.valid).clamp(-1, 1), before)
+        edited = model.paint(model.draw(hidden, turns, made, target.valid.shape), target.valid)
+        values["edit"] += edit_success(edited, model.paint(target.tokens, target.valid), before, after).tolist()
     return {name: float(np.mean(v)) for name, v in values.items()}
 
 
-def edit_success(edited: Tensor, before: Tensor, after: np.ndarray) -> Tensor:
-    """Where the two differ, is the edited picture much nearer to what it should be than to what it was? [B] bool."""
-    goal = images_to_tensor(after, torch.device("cpu"))
-    changed = (goal != before).any(1, keepdim=True)
-    to_goal, to_before = (((edited - picture).square() * changed).sum((1, 2, 3)) for picture in (goal, before))
-    return to_goal < to_before / 2
+def edit_success(edited: Tensor, best: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Is the drawn picture, where the two differ, twice as near to what it should be as to what it was, and elsewhere
+    at most 1 dB worse than `best`, which the detokenizer makes of the true tokens? [B, 3, S, S] -> [B] bool."""
+    changed = (after != before).any(1, keepdim=True)
+    error = lambda image, goal, where: ((image - goal).square() * where).sum((1, 2, 3))  # noqa: E731
+    is_changed = error(edited, after, changed) < error(edited, before, changed) / 2
+    return is_changed & (error(edited, after, ~changed) <= 10**0.1 * error(best, after, ~changed))
 
 
 # --- report -----------------------------------------------------------------------------------------------
@@ -537,8 +516,10 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=Path("models/setokim-tiny/tokenizer.json"))
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--llm", type=Path, default=Path("runs/ablations-llm.pt"), help="made where there is none")
+    parser.add_argument("--llm-steps", type=int, default=1500, help="of 16 scenes in words")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--scenes", type=int, default=2500, help="training scenes, each with one edit")
     parser.add_argument("--measured", type=int, default=256, help="scenes of `val`")
     parser.add_argument("--threads", type=int, default=0)
@@ -553,6 +534,11 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     encoder, text = load_setokim(arguments.checkpoint), Tokenizer.from_file(str(arguments.text))
+    if not arguments.llm.exists():
+        arguments.llm.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(train_llm(text, arguments.llm_steps, 16).state_dict(), arguments.llm)
+    llm = Llama(LLM)
+    llm.load_state_dict(torch.load(arguments.llm))
     data = look_at_split(encoder, "train", arguments.scenes)
     held_out = look_at_split(encoder, "val", arguments.measured)
     for seed in range(arguments.seeds):
@@ -561,7 +547,7 @@ def main() -> None:
                 continue
             print(name, "seed", seed, flush=True)
             started = time.monotonic()
-            model = train(VARIANTS[name], encoder.tokenizer_config, text, data, arguments, seed)
+            model = train(VARIANTS[name], encoder.tokenizer_config, llm, text, data, arguments, seed)
             row = {"variant": name, "seed": seed, "steps": arguments.steps, **measure(model, text, held_out)}
             append_row(arguments.out, {**row, "seconds": round(time.monotonic() - started)})
             print("  measured", {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}, flush=True)

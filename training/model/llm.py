@@ -56,7 +56,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Causal attention with grouped queries."""
+    """Attention with grouped queries."""
 
     def __init__(self, config: LlmConfig):
         super().__init__()
@@ -67,7 +67,7 @@ class SelfAttention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, kv_width, bias=False)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, is_causal: bool) -> Tensor:
         q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, T, head_dim]
         k = self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
         v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
@@ -75,7 +75,7 @@ class SelfAttention(nn.Module):
         # Query heads [g * group, (g + 1) * group) share key head g.
         group = self.heads // self.kv_heads
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
-        return self.o_proj(attend(q, k, v, mask, is_causal=True).transpose(1, 2).flatten(2))
+        return self.o_proj(attend(q, k, v, mask, is_causal).transpose(1, 2).flatten(2))
 
 
 class SwiGlu(nn.Module):
@@ -97,8 +97,8 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = SwiGlu(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, is_causal: bool) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, is_causal)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -130,14 +130,19 @@ class Llama(nn.Module):
         """Embeddings [B, T, H] -> hidden states after the final norm [B, T, H]. Padding goes to the right."""
         return self.read(x)[0]
 
-    def read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """As `forward`, and the states [B, T, H] after each layer, without a norm."""
+    def read(self, x: Tensor, visible: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """As `forward`, and the states [B, T, H] after each layer, without a norm.
+
+        `visible` [B, T, T] is true where a position may look, if that is not all that comes before it.
+        """
         length = x.shape[1]
         cos, sin = rotary_table(length, self.config.head_dim, self.config.rope_theta, x.device)
         mask = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+        if visible is not None:
+            mask = visible[:, None]
         states = []
         for layer in self.model["layers"]:
-            x = layer(x, cos, sin, mask)
+            x = layer(x, cos, sin, mask, is_causal=visible is None)
             states.append(x)
         return self.model["norm"](x), states
 

@@ -1,11 +1,30 @@
 import argparse
 
+import numpy as np
 import pytest
 import torch
 
-from training.ablations import VARIANTS, Ablated, edit_success, images_to_tensor, look_at_split, measure, train
+from training.ablations import (
+    LLM,
+    MASKS_PER_PICTURE,
+    QUESTIONS_PER_PICTURE,
+    Ablated,
+    PlainSpeaker,
+    about,
+    any_token_loss,
+    edit_success,
+    images_to_tensor,
+    in_source_order,
+    look_at_split,
+    measure,
+    see_turns,
+    train,
+    train_llm,
+)
+from training.model.llm import Llama
 from training.scenes import sample_batch
 from training.tests.test_tasks import model, text  # noqa: F401 (fixtures)
+from training.token_ways import VARIANTS
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +35,7 @@ def data(model):  # noqa: F811
 @pytest.mark.parametrize("name", ["codebook-64", "queries-4", "setok", "setok-fixed", "setok-mean"])
 def test_everything_behind_the_encoder_learns_and_is_measured(model, text, data, name):  # noqa: F811
     arguments = argparse.Namespace(steps=2, batch=6)
-    trained = train(VARIANTS[name], model.tokenizer_config, text, data, arguments, seed=0)
+    trained = train(VARIANTS[name], model.tokenizer_config, Llama(LLM), text, data, arguments, seed=0)
     torch.manual_seed(0)
     fresh = Ablated(VARIANTS[name], model.tokenizer_config)
     moved = [n for (n, a), b in zip(trained.make.named_parameters(), fresh.make.parameters()) if not torch.equal(a, b)]
@@ -27,8 +46,50 @@ def test_everything_behind_the_encoder_learns_and_is_measured(model, text, data,
         assert found["tokens"] == {"queries-4": 4, "setok-fixed": 5}[name]
 
 
+def test_a_turn_sees_the_picture_and_itself_only(model, text, data):  # noqa: F811
+    rows = [0, 1]
+    ablated = Ablated(VARIANTS["setok"], model.tokenizer_config).eval()
+    made, target = (ablated.tokens(looked, rows) for looked in (data.before, data.after))
+    turns = about(text, data, rows, [PlainSpeaker(np.random.default_rng(b)) for b in rows], made, target)
+    assert len(turns.answers) == len(rows) * QUESTIONS_PER_PICTURE
+    assert 0 < len(turns.masks) <= len(rows) * MASKS_PER_PICTURE
+    hidden = see_turns(ablated, made, turns)
+    b, first, end = turns.answers[0]  # the first turn is only changed where it stands
+    turns.ids[b, first - 2 : end] = turns.ids[b, first - 2 : end].flip(0)
+    changed = (see_turns(ablated, made, turns) != hidden).any(-1)[b]
+    assert changed[first - 2 : end].any() and not changed[end:].any() and not changed[: first - 2].any()
+    made.tokens[b] += torch.randn_like(made.tokens[b])
+    assert (see_turns(ablated, made, turns) != hidden).any(-1)[b, end:].any()
+
+
+def test_the_language_model_learns_from_words(text):  # noqa: F811
+    torch.manual_seed(0)
+    before, after = Llama(LLM), train_llm(text, steps=1, batch=2)
+    assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters()))
+
+
+def test_tokens_of_an_edited_picture_come_in_the_order_of_its_source():
+    before = torch.tensor([[0, 0, 0, 0, 1, 1, 2, 2]]), torch.tensor([[True, True, True, False]])
+    # Cluster 0 is what was 2, cluster 1 is new, cluster 2 is what was 0; what was 1 is gone.
+    after = torch.tensor([[2, 2, 2, 2, 1, 2, 0, 0]]), torch.tensor([[True, True, True, False]])
+    assert in_source_order(before, after).tolist() == [[2, 0, 1, 3]]
+
+
+def test_some_token_must_say_each_true_name():
+    sure = torch.full((1, 3, 5), -20.0)
+    sure[0, [0, 1, 2], [4, 2, 2]] = 20.0
+    assert any_token_loss(sure, torch.tensor([[2, 4, -1]])) < 1e-3
+    assert any_token_loss(sure, torch.tensor([[2, 3, -1]])) > 5
+
+
 def test_no_picture_but_the_edited_one_is_a_success():
-    pictures = sample_batch("val", 0, 4).images
-    before, after = images_to_tensor(pictures[:2], torch.device("cpu")), pictures[2:]
-    assert not edit_success(before, before, after).any()
-    assert edit_success(images_to_tensor(after, torch.device("cpu")), before, after).all()
+    pictures = images_to_tensor(sample_batch("val", 0, 4).images)
+    before, after = pictures[:2], pictures[2:].clone()
+    after[..., :64] = before[..., :64]  # one half is not to change
+    assert not edit_success(before, after, before, after).any()
+    assert edit_success(after, after, before, after).all()
+    ruined = after.clone()
+    ruined[..., :64] += 0.3
+    noisy = after + 0.1
+    assert not edit_success(ruined, noisy, before, after).any()
+    assert edit_success(noisy, noisy, before, after).all()
