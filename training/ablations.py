@@ -515,7 +515,7 @@ def main() -> None:
     )
     parser.add_argument("--text", type=Path, default=Path("models/setokim-tiny/tokenizer.json"))
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--llm", type=Path, default=Path("runs/ablations-llm.pt"), help="made where there is none")
     parser.add_argument("--llm-steps", type=int, default=1500, help="of 16 scenes in words")
     parser.add_argument("--steps", type=int, default=400)
@@ -541,7 +541,7 @@ def main() -> None:
     llm.load_state_dict(torch.load(arguments.llm))
     data = look_at_split(encoder, "train", arguments.scenes)
     held_out = look_at_split(encoder, "val", arguments.measured)
-    for seed in range(arguments.seeds):
+    for seed in arguments.seeds:
         for name in arguments.variants:
             if any((row["variant"], row["seed"]) == (name, str(seed)) for row in read_rows(arguments.out)):
                 continue
