@@ -491,20 +491,24 @@ def _cell(values: list[float], column: str) -> str:
 
 
 def _plot(rows: dict[str, list[dict[str, str]]], figure: Path) -> None:
+    """Mean and range over seeds against the number of tokens, one colour for each way of making them."""
     import matplotlib.pyplot as plt
 
-    groups = {"(a)": "C0", "(b)": "C1", "(c)": "C2", "(d)": "C3"}
-    fig, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    ways = {"(a)": "patches", "(b)": "codebook", "(c)": "learned queries", "(d)": "SeTok"}
+    fig, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
     for axis, column in zip(axes, ("questions", "iou", "edit")):
-        for name in list(VARIANTS)[:7]:
-            runs = rows.get(name, [])
-            color = groups[VARIANTS[name].title[:3]]
-            axis.scatter([float(r["tokens"]) for r in runs], [float(r[column]) for r in runs], color=color, alpha=0.7)
-            if runs:
-                at = (float(runs[0]["tokens"]), np.mean([float(r[column]) for r in runs]))
-                axis.annotate(name, at, (6, 0), textcoords="offset points", fontsize=8, va="center")
-        axis.set(xscale="log", xlabel="tokens per picture", title=COLUMNS[column])
+        for number, (letter, title) in enumerate(ways.items()):
+            runs = [rows[name] for name in list(VARIANTS)[:7] if name in rows and VARIANTS[name].title[:3] == letter]
+            tokens = [np.mean([float(run["tokens"]) for run in seeds]) for seeds in runs]
+            values = [[float(run[column]) for run in seeds] for seeds in runs]
+            mean = np.array([np.mean(v) for v in values])
+            spread = [mean - [min(v) for v in values], [max(v) for v in values] - mean]
+            axis.errorbar(tokens, mean, spread, fmt="o", capsize=4, color=f"C{number}", label=f"{letter} {title}")
+        axis.set(xscale="log", xlim=(3, 350), xlabel="tokens per picture", title=COLUMNS[column])
+        axis.set_xticks([4, 8, 16, 64, 256], [4, 8, 16, 64, 256], minor=False)
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
     fig.savefig(figure, dpi=110)
 
 
