@@ -12,8 +12,8 @@ import argparse
 import csv
 import dataclasses
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from .evaluate import psnr
-from .losses import edge_loss, naming_loss, of_region, pixel_loss, token_regions
+from .evaluate import images_to_tensor, psnr
+from .losses import dice_loss, edge_loss, naming_loss, of_region, pixel_loss, token_regions
 from .model.cluster import cluster_features
 from .model.config import ClusterConfig, DetokenizerConfig, ModelConfig
 from .model.detokenizer import Detokenizer
@@ -75,11 +75,6 @@ def clusterings(config: ClusterConfig) -> dict[str, ClusterConfig]:
         "fixed": dataclasses.replace(config, threshold=-1.0, max_clusters=FIXED_TOKENS),
         "positions": dataclasses.replace(config, pos_scale=1.0),
     }
-
-
-def images_to_tensor(images: np.ndarray) -> Tensor:
-    """[B, S, S, 3] uint8 -> [B, 3, S, S] in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @torch.no_grad()
@@ -228,21 +223,21 @@ def write_turns(
     text: Tokenizer, scenes: list[Scene], speakers: list[Speaker], seen: list[int] | None, edits: list[tuple[Edit, int]]
 ) -> Turns:
     """`seen`: tokens of each picture, None where it is told in words; `edits`: with tokens of the edited pictures."""
-    sequences, starts = [], []
+    sequences = []
     for b, (scene, speaker) in enumerate(zip(scenes, speakers)):
         sequence = Sequence(SpecialTokens(), text, b)
         sequence.user(*(("", b, seen[b]) if seen else (dense_caption(scene),)))
-        starts.append([len(sequence.ids)])
-        for turn in turns_about(sequence, scene, speaker, edits[b] if edits else None):
-            starts[-1].append(len(turn.ids))
+        ask_about(sequence, scene, speaker)
+        if edits:
+            show_and_edit(sequence, scene, speaker, *edits[b])
         sequences.append(sequence)
     length = max(len(s.ids) for s in sequences)
     ids, labels, slots = (
         torch.tensor([getattr(s, name) + [fill] * (length - len(s.ids)) for s in sequences])
         for name, fill in (("ids", SpecialTokens.pad), ("labels", IGNORE), ("slots", -1))
     )
-    turn = torch.stack([torch.searchsorted(torch.tensor(s), torch.arange(length), right=True) for s in starts])
-    visible = ((turn[:, None] == turn[:, :, None]) | (turn[:, None] == 0)).tril()
+    turn = (ids == SpecialTokens.user).cumsum(1)  # 1 where the picture stands
+    visible = ((turn[:, None] == turn[:, :, None]) | (turn[:, None] <= 1)).tril()
     return Turns(
         ids,
         labels,
@@ -255,28 +250,23 @@ def write_turns(
     )
 
 
-def turns_about(
-    sequence: Sequence, scene: Scene, speaker: Speaker, edit: tuple[Edit, int] | None
-) -> Iterator[Sequence]:
-    """The sequence after each turn: questions, and where a picture is seen also its masks, its caption and an edit."""
+def ask_about(sequence: Sequence, scene: Scene, speaker: Speaker) -> None:
     for _ in range(QUESTIONS_PER_PICTURE):
         question = ask_any(speaker, scene)
         sequence.user(question.question)
         sequence.answer(question.kind, question.answer)
-        yield sequence
-    if edit is None:
-        return
+
+
+def show_and_edit(sequence: Sequence, scene: Scene, speaker: Speaker, edit: Edit, edited_tokens: int) -> None:
+    """Masks, a caption and an edit."""
     for region in speaker.rng.permutation(len(scene.objects))[:MASKS_PER_PICTURE].tolist():
         if phrase := refer(speaker, scene, scene.objects[region]):
             sequence.user(speaker.say("segment", phrase=phrase))
             sequence.answer_mask(sequence.picture, region)
-            yield sequence
     sequence.user(speaker.say("dense"))
     sequence.answer("dense", dense_caption(scene))
-    yield sequence
-    sequence.user(edit[0].instruction)
-    sequence.answer_picture([(sequence.picture, i) for i in range(edit[1])])
-    yield sequence
+    sequence.user(edit.instruction)
+    sequence.answer_picture([(sequence.picture, i) for i in range(edited_tokens)])
 
 
 def visual_places(sequences: list[Sequence], is_read: bool) -> Places:
@@ -363,13 +353,8 @@ def mask_logits(model: Ablated, before: Looked, rows: list[int], turns: Turns, h
     return logits[..., 0], (before.regions[pictures] == torch.tensor(region)[:, None]).float()
 
 
-def dice_loss(logits: Tensor, true: Tensor) -> Tensor:
-    found = logits.sigmoid()
-    return (1 - (2 * (found * true).sum(1) + 1) / (found.sum(1) + true.sum(1) + 1)).mean()
-
-
-def optimize(parameters: list[nn.Parameter], steps: int, rate: float) -> Iterator[tuple[int, Callable[[Tensor], None]]]:
-    """The steps, each with what takes it along the gradient of a loss."""
+def descent(parameters: list[nn.Parameter], steps: int, rate: float) -> Callable[[Tensor], None]:
+    """What takes each of so many steps along the gradient of a loss."""
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
 
@@ -380,15 +365,15 @@ def optimize(parameters: list[nn.Parameter], steps: int, rate: float) -> Iterato
         optimizer.step()
         schedule.step()
 
-    for step in range(steps):
-        yield step, descend
+    return descend
 
 
 def train_llm(text: Tokenizer, steps: int, batch: int) -> Llama:
     """A language model that answers questions about scenes told in words: where every way of making tokens starts."""
     torch.manual_seed(0)
     model = Llama(LLM)
-    for step, descend in optimize(list(model.parameters()), steps, rate=2e-3):
+    descend = descent(list(model.parameters()), steps, rate=2e-3)
+    for step in range(steps):
         scenes = [sample_scene("train", 2**30 + step * batch + b) for b in range(batch)]
         speakers = [PlainSpeaker(np.random.default_rng([step, b])) for b in range(batch)]
         turns = write_turns(text, scenes, speakers, None, [])
@@ -405,7 +390,8 @@ def train(
     torch.manual_seed(seed)
     model = Ablated(variant, config)
     model.llm.load_state_dict(llm.state_dict())
-    for step, descend in optimize(list(model.parameters()), arguments.steps, rate=1.5e-3):
+    descend = descent(list(model.parameters()), arguments.steps, rate=1.5e-3)
+    for step in range(arguments.steps):
         rng = np.random.default_rng([seed, step])  # every variant learns from the same pictures and words
         rows = rng.permutation(len(data.scenes))[: arguments.batch].tolist()
         speakers = [PlainSpeaker(np.random.default_rng([seed, step, b])) for b in range(arguments.batch)]
@@ -437,9 +423,7 @@ def measure(model: Ablated, text: Tokenizer, data: Scenes, batch: int = 32) -> d
         turns = about(text, data, rows, speakers, made, target)
         hidden = see_turns(model, made, turns)
         values["tokens"] += made.valid.sum(1).tolist()
-        said = model.llm.logits(hidden).argmax(-1)
-        for b, start, end in turns.answers:
-            values["questions"].append(bool((said[b, start - 1 : end - 1] == turns.ids[b, start:end]).all()))
+        values["questions"] += answered_right(model.llm, hidden, turns)
         logits, true = mask_logits(model, data.before, rows, turns, hidden)
         found, true = logits > 0, true > 0
         values["iou"] += ((found & true).sum(1) / (found | true).sum(1).clamp(min=1)).tolist()
@@ -450,6 +434,12 @@ def measure(model: Ablated, text: Tokenizer, data: Scenes, batch: int = 32) -> d
     return {name: float(np.mean(v)) for name, v in values.items()}
 
 
+def answered_right(model: Llama, hidden: Tensor, turns: Turns) -> list[bool]:
+    """Of each question, whether every word of the answer would be said."""
+    said = model.logits(hidden).argmax(-1)
+    return [bool((said[b, first - 1 : end - 1] == turns.ids[b, first:end]).all()) for b, first, end in turns.answers]
+
+
 def edit_success(edited: Tensor, best: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """Is the drawn picture, where the two differ, twice as near to what it should be as to what it was, and elsewhere
     at most 1 dB worse than `best`, which the detokenizer makes of the true tokens? [B, 3, S, S] -> [B] bool."""
@@ -457,6 +447,38 @@ def edit_success(edited: Tensor, best: Tensor, before: Tensor, after: Tensor) ->
     error = lambda image, goal, where: ((image - goal).square() * where).sum((1, 2, 3))  # noqa: E731
     is_changed = error(edited, after, changed) < error(edited, before, changed) / 2
     return is_changed & (error(edited, after, ~changed) <= 10**0.1 * error(best, after, ~changed))
+
+
+@torch.no_grad()
+def baselines(llm: Llama, text: Tokenizer, count: int, heard: int = 48_000) -> dict[str, float]:
+    """On scenes of `val`: questions answered by the language model that is told the scene in words, and by whoever
+    only knows the most frequent answer to them; the IoU of masks of all things whatever is asked."""
+    answers = defaultdict(Counter)  # to each question, and to each kind of question
+    for i in range(heard // QUESTIONS_PER_PICTURE):
+        scene, speaker = sample_scene("train", i), PlainSpeaker(scene_rng("train", 2**36 + i))
+        for question in (ask_any(speaker, scene) for _ in range(QUESTIONS_PER_PICTURE)):
+            answers[question.question][question.answer] += 1
+            answers[question.kind][question.answer] += 1
+    scenes = [sample_scene("val", i) for i in range(count)]
+    values = defaultdict(list)
+    for first in range(0, count, 32):
+        part = scenes[first : first + 32]
+        speakers = [PlainSpeaker(scene_rng("val", 2**35 + first + b)) for b in range(len(part))]
+        turns = write_turns(text, part, speakers, None, [])
+        hidden = read_turns(llm, turns, llm.embedding[turns.ids])
+        values["told in words"] += answered_right(llm, hidden, turns)
+    for i, (scene, regions) in enumerate(zip(scenes, render_batch(scenes).patch_regions)):
+        speaker = PlainSpeaker(scene_rng("val", 2**35 + i))
+        for question in (ask_any(speaker, scene) for _ in range(QUESTIONS_PER_PICTURE)):
+            known = answers[question.question] or answers[question.kind]
+            values["guessed"].append(known.most_common(1)[0][0] == question.answer)
+        things = (regions < len(scene.objects)).sum()
+        values["all things marked"] += [
+            (regions == region).sum() / things
+            for region, thing in enumerate(scene.objects)
+            if refer(speaker, scene, thing)
+        ]
+    return {name: float(np.mean(v)) for name, v in values.items()}
 
 
 # --- report -----------------------------------------------------------------------------------------------
@@ -529,20 +551,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("training/logs/ablations.csv"))
     parser.add_argument("--report", action="store_true", help="only print the table and write the figure")
+    parser.add_argument("--baselines", action="store_true", help="only print what is right without seeing a picture")
     parser.add_argument("--figure", type=Path, default=Path("docs/images/ablations.png"))
     arguments = parser.parse_args()
     if arguments.report:
         return report(arguments.out, arguments.figure)
-    if not arguments.checkpoint:
-        parser.error("a checkpoint is needed, or --report")
+    if not (arguments.checkpoint or arguments.baselines):
+        parser.error("a checkpoint is needed, or --report or --baselines")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    encoder, text = load_setokim(arguments.checkpoint), Tokenizer.from_file(str(arguments.text))
+    text = Tokenizer.from_file(str(arguments.text))
     if not arguments.llm.exists():
         arguments.llm.parent.mkdir(parents=True, exist_ok=True)
         torch.save(train_llm(text, arguments.llm_steps, 16).state_dict(), arguments.llm)
     llm = Llama(LLM)
     llm.load_state_dict(torch.load(arguments.llm))
+    if arguments.baselines:
+        return print(baselines(llm, text, arguments.measured))
+    encoder = load_setokim(arguments.checkpoint)
     data = look_at_split(encoder, "train", arguments.scenes)
     held_out = look_at_split(encoder, "val", arguments.measured)
     for seed in arguments.seeds:

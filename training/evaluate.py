@@ -33,9 +33,14 @@ def evaluate_scenes(model: SeTok, split: str, count: int) -> dict[str, float]:
     return {name: float(np.mean(numbers)) if numbers else math.nan for name, numbers in values.items()}
 
 
+def images_to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """[B, S, S, 3] uint8 -> [B, 3, S, S] in [-1, 1]."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
 def _batch_metrics(model: SeTok, batch: SceneBatch) -> dict[str, list[float]]:
     device = model.heads.name.weight.device
-    image = torch.from_numpy(batch.images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    image = images_to_tensor(batch.images, device)
     found = model.tokenize(image)
     clusters, labels = found.clusters, found.clusters.labels.cpu().numpy()
     decoded = model.detok(found.tokens, clusters.valid).clamp(-1, 1)

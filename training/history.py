@@ -1,19 +1,16 @@
 """What compute bought: validation of stage 3 over all its runs, one after another.
 
-python -m training.history      # docs/images/learning-curve.png from training/logs
+`python -m training.history` draws docs/images/learning-curve.png from training/logs.
 """
 
 import argparse
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import FixedLocator
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the choice of backend)
-from matplotlib.ticker import FixedLocator  # noqa: E402
-
-from .plot import read_columns  # noqa: E402
+from .plot import read_columns
 
 ORDINALS = ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"]
 ORDINALS += ["thirteenth", "fourteenth", "fifteenth", "sixteenth"]

@@ -31,6 +31,12 @@ def edge_loss(image: Tensor, target: Tensor) -> Tensor:
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 
+def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """How little of n masks [n, ..] and what is marked lies in both, large and small masks alike."""
+    found, true = logits.sigmoid().flatten(1), mask.flatten(1)
+    return (1 - (2 * (found * true).sum(1) + 1) / (found.sum(1) + true.sum(1) + 1)).mean()
+
+
 def feature_loss(seen: Tensor, features: Tensor, region: Tensor) -> Tensor:
     """The perceptual term of the paper, by our own encoder: every region counts the same, however small.
 

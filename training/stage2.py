@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from .evaluate import load_average, read_weights, with_clustering
+from .losses import dice_loss
 from .model import SeTok
 from .model.llm import LlmConfig
 from .model.mask_head import full_size
@@ -192,10 +193,7 @@ def mask_logits(model: Setokim, batch: TaskBatch, hidden: Tensor, pictures: Tens
 def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy by pixel and dice, at the resolution of the logits. [n, h, w], [n, S, S]."""
     target = F.adaptive_avg_pool2d(mask[:, None], logits.shape[-2:])[:, 0]
-    probability = logits.sigmoid()
-    overlap = 2 * (probability * target).sum((1, 2)) + 1
-    dice = 1 - overlap / (probability.sum((1, 2)) + target.sum((1, 2)) + 1)
-    return 2 * F.binary_cross_entropy_with_logits(logits, target) + dice.mean()
+    return 2 * F.binary_cross_entropy_with_logits(logits, target) + dice_loss(logits, target)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from .answer import look, prompt
-from .evaluate import load_average, region_ious
+from .evaluate import images_to_tensor, load_average, region_ious
 from .model import SeTok
 from .model.cluster import density_peaks
 from .model.setokim import Setokim
@@ -29,7 +29,7 @@ MARGINS = tuple(0.25 * i for i in range(17))
 def sweep(model: SeTok, count: int) -> list[dict[str, float]]:
     """Object IoU and token count error for every pair of settings, on `count` scenes of `val`."""
     batch = sample_batch("val", 0, count)
-    image = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    image = images_to_tensor(batch.images)
     features = torch.cat([model.encode(chunk) for chunk in image.split(50)])
     regions = np.array([len(np.unique(row)) for row in batch.patch_regions])
     rows = []

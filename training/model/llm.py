@@ -137,9 +137,8 @@ class Llama(nn.Module):
         """
         length = x.shape[1]
         cos, sin = rotary_table(length, self.config.head_dim, self.config.rope_theta, x.device)
-        mask = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
-        if visible is not None:
-            mask = visible[:, None]
+        before = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+        mask = before if visible is None else visible[:, None]
         states = []
         for layer in self.model["layers"]:
             x = layer(x, cos, sin, mask, is_causal=visible is None)

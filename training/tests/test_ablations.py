@@ -12,8 +12,8 @@ from training.ablations import (
     PlainSpeaker,
     about,
     any_token_loss,
+    baselines,
     edit_success,
-    images_to_tensor,
     in_source_order,
     look_at_split,
     measure,
@@ -21,6 +21,7 @@ from training.ablations import (
     train,
     train_llm,
 )
+from training.evaluate import images_to_tensor
 from training.model.llm import Llama
 from training.scenes import sample_batch
 from training.tests.test_tasks import model, text  # noqa: F401 (fixtures)
@@ -66,6 +67,13 @@ def test_the_language_model_learns_from_words(text):  # noqa: F811
     torch.manual_seed(0)
     before, after = Llama(LLM), train_llm(text, steps=1, batch=2)
     assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters()))
+
+
+def test_who_only_heard_the_questions_is_right_at_times(text):  # noqa: F811
+    found = baselines(Llama(LLM), text, count=40, heard=8000)
+    assert found["told in words"] == 0  # nothing was learned
+    assert 0.2 < found["guessed"] < 0.45
+    assert 0.3 < found["all things marked"] < 0.5
 
 
 def test_tokens_of_an_edited_picture_come_in_the_order_of_its_source():
