@@ -2,8 +2,8 @@
 
 python -m training.evaluate_tasks runs/stage3-nano/checkpoint.pt --text tokenizer.json --pack tasks.safetensors
 
-The same definitions as `setokim eval` (src/bin/setokim/eval_tasks.rs), where the judges are explained. Noise comes from
-another generator, so what is drawn agrees in the mean only.
+The same definitions as `setokim eval` (src/bin/setokim/eval_tasks.rs), where the judges are explained, and the same
+noise.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from torch import Tensor
 from .answer import Drawing, Picture, look, paste, prompt, respond
 from .model.mask_head import full_size
 from .model.setokim import Setokim
+from .noise import Noise
 from .scenes import MAX_REGIONS
 from .stage2 import load_setokim
 from .text import CELL_BORDERS, CELLS
@@ -33,14 +34,15 @@ TEXT, MASK, PICTURE = "text", "mask", "picture"
 class Judge:
     """Scores of one model, by the name of their mean."""
 
-    def __init__(self, model: Setokim, text: Tokenizer, drawing: Drawing):
-        self.model, self.text, self.drawing = model, text, drawing
+    def __init__(self, model: Setokim, text: Tokenizer, guidance: float, noise: float):
+        self.model, self.text, self.guidance, self.noise = model, text, guidance, noise
         self.labels = model.tokenizer_config.labels
         self.values: dict[str, list[float]] = defaultdict(list)
 
     def respond(self, words: str, picture: Picture | None, may: set[str]):
         sequence = prompt(self.model, self.text, words, [picture] if picture else [])
-        return respond(self.model, self.text, sequence, picture, may, self.drawing)
+        drawing = Drawing(Noise(scale=self.noise), guidance=self.guidance)
+        return respond(self.model, self.text, sequence, picture, may, drawing)
 
     @torch.no_grad()
     def scene(self, task: dict, before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:
@@ -199,15 +201,14 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="tokenizer.json (a model folder has its own)")
     parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--guidance", type=float, default=1.0)
-    parser.add_argument("--noise", type=float, default=1.0, help="scale of the noise that tokens are drawn from")
+    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--noise", type=float, default=0.7, help="scale of the noise that tokens are drawn from")
     parser.add_argument("--out", type=Path, help="also write the metrics as JSON")
     arguments = parser.parse_args()
     model = load_setokim(arguments.model)
     text = Tokenizer.from_file(str(arguments.text or arguments.model / "tokenizer.json"))
-    torch.manual_seed(0)
-    drawing = Drawing(noise=lambda like: arguments.noise * torch.randn_like(like), guidance=arguments.guidance)
-    metrics = evaluate_pack(Judge(model, text, drawing), arguments.pack, arguments.limit)
+    judge = Judge(model, text, arguments.guidance, arguments.noise)
+    metrics = evaluate_pack(judge, arguments.pack, arguments.limit)
     if arguments.out:
         arguments.out.write_text(json.dumps(metrics, indent=2) + "\n")
     for name, value in metrics.items():
