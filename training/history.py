@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator
 from .plot import read_columns
 
 ORDINALS = ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"]
-ORDINALS += ["thirteenth", "fourteenth", "fifteenth", "sixteenth"]
+ORDINALS += ["thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth"]
 RUNS = ["stage3", *(f"stage3-{number}" for number in ORDINALS)]
 BATCH = 32  # sequences
 ON_A_GPU = {"stage3-eleventh": 1024}  # sequences of a batch

@@ -25,7 +25,8 @@ class Stage5Settings(Stage4Settings):
     learning_rate: float = 5e-4
     last_learning_rate: float = 1e-5
     warmup_steps: int = 300
-    scenes: int = 16_000  # whose tokens are learned from
+    token_noise: float = 0.3
+    scenes: int = 40_000  # whose tokens are learned from
     scenes_at_once: int = 32
 
 
