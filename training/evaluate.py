@@ -148,7 +148,7 @@ def chosen_clustering(arguments: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=Path, help="or a model folder")
     parser.add_argument("--split", default="val")
     parser.add_argument("--count", type=int, default=500)
     add_clustering_options(parser)
@@ -156,15 +156,15 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load_average(arguments.checkpoint, chosen_clustering(arguments))
     metrics = evaluate_scenes(model, arguments.split, arguments.count)
-    state = torch.load(arguments.checkpoint, map_location="cpu")
     report = {
         "split": arguments.split,
         "scenes": arguments.count,
-        "images": state["images"],
-        "minutes": state["elapsed"] / 60,
         "clustering": dataclasses.asdict(model.config.cluster),
         "metrics": metrics,
     }
+    if arguments.checkpoint.is_file():
+        state = torch.load(arguments.checkpoint, map_location="cpu")
+        report |= {"images": state["images"], "minutes": state["elapsed"] / 60}
     if arguments.out:
         arguments.out.write_text(json.dumps(report, indent=2) + "\n")
     for name, value in metrics.items():
