@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, nargs="?", help="of any stage, or a model folder")
     parser.add_argument("--out", type=Path, help="folder to write")
     parser.add_argument("--text", type=Path, help="tokenizer.json of the language model (stages 2 and 3)")
-    parser.add_argument("--metrics", type=Path, help="report of training.evaluate, for the model card")
+    parser.add_argument("--metrics", type=Path, help="report of training.evaluate on a checkpoint, for the model card")
     parser.add_argument("--tasks", type=Path, help="report of training.evaluate_tasks, for the model card")
     add_clustering_options(parser)
     parser.add_argument(

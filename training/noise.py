@@ -12,7 +12,7 @@ from torch import Tensor
 STREAM = 1  # words are drawn from stream 0
 ROUNDS = 8
 KEY_WORDS = 8
-QUARTERS = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15))  # columns, then diagonals
+COLUMNS = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15))
 DIAGONALS = ((0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
 
 
@@ -46,7 +46,7 @@ def random_words(seed: int, count: int) -> np.ndarray:
     state[14] = STREAM
     mixed = state.copy()
     for _ in range(ROUNDS // 2):
-        for lanes in QUARTERS + DIAGONALS:
+        for lanes in COLUMNS + DIAGONALS:
             quarter_round(mixed, *lanes)
     return np.ascontiguousarray((mixed + state).T).view("<u8").reshape(-1)[:count]
 
