@@ -13,10 +13,11 @@ from matplotlib.ticker import FixedLocator
 from .plot import read_columns
 
 ORDINALS = ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"]
-ORDINALS += ["thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth"]
+ORDINALS += ["thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth"]
 RUNS = ["stage3", *(f"stage3-{number}" for number in ORDINALS)]
 BATCH = 32  # sequences
-ON_A_GPU = {"stage3-eleventh": 1024}  # sequences of a batch
+OTHER_BATCHES = {"stage3-eleventh": 1024, "stage3-nineteenth": 64}
+ON_A_GPU = "stage3-eleventh"
 # What was missed: one minus a column of the validation log.
 MISSED = {"questions": "questions", "segment_iou": "IoU of masks", "caption": "captions"}
 
@@ -26,7 +27,7 @@ def sequences_and_scores(logs: Path) -> list[tuple[str, np.ndarray, dict[str, np
     runs, seen = [], 0
     for name in RUNS:
         columns = read_columns(logs / f"{name}-val.csv")
-        steps = columns["step"] * ON_A_GPU.get(name, BATCH)
+        steps = columns["step"] * OTHER_BATCHES.get(name, BATCH)
         runs.append((name, seen + steps, columns))
         seen += steps[-1]
     return runs
@@ -37,7 +38,7 @@ def plot(logs: Path, target: Path) -> None:
     runs = sequences_and_scores(logs)
     for number, (column, title) in enumerate(MISSED.items()):
         for name, sequences, columns in runs:
-            style = {"marker": "*", "markersize": 13} if name in ON_A_GPU else {"marker": ".", "linewidth": 1}
+            style = {"marker": "*", "markersize": 13} if name == ON_A_GPU else {"marker": ".", "linewidth": 1}
             label = title if name == "stage3" else None
             axis.plot(sequences / 1e6, 1 - columns[column], color=f"C{number}", label=label, **style)
     axis.set(yscale="log", xlabel="millions of sequences of stage 3", ylabel="missed on val (1 - score)")

@@ -60,7 +60,8 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
         return Stage4(model, Stage4Settings(**options), workers, folder)
     if arguments.stage == 5:
         return Stage5(model, Stage5Settings(**options), workers, folder)
-    run = Stage2(model, text, Stage2Settings(stage=arguments.stage, **options), workers, folder)
+    settings = Stage2Settings(stage=arguments.stage, finish=arguments.finish, **options)
+    run = Stage2(model, text, settings, workers, folder)
     take_over_heads(run, arguments.start)
     return run
 
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument(
         "--detokenizer", type=Path, help="stage 3: take the detokenizer from this checkpoint of stage 4"
     )
+    parser.add_argument("--finish", action="store_true", help="stage 3: let the text decide, to end with")
     add_clustering_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--out", type=Path, help="folder of checkpoint and logs")
@@ -92,6 +94,8 @@ def main() -> None:
         parser.error(f"stage {arguments.stage} needs --start")
     if (arguments.stage in (2, 3) or arguments.tokenizer) and not arguments.text:
         parser.error(f"stage {arguments.stage} needs --text")
+    if arguments.finish and arguments.stage != 3:
+        parser.error("--finish is for stage 3")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     workers = Workers(arguments.device, arguments.loaders)

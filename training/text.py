@@ -31,6 +31,7 @@ from .wordings import (
     HELD_OUT_STRANGE,
     OFF_TOPIC,
     OFF_TOPIC_ANSWER,
+    PARAPHRASES,
     PICTURE_WORDS,
     REQUESTS,
     SMALL_TALK,
@@ -78,10 +79,14 @@ class Speaker:
         if self.held_out_words:
             return self.pick(HELD_OUT[kind]).format(**parts)
         words = self.pick(WORDINGS[kind])
-        if self.carelessly(0.5):
-            composed = fill(self.pick(PATTERNS[kind]), self.pick)
-            words = words if composed in HELD_OUT[kind] else composed
-        return self._vary(words).format(**parts)
+        if self.carelessly(0.3):
+            words = self.pick(PARAPHRASES[kind])
+        elif self.carelessly(0.6):
+            words = fill(self.pick(PATTERNS[kind]), self.pick)
+        words = self._vary(words)
+        if words in HELD_OUT[kind]:  # by chance, as it was put together or shortened
+            return self.say(kind, **parts)
+        return words.format(**parts)
 
     def _vary(self, words: str) -> str:
         """As people type: another word for picture, no question mark, something before it or after it."""

@@ -52,7 +52,7 @@ from training.text import (
     strange_edit,
 )
 from training.vocabulary import train_vocabulary
-from training.wordings import HELD_OUT, HELD_OUT_STRANGE, SMALL_WORDS, STRANGE_NAMES, WORDINGS
+from training.wordings import HELD_OUT, HELD_OUT_STRANGE, PARAPHRASES, SMALL_WORDS, STRANGE_NAMES, WORDINGS
 
 CPU = torch.device("cpu")
 
@@ -81,10 +81,20 @@ def test_wordings_held_out_are_never_used_otherwise(kind):
 
 
 @pytest.mark.parametrize("kind", WORDINGS)
-def test_patterns_name_what_wordings_name(kind):
-    def named(words):
-        return sorted(re.findall(r"{\w+}", words))
+def test_paraphrases_name_what_wordings_name_and_are_none_of_those_held_out(kind):
+    def plain(wordings):
+        return {re.sub(r"[^a-z_{} ]", "", words) for words in wordings}
 
+    assert len(PARAPHRASES[kind]) >= 40 and not plain(PARAPHRASES[kind]) & plain(HELD_OUT[kind])
+    assert {named(words) for words in PARAPHRASES[kind]} == {named(WORDINGS[kind][0])}
+
+
+def named(words):
+    return tuple(sorted(re.findall(r"{\w+}", words)))
+
+
+@pytest.mark.parametrize("kind", WORDINGS)
+def test_patterns_name_what_wordings_name(kind):
     speaker = Speaker(np.random.default_rng(0))
     for pattern in PATTERNS[kind]:
         for _ in range(20):
@@ -262,9 +272,9 @@ def test_other_processes_write_the_same(model, text):
     ahead.ahead.close()
 
 
-@pytest.mark.parametrize("stage", [2, 3])
-def test_resume_takes_the_same_step(tmp_path, model, text, stage):
-    workers, settings = Workers("cpu"), Stage2Settings(stage=stage, steps=4, batch=6, warmup_steps=1)
+@pytest.mark.parametrize(("stage", "finish"), [(2, False), (3, False), (3, True)])
+def test_resume_takes_the_same_step(tmp_path, model, text, stage, finish):
+    workers, settings = Workers("cpu"), Stage2Settings(stage=stage, finish=finish, steps=4, batch=6, warmup_steps=1)
     run = Stage2(model, text, settings, workers, tmp_path)
     run.train_step()
     run.save(tmp_path / "checkpoint.pt")
