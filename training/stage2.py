@@ -23,7 +23,7 @@ from .runs import Run, RunSettings
 from .sampler import TaskBatch, TaskLoader, TaskSampler
 from .scenes import IMAGE_SIZE, MAX_OBJECTS
 from .targets import NAMED, Compared, Counted, Named
-from .tasks import IGNORE, TASK_SHARES
+from .tasks import FINISHING_SHARES, IGNORE, TASK_SHARES
 from .text import CELLS
 
 # What is read must be known half-way up: the layers above compare what these know, where a thing lies among it.
@@ -46,8 +46,8 @@ LOSS_WEIGHTS = {
     **dict.fromkeys(COMPARED, 2.0),
     "placing": 4.0,
 }
-# To end with. What was needed to begin to learn drowns the text at last: its gradient is .5 of 7, and another 43,500
-# sequences moved no answer.
+# To end stage 3 with. What is needed to begin to learn outweighs the text at last: over six batches of 32 sequences the
+# norm of the language model's gradient was 7.3, that of the text's alone .5.
 FINISHING_WEIGHTS = {
     "text": 1.0,
     "diffusion": 0.5,
@@ -278,8 +278,9 @@ class Stage2(Run):
         heads |= {loss: nn.Linear(sizes[0], values) for loss, values in COMPARED.items()}
         heads[COUNTED] = nn.Linear(sizes[0], MAX_OBJECTS + 1)
         trained = nn.ModuleDict({"setokim": model, **heads})
-        shares = TASK_SHARES["finish" if settings.finish else settings.stage]
-        self.loss_weights = FINISHING_WEIGHTS if settings.finish else LOSS_WEIGHTS
+        shares, self.loss_weights = TASK_SHARES[settings.stage], LOSS_WEIGHTS
+        if settings.finish:
+            shares, self.loss_weights = FINISHING_SHARES, FINISHING_WEIGHTS
         if settings.stage == 2:
             model.diffusion.requires_grad_(False)  # nothing is drawn yet, and decay alone would shrink it
             measure_tokens(TaskSampler(model, text, shares))

@@ -43,12 +43,13 @@ STRANGE_SHARE = 0.1  # of drawings and edits that want something which cannot be
 LOOSE_SHARE = 0.35  # of drawings asked for with little detail, in training
 SMALL_TALK_SHARE = 0.05
 GREETING_SHARE = 0.2  # of chats that begin with small talk, half of them before there is a picture
-# Share of each kind of sequence, by stage, and where stage 3 is finished.
+# Share of each kind of sequence, by stage.
 TASK_SHARES = {
     2: {"chat": 0.5, "caption": 0.3, "segment": 0.2},
     3: {"chat": 0.28, "caption": 0.15, "segment": 0.12, "generate": 0.13, "edit": 0.25, "easy_vqa": 0.07},
-    "finish": {"chat": 0.42, "caption": 0.15, "segment": 0.06, "generate": 0.09, "edit": 0.20, "easy_vqa": 0.08},
 }
+# To end stage 3 with.
+FINISHING_SHARES = {"chat": 0.42, "caption": 0.15, "segment": 0.06, "generate": 0.09, "edit": 0.20, "easy_vqa": 0.08}
 
 # What can be counted: "cat" and "cats", and what no picture shows.
 NAMES = [*SPRITES.names, *STRANGE_NAMES[:-HELD_OUT_STRANGE]]

@@ -859,7 +859,8 @@ WORDINGS = {
         "i need it {place}",
     ],
 }
-# For training alone, by three more authors, who had seen neither the lists nor the patterns.
+# For training alone: by a language model, asked three times, that saw the words in use, but neither the lists nor the
+# patterns nor what is held out.
 PARAPHRASES: dict[str, list[str]] = json.loads(Path(__file__).with_name("paraphrases.json").read_text())
 # For `test-words` alone, written by somebody who had not seen `patterns.py`.
 HELD_OUT = {
