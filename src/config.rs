@@ -37,6 +37,10 @@ pub struct SetokimConfig {
     /// so a trained model rather draws; `training/tune.py` finds what puts that right.
     #[serde(default)]
     pub picture_margin: f32,
+    /// How a model begins that will not mark, draw or edit, in whole words, such as "there is no": all that it may say
+    /// where a mask or a picture is asked for. Empty: it may say anything.
+    #[serde(default)]
+    pub refusals: Vec<String>,
 }
 
 /// How a picture becomes the encoder's square.
@@ -265,6 +269,7 @@ impl SetokimConfig {
             mask_head: None,
             special_tokens: None,
             picture_margin: 0.0,
+            refusals: Vec::new(),
         }
     }
 

@@ -245,7 +245,7 @@ impl<E: AsyncFnMut(Event)> Run<'_, E> {
         let margin = if self.may_refuse() { self.model.config().picture_margin } else { 0.0 };
         for (id, logit) in (0..).zip(&mut logits) {
             match self.language.kind(id) {
-                kind if !self.allows(kind) => *logit = f32::NEG_INFINITY,
+                kind if !self.allows(id, kind) => *logit = f32::NEG_INFINITY,
                 Kind::ImageStart => *logit -= margin,
                 _ => {}
             }
@@ -261,8 +261,8 @@ impl<E: AsyncFnMut(Event)> Run<'_, E> {
         self.usage.answer_tokens == 0 && self.request.source.is_some() && text && picture
     }
 
-    /// Whether a kind of token may come next. Training decides the form of an answer; this keeps every model to it.
-    fn allows(&self, kind: Kind) -> bool {
+    /// Whether a token may come next. Training decides the form of an answer; this keeps every model to it.
+    fn allows(&self, id: u32, kind: Kind) -> bool {
         let rules = &self.request.rules;
         match (&self.canvas, kind) {
             (Some(strokes), Kind::Visual) => strokes.len() < self.model.config().cluster.max_clusters,
@@ -275,10 +275,21 @@ impl<E: AsyncFnMut(Event)> Run<'_, E> {
             }
             (Some(strokes), Kind::ImageEnd) => !strokes.is_empty(),
             (Some(_), _) => false,
-            (None, Kind::Text | Kind::End) => rules.text,
-            (None, Kind::Segment) => rules.mask,
-            (None, Kind::ImageStart) => rules.picture,
+            (None, Kind::Text | Kind::End) => rules.text && self.may_go_on(id, kind),
+            (None, Kind::Segment) => rules.mask && self.may_go_on(id, kind),
+            (None, Kind::ImageStart) => rules.picture && self.may_go_on(id, kind),
             (None, _) => false,
+        }
+    }
+
+    /// Where a mask or a picture is asked for, a model that names its refusals makes it at once or refuses.
+    fn may_go_on(&self, id: u32, kind: Kind) -> bool {
+        let said = &self.history[self.history.len() - self.usage.answer_tokens..];
+        let refusals = &self.language.refusals;
+        match kind {
+            _ if !self.request.rules.single || refusals.is_empty() => true,
+            Kind::Segment | Kind::ImageStart => said.is_empty(),
+            _ => refusals.iter().any(|refusal| refusal.iter().zip(said.iter().chain([&id])).all(|(a, b)| a == b)),
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Language {
     pub(crate) diffusion: Option<DiffusionHead>,
     pub(crate) mask_head: Option<MaskHead>,
     special: SpecialTokens,
+    /// How an answer begins that refuses; see [`SetokimConfig::refusals`].
+    pub(crate) refusals: Vec<Vec<u32>>,
     memory: Mutex<Option<Memory>>,
 }
 
@@ -81,6 +83,7 @@ impl Language {
             projector: Projector::load(store, token_width, hidden)?,
             diffusion,
             mask_head,
+            refusals: config.refusals.iter().map(|words| tokenizer.encode(words)).collect::<Result<_>>()?,
             tokenizer,
             special,
             memory: Mutex::new(None),

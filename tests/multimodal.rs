@@ -548,6 +548,24 @@ async fn words_take_the_place_of_a_drawing_unless_it_is_insisted_on() {
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
+async fn only_a_refusal_takes_the_place_of_a_drawing_where_the_config_names_some() {
+    let messages = [Message::text(Role::User, "hello")];
+    let mut chats = Vec::new();
+    for (refusals, are_meant) in [(vec![], false), (vec!["i can not".into(), "there is no".into()], true)] {
+        let open = cpu().await;
+        let config = SetokimConfig { picture_margin: 1e3, refusals, ..config() }; // it would rather speak
+        let model = Setokim::load_with_text(config, tiny_store(&open), tokenizer(), open).expect("the model");
+        let [first, _] = see_two(&model).await;
+        let may_refuse = AnswerOptions { insist: false, max_tokens: 16, ..options() };
+        let edit = model.edit(&first, "remove the dog", &may_refuse, &NEVER, ignore).await.expect("works");
+        let is_refusal = ["i can not", "there is no"].iter().any(|refusal| edit.said.starts_with(refusal));
+        assert_eq!((is_refusal, edit.said.is_empty()), (are_meant, false), "{}", edit.said);
+        chats.push(chat(&model, &messages, &[], 8).await.expect("works").text());
+    }
+    assert_eq!(chats[0], chats[1], "a chat may say anything");
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
 async fn the_limit_and_stop_strings_end_an_answer() {
     let model = tiny_model(cpu().await);
     let messages = [Message::text(Role::User, "hello")];

@@ -97,6 +97,11 @@ def best(logits: Tensor, allowed: set[int]) -> int:
     return index[int(logits[index].argmax())]
 
 
+def refuses(refusals: list[list[int]], said: list[int]) -> bool:
+    """Whether an answer is a refusal as far as it goes."""
+    return any(ours[: len(said)] == said[: len(ours)] for ours in refusals)
+
+
 @torch.no_grad()
 def respond(
     model: Setokim,
@@ -111,6 +116,7 @@ def respond(
     """One greedy answer of at most `limit` tokens. `may` names what it may hold: text, mask, picture."""
     special, answer, is_drawing = model.config.special_tokens, Answer(), False
     words = set(range(special.keep_first + special.keep_count, text.get_vocab_size()))
+    refusals = [text.encode(refusal).ids for refusal in model.config.refusals]
     while len(answer.ids) < limit:
         hidden = model(*sequence.tensors())[0]
         if is_drawing:
@@ -122,6 +128,9 @@ def respond(
             allowed = words | {special.end} if "text" in may else set()
             allowed |= {special.segment} if "mask" in may else set()
             allowed |= {special.image_start} if "picture" in may else set()
+            if refusals and len(may) == 2:  # a mask or a picture is asked for, or else refused
+                makes = set() if answer.ids else allowed & {special.segment, special.image_start}
+                allowed = makes | {word for word in allowed if refuses(refusals, [*answer.ids, word])}
         logits = model.llm.logits(hidden[-1])
         if source and not answer.ids and {"text", "picture"} <= may:
             logits[special.image_start] -= model.config.picture_margin

@@ -21,6 +21,7 @@ from .model import SeTok
 from .model.setokim import Setokim
 from .scenes import BACKGROUND_NAMES, render_scene, sample_scene
 from .stage2 import load_setokim, replace_detokenizer
+from .text import REFUSALS
 
 SAMPLES = 8
 
@@ -156,6 +157,8 @@ def main() -> None:
         parser.error("--detokenizer is for a language model: a tokenizer has its own")
     if arguments.detokenizer:
         replace_detokenizer(model, load_average(arguments.detokenizer))
+    if isinstance(model, Setokim):
+        model.config = dataclasses.replace(model.config, refusals=REFUSALS)
     if arguments.picture_margin is not None:
         model.config = dataclasses.replace(model.config, picture_margin=arguments.picture_margin)
     arguments.out.mkdir(parents=True, exist_ok=True)

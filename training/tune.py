@@ -18,7 +18,7 @@ from .model.cluster import density_peaks
 from .model.setokim import Setokim
 from .scenes import sample_batch
 from .stage2 import load_setokim
-from .text import Speaker, absent_edit, edit_any
+from .text import REFUSALS, Speaker, absent_edit, edit_any
 
 NEIGHBORS = (3, 4, 5, 6)
 THRESHOLDS = tuple(round(0.30 + 0.05 * i, 2) for i in range(11))
@@ -64,15 +64,14 @@ def best_setting(rows: list[dict[str, float]]) -> dict[str, float]:
 @torch.no_grad()
 def sweep_margin(model: Setokim, text: Tokenizer, count: int) -> list[dict[str, float]]:
     """How many instructions are followed and how many about absent things refused, on `count` scenes of `val`."""
-    batch, special = sample_batch("val", 0, count), model.config.special_tokens
-    first_word = special.keep_first + special.keep_count
+    batch, image_start = sample_batch("val", 0, count), model.config.special_tokens.image_start
+    first_words = [text.encode(refusal).ids[0] for refusal in REFUSALS]
 
     def lead(words: str, pixels: np.ndarray) -> float:
-        """Of [Img] over the best word, in logits."""
+        """Of [Img] over the first word of a refusal, in logits."""
         sequence = prompt(model, text, words, [look(model, torch.from_numpy(pixels).float())])
         logits = model.llm.logits(model(*sequence.tensors())[0, -1])
-        words_best = torch.cat([logits[first_word : text.get_vocab_size()], logits[special.end, None]]).max()
-        return float(logits[special.image_start] - words_best)
+        return float(logits[image_start] - logits[first_words].max())
 
     present, absent = [], []
     for index, (scene, pixels) in enumerate(zip(batch.scenes, batch.images)):

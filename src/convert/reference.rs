@@ -173,6 +173,7 @@ impl TowerConfig {
             mask_head: None,
             special_tokens: None,
             picture_margin: 0.0,
+            refusals: Vec::new(),
         }
     }
 }

@@ -48,14 +48,20 @@ class SetokimConfig:
     # Logits by which [Img] must beat words at the beginning of an answer about a picture. Training refuses few edits,
     # so a trained model rather draws; `training.tune` finds what puts that right.
     picture_margin: float = 0.0
+    # How it begins that it will not mark, draw or edit, in whole words: all that it may say where a mask or a picture is
+    # asked for. Without any it may say anything.
+    refusals: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, text: str) -> "SetokimConfig":
         """From the text of a config.json of the whole model."""
         parts = json.loads(text)
-        sections = {f.name: f.default_factory for f in dataclasses.fields(cls) if f.name != "picture_margin"}
-        margin = parts.get("picture_margin", cls.picture_margin)
-        return cls(**{name: section(**parts[name]) for name, section in sections.items()}, picture_margin=margin)
+        settings = {
+            "picture_margin": parts.get("picture_margin", cls.picture_margin),
+            "refusals": tuple(parts.get("refusals", cls.refusals)),
+        }
+        sections = {f.name: f.default_factory for f in dataclasses.fields(cls) if f.name not in settings}
+        return cls(**{name: section(**parts[name]) for name, section in sections.items()}, **settings)
 
 
 class Setokim(nn.Module):
