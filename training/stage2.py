@@ -55,7 +55,7 @@ FINISHING_WEIGHTS = {
     **dict.fromkeys(NAMED, 0.05),
     COUNTED: 0.1,
     **dict.fromkeys(COMPARED, 0.05),
-    "placing": 0.5,
+    "placing": 2.0,
 }
 
 
@@ -65,10 +65,10 @@ class Stage2Settings(RunSettings):
     finish: bool = False  # the last run of stage 3: the text decides, and questions come more often
     batch: int = 32
     learning_rate: float = 1.5e-3
-    last_learning_rate: float = 5e-5
+    last_learning_rate: float = 1e-5
     warmup_steps: int = 50
     ema_decay: float = 0.998
-    evaluate_sequences: int = 64
+    evaluate_sequences: int = 128
 
 
 class VisualNaming(nn.Module):

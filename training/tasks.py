@@ -49,7 +49,7 @@ TASK_SHARES = {
     3: {"chat": 0.28, "caption": 0.15, "segment": 0.12, "generate": 0.13, "edit": 0.25, "easy_vqa": 0.07},
 }
 # To end stage 3 with.
-FINISHING_SHARES = {"chat": 0.42, "caption": 0.15, "segment": 0.06, "generate": 0.09, "edit": 0.20, "easy_vqa": 0.08}
+FINISHING_SHARES = {"chat": 0.40, "caption": 0.10, "segment": 0.05, "generate": 0.10, "edit": 0.27, "easy_vqa": 0.08}
 
 # What can be counted: "cat" and "cats", and what no picture shows.
 NAMES = [*SPRITES.names, *STRANGE_NAMES[:-HELD_OUT_STRANGE]]
