@@ -1,4 +1,5 @@
-"""Weights between those of two checkpoints, of which one went on from the other ("model soup", Wortsman et al. 2022).
+"""Weights between those of two checkpoints, of which one went on from the other, or both from a third
+("model soup", Wortsman et al. 2022).
 
     python -m training.blend models/setokim-tiny runs/stage3-new/checkpoint.pt --share 0.6 --out runs/blend.pt
 

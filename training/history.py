@@ -13,8 +13,8 @@ from matplotlib.ticker import FixedLocator
 from .plot import read_columns
 
 ORDINALS = ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"]
-ORDINALS += ["thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth"]
-ORDINALS += ["twenty-first"]
+ORDINALS += ["thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth"]
+ORDINALS += ["twentieth", "twenty-first"]
 RUNS = ["stage3", *(f"stage3-{number}" for number in ORDINALS)]
 BATCH = 32  # sequences
 OTHER_BATCHES = {"stage3-eleventh": 1024, "stage3-nineteenth": 64}
