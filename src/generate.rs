@@ -275,9 +275,10 @@ impl<E: AsyncFnMut(Event)> Run<'_, E> {
             }
             (Some(strokes), Kind::ImageEnd) => !strokes.is_empty(),
             (Some(_), _) => false,
-            (None, Kind::Text | Kind::End) => rules.text && self.may_go_on(id, kind),
-            (None, Kind::Segment) => rules.mask && self.may_go_on(id, kind),
-            (None, Kind::ImageStart) => rules.picture && self.may_go_on(id, kind),
+            (None, _) if !self.may_go_on(id, kind) => false,
+            (None, Kind::Text | Kind::End) => rules.text,
+            (None, Kind::Segment) => rules.mask,
+            (None, Kind::ImageStart) => rules.picture,
             (None, _) => false,
         }
     }
