@@ -303,6 +303,7 @@ impl SetokimConfig {
             sizes("mask_head", &[mask_head.width])?;
         }
         require(self.picture_margin.is_finite(), "picture_margin must be a number")?;
+        require(self.refusals.len() <= MAX_REFUSALS, &format!("refusals must be at most {MAX_REFUSALS}"))?;
         let Some(llm) = &self.llm else {
             return require(
                 self.diffusion.is_none() && self.mask_head.is_none(),
@@ -444,6 +445,9 @@ fn heads_fit(part: &str, width: usize, heads: usize) -> Result<()> {
 
 /// Most patches of a picture.
 pub const MAX_PATCHES: usize = 16_384;
+
+/// Most refusals that a model names: each is looked at for every word of the vocabulary.
+pub const MAX_REFUSALS: usize = 64;
 
 /// Generous bounds that keep a hostile config from asking for absurd memory.
 fn sizes(part: &str, values: &[usize]) -> Result<()> {

@@ -479,6 +479,7 @@ fn the_table_of_limits_says_what_the_code_does() {
         ("memory of a picture's decoder", mebibytes(preprocess::DECODER_BYTES as usize)),
         ("side of the encoder's square", format!("{} pixels", preprocess::MAX_SIZE)),
         ("patches of a picture", setokim::config::MAX_PATCHES.to_string()),
+        ("refusals that a model names", setokim::config::MAX_REFUSALS.to_string()),
         ("clusters of a picture", kernels::MAX_CENTERS.to_string()),
         ("neighbours of a patch", kernels::MAX_NEIGHBORS.to_string()),
         ("`config.json`, `manifest.json`", mebibytes(weights::MAX_TEXT_BYTES)),
@@ -616,6 +617,10 @@ fn a_config_of_absurd_sizes_is_refused() {
     json["vision"]["image_size"] = json!(4096);
     let error = SetokimConfig::from_json(&json.to_string()).unwrap_err();
     assert!(error.to_string().contains("patches"), "{error}");
+    let mut json: Value = serde_json::from_str(CONFIG).unwrap();
+    json["refusals"] = json!(vec!["no"; setokim::config::MAX_REFUSALS + 1]);
+    let error = SetokimConfig::from_json(&json.to_string()).unwrap_err();
+    assert!(error.to_string().contains("refusals"), "{error}");
     let long = format!("{CONFIG}{}", " ".repeat(weights::MAX_TEXT_BYTES));
     assert_eq!(SetokimConfig::from_json(&long).unwrap_err().code(), "config-invalid");
     assert_eq!(Manifest::parse(&long).unwrap_err().code(), "manifest-invalid");
