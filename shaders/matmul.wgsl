@@ -1,14 +1,14 @@
-// matmul: y = a b + bias, each matrix of a batch with its own. Needs shared/tiled_product.wgsl.
+// matmul: y = plus(a b), each matrix of a batch with its own. Needs shared/gelu.wgsl, shared/plus.wgsl,
+// shared/register_tile.wgsl and shared/tiled_product.wgsl.
 //
-// Shapes: a [B1, B2, M, K], b [B1, B2, K, N], bias [N], y [B1, B2, M, N]; a and b with any strides, 0 where one matrix
-// serves a whole dimension of the batch.
+// Shapes: a [B1, B2, M, K], b [B1, B2, K, N], bias [N], stream and y [B1, B2, M, N]; a and b with any strides, 0 where one
+// matrix serves a whole dimension of the batch.
+// params: [tiles, B2, M, K, N, flags, strides of a, strides of b]
 // Tiles past 65,535 continue in the second dimension of the dispatch.
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;   // read where there is one
-@group(0) @binding(3) var<storage, read> params: array<u32>; // [tiles, B2, M, K, N, has bias, strides of a, strides of b]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 const STRIDES_A = 6u;
 const STRIDES_B = 10u;
@@ -30,11 +30,8 @@ fn right(batch: u32, k: u32, column: u32) -> f32 {
 }
 
 fn store(batch: u32, row: u32, column: u32, sum: f32) {
-    var result = sum;
-    if params[5] == 1u {
-        result += bias[column];
-    }
-    y[(batch * params[2] + row) * params[4] + column] = result;
+    let at = (batch * params[2] + row) * params[4] + column;
+    y[at] = plus(sum, column, at);
 }
 
 @compute @workgroup_size(64, 1, 1)

@@ -5,6 +5,7 @@
 // Groups past 65,535 continue in the second dimension of the dispatch.
 
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
+@group(0) @binding(2) var<storage, read> params: array<u32>; // [kind, N, K, words before the scales, T]
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
 
 @compute @workgroup_size(64, 1, 1)

@@ -1,11 +1,11 @@
-// swiglu: y = silu(gate) * up, number by number; silu(g) = g / (1 + exp(-g)).
+// swiglu: y = silu(gate) * up, where a row of x [T, 2 I] is I gates, then I numbers that they let through; y [T, I].
+// Needs shared/silu.wgsl.
 //
 // Workgroup: 64 numbers. Groups past 65,535 continue in the second dimension of the dispatch.
 
-@group(0) @binding(0) var<storage, read> gate: array<f32>;
-@group(0) @binding(1) var<storage, read> up: array<f32>;
-@group(0) @binding(2) var<storage, read> params: array<u32>; // [count]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> params: array<u32>; // [T * I, I]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(
@@ -17,8 +17,7 @@ fn main(
     if at >= params[0] {
         return;
     }
-    // By the smaller of the two powers, which never overflows.
-    let power = exp(-abs(gate[at]));
-    let share = select(power, 1.0, gate[at] >= 0.0) / (1.0 + power);
-    y[at] = gate[at] * share * up[at];
+    let width = params[1];
+    let gate = at / width * 2u * width + at % width;
+    y[at] = silu(x[gate]) * x[gate + width];
 }

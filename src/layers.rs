@@ -4,7 +4,8 @@ use burn::tensor::{Device, Tensor};
 
 use crate::Result;
 use crate::kernels::Gelu;
-use crate::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, matmul, softmax};
+use crate::kernels::dense::{attention, conv2d, layer_norm, matmul, softmax};
+use crate::kernels::fused::Fused;
 use crate::weights::TensorStore;
 
 /// `y = x W^T + b`.
@@ -26,7 +27,12 @@ impl Linear {
     /// - `x`: `[.., in]`
     /// - output: `[.., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.forward_plus(x, None)
+        self.forward_fused(x, Fused::default())
+    }
+
+    /// What a GELU makes of it.
+    pub fn forward_gelu<const D: usize>(&self, x: Tensor<D>, gelu: Gelu) -> Tensor<D> {
+        self.forward_fused(x, Fused { gelu: Some(gelu), ..Fused::default() })
     }
 
     /// What it makes of `x`, added to `stream`.
@@ -35,12 +41,12 @@ impl Linear {
     /// - `x`: `[.., in]`
     /// - `stream`, output: `[.., out]`
     pub fn forward_onto<const D: usize>(&self, stream: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
-        self.forward_plus(x, Some(stream.flatten(0, D - 2)))
+        self.forward_fused(x, Fused { stream: Some(stream.flatten(0, D - 2)), ..Fused::default() })
     }
 
-    fn forward_plus<const D: usize>(&self, x: Tensor<D>, stream: Option<Tensor<2>>) -> Tensor<D> {
+    fn forward_fused<const D: usize>(&self, x: Tensor<D>, fused: Fused) -> Tensor<D> {
         let mut dims = x.dims();
-        let y = self.weight.forward_plus(x.flatten(0, D - 2), Some(self.bias.clone()), stream);
+        let y = self.weight.forward_fused(x.flatten(0, D - 2), Fused { bias: Some(self.bias.clone()), ..fused });
         [_, dims[D - 1]] = y.dims();
         y.reshape(dims)
     }
@@ -241,7 +247,7 @@ impl Mlp {
     /// # Shapes
     /// - `stream`, `x`, output: `[B, T, width]`
     pub fn forward(&self, stream: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward_onto(stream, gelu_of_kind(self.fc1.forward(x), self.gelu))
+        self.fc2.forward_onto(stream, self.fc1.forward_gelu(x, self.gelu))
     }
 }
 

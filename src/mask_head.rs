@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 
 use crate::config::{MaskHeadConfig, VitConfig};
+use crate::kernels::Gelu;
 use crate::kernels::dense::{gelu, matmul};
 use crate::layers::{Conv2d, Linear};
 use crate::postprocess::Mask;
@@ -58,7 +59,7 @@ impl MaskHead {
     /// - `hidden`: `[M, H]`
     /// - output: `[M, S / 2, S / 2]`, the mask is where it exceeds 0
     pub fn forward(&self, hidden: Tensor<2>, maps: &FeatureMaps) -> Tensor<3> {
-        let query = self.query_fc2.forward(gelu(self.query_fc1.forward(hidden))); // [m, width]
+        let query = self.query_fc2.forward(self.query_fc1.forward_gelu(hidden, Gelu::Exact)); // [m, width]
         let [m, width] = query.dims();
         let x = self.from_features.forward(map_from_patches(maps.features.clone()));
         let x = gelu(double(x) + self.from_stride4.forward(maps.stride4.clone()));

@@ -3,7 +3,8 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::kernels::dense::linear;
-use crate::kernels::quant_matmul::{Activations, PackedShape, Plus, pack, quant_matmul, quant_rows};
+use crate::kernels::fused::Fused;
+use crate::kernels::quant_matmul::{Activations, PackedShape, pack, quant_matmul, quant_rows};
 
 /// WebGPU promises no storage binding above 128 MiB.
 pub const MAX_BINDING_WORDS: usize = (128 << 20) / 4;
@@ -32,26 +33,40 @@ impl Rows {
         }
     }
 
-    /// `x W^T`.
+    /// `x W^T`, with what goes with it.
     ///
     /// # Shapes
-    /// - `x`: `[T, K]`, result: `[T, N]`
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.forward_plus(x, None, None)
+    /// - `x`: `[T, K]`, result: `[T, N]`, `[T, N / 2]` where it is gated
+    pub fn forward(&self, x: Tensor<2>, fused: Fused) -> Tensor<2> {
+        match self {
+            Self::Packed(rows) => quant_matmul(x, rows.words.clone(), fused, rows.shape, rows.activations),
+            Self::Dense(weight) => linear(x, weight.clone().transpose(), fused),
+        }
     }
 
-    /// `x W^T + bias + stream`.
-    ///
-    /// # Shapes
-    /// - `x`: `[T, K]`, `bias`: `[N]`, `stream`, result: `[T, N]`
-    pub fn forward_plus(&self, x: Tensor<2>, bias: Option<Tensor<1>>, stream: Option<Tensor<2>>) -> Tensor<2> {
-        match (self, stream) {
-            (Self::Packed(rows), stream) => {
-                quant_matmul(x, rows.words.clone(), Plus { bias, stream }, rows.shape, rows.activations)
+    /// Both as one matrix, those of `self` first; none where they are of two kinds, or too large together.
+    fn join(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Dense(first), Self::Dense(second)) => {
+                let words = first.shape().num_elements() + second.shape().num_elements();
+                let join = || Self::Dense(Tensor::cat(vec![first.clone(), second.clone()], 0));
+                (words <= MAX_BINDING_WORDS).then(join)
             }
-            (Self::Dense(weight), Some(stream)) => linear(x, weight.clone().transpose(), bias) + stream,
-            (Self::Dense(weight), None) => linear(x, weight.clone().transpose(), bias),
+            (Self::Packed(first), Self::Packed(second)) => first.join(second).map(Self::Packed),
+            _ => None,
         }
+    }
+
+    /// The same rows in as few parts as there can be.
+    pub fn join_all(parts: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut joined: Vec<Self> = Vec::new();
+        for part in parts {
+            match joined.last_mut().and_then(|last| Some((last.join(&part)?, last))) {
+                Some((both, last)) => *last = both,
+                None => joined.push(part),
+            }
+        }
+        joined
     }
 
     /// Rows by their numbers, which must be below [`Rows::count`].
@@ -87,6 +102,27 @@ impl Rows {
 }
 
 impl PackedRows {
+    fn join(&self, other: &Self) -> Option<Self> {
+        let [first, second] = [self.shape, other.shape];
+        let shape = PackedShape { rows: first.rows + second.rows, ..first };
+        let is_same = first.kind == second.kind && self.activations == other.activations;
+        // Scales are halves of words, and a matrix with an odd number of them leaves half a word empty.
+        let has_no_gap = first.words() + second.words() == shape.words();
+        if !is_same || !has_no_gap || shape.words() > MAX_BINDING_WORDS {
+            return None;
+        }
+        // Quants of both, then scales of both, if they have any.
+        let parts = [
+            (self, 0..first.quant_words()),
+            (other, 0..second.quant_words()),
+            (self, first.quant_words()..first.words()),
+            (other, second.quant_words()..second.words()),
+        ];
+        let parts = parts.into_iter().filter(|(_, range)| !range.is_empty());
+        let parts = parts.map(|(rows, range)| rows.words.clone().narrow(0, range.start, range.len()));
+        Some(Self { words: Tensor::cat(parts.collect(), 0), shape, activations: self.activations })
+    }
+
     /// The same rows, multiplied with activations of this kind.
     pub fn with(self, activations: Activations) -> Self {
         Self { activations, ..self }

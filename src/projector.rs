@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::Result;
-use crate::kernels::dense::gelu;
+use crate::kernels::Gelu;
 use crate::layers::Linear;
 use crate::weights::TensorStore;
 
@@ -43,6 +43,6 @@ impl Projector {
     /// - `normal`: `[L, D]` from [`Projector::normalize`]
     /// - output: `[L, H]`
     pub fn forward(&self, normal: Tensor<2>) -> Tensor<2> {
-        self.fc2.forward(gelu(self.fc1.forward(normal)))
+        self.fc2.forward(self.fc1.forward_gelu(normal, Gelu::Exact))
     }
 }

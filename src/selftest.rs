@@ -11,10 +11,10 @@ use web_time::Instant;
 
 use crate::kernels::decoder::{Cache, best_two, cached_attention, rms_norm, swiglu};
 use crate::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear};
+use crate::kernels::fused::{Fused, Norm};
 use crate::kernels::paste_layers::paste_layers;
 use crate::kernels::quant_matmul::{
-    Activations, PackedShape, Plus, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows,
-    quant_rows_reference,
+    Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
 use crate::kernels::{
     CenterRule, ClusterOps, Conv2dShape, Gelu, append_keys_reference, assign_clusters_reference, attention_reference,
@@ -170,33 +170,33 @@ fn dense_cases(device: &Device) -> Vec<Case> {
     const TOLERANCE: f32 = 1e-4;
     const ROWS: usize = 5;
     const INNER: usize = 37;
-    const COLUMNS: usize = 35;
+    const COLUMNS: usize = 70;
     const READ: usize = 3;
     const SEEN: usize = 70;
     const HEAD_DIM: usize = 8;
     let shape = Conv2dShape { inputs: 3, height: 9, width: 7, outputs: 5, kernel: 3, stride: 2, padding: 1 };
-    let values = |count: usize, step: usize| -> Vec<f32> {
-        (0..count).map(|i| ((i * step % 101) as f32 - 50.0) / 50.0).collect()
-    };
     let (a, b, bias) = (values(ROWS * INNER, 37), values(INNER * COLUMNS, 41), values(COLUMNS, 43));
+    let stream = values(ROWS * COLUMNS, 47);
     let (x, weight, offset) = (values(3 * 9 * 7, 47), values(5 * 3 * 3 * 3, 53), values(5, 59));
     let (q, k, v) = (values(READ * HEAD_DIM, 61), values(SEEN * HEAD_DIM, 67), values(SEEN * HEAD_DIM, 71));
 
     let product = linear(
         floats(&a, [ROWS, INNER], device),
         floats(&b, [INNER, COLUMNS], device),
-        Some(floats(&bias, [COLUMNS], device)),
+        Fused {
+            gelu: Some(Gelu::Tanh),
+            stream: Some(floats(&stream, [ROWS, COLUMNS], device)),
+            ..Fused::bias(floats(&bias, [COLUMNS], device))
+        },
     );
+    let known_product = gelu_reference(&matmul_reference(&a, &b, &bias, INNER), Gelu::Tanh);
+    let known_product = known_product.iter().zip(&stream).map(|(y, stream)| y + stream).collect();
     let pixels = floats(&x, [1, 3, 9, 7], device);
     let convolved = conv2d(pixels, floats(&weight, [5, 3, 3, 3], device), floats(&offset, [5], device), 2, 1);
     let heads = |values: &[f32], count: usize| floats(values, [1, 1, count, HEAD_DIM], device);
     let attended = attention(heads(&q, READ), heads(&k, SEEN), heads(&v, SEEN));
     vec![
-        Case {
-            kernel: "matmul",
-            output: matrix(product),
-            known: Known::Floats(matmul_reference(&a, &b, &bias, INNER), TOLERANCE),
-        },
+        Case { kernel: "matmul", output: matrix(product), known: Known::Floats(known_product, TOLERANCE) },
         Case {
             kernel: "conv2d",
             output: Output::Floats(convolved.flatten(0, 3)),
@@ -231,38 +231,15 @@ fn dense_cases(device: &Device) -> Vec<Case> {
     ]
 }
 
-/// A layer's steps, with more positions in the cache than a workgroup takes at a time.
+/// A layer's steps beside its products.
 fn decoder_cases(device: &Device) -> Vec<Case> {
-    /// Sums of up to 67 products below 1.
     const TOLERANCE: f32 = 1e-4;
     const TOKENS: usize = 2;
-    const HEADS: usize = 4;
-    const SHAPE: [usize; 3] = [2, 70, 12];
-    const START: usize = 65;
-    let [key_heads, capacity, head_dim] = SHAPE;
-    let width = HEADS * head_dim;
-    let values = |count: usize, step: usize| -> Vec<f32> {
-        (0..count).map(|i| ((i * step % 101) as f32 - 50.0) / 50.0).collect()
-    };
-    let (x, weight) = (values(TOKENS * width, 37), values(width, 41));
-    let (k, v) = (values(TOKENS * key_heads * head_dim, 43), values(TOKENS * key_heads * head_dim, 47));
-    let (rotation, keys, held) = (
-        values(TOKENS * head_dim, 53),
-        values(key_heads * capacity * head_dim, 59),
-        values(key_heads * capacity * head_dim, 61),
-    );
-
-    let known_keys = append_keys_reference(&rotate_reference(&k, &rotation, head_dim), &keys, SHAPE, START);
-    let known_values = append_keys_reference(&v, &held, SHAPE, START);
-    let caches = [known_keys.as_slice(), known_values.as_slice()];
-    let known_mixed = causal_attention_reference(&x, &rotation, caches, SHAPE, START);
-
+    const WIDTH: usize = 48;
+    let (x, weight) = (values(TOKENS * WIDTH, 37), values(WIDTH, 41));
     let rows = |values: &[f32]| floats(values, [TOKENS, values.len() / TOKENS], device);
-    let cache = Cache { keys: floats(&keys, SHAPE, device), values: floats(&held, SHAPE, device) };
-    let (mixed, cache) = cached_attention([rows(&x), rows(&k), rows(&v)], rows(&rotation), cache, START);
     let (_, best) = best_two(floats(&x, [1, x.len()], device));
-    let floats_of = |tensor: Tensor<3>| Output::Floats(tensor.flatten(0, 2));
-    vec![
+    let mut cases = vec![
         Case {
             kernel: "best_two",
             output: Output::Integers(best),
@@ -270,26 +247,56 @@ fn decoder_cases(device: &Device) -> Vec<Case> {
         },
         Case {
             kernel: "rms_norm",
-            output: matrix(rms_norm(rows(&x), floats(&weight, [width], device), 1e-5)),
+            output: matrix(rms_norm(rows(&x), floats(&weight, [WIDTH], device), 1e-5)),
             known: Known::Floats(rms_norm_reference(&x, &weight, 1e-5), TOLERANCE),
         },
         Case {
-            kernel: "append_keys",
-            output: floats_of(cache.keys),
-            known: Known::Floats(known_keys.clone(), TOLERANCE),
-        },
-        Case {
-            kernel: "append_keys",
-            output: floats_of(cache.values),
-            known: Known::Floats(known_values.clone(), 1e-6),
-        },
-        Case { kernel: "causal_attention", output: matrix(mixed), known: Known::Floats(known_mixed, TOLERANCE) },
-        Case {
             kernel: "swiglu",
-            output: matrix(swiglu(rows(&x), rows(&values(TOKENS * width, 67)))),
-            known: Known::Floats(swiglu_reference(&x, &values(TOKENS * width, 67)), TOLERANCE),
+            output: matrix(swiglu(rows(&x))),
+            known: Known::Floats(swiglu_reference(&x, WIDTH / 2), TOLERANCE),
         },
+    ];
+    // Several positions, and one; more of them in the cache than a workgroup takes at a time, and than a span has.
+    cases.extend(attention_cases(["append_keys", "causal_attention"], 2, 65, device));
+    cases.extend(attention_cases(["causal_attention", "join_spans"], 1, 520, device));
+    cases
+}
+
+/// New positions from `start` on, and the names of the kernels that keep their keys and that mix the values.
+fn attention_cases([keeps, mixes]: [&'static str; 2], tokens: usize, start: usize, device: &Device) -> Vec<Case> {
+    /// Sums of up to 521 weights that add up to 1, times numbers below 1.
+    const TOLERANCE: f32 = 1e-4;
+    const HEADS: usize = 4;
+    const KEY_HEADS: usize = 2;
+    const DIM: usize = 12;
+    let capacity = start + tokens + 3;
+    let shape = [KEY_HEADS, capacity, DIM];
+    let (q, k, v) =
+        (values(tokens * HEADS * DIM, 37), values(tokens * KEY_HEADS * DIM, 43), values(tokens * KEY_HEADS * DIM, 47));
+    let of_token = |x: &[f32], token: usize| x[token * x.len() / tokens..][..x.len() / tokens].to_vec();
+    let rows: Vec<f32> = (0..tokens).flat_map(|at| [&q, &k, &v].map(|x| of_token(x, at)).concat()).collect();
+    let (rotation, keys, held) =
+        (values(capacity * DIM, 53), values(KEY_HEADS * capacity * DIM, 59), values(KEY_HEADS * capacity * DIM, 61));
+
+    let turns = &rotation[start * DIM..][..tokens * DIM];
+    let known_keys = append_keys_reference(&rotate_reference(&k, turns, DIM), &keys, shape, start);
+    let known_values = append_keys_reference(&v, &held, shape, start);
+    let known_mixed = causal_attention_reference(&q, turns, [&known_keys, &known_values], shape, start);
+
+    let cache = Cache { keys: floats(&keys, shape, device), values: floats(&held, shape, device) };
+    let rows = floats(&rows, [tokens, rows.len() / tokens], device);
+    let (mixed, cache) = cached_attention(rows, floats(&rotation, [capacity, DIM], device), cache, start);
+    let floats_of = |tensor: Tensor<3>| Output::Floats(tensor.flatten(0, 2));
+    vec![
+        Case { kernel: keeps, output: floats_of(cache.keys), known: Known::Floats(known_keys, TOLERANCE) },
+        Case { kernel: keeps, output: floats_of(cache.values), known: Known::Floats(known_values, 1e-6) },
+        Case { kernel: mixes, output: matrix(mixed), known: Known::Floats(known_mixed, TOLERANCE) },
     ]
+}
+
+/// Numbers from -1 to 1.
+fn values(count: usize, step: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * step % 101) as f32 - 50.0) / 50.0).collect()
 }
 
 /// Two layers that overlap, one of them not wholly on the image, and one without a side.
@@ -298,9 +305,6 @@ fn layer_case(device: &Device) -> Case {
     const TOLERANCE: f32 = 1e-4;
     const SIDE: usize = 9;
     const TEXELS: usize = 5;
-    let values = |count: usize, step: usize| -> Vec<f32> {
-        (0..count).map(|i| ((i * step % 101) as f32 - 50.0) / 50.0).collect()
-    };
     let (image, pictures) = (values(3 * SIDE * SIDE, 37), values(3 * 4 * TEXELS * TEXELS, 41));
     let boxes = [0.4, 0.5, 0.45, 0.8, 0.7, 0.6, 0.5, 0.5, -0.5];
     let pasted = paste_layers(
@@ -315,40 +319,53 @@ fn layer_case(device: &Device) -> Case {
     }
 }
 
-/// A packed matrix times one token, times three, and some of its rows.
+/// A packed matrix times one token, times three, with all that goes with a product, and some of its rows.
 fn quant_cases(kind: WeightKind, device: &Device) -> Vec<Case> {
-    const ROWS: usize = 5;
+    const ROWS: usize = 6;
     const COLUMNS: usize = 96;
-    /// Sums of 96 products below 2.
+    /// Sums of 96 products below 2, in f32 against f64.
     const TOLERANCE: f32 = 1e-3;
+    const EPS: f32 = 1e-5;
     let Some(shape) = PackedShape::new(kind, ROWS, COLUMNS) else { return Vec::new() };
     let words = pack(&weights(shape), shape);
-    let x: Vec<f32> = (0..3 * COLUMNS).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
-    let (bias, stream) = ([0.5, -1.0, 2.0, 0.25, -0.125], [1.5, 0.75, -2.0].repeat(ROWS));
+    let (x, norm, bias, stream) =
+        (values(3 * COLUMNS, 37), values(COLUMNS, 41), values(ROWS, 43), values(3 * ROWS, 47));
     let ids = [4, 0, 3];
 
     let packed = || Tensor::<1, Int>::from_data(TensorData::from(words.as_slice()), (device, DType::U32));
-    let product = |kernel, tokens: usize| {
+    let product = |kernel, tokens: usize, is_gated: bool| {
         let x = &x[..tokens * COLUMNS];
-        let mut known = quant_matmul_reference(x, &words, shape);
-        for (at, value) in known.iter_mut().enumerate() {
-            *value += bias[at % ROWS] + stream[at];
-        }
-        let plus = Plus {
-            bias: Some(floats(&bias, [ROWS], device)),
-            stream: Some(floats(&stream[..tokens * ROWS], [tokens, ROWS], device)),
+        let product = quant_matmul_reference(&rms_norm_reference(x, &norm, EPS), &words, shape);
+        let known = if is_gated {
+            swiglu_reference(&product, ROWS / 2)
+        } else {
+            let sums: Vec<f32> = product.iter().enumerate().map(|(at, y)| y + bias[at % ROWS]).collect();
+            gelu_reference(&sums, Gelu::Exact).iter().zip(&stream).map(|(y, stream)| y + stream).collect()
+        };
+        let norm = Norm { weight: floats(&norm, [COLUMNS], device), eps: EPS };
+        let fused = if is_gated {
+            Fused { norm: Some(norm), is_gated, ..Fused::default() }
+        } else {
+            Fused {
+                norm: Some(norm),
+                bias: Some(floats(&bias, [ROWS], device)),
+                gelu: Some(Gelu::Exact),
+                stream: Some(floats(&stream[..tokens * ROWS], [tokens, ROWS], device)),
+                is_gated,
+            }
         };
         let x = floats(x, [tokens, COLUMNS], device);
         Case {
             kernel,
-            output: matrix(quant_matmul(x, packed(), plus, shape, Activations::Exact)),
+            output: matrix(quant_matmul(x, packed(), fused, shape, Activations::Exact)),
             known: Known::Floats(known, TOLERANCE),
         }
     };
     let our_ids = Tensor::<1, Int>::from_data(TensorData::from(ids.map(|id| id as u32)), (device, DType::U32));
     vec![
-        product("quant_matvec", 1),
-        product("quant_matmul", 3),
+        product("quant_matvec", 1, false),
+        product("quant_gate", 1, true),
+        product("quant_matmul", 3, false),
         Case {
             kernel: "quant_rows",
             output: matrix(quant_rows(packed(), our_ids, shape)),

@@ -8,6 +8,7 @@ use burn::tensor::{Device, Int, Tensor};
 use common::{assert_close, blobs, cpu, floats, gpu, integers, ints, matrix, noise, vector};
 use setokim::kernels::decoder::{Cache, best_two, cached_attention, rms_norm, swiglu};
 use setokim::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear, matmul, softmax};
+use setokim::kernels::fused::{Fused, Norm};
 use setokim::kernels::paste_layers::paste_layers;
 use setokim::kernels::quant_matmul::QUANT_SHADERS;
 use setokim::kernels::{
@@ -235,7 +236,7 @@ async fn cluster_mean_equals_its_reference() {
 }
 
 /// Rows, inner size, columns: whole tiles, ragged ones, a single row, column and number.
-const PRODUCTS: [[usize; 3]; 6] = [[32, 16, 32], [37, 29, 70], [1, 64, 33], [5, 100, 1], [1, 1, 1], [64, 192, 96]];
+const PRODUCTS: [[usize; 3]; 6] = [[64, 16, 64], [70, 29, 90], [1, 64, 65], [5, 100, 1], [1, 1, 1], [128, 192, 64]];
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn matmul_equals_its_reference_with_and_without_bias() {
@@ -243,19 +244,40 @@ async fn matmul_equals_its_reference_with_and_without_bias() {
     matmul_on(&cpu().await.device).await;
 }
 
+/// Two sums of up to fifteen, times each other.
+const GATED_TOLERANCE: f32 = 3e-4;
+
 async fn matmul_on(device: &Device) {
     for [rows, inner, columns] in PRODUCTS {
         let (a, b, bias) = (noise(rows * inner, 11), noise(inner * columns, 12), noise(columns, 13));
         let what = format!("[{rows}, {inner}] x [{inner}, {columns}]");
         let (x, w) = (matrix(&a, [rows, inner], device), matrix(&b, [inner, columns], device));
-        let with_bias = linear(x.clone(), w.clone(), Some(vector(&bias, device)));
-        assert_close(&what, &floats(with_bias).await, &matmul_reference(&a, &b, &bias, inner), TOLERANCE);
+        let with_bias = matmul_reference(&a, &b, &bias, inner);
+        let ours = linear(x.clone(), w.clone(), Fused::bias(vector(&bias, device)));
+        assert_close(&what, &floats(ours).await, &with_bias, TOLERANCE);
+        // A norm before it, a GELU and a stream after it.
+        let (norm, stream) = (noise(inner, 33), noise(rows * columns, 34));
+        let normal = rms_norm_reference(&a, &norm, 1e-5);
+        let fused = gelu_reference(&matmul_reference(&normal, &b, &bias, inner), Gelu::Exact);
+        let fused: Vec<f32> = fused.iter().zip(&stream).map(|(y, stream)| y + stream).collect();
+        let ours = Fused {
+            norm: Some(Norm { weight: vector(&norm, device), eps: 1e-5 }),
+            gelu: Some(Gelu::Exact),
+            stream: Some(matrix(&stream, [rows, columns], device)),
+            ..Fused::bias(vector(&bias, device))
+        };
+        assert_close(&what, &floats(linear(x.clone(), w.clone(), ours)).await, &fused, TOLERANCE);
         let reference = matmul_reference(&a, &b, &vec![0.0; columns], inner);
-        assert_close(&what, &floats(matmul(x.clone(), w)).await, &reference, TOLERANCE);
+        assert_close(&what, &floats(matmul(x.clone(), w.clone())).await, &reference, TOLERANCE);
         // Weights come transposed from a checkpoint, and are read where they lie.
         let turned: Vec<f32> = (0..inner * columns).map(|i| b[i % inner * columns + i / inner]).collect();
         let turned = matrix(&turned, [columns, inner], device).transpose();
-        assert_close(&what, &floats(linear(x, turned, None)).await, &reference, TOLERANCE);
+        assert_close(&what, &floats(linear(x.clone(), turned, Fused::default())).await, &reference, TOLERANCE);
+        if columns.is_multiple_of(2) {
+            let gated = linear(x, w, Fused { is_gated: true, ..Fused::default() });
+            let known = swiglu_reference(&reference, columns / 2);
+            assert_close(&what, &floats(gated).await, &known, GATED_TOLERANCE);
+        }
     }
 }
 
@@ -424,16 +446,22 @@ async fn rms_norm_equals_its_reference() {
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn swiglu_equals_its_reference() {
     for device in [gpu().await.device, cpu().await.device] {
-        let mut gate: Vec<f32> = (-300..=300).map(|i| i as f32 / 10.0).collect();
-        gate.extend([0.0, -1e30, 1e30, 100.0, -100.0]);
-        let up = noise(gate.len(), 24);
-        let row = |values: &[f32]| matrix(values, [1, values.len()], &device);
-        let ours = floats(swiglu(row(&gate), row(&up))).await;
-        for ((gate, ours), expected) in gate.iter().zip(&ours).zip(swiglu_reference(&gate, &up)) {
-            let tolerance = 1e-6 * gate.abs().max(1.0);
-            assert!((ours - expected).abs() <= tolerance, "silu({gate}): ours {ours}, theirs {expected} on {device:?}");
+        let mut gates: Vec<f32> = (-300..=300).map(|i| i as f32 / 10.0).collect();
+        gates.extend([0.0, -1e30, 1e30, 100.0, -100.0]);
+        let up = noise(gates.len(), 24);
+        for width in [1, 3, gates.len()] {
+            let rows = gates.chunks_exact(width).zip(up.chunks_exact(width));
+            let x: Vec<f32> = rows.flat_map(|(gates, up)| [gates, up].concat()).collect();
+            let ours = floats(swiglu(matrix(&x, [x.len() / 2 / width, 2 * width], &device))).await;
+            for ((gate, ours), expected) in gates.iter().zip(&ours).zip(swiglu_reference(&x, width)) {
+                let tolerance = 1e-6 * gate.abs().max(1.0);
+                assert!(
+                    (ours - expected).abs() <= tolerance,
+                    "silu({gate}): ours {ours}, theirs {expected}, {device:?}"
+                );
+            }
         }
-        assert!(floats(swiglu(row(&[f32::NAN]), row(&[1.0]))).await[0].is_nan());
+        assert!(floats(swiglu(matrix(&[f32::NAN, 1.0], [1, 2], &device))).await[0].is_nan());
     }
 }
 
@@ -540,24 +568,30 @@ async fn cached_attention_on(device: &Device) {
         (4, [4, 130, 64], [64, 1]),
         (3, [1, 300, 40], [257, 5]),
         (2, [1, 6, 256], [1, 4]),
+        // One after a span of positions, and after two and a bit.
+        (4, [2, 520, 8], [512, 1]),
+        (3, [1, 1100, 4], [1030, 1]),
     ] {
         let [key_heads, capacity, head_dim] = shape;
         let (mut keys, mut values) =
             (noise(key_heads * capacity * head_dim, 25), noise(key_heads * capacity * head_dim, 26));
         let cached = |values: &[f32]| vector(values, device).reshape(shape);
         let mut cache = Cache { keys: cached(&keys), values: cached(&values) };
+        let rotation = noise(capacity * head_dim, 30);
         let mut start = 0;
         for tokens in rounds {
             let numbers = |width: usize, seed: u64| noise(tokens * width, seed + start as u64);
             let (q, k, v) =
                 (numbers(heads * head_dim, 27), numbers(key_heads * head_dim, 28), numbers(key_heads * head_dim, 29));
-            let rotation = numbers(head_dim, 30);
-            keys = append_keys_reference(&rotate_reference(&k, &rotation, head_dim), &keys, shape, start);
+            let turns = &rotation[start * head_dim..][..tokens * head_dim];
+            keys = append_keys_reference(&rotate_reference(&k, turns, head_dim), &keys, shape, start);
             values = append_keys_reference(&v, &values, shape, start);
-            let expected = causal_attention_reference(&q, &rotation, [&keys, &values], shape, start);
+            let expected = causal_attention_reference(&q, turns, [&keys, &values], shape, start);
 
-            let rows = |x: &[f32]| matrix(x, [tokens, x.len() / tokens], device);
-            let (mixed, next) = cached_attention([rows(&q), rows(&k), rows(&v)], rows(&rotation), cache, start);
+            let of_token = |x: &[f32], at: usize| x[at * x.len() / tokens..][..x.len() / tokens].to_vec();
+            let rows: Vec<f32> = (0..tokens).flat_map(|at| [&q, &k, &v].map(|x| of_token(x, at)).concat()).collect();
+            let rows = matrix(&rows, [tokens, rows.len() / tokens], device);
+            let (mixed, next) = cached_attention(rows, matrix(&rotation, [capacity, head_dim], device), cache, start);
             let name = format!("{heads} heads, {shape:?}, {tokens} from {start} on");
             assert_close(&name, &floats(mixed).await, &expected, TOLERANCE);
             assert_close(&name, &floats(next.keys.clone()).await, &keys, TOLERANCE);
@@ -571,15 +605,14 @@ async fn cached_attention_on(device: &Device) {
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn causal_attention_survives_scores_far_apart_and_shows_what_is_no_number() {
     for device in [gpu().await.device, cpu().await.device] {
-        let row = |x: &[f32]| matrix(x, [1, 4], &device);
         let cached = |x: &[f32]| vector(x, &device).reshape([1, 3, 4]);
-        let unturned = [1.0, 1.0, 0.0, 0.0];
+        let unturned = [1.0, 1.0, 0.0, 0.0].repeat(3);
         let attend = async |q: [f32; 4]| {
             // Two positions are there; the third looks at them and at itself.
             let keys = cached(&[90.0, 0.0, 0.0, 0.0, -90.0, 0.0, 0.0, 0.0, 7.0, 7.0, 7.0, 7.0]);
             let values = cached(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0, 0.0, 0.0, 0.0]);
-            let [k, v] = [[0.0; 4], [9.0; 4]].map(|x| row(&x));
-            floats(cached_attention([row(&q), k, v], row(&unturned), Cache { keys, values }, 2).0).await
+            let rows = matrix(&[q, [0.0; 4], [9.0; 4]].concat(), [1, 12], &device);
+            floats(cached_attention(rows, matrix(&unturned, [3, 4], &device), Cache { keys, values }, 2).0).await
         };
         assert_close("far apart", &attend([100.0, 0.0, 0.0, 0.0]).await, &[1.0, 2.0, 3.0, 4.0], 1e-6);
         assert_close("the other way", &attend([-100.0, 0.0, 0.0, 0.0]).await, &[5.0, 6.0, 7.0, 8.0], 1e-6);

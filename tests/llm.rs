@@ -14,10 +14,11 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use setokim::Error;
 use setokim::complete::{CompleteOptions, Finish, complete, next_logits};
 use setokim::gguf::Gguf;
+use setokim::kernels::fused::{Fused, Norm};
 use setokim::kernels::quant_matmul::{
-    Activations, PackedShape, Plus, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows,
-    quant_rows_reference,
+    Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
+use setokim::kernels::{Gelu, gelu_reference, rms_norm_reference, swiglu_reference};
 use setokim::llm::{GgufSource, KvCache, Llama, LlamaConfig};
 use setokim::sample::Sampling;
 use setokim::text::template::names;
@@ -450,26 +451,52 @@ async fn packed_products_agree(kind: WeightKind, rows: usize, columns: usize, to
     let shape = PackedShape::new(kind, rows, columns).unwrap();
     let words = pack(&file_blocks(kind, shape), shape);
     assert_eq!(words.len(), shape.words());
-    let x: Vec<f32> = (0..tokens * columns).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+    let numbers: Vec<f32> = (0..tokens * columns).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
 
-    let expected = quant_matmul_reference(&x, &words, shape);
-    let x = matrix(&x, [tokens, columns], device);
+    let expected = quant_matmul_reference(&numbers, &words, shape);
+    let x = matrix(&numbers, [tokens, columns], device);
     // Sums of up to 352 products below 4, against f64: in f32, and with activations that are off by up to 1/65,000.
     for (activations, tolerance) in [(Activations::Exact, 1e-3), (Activations::Rounded, 4e-3)] {
         let name = format!("{} [{rows}, {columns}] x {tokens}, {activations:?}", kind.name());
-        let product = |plus| quant_matmul(x.clone(), words_tensor(&words, device), plus, shape, activations);
-        assert_close(&name, &floats(product(Plus::default())).await, &expected, tolerance);
+        let product = |fused| quant_matmul(x.clone(), words_tensor(&words, device), fused, shape, activations);
+        assert_close(&name, &floats(product(Fused::default())).await, &expected, tolerance);
 
         let (bias, stream) = (noise(rows, 31), noise(tokens * rows, 32));
-        let tensors = (vector(&bias, device), matrix(&stream, [tokens, rows], device));
-        for (bias_weight, stream_weight) in [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)] {
-            let plus = Plus {
-                bias: (bias_weight > 0.0).then(|| tensors.0.clone()),
-                stream: (stream_weight > 0.0).then(|| tensors.1.clone()),
+        for (gelu, has_bias, has_stream) in [
+            (None, true, false),
+            (None, false, true),
+            (Some(Gelu::Exact), false, false),
+            (Some(Gelu::Tanh), true, true),
+        ] {
+            let fused = Fused {
+                bias: has_bias.then(|| vector(&bias, device)),
+                gelu,
+                stream: has_stream.then(|| matrix(&stream, [tokens, rows], device)),
+                ..Fused::default()
             };
-            let added = |(at, y): (usize, &f32)| y + bias_weight * bias[at % rows] + stream_weight * stream[at];
-            let expected: Vec<f32> = expected.iter().enumerate().map(added).collect();
-            assert_close(&name, &floats(product(plus)).await, &expected, tolerance);
+            let mut known: Vec<f32> =
+                expected.iter().enumerate().map(|(at, y)| if has_bias { y + bias[at % rows] } else { *y }).collect();
+            if let Some(gelu) = gelu {
+                known = gelu_reference(&known, gelu);
+            }
+            if has_stream {
+                known.iter_mut().zip(&stream).for_each(|(y, stream)| *y += stream);
+            }
+            assert_close(&name, &floats(product(fused)).await, &known, tolerance);
+        }
+
+        let norm = noise(columns, 33);
+        let fused = |is_gated| {
+            let norm = Some(Norm { weight: vector(&norm, device), eps: 1e-5 });
+            Fused { norm, is_gated, ..Fused::default() }
+        };
+        let normal = quant_matmul_reference(&rms_norm_reference(&numbers, &norm, 1e-5), &words, shape);
+        assert_close(&name, &floats(product(fused(false))).await, &normal, 2.0 * tolerance);
+        if rows.is_multiple_of(2) {
+            // A product of two sums, each of which is some units large and as far off.
+            let known = swiglu_reference(&normal, rows / 2);
+            let largest = normal.iter().fold(1.0_f32, |largest, y| largest.max(y.abs()));
+            assert_close(&name, &floats(product(fused(true))).await, &known, 4.0 * largest * tolerance);
         }
     }
     let name = format!("{} [{rows}, {columns}] x {tokens}", kind.name());
@@ -510,7 +537,7 @@ async fn rounded_activations_keep_zeros_and_what_is_not_finite() {
     for tokens in [1, 2, 3] {
         let product = async |x: &[f32]| {
             let x = matrix(&x.repeat(tokens), [tokens, 64], &device);
-            floats(quant_matmul(x, words_tensor(&words, &device), Plus::default(), shape, Activations::Rounded)).await
+            floats(quant_matmul(x, words_tensor(&words, &device), Fused::default(), shape, Activations::Rounded)).await
         };
         assert_eq!(product(&[0.0; 64]).await, vec![0.0; 3 * tokens]);
         for poison in [f32::NAN, f32::INFINITY] {

@@ -1,8 +1,8 @@
 // Reads a packed matrix W [N, K] four weights at a time (layout: src/kernels/quant_matmul.rs). K is a multiple of 4.
-// Joined in front of quant_matvec.wgsl, quant_matmul.wgsl and quant_rows.wgsl.
+// Joined in front of quant_matvec.wgsl, quant_gate.wgsl, quant_matmul.wgsl and quant_rows.wgsl, which
+// declare `params`: [kind, N, K, words before the scales, ...].
 
 @group(0) @binding(0) var<storage, read> words: array<u32>;
-@group(0) @binding(2) var<storage, read> params: array<u32>; // [kind, N, K, words before the scales, T]
 
 const KIND_F32 = 0u;
 const KIND_F16 = 1u;

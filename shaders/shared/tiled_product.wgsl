@@ -1,15 +1,9 @@
-// A product of matrices in tiles: y [M, N] = left [M, K] right [K, N] + bias [N]. The file that follows says what the
-// factors are and where a result goes:
+// A product of matrices in tiles: y [M, N] = left [M, K] right [K, N]. The file that follows says what the factors are and
+// where a result goes:
 //   fn left(batch: u32, row: u32, k: u32) -> f32        called in range only
 //   fn right(batch: u32, k: u32, column: u32) -> f32
 //   fn store(batch: u32, row: u32, column: u32, sum: f32)
-// Workgroup: 64 invocations make a tile of 32 x 32, 4 x 4 sums each; k goes by in slices of 16.
-
-const TILE = 32u;
-const SLICE = 16u;
-
-var<workgroup> sh_left: array<f32, 512>;  // [SLICE, TILE]
-var<workgroup> sh_right: array<f32, 512>; // [SLICE, TILE]
+// Workgroup: 64 invocations. Needs shared/register_tile.wgsl.
 
 // What neighbouring invocations read should be neighbours in memory: `k` along a row where that is so, else rows (columns).
 struct Product {
@@ -26,11 +20,8 @@ fn make_tile(product: Product, tile: u32, local: u32) {
     let batch = tile / tiles;
     let first_row = ((tile % tiles) / column_tiles) * TILE;
     let first_column = ((tile % tiles) % column_tiles) * TILE;
-    // This invocation makes the sums of rows own_row + 8 i and columns own_column + 8 j.
-    let own_row = local / 8u;
-    let own_column = local % 8u;
 
-    var sums: array<vec4<f32>, 4>;
+    var sums: Sums;
     for (var first_k = 0u; first_k < product.inner; first_k += SLICE) {
         for (var at = local; at < SLICE * TILE; at += 64u) {
             let across = vec2<u32>(at % TILE, at / TILE); // (place in the tile, place in the slice)
@@ -49,24 +40,16 @@ fn make_tile(product: Product, tile: u32, local: u32) {
             sh_right[r.y * TILE + r.x] = value;
         }
         workgroupBarrier();
-        for (var k = 0u; k < SLICE; k++) {
-            let l = k * TILE + own_row;
-            let r = k * TILE + own_column;
-            let factors = vec4<f32>(sh_right[r], sh_right[r + 8u], sh_right[r + 16u], sh_right[r + 24u]);
-            sums[0] += sh_left[l] * factors;
-            sums[1] += sh_left[l + 8u] * factors;
-            sums[2] += sh_left[l + 16u] * factors;
-            sums[3] += sh_left[l + 24u] * factors;
-        }
+        add_slice(&sums, local);
         workgroupBarrier();
     }
 
-    for (var i = 0u; i < 4u; i++) {
-        let row = first_row + own_row + 8u * i;
-        for (var j = 0u; j < 4u; j++) {
-            let column = first_column + own_column + 8u * j;
+    for (var i = 0u; i < 8u; i++) {
+        let row = first_row + own_row(local) + 8u * i;
+        for (var j = 0u; j < 8u; j++) {
+            let column = first_column + own_column(local) + 8u * j;
             if row < product.rows && column < product.columns {
-                store(batch, row, column, sums[i][j]);
+                store(batch, row, column, sums[2u * i + j / 4u][j % 4u]);
             }
         }
     }

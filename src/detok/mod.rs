@@ -87,7 +87,7 @@ impl TokenLayers {
     /// - `image`, output: `[3, S, S]`
     /// - `tokens`: `[L, D]`
     fn forward(&self, image: Tensor<3>, tokens: Tensor<2>) -> Tensor<3> {
-        let x = self.hidden.iter().fold(tokens, |x, layer| gelu(layer.forward(x)));
+        let x = self.hidden.iter().fold(tokens, |x, layer| layer.forward_gelu(x, Gelu::Exact));
         paste_layers(image, self.picture.forward(x.clone()), self.bounds.forward(x))
     }
 }

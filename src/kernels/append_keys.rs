@@ -1,6 +1,7 @@
 //! Keys and values of new positions, written behind those of a cache.
 
 use burn::backend::TensorMetadata;
+use burn::tensor::Shape;
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
@@ -37,40 +38,61 @@ pub fn append_keys_reference(new: &[f32], cache: &[f32], shape: [usize; 3], star
     cache
 }
 
-/// `k`, `v`: `[T, KV x D]`, `rotation`: `[T, D]`, `keys`, `values`: `[KV, capacity, D]`, written in place.
-pub(super) fn launch(
-    k: CubeTensor,
-    v: CubeTensor,
-    rotation: CubeTensor,
-    keys: &CubeTensor,
-    values: &CubeTensor,
-    start: usize,
-) {
-    let (tokens, cache) = (k.meta.shape()[0], keys.meta.shape());
-    let [heads, capacity, head_dim] = [cache[0], cache[1], cache[2]];
-    let params = [tokens, heads, head_dim, capacity, start].map(|number| number as u32);
-    let launch = Launch::new(APPEND_KEYS, k).input(v).input(rotation).params(&params).in_place(keys).in_place(values);
-    launch.run(dispatch_2d((tokens * heads * head_dim / 2).div_ceil(APPEND_KEYS.workgroup as usize)));
+/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `keys`, `values`: `[KV, capacity, D]`, written in place.
+pub(super) fn launch(rows: CubeTensor, rotation: CubeTensor, keys: &CubeTensor, values: &CubeTensor, start: usize) {
+    let heads = Heads::new(rows.meta.shape()[1], keys.meta.shape());
+    let tokens = rows.meta.shape()[0];
+    let params = [tokens, heads.queries, heads.keys, heads.dim, heads.capacity, start].map(|number| number as u32);
+    let launch = Launch::new(APPEND_KEYS, rows).input(rotation).params(&params).in_place(keys).in_place(values);
+    launch.run(dispatch_2d((tokens * heads.keys * heads.dim / 2).div_ceil(APPEND_KEYS.workgroup as usize)));
+}
+
+/// How a row of heads is divided: the queries, the keys, then the values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heads {
+    /// Heads of queries.
+    pub queries: usize,
+    /// Heads of keys, and of values.
+    pub keys: usize,
+    /// Width of a head.
+    pub dim: usize,
+    /// Positions in a cache.
+    pub capacity: usize,
+}
+
+impl Heads {
+    /// Of a row of so many numbers, and a cache `[KV, capacity, D]`.
+    pub fn new(width: usize, cache: &Shape) -> Self {
+        let [keys, capacity, dim] = [cache[0], cache[1], cache[2]];
+        Self { queries: width / dim - 2 * keys, keys, dim, capacity }
+    }
+
+    /// Numbers in a row.
+    pub fn width(self) -> usize {
+        (self.queries + 2 * self.keys) * self.dim
+    }
 }
 
 /// [`launch`] on the CPU.
 pub(super) fn append(
-    k: &FlexTensor,
-    v: &FlexTensor,
+    rows: &FlexTensor,
     rotation: &FlexTensor,
     keys: &mut FlexTensor,
     values: &mut FlexTensor,
     start: usize,
 ) {
-    let (cache, k, v, rotation) = (keys.shape(), k.to_contiguous(), v.to_contiguous(), rotation.to_contiguous());
-    let [heads, capacity, head_dim] = [cache[0], cache[1], cache[2]];
-    let (k, v, rotation) = (k.storage::<f32>(), v.storage::<f32>(), rotation.storage::<f32>());
+    let heads = Heads::new(rows.shape()[1], &keys.shape());
+    let Heads { dim, capacity, .. } = heads;
+    let (rows, rotation) = (rows.to_contiguous(), rotation.to_contiguous());
     let (keys, values) = (keys.storage_mut::<f32>(), values.storage_mut::<f32>());
-    for (at, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
-        let (token, head) = (at / heads, at % heads);
-        let to = (head * capacity + start + token) * head_dim;
-        rotate(k, &rotation[token * head_dim..][..head_dim], &mut keys[to..][..head_dim]);
-        values[to..][..head_dim].copy_from_slice(v);
+    let angles = rotation.storage::<f32>().chunks_exact(dim).skip(start);
+    for ((at, row), angles) in (start..).zip(rows.storage::<f32>().chunks_exact(heads.width())).zip(angles) {
+        let (new_keys, new_values) = row[heads.queries * dim..].split_at(heads.keys * dim);
+        for (head, (key, value)) in new_keys.chunks_exact(dim).zip(new_values.chunks_exact(dim)).enumerate() {
+            let to = (head * capacity + at) * dim;
+            rotate(key, angles, &mut keys[to..][..dim]);
+            values[to..][..dim].copy_from_slice(value);
+        }
     }
 }
 

@@ -41,8 +41,8 @@ pub(super) fn launch(q: CubeTensor, mut k: CubeTensor, v: CubeTensor) -> CubeTen
     let head_dim = q.meta.shape()[3];
     k.meta.shape_mut().swap(2, 3);
     k.meta.strides_mut().swap(2, 3);
-    let scores = matmul::launch(q, k, None);
-    matmul::launch(softmax(scores, (head_dim as f32).powf(-0.5)), v, None)
+    let scores = matmul::launch(q, k);
+    matmul::launch(softmax(scores, (head_dim as f32).powf(-0.5)), v)
 }
 
 /// `softmax(scale x)` over the last dimension.

@@ -6,10 +6,10 @@ use burn::tensor::{DType, TensorData};
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
-use super::append_keys::{rotate, rotate_reference};
+use super::append_keys::{Heads, rotate, rotate_reference};
 use super::attention::{attention_reference, softmax_in_place};
 use super::fill_rows;
-use super::launch::{CAUSAL_ATTENTION, Launch, dispatch_2d};
+use super::launch::{CAUSAL_ATTENTION, JOIN_SPANS, Launch, dispatch_2d};
 use super::simd::{F32x8, LANES, SimdTask, with_simd};
 
 /// The widest head that `causal_attention.wgsl` has workgroup memory for. It reads four numbers at a time.
@@ -41,22 +41,37 @@ pub fn causal_attention_reference(
     q.chunks_exact(head_dim).enumerate().flat_map(one).collect()
 }
 
-/// `q`: `[T, heads x D]`, `rotation`: `[T, D]`, `keys`, `values`: `[KV, capacity, D]`.
+/// Positions that one workgroup goes over where there is a single new one: a head alone would keep one of a GPU's many
+/// processors busy, for as long as the context is.
+const SPAN: usize = 512;
+
+/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `keys`, `values`: `[KV, capacity, D]`, where a single new
+/// position is written and several have been already; output: `[T, H x D]`.
 pub(super) fn launch(
-    q: CubeTensor,
+    rows: CubeTensor,
     rotation: CubeTensor,
     keys: &CubeTensor,
     values: &CubeTensor,
     start: usize,
 ) -> CubeTensor {
-    let (shape, cache) = (q.meta.shape().clone(), keys.meta.shape());
-    let [key_heads, capacity, head_dim] = [cache[0], cache[1], cache[2]];
-    let (tokens, heads) = (shape[0], shape[1] / head_dim);
-    let sizes = [tokens, heads, key_heads, head_dim, capacity, start].map(|number| number as u32);
-    let params = [&sizes[..], &[scale(head_dim).to_bits()]].concat();
-    let launch = Launch::new(CAUSAL_ATTENTION, q).input(rotation).in_place(keys).in_place(values).params(&params);
-    let (launch, y) = launch.output(shape, DType::F32);
-    launch.run(dispatch_2d(tokens * heads));
+    let (tokens, width) = (rows.meta.shape()[0], rows.meta.shape()[1]);
+    let Heads { queries, keys: key_heads, dim, capacity } = Heads::new(width, keys.meta.shape());
+    let (spans, span) = if tokens == 1 { ((start + 1).div_ceil(SPAN), SPAN) } else { (1, capacity) };
+    let sizes = [tokens, queries, key_heads, dim, capacity, start].map(|number| number as u32);
+    let params = [&sizes[..], &[scale(dim).to_bits(), spans as u32, span as u32]].concat();
+    let launch = Launch::new(CAUSAL_ATTENTION, rows).input(rotation).params(&params).in_place(keys).in_place(values);
+    let groups = dispatch_2d(tokens * queries * spans);
+    let shape = [tokens, queries * dim];
+    if spans == 1 {
+        let (launch, y) = launch.output(shape, DType::F32);
+        launch.run(groups);
+        return y;
+    }
+    let (launch, found) = launch.output([tokens * queries, spans, dim + 4], DType::F32);
+    launch.run(groups);
+    let params = [tokens * queries, spans, dim].map(|number| number as u32);
+    let (launch, y) = Launch::new(JOIN_SPANS, found).params(&params).output(shape, DType::F32);
+    launch.run(dispatch_2d(tokens * queries));
     y
 }
 
@@ -66,44 +81,41 @@ fn scale(head_dim: usize) -> f32 {
 
 /// [`launch`] on the CPU.
 pub(super) fn attend(
-    q: &FlexTensor,
+    rows: &FlexTensor,
     rotation: &FlexTensor,
     keys: &FlexTensor,
     values: &FlexTensor,
     start: usize,
 ) -> FlexTensor {
-    let (shape, cache, q, rotation) = (q.shape(), keys.shape(), q.to_contiguous(), rotation.to_contiguous());
-    let [key_heads, capacity, head_dim] = [cache[0], cache[1], cache[2]];
-    let mut out = vec![0.0; shape.num_elements()];
-    let group_width = shape[1] / key_heads;
-    let work = 2 * group_width * (start + shape[0]);
+    let heads = Heads::new(rows.shape()[1], &keys.shape());
+    let (tokens, rows, rotation) = (rows.shape()[0], rows.to_contiguous(), rotation.to_contiguous());
+    let width = heads.queries * heads.dim;
+    let mut out = vec![0.0; tokens * width];
+    let group_width = width / heads.keys;
+    let work = 2 * group_width * (start + tokens);
     fill_rows(&mut out, group_width, work, |first_row, out| {
         with_simd(Attend {
-            q: &q.storage()[first_row * group_width..][..out.len()],
+            rows: rows.storage(),
             rotation: rotation.storage(),
             keys: keys.storage(),
             values: values.storage(),
-            key_heads,
-            capacity,
-            head_dim,
+            heads,
             group_width,
             start,
             first_row,
             out,
         });
     });
-    FlexTensor::from_data(TensorData::new(out, shape))
+    FlexTensor::from_data(TensorData::new(out, [tokens, width]))
 }
 
-/// Some rows of `[T x KV, heads / KV x D]`: a position's query heads that share their keys.
+/// Some rows of the output as `[T x KV, H / KV x D]`: a position's query heads that share their keys.
 struct Attend<'a> {
-    q: &'a [f32],
+    rows: &'a [f32],
     rotation: &'a [f32],
     keys: &'a [f32],
     values: &'a [f32],
-    key_heads: usize,
-    capacity: usize,
-    head_dim: usize,
+    heads: Heads,
     group_width: usize,
     start: usize,
     first_row: usize,
@@ -116,17 +128,18 @@ const CACHED: usize = 64;
 impl SimdTask for Attend<'_> {
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        let (head_dim, group) = (self.head_dim, self.group_width / self.head_dim);
+        let Heads { keys: key_heads, dim: head_dim, capacity, .. } = self.heads;
+        let group = self.group_width / head_dim;
         let last_row = self.first_row + self.out.len() / self.group_width - 1;
-        let mut all_weights = vec![0.0; group * (self.start + last_row / self.key_heads + 1)];
+        let mut all_weights = vec![0.0; group * (self.start + last_row / key_heads + 1)];
         let mut turned = vec![0.0; self.group_width];
-        let rows = self.q.chunks_exact(self.group_width).zip(self.out.chunks_exact_mut(self.group_width));
-        for (row, (q, out)) in (self.first_row..).zip(rows) {
-            let (token, head) = (row / self.key_heads, row % self.key_heads);
-            let first = head * self.capacity * head_dim;
+        for (row, out) in (self.first_row..).zip(self.out.chunks_exact_mut(self.group_width)) {
+            let (token, head) = (row / key_heads, row % key_heads);
+            let q = &self.rows[token * self.heads.width() + head * self.group_width..][..self.group_width];
+            let first = head * capacity * head_dim;
             let seen = self.start + token + 1;
             let [keys, values] = [self.keys, self.values].map(|cache| &cache[first..][..seen * head_dim]);
-            let angles = &self.rotation[token * head_dim..][..head_dim];
+            let angles = &self.rotation[(seen - 1) * head_dim..][..head_dim];
             for (q, turned) in q.chunks_exact(head_dim).zip(turned.chunks_exact_mut(head_dim)) {
                 rotate(q, angles, turned);
             }

@@ -16,16 +16,14 @@ pub trait DecoderOps: Backend {
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
     /// See [`cached_attention`]; keys and values come back.
     fn cached_attention(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
+        rows: FloatTensor<Self>,
         rotation: FloatTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
         start: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     /// See [`swiglu`](fn@swiglu).
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`best_two`](fn@best_two).
     fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>);
 }
@@ -35,19 +33,19 @@ impl DecoderOps for CubeBackend {
         rms_norm::launch(x, weight, eps)
     }
     fn cached_attention(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
+        rows: FloatTensor<Self>,
         rotation: FloatTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
         start: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        append_keys::launch(k, v, rotation.clone(), &keys, &values, start);
-        (causal_attention::launch(q, rotation, &keys, &values, start), keys, values)
+        if rows.shape()[0] > 1 {
+            append_keys::launch(rows.clone(), rotation.clone(), &keys, &values, start);
+        }
+        (causal_attention::launch(rows, rotation, &keys, &values, start), keys, values)
     }
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        swiglu::launch(gate, up)
+    fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::launch(x)
     }
     fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>) {
         best_two::launch(logits)
@@ -59,19 +57,17 @@ impl DecoderOps for Flex {
         rms_norm::normalize(&x, &weight, eps)
     }
     fn cached_attention(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
+        rows: FloatTensor<Self>,
         rotation: FloatTensor<Self>,
         mut keys: FloatTensor<Self>,
         mut values: FloatTensor<Self>,
         start: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        append_keys::append(&k, &v, &rotation, &mut keys, &mut values, start);
-        (causal_attention::attend(&q, &rotation, &keys, &values, start), keys, values)
+        append_keys::append(&rows, &rotation, &mut keys, &mut values, start);
+        (causal_attention::attend(&rows, &rotation, &keys, &values, start), keys, values)
     }
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        swiglu::multiply(&gate, &up)
+    fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::multiply(&x)
     }
     fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>) {
         let found = best_two::best_two_reference(logits.to_contiguous().storage());
@@ -101,31 +97,28 @@ pub struct Cache {
 /// keys are turned to their positions first (<https://arxiv.org/abs/2104.09864>).
 ///
 /// # Shapes
-/// - `q`: `[T, heads x D]`, `k`, `v`: `[T, KV x D]`, `rotation`: `[T, D]`, cosines of the pairs `(i, i + D / 2)`, then
-///   their sines; output: `[T, heads x D]`
+/// - `rows`: `[T, (H + 2 KV) x D]`: the queries, the keys, then the values of a position
+/// - `rotation`: `[capacity, D]`, for every position of the cache the cosines of the pairs `(i, i + D / 2)`, then their sines
+/// - output: `[T, H x D]`
 ///
 /// # Panics
 /// Where the positions do not fit the cache: the caller has made room.
-pub fn cached_attention(
-    [q, k, v]: [Tensor<2>; 3],
-    rotation: Tensor<2>,
-    cache: Cache,
-    start: usize,
-) -> (Tensor<2>, Cache) {
-    let ([tokens, _], [_, capacity, _]) = (q.dims(), cache.keys.dims());
+pub fn cached_attention(rows: Tensor<2>, rotation: Tensor<2>, cache: Cache, start: usize) -> (Tensor<2>, Cache) {
+    let ([tokens, _], [_, capacity, _]) = (rows.dims(), cache.keys.dims());
     assert!(start + tokens <= capacity, "{tokens} positions from {start} on in a cache of {capacity}");
-    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    assert_eq!(rotation.dims()[0], capacity, "positions with a rotation");
     let (keys, values) = (cache.keys.into_dispatch(), cache.values.into_dispatch());
-    let (mixed, keys, values) = Dispatch::cached_attention(q, k, v, rotation.into_dispatch(), keys, values, start);
+    let (rows, rotation) = (rows.into_dispatch(), rotation.into_dispatch());
+    let (mixed, keys, values) = Dispatch::cached_attention(rows, rotation, keys, values, start);
     (Tensor::from_dispatch(mixed), Cache { keys: Tensor::from_dispatch(keys), values: Tensor::from_dispatch(values) })
 }
 
 /// The gate of SwiGLU, <https://arxiv.org/abs/2002.05202>: `silu(gate) * up`.
 ///
 /// # Shapes
-/// - `gate`, `up`, output: `[T, H]`
-pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()))
+/// - `x`: `[T, 2 I]`, rows of `I` gates, then `I` numbers that they let through; output: `[T, I]`
+pub fn swiglu(x: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::swiglu(x.into_dispatch()))
 }
 
 /// The two best tokens, and the better one's id apart, for [`quant_rows`](fn@super::quant_matmul::quant_rows) to read: the next

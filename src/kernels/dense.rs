@@ -9,14 +9,22 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
 
+use super::fused::{Fused, Steps};
 use super::gelu::Gelu;
 use super::{attention, conv2d, gelu, layer_norm, matmul};
 
 /// The products that layers are made of.
 #[backend_extension(Cube, Flex)]
 pub trait DenseOps: Backend {
-    /// See [`linear`]; `x` is a matrix here.
-    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`linear`].
+    fn dense_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        norm: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stream: FloatTensor<Self>,
+        steps: Steps,
+    ) -> FloatTensor<Self>;
     /// See [`matmul`](fn@matmul).
     fn dense_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`conv2d`](fn@conv2d).
@@ -43,11 +51,18 @@ pub trait DenseOps: Backend {
 }
 
 impl DenseOps for CubeBackend {
-    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-        matmul::launch(x, weight, Some(bias))
+    fn dense_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        norm: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stream: FloatTensor<Self>,
+        steps: Steps,
+    ) -> FloatTensor<Self> {
+        matmul::launch_fused(x, weight, [norm, bias, stream], steps)
     }
     fn dense_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        matmul::launch(a, b, None)
+        matmul::launch(a, b)
     }
     fn dense_conv2d(
         x: FloatTensor<Self>,
@@ -78,11 +93,18 @@ impl DenseOps for CubeBackend {
 }
 
 impl DenseOps for Flex {
-    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-        matmul::multiply(x, weight, Some(bias))
+    fn dense_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        norm: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stream: FloatTensor<Self>,
+        steps: Steps,
+    ) -> FloatTensor<Self> {
+        matmul::multiply_fused(x, weight, [norm, bias, stream], steps)
     }
     fn dense_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        matmul::multiply(a, b, None)
+        matmul::multiply(a, b)
     }
     fn dense_conv2d(
         x: FloatTensor<Self>,
@@ -112,22 +134,16 @@ impl DenseOps for Flex {
     }
 }
 
-/// `x W + bias`.
+/// `x W`, with what goes with it.
 ///
 /// # Shapes
-/// - `x`: `[.., K]`, `weight`: `[K, N]`, `bias`: `[N]`
-/// - output: `[.., N]`
-pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
-    let [inner, columns] = weight.dims();
-    let mut dims = x.dims();
-    let rows = dims[..D - 1].iter().product::<usize>();
-    let (x, weight) = (x.reshape([rows, inner]).into_dispatch(), weight.into_dispatch());
-    let y = match bias {
-        Some(bias) => Dispatch::dense_linear(x, weight, bias.into_dispatch()),
-        None => Dispatch::dense_matmul(x, weight),
-    };
-    dims[D - 1] = columns;
-    Tensor::<2>::from_dispatch(y).reshape(dims)
+/// - `x`: `[T, K]`, `weight`: `[K, N]`
+/// - output: `[T, N]`, `[T, N / 2]` where it is gated
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, fused: Fused) -> Tensor<2> {
+    fused.check(x.dims(), weight.dims()[1]);
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let ([norm, bias, stream], steps) = fused.into_parts(&x);
+    Tensor::from_dispatch(Dispatch::dense_linear(x, weight, norm, bias, stream, steps))
 }
 
 /// `a b`, matrix by matrix; a dimension of the batch that is 1 in one of them serves the whole of the other's.

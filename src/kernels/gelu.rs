@@ -57,31 +57,33 @@ pub(super) fn launch(x: CubeTensor, gelu: Gelu) -> CubeTensor {
 /// [`launch`] on the CPU, in vectors: a scalar error function was a tenth of the encoder.
 pub(super) fn activate(x: &FlexTensor, gelu: Gelu) -> FlexTensor {
     let (shape, x) = (x.shape(), x.to_contiguous());
-    let x = x.storage::<f32>();
-    let mut y = vec![0.0; x.len()];
-    const WORK: usize = 16; // multiplications a number
-    fill_rows(&mut y, 1, WORK, |first, y| with_simd(Activate { gelu, x: &x[first..][..y.len()], y }));
+    let mut y = x.storage::<f32>().to_vec();
+    activate_in_place(&mut y, gelu);
     FlexTensor::from_data(TensorData::new(y, shape))
+}
+
+pub(super) fn activate_in_place(numbers: &mut [f32], gelu: Gelu) {
+    const WORK: usize = 16; // multiplications a number
+    fill_rows(numbers, 1, WORK, |_, y| with_simd(Activate { gelu, y }));
 }
 
 struct Activate<'a> {
     gelu: Gelu,
-    x: &'a [f32],
     y: &'a mut [f32],
 }
 
 impl SimdTask for Activate<'_> {
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        let values = self.y.iter_mut().zip(self.x);
         match self.gelu {
             Gelu::Exact => {
-                for (y, &x) in values {
-                    *y = 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2 as f32));
+                for y in self.y {
+                    *y *= 0.5 * (1.0 + erf(*y * FRAC_1_SQRT_2 as f32));
                 }
             }
             Gelu::Tanh => {
-                for (y, &x) in values {
+                for y in self.y {
+                    let x = *y;
                     *y = x * sigmoid(2.0 * FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x));
                 }
             }

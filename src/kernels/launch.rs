@@ -33,10 +33,21 @@ pub struct Kernel {
 }
 
 const DISTANCE_TILE: &str = include_str!("../../shaders/shared/distance_tile.wgsl");
-const TILED_PRODUCT: &str = include_str!("../../shaders/shared/tiled_product.wgsl");
+const GELU_FORMS: &str = include_str!("../../shaders/shared/gelu.wgsl");
+const SILU: &str = include_str!("../../shaders/shared/silu.wgsl");
+const TILED_PRODUCT: &str = concat!(
+    include_str!("../../shaders/shared/register_tile.wgsl"),
+    include_str!("../../shaders/shared/tiled_product.wgsl"),
+);
+const TILED_PRODUCT_PLUS: &str = concat!(
+    include_str!("../../shaders/shared/gelu.wgsl"),
+    include_str!("../../shaders/shared/plus.wgsl"),
+    include_str!("../../shaders/shared/register_tile.wgsl"),
+    include_str!("../../shaders/shared/tiled_product.wgsl"),
+);
 
-/// Rows and columns of a tile of `tiled_product.wgsl`.
-pub const TILE: usize = 32;
+/// Rows and columns of a tile of `register_tile.wgsl`.
+pub const TILE: usize = 64;
 
 macro_rules! kernel {
     ($name:literal, $prelude:expr, $workgroup:literal, $bindings:literal) => {
@@ -55,20 +66,21 @@ pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", DISTANCE_TILE, 256, 4
 pub const SELECT_CENTERS: Kernel = kernel!("select_centers", "", 256, 5);
 pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", "", 64, 4);
 pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", "", 64, 4);
-pub const MATMUL: Kernel = kernel!("matmul", TILED_PRODUCT, 64, 5);
+pub const MATMUL: Kernel = kernel!("matmul", TILED_PRODUCT_PLUS, 64, 6);
 pub const CONV2D: Kernel = kernel!("conv2d", TILED_PRODUCT, 64, 5);
 pub const SOFTMAX: Kernel = kernel!("softmax", "", 64, 3);
 pub const LAYER_NORM: Kernel = kernel!("layer_norm", "", 256, 5);
-pub const GELU: Kernel = kernel!("gelu", "", 64, 3);
+pub const GELU: Kernel = kernel!("gelu", GELU_FORMS, 64, 3);
 pub const RMS_NORM: Kernel = kernel!("rms_norm", "", 64, 4);
-pub const APPEND_KEYS: Kernel = kernel!("append_keys", "", 64, 6);
+pub const APPEND_KEYS: Kernel = kernel!("append_keys", "", 64, 5);
 pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", "", 64, 6);
-pub const SWIGLU: Kernel = kernel!("swiglu", "", 64, 4);
+pub const JOIN_SPANS: Kernel = kernel!("join_spans", "", 64, 3);
+pub const SWIGLU: Kernel = kernel!("swiglu", SILU, 64, 3);
 pub const BEST_TWO: Kernel = kernel!("best_two", "", 256, 4);
 pub const PASTE_LAYERS: Kernel = kernel!("paste_layers", "", 64, 5);
 
 /// All shaders but those of packed products, for the tests that validate them.
-pub const SHADERS: [Kernel; 16] = [
+pub const SHADERS: [Kernel; 17] = [
     KNN_DENSITY,
     PEAK_DISTANCE,
     SELECT_CENTERS,
@@ -82,6 +94,7 @@ pub const SHADERS: [Kernel; 16] = [
     RMS_NORM,
     APPEND_KEYS,
     CAUSAL_ATTENTION,
+    JOIN_SPANS,
     SWIGLU,
     BEST_TWO,
     PASTE_LAYERS,

@@ -4,9 +4,10 @@ use burn::tensor::{DType, Shape, TensorData};
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
-use super::fill_rows;
+use super::fused::Steps;
 use super::launch::{Launch, MATMUL, TILE, dispatch_2d};
 use super::panels::{Batches, Panels, Product, View, forwards};
+use super::{fill_rows, rms_norm, swiglu};
 
 /// `a b + bias`, in the plainest form.
 ///
@@ -25,21 +26,38 @@ pub fn matmul_reference(a: &[f32], b: &[f32], bias: &[f32], inner: usize) -> Vec
     y
 }
 
+/// `x`: `[T, K]`, `weight`: `[K, N]`, with what goes with a product.
+pub(super) fn launch_fused(
+    x: CubeTensor,
+    weight: CubeTensor,
+    [norm, bias, stream]: [CubeTensor; 3],
+    steps: Steps,
+) -> CubeTensor {
+    let x = if let Some(eps) = steps.norm { rms_norm::launch(x, norm, eps) } else { x };
+    let y = launch_plus(x, weight, bias, stream, steps.bits());
+    if steps.is_gated { swiglu::launch(y) } else { y }
+}
+
 /// `a`: `[.., M, K]`, `b`: `[.., K, N]`, with up to two dimensions of batch; any strides.
-pub(super) fn launch(a: CubeTensor, b: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+pub(super) fn launch(a: CubeTensor, b: CubeTensor) -> CubeTensor {
+    // Something has to be bound.
+    launch_plus(a, b.clone(), b.clone(), b, 0)
+}
+
+fn launch_plus(a: CubeTensor, b: CubeTensor, bias: CubeTensor, stream: CubeTensor, flags: u32) -> CubeTensor {
     let ([a_outer, a_inner, rows, inner], a_strides) = batches(&a);
     let ([b_outer, b_inner, b_rows, columns], b_strides) = batches(&b);
     assert_eq!(inner, b_rows, "columns of a and rows of b");
     let (outer, inner_batch) = (a_outer.max(b_outer), a_inner.max(b_inner));
     let tiles = outer * inner_batch * rows.div_ceil(TILE) * columns.div_ceil(TILE);
-    let mut params = vec![tiles, inner_batch, rows, inner, columns, usize::from(bias.is_some())];
+    let mut params = vec![tiles, inner_batch, rows, inner, columns, flags as usize];
     params.extend(a_strides);
     params.extend(b_strides);
     let params: Vec<u32> = params.into_iter().map(|number| number as u32).collect();
 
     let shape = product_shape(a.meta.shape(), b.meta.shape());
-    let bias = bias.unwrap_or_else(|| b.clone()); // something has to be bound
-    let (launch, y) = Launch::strided(MATMUL, a).strided_input(b).input(bias).params(&params).output(shape, DType::F32);
+    let launch = Launch::strided(MATMUL, a).strided_input(b).params(&params).strided_input(bias).strided_input(stream);
+    let (launch, y) = launch.output(shape, DType::F32);
     launch.run(dispatch_2d(tiles));
     y
 }
@@ -63,9 +81,29 @@ fn batches(tensor: &CubeTensor) -> ([usize; 4], [usize; 4]) {
     (std::array::from_fn(size), std::array::from_fn(stride))
 }
 
+/// [`launch_fused`] on the CPU.
+pub(super) fn multiply_fused(
+    x: FlexTensor,
+    weight: FlexTensor,
+    [norm, bias, stream]: [FlexTensor; 3],
+    steps: Steps,
+) -> FlexTensor {
+    let x = if let Some(eps) = steps.norm { rms_norm::normalize(&x, &norm, eps) } else { x };
+    let (y, shape) = product(x, weight);
+    let [tokens, columns] = [shape[0], shape[1]];
+    let y = steps.finish(y, columns, &bias, &stream);
+    FlexTensor::from_data(TensorData::new(y, [tokens, steps.width(columns)]))
+}
+
 /// [`launch`] on the CPU.
-pub(super) fn multiply(a: FlexTensor, b: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
-    let (a, b, bias) = (forwards(a), forwards(b), bias.map(|bias| bias.to_contiguous()));
+pub(super) fn multiply(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+    let (y, shape) = product(a, b);
+    FlexTensor::from_data(TensorData::new(y, shape))
+}
+
+/// Numbers and shape of `a b`.
+fn product(a: FlexTensor, b: FlexTensor) -> (Vec<f32>, Shape) {
+    let (a, b) = (forwards(a), forwards(b));
     let (a_batches, b_batches) = (Batches::new(&a), Batches::new(&b));
     let ([a_outer, a_inner, rows, inner], [b_outer, b_inner, b_rows, columns]) = (a_batches.shape, b_batches.shape);
     assert_eq!(inner, b_rows, "columns of a and rows of b");
@@ -77,10 +115,7 @@ pub(super) fn multiply(a: FlexTensor, b: FlexTensor, bias: Option<FlexTensor>) -
         let a = a_batches.matrix(batch).with_whole_rows(&mut gathered);
         multiply_rows(a, &Panels::new(b_batches.matrix(batch)), y);
     }
-    if let Some(bias) = bias {
-        add_to_rows(&mut y, bias.storage());
-    }
-    FlexTensor::from_data(TensorData::new(y, product_shape(a.layout().shape(), b.layout().shape())))
+    (y, product_shape(a.layout().shape(), b.layout().shape()))
 }
 
 /// `out = rows columns` on all cores. `out`: `[M, N]`.

@@ -18,6 +18,7 @@ mod conv2d;
 pub mod decoder;
 pub mod dense;
 mod distances;
+pub mod fused;
 mod gelu;
 mod knn_density;
 mod layer_norm;

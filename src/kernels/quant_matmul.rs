@@ -26,6 +26,8 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
+use super::fused::{Fused, Steps};
+
 /// Weights that share one scale.
 pub const BLOCK: usize = 32;
 /// Columns come in groups of this many, so that every kind can be read by whole words.
@@ -270,53 +272,40 @@ pub trait QuantOps: Backend {
     fn quant_matmul(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
+        norm: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         stream: FloatTensor<Self>,
-        adds: Adds,
-        shape: PackedShape,
-        activations: Activations,
+        product: PackedProduct,
     ) -> FloatTensor<Self>;
     /// See [`quant_rows`].
     fn quant_rows(words: IntTensor<Self>, ids: IntTensor<Self>, shape: PackedShape) -> FloatTensor<Self>;
 }
 
-/// What of a [`Plus`] is there.
+/// What is to be computed.
 #[derive(Debug, Clone, Copy)]
-pub struct Adds {
-    bias: bool,
-    stream: bool,
+pub struct PackedProduct {
+    shape: PackedShape,
+    steps: Steps,
+    activations: Activations,
 }
 
-/// What is added to a product.
-#[derive(Debug, Clone, Default)]
-pub struct Plus {
-    /// `[N]`, to every row.
-    pub bias: Option<Tensor<1>>,
-    /// `[T, N]`, as the layers of a transformer add to what came in.
-    pub stream: Option<Tensor<2>>,
-}
-
-/// `x W^T + bias + stream` with packed `W`.
+/// `x W^T` with packed `W`, and what goes with it.
 ///
 /// # Shapes
-/// - `x`: `[T, K]`, `words`: a packed `[N, K]` as u32, result: `[T, N]`
+/// - `x`: `[T, K]`, `words`: a packed `[N, K]` as u32, result: `[T, N]`, `[T, N / 2]` where it is gated
 pub fn quant_matmul(
     x: Tensor<2>,
     words: Tensor<1, Int>,
-    plus: Plus,
+    fused: Fused,
     shape: PackedShape,
     activations: Activations,
 ) -> Tensor<2> {
-    let ([tokens, columns], rows) = (x.dims(), shape.rows);
-    assert_eq!(columns, shape.columns, "columns of x and of the packed matrix");
-    assert!(plus.bias.as_ref().is_none_or(|bias| bias.dims() == [rows]), "a bias has a number for every row");
-    assert!(plus.stream.as_ref().is_none_or(|stream| stream.dims() == [tokens, rows]), "a stream is as the product");
-    let adds = Adds { bias: plus.bias.is_some(), stream: plus.stream.is_some() };
+    assert_eq!(x.dims()[1], shape.columns, "columns of x and of the packed matrix");
+    fused.check(x.dims(), shape.rows);
     let (x, words) = (x.into_dispatch(), words.into_dispatch());
-    // An operation cannot do without a tensor that it names, nor a shader without a buffer.
-    let bias = plus.bias.map_or_else(|| x.clone(), Tensor::into_dispatch);
-    let stream = plus.stream.map_or_else(|| x.clone(), Tensor::into_dispatch);
-    Tensor::from_dispatch(Dispatch::quant_matmul(x, words, bias, stream, adds, shape, activations))
+    let ([norm, bias, stream], steps) = fused.into_parts(&x);
+    let product = PackedProduct { shape, steps, activations };
+    Tensor::from_dispatch(Dispatch::quant_matmul(x, words, norm, bias, stream, product))
 }
 
 /// Rows of a packed `W`, unpacked: the embedding lookup. An id past the last row gives the last row.

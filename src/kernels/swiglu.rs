@@ -9,42 +9,55 @@ use super::launch::{Launch, SWIGLU, dispatch_2d};
 use super::simd::{F32x8, SimdTask, sigmoid, with_simd};
 
 /// `silu(gate) * up`, in the plainest form.
-pub fn swiglu_reference(gate: &[f32], up: &[f32]) -> Vec<f32> {
+///
+/// # Shapes
+/// - `x`: `[T, 2 I]`, rows of `I` gates, then `I` numbers that they let through; output: `[T, I]`
+pub fn swiglu_reference(x: &[f32], width: usize) -> Vec<f32> {
     let one = |(gate, up): (&f32, &f32)| {
         let gate = f64::from(*gate);
         (gate / (1.0 + (-gate).exp()) * f64::from(*up)) as f32
     };
-    gate.iter().zip(up).map(one).collect()
+    let row = |row: &[f32]| row[..width].iter().zip(&row[width..]).map(one).collect::<Vec<_>>();
+    x.chunks_exact(2 * width).flat_map(row).collect()
 }
 
-/// Two tensors of one shape.
-pub(super) fn launch(gate: CubeTensor, up: CubeTensor) -> CubeTensor {
-    let shape = gate.meta.shape().clone();
-    let count = shape.num_elements();
-    let (launch, y) = Launch::new(SWIGLU, gate).input(up).params(&[count as u32]).output(shape, DType::F32);
-    launch.run(dispatch_2d(count.div_ceil(SWIGLU.workgroup as usize)));
+/// `x`: `[T, 2 I]`, output: `[T, I]`.
+pub(super) fn launch(x: CubeTensor) -> CubeTensor {
+    let (rows, width) = (x.meta.shape()[0], x.meta.shape()[1] / 2);
+    let (launch, y) =
+        Launch::new(SWIGLU, x).params(&[(rows * width) as u32, width as u32]).output([rows, width], DType::F32);
+    launch.run(dispatch_2d((rows * width).div_ceil(SWIGLU.workgroup as usize)));
     y
 }
 
 /// [`launch`] on the CPU.
-pub(super) fn multiply(gate: &FlexTensor, up: &FlexTensor) -> FlexTensor {
-    let (shape, gate, up) = (gate.shape(), gate.to_contiguous(), up.to_contiguous());
-    let mut y = gate.storage::<f32>().to_vec();
-    with_simd(Multiply { up: up.storage(), y: &mut y });
-    FlexTensor::from_data(TensorData::new(y, shape))
+pub(super) fn multiply(x: &FlexTensor) -> FlexTensor {
+    let (rows, width) = (x.shape()[0], x.shape()[1] / 2);
+    let y = gate_rows(x.to_contiguous().storage(), width);
+    FlexTensor::from_data(TensorData::new(y, [rows, width]))
 }
 
-/// `y` is the gate at first.
-struct Multiply<'a> {
-    up: &'a [f32],
+/// Rows of `width` gates, then as many numbers that they let through.
+pub(super) fn gate_rows(rows: &[f32], width: usize) -> Vec<f32> {
+    let mut y = vec![0.0; rows.len() / 2];
+    with_simd(Gate { rows, width, y: &mut y });
+    y
+}
+
+struct Gate<'a> {
+    rows: &'a [f32],
+    width: usize,
     y: &'a mut [f32],
 }
 
-impl SimdTask for Multiply<'_> {
+impl SimdTask for Gate<'_> {
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        for (y, up) in self.y.iter_mut().zip(self.up) {
-            *y *= sigmoid(*y) * up;
+        for (row, y) in self.rows.chunks_exact(2 * self.width).zip(self.y.chunks_exact_mut(self.width)) {
+            let (gates, rest) = row.split_at(self.width);
+            for (y, (gate, up)) in y.iter_mut().zip(gates.iter().zip(rest)) {
+                *y = gate * sigmoid(*gate) * up;
+            }
         }
     }
 }

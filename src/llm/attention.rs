@@ -7,12 +7,12 @@ use super::kv_cache::LayerCache;
 use super::linear::Linear;
 use super::source::WeightSource;
 use crate::Result;
+use crate::kernels::fused::{Fused, Norm};
 
 #[derive(Debug, Clone)]
 pub struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
+    /// Rows of `q_proj`, `k_proj`, then `v_proj`.
+    heads_proj: Linear,
     o_proj: Linear,
 }
 
@@ -20,7 +20,7 @@ pub struct Attention {
 #[derive(Debug, Clone)]
 pub struct Positions {
     pub start: usize,
-    /// Cosines of all angles of a position, then their sines, `[T, head_dim]`.
+    /// Cosines of all angles of a position, then their sines, for every position of the cache: `[capacity, head_dim]`.
     pub rotation: Tensor<2>,
 }
 
@@ -28,20 +28,17 @@ impl Attention {
     pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
         let (hidden, queries, keys) = (config.hidden_size, config.query_width(), config.key_value_width());
         let mut load = |name, rows, columns| source.linear(&format!("{prefix}.{name}.weight"), rows, columns);
-        Ok(Self {
-            q_proj: load("q_proj", queries, hidden)?,
-            k_proj: load("k_proj", keys, hidden)?,
-            v_proj: load("v_proj", keys, hidden)?,
-            o_proj: load("o_proj", hidden, queries)?,
-        })
+        let heads = [load("q_proj", queries, hidden)?, load("k_proj", keys, hidden)?, load("v_proj", keys, hidden)?];
+        Ok(Self { heads_proj: Linear::joined(heads), o_proj: load("o_proj", hidden, queries)? })
     }
 
-    /// What it makes of `x`, added to `stream`.
+    /// What it makes of `stream` after `norm`, added to it.
     ///
     /// # Shapes
-    /// - `stream`, `x`: `[T, H]`, result: `[T, H]`
-    pub fn forward(&self, stream: Tensor<2>, x: Tensor<2>, positions: &Positions, cache: &mut LayerCache) -> Tensor<2> {
-        let heads = [&self.q_proj, &self.k_proj, &self.v_proj].map(|projection| projection.forward(x.clone()));
-        self.o_proj.forward_plus(cache.attend(heads, positions), None, Some(stream))
+    /// - `stream`, result: `[T, H]`
+    pub fn forward(&self, stream: Tensor<2>, norm: Norm, positions: &Positions, cache: &mut LayerCache) -> Tensor<2> {
+        let heads = self.heads_proj.forward_fused(stream.clone(), Fused { norm: Some(norm), ..Fused::default() });
+        let mixed = cache.attend(heads, positions);
+        self.o_proj.forward_fused(mixed, Fused { stream: Some(stream), ..Fused::default() })
     }
 }

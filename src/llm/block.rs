@@ -35,9 +35,7 @@ impl Block {
     /// # Shapes
     /// - `x`: `[T, H]`, result: `[T, H]`
     pub fn forward(&self, x: Tensor<2>, positions: &Positions, cache: &mut LayerCache) -> Tensor<2> {
-        let normal = self.input_layernorm.forward(x.clone());
-        let x = self.self_attn.forward(x, normal, positions, cache);
-        let normal = self.post_attention_layernorm.forward(x.clone());
-        self.mlp.forward(x, normal)
+        let x = self.self_attn.forward(x, self.input_layernorm.fused(), positions, cache);
+        self.mlp.forward(x, self.post_attention_layernorm.fused())
     }
 }

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::attention::Positions;
 use super::config::LlamaConfig;
+use super::rope::Rope;
 use crate::kernels::decoder::{Cache, cached_attention};
 use crate::{Error, Result};
 
@@ -12,6 +13,8 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
+    /// How far heads are turned at each position, `[capacity, head_dim]`.
+    rotation: Tensor<2>,
     len: usize,
     capacity: usize,
 }
@@ -25,7 +28,7 @@ pub struct LayerCache(
 
 impl KvCache {
     /// Room for `capacity` positions, at most the model's context.
-    pub fn new(config: &LlamaConfig, capacity: usize, device: &Device) -> Result<Self> {
+    pub(super) fn new(config: &LlamaConfig, rope: &Rope, capacity: usize, device: &Device) -> Result<Self> {
         if capacity > config.max_position_embeddings {
             return Err(Error::ContextOverflow { needed: capacity, available: config.max_position_embeddings });
         }
@@ -33,7 +36,7 @@ impl KvCache {
         let zeros = || Tensor::zeros(shape, device);
         let layer = |_| LayerCache(Some(Cache { keys: zeros(), values: zeros() }));
         let layers = (0..config.num_hidden_layers).map(layer).collect();
-        Ok(Self { layers, len: 0, capacity })
+        Ok(Self { layers, rotation: rope.rotation(capacity.max(1), device), len: 0, capacity })
     }
 
     /// Positions held.
@@ -64,8 +67,9 @@ impl KvCache {
         Ok(())
     }
 
-    pub(super) fn layers_mut(&mut self) -> std::slice::IterMut<'_, LayerCache> {
-        self.layers.iter_mut()
+    /// Where the next positions stand, and the layers, which will write them.
+    pub(super) fn next(&mut self) -> (Positions, std::slice::IterMut<'_, LayerCache>) {
+        (Positions { start: self.len, rotation: self.rotation.clone() }, self.layers.iter_mut())
     }
 
     /// Counts positions that every layer has written.
@@ -78,8 +82,8 @@ impl LayerCache {
     /// Attention of new positions, whose keys and values it keeps.
     ///
     /// # Shapes
-    /// - queries, keys and values: `[T, heads x head_dim]` each; result: as the queries
-    pub(super) fn attend(&mut self, heads: [Tensor<2>; 3], positions: &Positions) -> Tensor<2> {
+    /// - `heads`: `[T, (H + 2 KV) x head_dim]`, queries, keys and values; result: as the queries
+    pub(super) fn attend(&mut self, heads: Tensor<2>, positions: &Positions) -> Tensor<2> {
         let cache = self.0.take().expect("a layer's cache is put back after every write");
         let (mixed, cache) = cached_attention(heads, positions.rotation.clone(), cache, positions.start);
         self.0 = Some(cache);

@@ -3,6 +3,9 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::gguf::RawTensor;
+use crate::kernels::decoder::{rms_norm, swiglu};
+use crate::kernels::dense::gelu_of_kind;
+use crate::kernels::fused::{Fused, Norm};
 use crate::kernels::quant_matmul::{Activations, PackedShape, WeightKind};
 use crate::matrix::{MAX_BINDING_WORDS, PackedRows, Rows};
 use crate::{Error, Result};
@@ -39,22 +42,31 @@ impl Linear {
         Self { parts }
     }
 
+    /// The rows of several matrices, which are read together, as one.
+    pub fn joined(matrices: impl IntoIterator<Item = Self>) -> Self {
+        Self { parts: Rows::join_all(matrices.into_iter().flat_map(|matrix| matrix.parts)) }
+    }
+
     /// # Shapes
     /// - `x`: `[T, K]`, result: `[T, N]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        concatenate(self.parts.iter().map(|part| part.forward(x.clone())).collect(), 1)
+        self.forward_fused(x, Fused::default())
     }
 
-    /// `y = x W^T + bias + stream`.
+    /// `y = x W^T`, with what goes with it.
     ///
     /// # Shapes
-    /// - `x`: `[T, K]`, `bias`: `[N]`, `stream`, result: `[T, N]`
-    pub fn forward_plus(&self, x: Tensor<2>, bias: Option<Tensor<1>>, stream: Option<Tensor<2>>) -> Tensor<2> {
+    /// - `x`: `[T, K]`, result: `[T, N]`, `[T, N / 2]` where it is gated
+    pub fn forward_fused(&self, x: Tensor<2>, fused: Fused) -> Tensor<2> {
         if let [whole] = self.parts.as_slice() {
-            return whole.forward_plus(x, bias, stream);
+            return whole.forward(x, fused);
         }
-        let y = self.forward(x);
+        let Fused { norm, bias, gelu, stream, is_gated } = fused;
+        let x = if let Some(Norm { weight, eps }) = norm { rms_norm(x, weight, eps) } else { x };
+        let y = concatenate(self.parts.iter().map(|part| part.forward(x.clone(), Fused::default())).collect(), 1);
         let y = if let Some(bias) = bias { y + bias.unsqueeze() } else { y };
+        let y = if let Some(gelu) = gelu { gelu_of_kind(y, gelu) } else { y };
+        let y = if is_gated { swiglu(y) } else { y };
         if let Some(stream) = stream { y + stream } else { y }
     }
 
@@ -129,5 +141,53 @@ mod tests {
         let x = Tensor::<2>::from_data(TensorData::new((0..192).map(|i| i as f32).collect(), [3, 64]), &device);
         assert_eq!(numbers(parts.forward(x.clone())), numbers(whole.forward(x)));
         assert_eq!(numbers(parts.rows(&[10, 0, 4, 7])), numbers(whole.rows(&[10, 0, 4, 7])));
+    }
+
+    #[test]
+    fn joined_matrices_are_one_where_their_words_have_no_gaps() {
+        let device = Device::flex();
+        let x = Tensor::<2>::from_data(TensorData::new((0..128).map(|i| i as f32 / 50.0).collect(), [2, 64]), &device);
+        for (kind, rows, parts) in [
+            (WeightKind::Q8_0, [3, 4], 1),
+            (WeightKind::Q4_1, [1, 2], 1),
+            (WeightKind::F16, [3, 2], 1),
+            (WeightKind::F32, [2, 5], 1),
+        ] {
+            let matrix = |rows: usize, seed: usize| {
+                let bytes = (0..kind.byte_count(&[rows, 64]).unwrap()).map(|i| ((i * 37 + seed) % 60) as u8);
+                let raw = RawTensor { kind, shape: vec![rows, 64], bytes: Cow::Owned(bytes.collect()) };
+                Linear::from_raw(&raw, rows, 64, Activations::Exact, &device)
+            };
+            let both = [matrix(rows[0], 1), matrix(rows[1], 2)];
+            let apart = Tensor::cat(both.iter().map(|matrix| matrix.forward(x.clone())).collect(), 1);
+            let joined = Linear::joined(both);
+            assert_eq!(joined.parts.len(), parts, "{kind:?}");
+            assert_eq!(numbers(joined.forward(x.clone())), numbers(apart), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_one_matrix_gives_the_same_in_parts() {
+        let device = Device::flex();
+        let x = Tensor::<2>::from_data(TensorData::new((0..64).map(|i| i as f32 / 50.0).collect(), [2, 32]), &device);
+        let matrix = |kind: WeightKind, rows: usize| {
+            let bytes = (0..kind.byte_count(&[rows, 32]).unwrap()).map(|i| (i * 37 % 60) as u8);
+            let raw = RawTensor { kind, shape: vec![rows, 32], bytes: Cow::Owned(bytes.collect()) };
+            Linear::from_raw(&raw, rows, 32, Activations::Exact, &device)
+        };
+        // An odd number of scales, and two kinds.
+        for both in [
+            [matrix(WeightKind::Q8_0, 3), matrix(WeightKind::Q8_0, 3)],
+            [matrix(WeightKind::Q8_0, 2), matrix(WeightKind::F16, 4)],
+        ] {
+            let apart = Tensor::cat(both.iter().map(|matrix| matrix.forward(x.clone())).collect(), 1);
+            let joined = Linear::joined(both);
+            assert_eq!(joined.parts.len(), 2);
+            assert_eq!(numbers(joined.forward(x.clone())), numbers(apart.clone()));
+            let norm = Norm { weight: Tensor::ones([32], &device), eps: 1e-5 };
+            let fused = Fused { norm: Some(norm.clone()), is_gated: true, ..Fused::default() };
+            let known = swiglu(joined.forward(rms_norm(x.clone(), norm.weight, norm.eps)));
+            assert_eq!(numbers(joined.forward_fused(x.clone(), fused)), numbers(known));
+        }
     }
 }

@@ -6,12 +6,12 @@ use super::config::LlamaConfig;
 use super::linear::Linear;
 use super::source::WeightSource;
 use crate::Result;
-use crate::kernels::decoder::swiglu;
+use crate::kernels::fused::{Fused, Norm};
 
 #[derive(Debug, Clone)]
 pub struct Mlp {
-    gate_proj: Linear,
-    up_proj: Linear,
+    /// Rows of `gate_proj`, then `up_proj`.
+    gate_up_proj: Linear,
     down_proj: Linear,
 }
 
@@ -19,19 +19,17 @@ impl Mlp {
     pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let mut load = |name, rows, columns| source.linear(&format!("{prefix}.{name}.weight"), rows, columns);
-        Ok(Self {
-            gate_proj: load("gate_proj", inner, hidden)?,
-            up_proj: load("up_proj", inner, hidden)?,
-            down_proj: load("down_proj", hidden, inner)?,
-        })
+        let gate_up = [load("gate_proj", inner, hidden)?, load("up_proj", inner, hidden)?];
+        Ok(Self { gate_up_proj: Linear::joined(gate_up), down_proj: load("down_proj", hidden, inner)? })
     }
 
-    /// What it makes of `x`, added to `stream`.
+    /// What it makes of `stream` after `norm`, added to it.
     ///
     /// # Shapes
-    /// - `stream`, `x`: `[T, H]`, result: `[T, H]`
-    pub fn forward(&self, stream: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        let inner = swiglu(self.gate_proj.forward(x.clone()), self.up_proj.forward(x));
-        self.down_proj.forward_plus(inner, None, Some(stream))
+    /// - `stream`, result: `[T, H]`
+    pub fn forward(&self, stream: Tensor<2>, norm: Norm) -> Tensor<2> {
+        let gated = Fused { norm: Some(norm), is_gated: true, ..Fused::default() };
+        let inner = self.gate_up_proj.forward_fused(stream.clone(), gated);
+        self.down_proj.forward_fused(inner, Fused { stream: Some(stream), ..Fused::default() })
     }
 }

@@ -16,7 +16,6 @@ mod source;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use self::attention::Positions;
 use self::block::Block;
 pub use self::config::{LlamaConfig, RopeScaling};
 pub use self::gguf_source::{GgufSource, weight_names};
@@ -84,7 +83,7 @@ impl Llama {
 
     /// An empty cache for at most `capacity` positions.
     pub fn new_cache(&self, capacity: usize) -> Result<KvCache> {
-        KvCache::new(&self.config, capacity, &self.device)
+        KvCache::new(&self.config, &self.rope, capacity, &self.device)
     }
 
     /// # Shapes
@@ -114,10 +113,10 @@ impl Llama {
     }
 
     fn forward_chunk(&self, embeddings: Tensor<2>, cache: &mut KvCache) -> Tensor<2> {
-        let ([tokens, _], start) = (embeddings.dims(), cache.len());
-        let positions = Positions { start, rotation: self.rope.rotation(start, tokens, &self.device) };
-        let layers = self.layers.iter().zip(cache.layers_mut());
-        let x = layers.fold(embeddings, |x, (block, layer)| block.forward(x, &positions, layer));
+        let [tokens, _] = embeddings.dims();
+        let (positions, layers) = cache.next();
+        let x =
+            self.layers.iter().zip(layers).fold(embeddings, |x, (block, layer)| block.forward(x, &positions, layer));
         cache.advance(tokens);
         self.norm.forward(x)
     }

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use super::source::WeightSource;
 use crate::Result;
 use crate::kernels::decoder::rms_norm;
+use crate::kernels::fused::Norm;
 
 #[derive(Debug, Clone)]
 pub struct RmsNorm {
@@ -15,6 +16,11 @@ pub struct RmsNorm {
 impl RmsNorm {
     pub fn load(source: &mut dyn WeightSource, name: &str, width: usize, eps: f64) -> Result<Self> {
         Ok(Self { weight: source.vector(name, width)?, eps: eps as f32 })
+    }
+
+    /// It, to go with a product.
+    pub fn fused(&self) -> Norm {
+        Norm { weight: self.weight.clone(), eps: self.eps }
     }
 
     /// # Shapes

@@ -36,14 +36,14 @@ impl Rope {
         Ok(Self { speeds })
     }
 
-    /// The turns of positions `start .. start + count`: cosines of all angles of a position, then their sines.
+    /// The turns of the first positions: cosines of all angles of a position, then their sines.
     ///
     /// # Shapes
     /// - result: `[count, head_dim]`
-    pub fn rotation(&self, start: usize, count: usize, device: &Device) -> Tensor<2> {
+    pub fn rotation(&self, count: usize, device: &Device) -> Tensor<2> {
         let angles = |at: usize| self.speeds.iter().map(move |speed| at as f64 * speed);
         let row = |at| angles(at).map(f64::cos).chain(angles(at).map(f64::sin)).map(|number| number as f32);
-        let rows: Vec<f32> = (start..start + count).flat_map(row).collect();
+        let rows: Vec<f32> = (0..count).flat_map(row).collect();
         Tensor::from_data(TensorData::new(rows, [count, 2 * self.speeds.len()]), device)
     }
 }

@@ -80,6 +80,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
             let once = || finished(encoder.forward(pixels.clone()));
             cases.push(time(format!("encoder side={side}"), &name, args.seconds, once)?);
         }
+        cases.push(narrow_decoding(args, &name, &open.device)?);
         if !open.report.adapter.as_ref().is_some_and(|adapter| adapter.software && choice == DeviceChoice::Gpu) {
             cases.extend(decoding(args, &name, &open.device)?);
         }
@@ -95,10 +96,27 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     write_json(&args.json, &cases)
 }
 
+/// Sixteen tokens of many narrow layers, each the best after the one before: what launches cost.
+fn narrow_decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Case> {
+    const TOKENS: usize = 16;
+    eprintln!("decoding with narrow layers on {name}");
+    let (model, mut cache) = growth::language(true, 64, device)?;
+    let once = || {
+        cache.truncate(0);
+        let found = model.best_ahead(&[7], TOKENS, &mut cache)?;
+        found.into_iter().next_back().map_or(Ok(()), |last| {
+            pollster::block_on(last.into_data_async())
+                .map(|_| ())
+                .map_err(|error| setokim::Error::DeviceLost(error.to_string()))
+        })
+    };
+    time(format!("{TOKENS} tokens of 30 narrow layers"), name, args.seconds, once)
+}
+
 /// One more token after each context.
 fn decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Vec<Case>> {
     let Some(longest) = args.contexts.iter().max() else { return Ok(Vec::new()) };
-    let (model, mut cache) = growth::language(longest + 1, device)?;
+    let (model, mut cache) = growth::language(false, longest + 1, device)?;
     let mut cases = Vec::new();
     for &context in &args.contexts {
         eprintln!("decoding after {context} positions on {name}");

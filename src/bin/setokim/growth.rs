@@ -19,6 +19,11 @@ const LANGUAGE: &str = r#"{"vocab_size": 49152, "hidden_size": 576, "intermediat
     "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192, "rms_norm_eps": 1e-05,
     "rope_theta": 100000, "tie_word_embeddings": true}"#;
 
+/// As many layers, so narrow that what a launch costs is nearly all of a token's time on a GPU.
+const NARROW: &str = r#"{"vocab_size": 256, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 30,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 8192, "rms_norm_eps": 1e-05,
+    "rope_theta": 100000, "tie_word_embeddings": true}"#;
+
 /// A model's encoder for squares of another side: its weights, but for positions that are all 0.
 pub fn encoder(folder: &Path, side: usize, device: &Device) -> Result<(VisionEncoder, Tensor<4>)> {
     const POSITIONS: &str = "vision.pos";
@@ -41,8 +46,8 @@ pub fn encoder(folder: &Path, side: usize, device: &Device) -> Result<(VisionEnc
 }
 
 /// A language model with random weights of 4 bits, and a cache with room for `context` positions.
-pub fn language(context: usize, device: &Device) -> Result<(Llama, KvCache)> {
-    let config = LlamaConfig::from_json(LANGUAGE)?;
+pub fn language(is_narrow: bool, context: usize, device: &Device) -> Result<(Llama, KvCache)> {
+    let config = LlamaConfig::from_json(if is_narrow { NARROW } else { LANGUAGE })?;
     let model = Llama::load(config, &mut RandomWeights(device.clone()), "", device)?;
     let cache = model.new_cache(context)?;
     Ok((model, cache))
@@ -50,7 +55,7 @@ pub fn language(context: usize, device: &Device) -> Result<(Llama, KvCache)> {
 
 /// Reads positions until there are as many.
 pub fn fill(model: &Llama, cache: &mut KvCache, context: usize) -> setokim::Result<()> {
-    let ids: Vec<u32> = (cache.len()..context).map(|at| (at * 7919 % 49_152) as u32).collect();
+    let ids: Vec<u32> = (cache.len()..context).map(|at| (at * 7919 % model.config().vocab_size) as u32).collect();
     if !ids.is_empty() {
         model.forward(model.embed(&ids)?, cache)?;
     }

@@ -12,11 +12,11 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, TensorData};
 use burn_flex::{Flex, FlexTensor};
 
-use super::{Activations, Adds, BLOCK, PackedShape, QuantOps, WeightKind, rounded};
-use crate::kernels::fill_rows;
-use crate::kernels::matmul::{add_to_rows, multiply_rows};
+use super::{Activations, BLOCK, PackedProduct, PackedShape, QuantOps, WeightKind, rounded};
+use crate::kernels::matmul::multiply_rows;
 use crate::kernels::panels::{Panels, View};
 use crate::kernels::simd::{F32x8, LANES, SimdTask, with_simd};
+use crate::kernels::{fill_rows, rms_norm};
 
 #[cfg(target_endian = "big")]
 compile_error!("packed words are read as little-endian bytes");
@@ -30,29 +30,23 @@ impl QuantOps for Flex {
     fn quant_matmul(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
+        norm: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         stream: FloatTensor<Self>,
-        adds: Adds,
-        shape: PackedShape,
-        activations: Activations,
+        PackedProduct { shape, steps, activations }: PackedProduct,
     ) -> FloatTensor<Self> {
-        let x = x.to_contiguous();
+        let x = if let Some(eps) = steps.norm { rms_norm::normalize(&x, &norm, eps) } else { x.to_contiguous() };
         let words = words.storage::<u32>();
         let packed = Packed::open(words, shape);
         let tokens = x.shape()[0];
-        let mut y = match (tokens, activations) {
+        let y = match (tokens, activations) {
             (0, _) => Vec::new(),
             (_, Activations::Rounded) if shape.kind.is_block_kind() => rounded::product(x.storage(), packed),
             (1, _) => vector(x.storage(), packed),
             _ => matrix(x.storage(), packed),
         };
-        if adds.bias {
-            add_to_rows(&mut y, bias.to_contiguous().storage());
-        }
-        if adds.stream {
-            add_to_rows(&mut y, stream.to_contiguous().storage());
-        }
-        FlexTensor::from_data(TensorData::new(y, Shape::from([tokens, shape.rows])))
+        let y = steps.finish(y, shape.rows, &bias, &stream);
+        FlexTensor::from_data(TensorData::new(y, Shape::from([tokens, steps.width(shape.rows)])))
     }
 
     fn quant_rows(words: IntTensor<Self>, ids: IntTensor<Self>, shape: PackedShape) -> FloatTensor<Self> {

@@ -3,22 +3,25 @@
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
 
-use super::{Activations, Adds, COLUMN_GROUP, PackedShape, QuantOps};
-use crate::kernels::Kernel;
-use crate::kernels::launch::{Launch, dispatch_2d};
+use super::{COLUMN_GROUP, PackedProduct, PackedShape, QuantOps};
+use crate::kernels::launch::{Launch, TILE, dispatch_2d};
+use crate::kernels::{Kernel, rms_norm, swiglu};
 
 const WORKGROUP: u32 = 64;
-/// Rows of a workgroup in `quant_matvec.wgsl`.
+/// Rows of a workgroup in `quant_matvec.wgsl`, and gates in `quant_gate.wgsl`.
 const MATVEC_ROWS: usize = 4;
-/// Rows and tokens of a workgroup in `quant_matmul.wgsl`.
-const MATMUL_TILE: usize = 32;
 
-const WEIGHTS: &str = include_str!("../../../shaders/shared/quant_weights.wgsl");
-const WEIGHTS_AND_PLUS: &str = concat!(
-    include_str!("../../../shaders/shared/quant_weights.wgsl"),
-    include_str!("../../../shaders/shared/quant_plus.wgsl")
-);
+/// What reads packed weights, after the sources given.
+macro_rules! weights_after {
+    ($($shared:literal),*) => {
+        concat!(
+            $(include_str!(concat!("../../../shaders/shared/", $shared, ".wgsl")),)*
+            include_str!("../../../shaders/shared/quant_weights.wgsl")
+        )
+    };
+}
 
 macro_rules! kernel {
     ($name:literal, $prelude:expr, $bindings:literal) => {
@@ -32,33 +35,43 @@ macro_rules! kernel {
     };
 }
 
-const MATVEC: Kernel = kernel!("quant_matvec", WEIGHTS_AND_PLUS, 6);
-const MATMUL: Kernel = kernel!("quant_matmul", WEIGHTS_AND_PLUS, 6);
-const ROWS: Kernel = kernel!("quant_rows", WEIGHTS, 4);
+const MATVEC: Kernel = kernel!("quant_matvec", weights_after!("gelu", "plus"), 7);
+const GATE: Kernel = kernel!("quant_gate", weights_after!("silu"), 5);
+const MATMUL: Kernel = kernel!("quant_matmul", weights_after!("gelu", "plus", "register_tile"), 6);
+const ROWS: Kernel = kernel!("quant_rows", weights_after!(), 4);
 
 /// Every shader of packed matrices, for the tests that validate them.
-pub const QUANT_SHADERS: [Kernel; 3] = [MATVEC, MATMUL, ROWS];
+pub const QUANT_SHADERS: [Kernel; 4] = [MATVEC, GATE, MATMUL, ROWS];
 
 impl QuantOps for CubeBackend {
     fn quant_matmul(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
+        norm: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         stream: FloatTensor<Self>,
-        adds: Adds,
-        shape: PackedShape,
-        _activations: Activations,
+        PackedProduct { shape, steps, .. }: PackedProduct,
     ) -> FloatTensor<Self> {
         let tokens = x.meta.shape()[0];
-        let (kernel, workgroups) = match tokens {
-            1 => (MATVEC, shape.rows.div_ceil(MATVEC_ROWS)),
-            _ => (MATMUL, shape.rows.div_ceil(MATMUL_TILE) * tokens.div_ceil(MATMUL_TILE)),
-        };
-        let params = params(shape, &[tokens, usize::from(adds.bias), usize::from(adds.stream)]);
-        let launch = Launch::new(kernel, words).input(x).params(&params).input(bias).input(stream);
-        let (launch, output) = launch.output([tokens, shape.rows], DType::F32);
-        launch.run(dispatch_2d(workgroups));
-        output
+        match (tokens, steps.norm, steps.is_gated) {
+            (1, Some(eps), true) => gate(x, words, norm, eps, shape),
+            (1, norm_eps, false) => {
+                let eps = norm_eps.unwrap_or_default().to_bits() as usize;
+                let params = params(shape, &[1, steps.bits() as usize, eps]);
+                let launch = Launch::new(MATVEC, words).input(x).params(&params).input(bias).input(stream);
+                let (launch, output) = launch.output([1, shape.rows], DType::F32);
+                launch.input(norm).run(dispatch_2d(shape.rows.div_ceil(MATVEC_ROWS)));
+                output
+            }
+            (_, norm_eps, is_gated) => {
+                let x = if let Some(eps) = norm_eps { rms_norm::launch(x, norm, eps) } else { x };
+                let params = params(shape, &[tokens, steps.bits() as usize]);
+                let launch = Launch::new(MATMUL, words).input(x).params(&params).input(bias).input(stream);
+                let (launch, output) = launch.output([tokens, shape.rows], DType::F32);
+                launch.run(dispatch_2d(shape.rows.div_ceil(TILE) * tokens.div_ceil(TILE)));
+                if is_gated { swiglu::launch(output) } else { output }
+            }
+        }
     }
 
     fn quant_rows(words: IntTensor<Self>, ids: IntTensor<Self>, shape: PackedShape) -> FloatTensor<Self> {
@@ -71,7 +84,17 @@ impl QuantOps for CubeBackend {
     }
 }
 
-/// What all three shaders are told first, and then each for itself.
+/// One token, `x`: `[1, K]`, `norm`: `[K]`.
+fn gate(x: CubeTensor, words: CubeTensor, norm: CubeTensor, eps: f32, shape: PackedShape) -> CubeTensor {
+    let params = params(shape, &[eps.to_bits() as usize]);
+    let gates = shape.rows / 2;
+    let launch = Launch::new(GATE, words).input(x).params(&params).input(norm);
+    let (launch, output) = launch.output([1, gates], DType::F32);
+    launch.run(dispatch_2d(gates.div_ceil(MATVEC_ROWS)));
+    output
+}
+
+/// What all shaders are told first, and then each for itself.
 fn params(shape: PackedShape, more: &[usize]) -> Vec<u32> {
     // The number of a kind is its place in `WeightKind::ALL`.
     let common = [shape.kind as usize, shape.rows, shape.columns, shape.quant_words()];

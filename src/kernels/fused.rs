@@ -1,0 +1,112 @@
+//! What goes with a product in the same launch, so that a layer is a handful of launches.
+
+use burn::backend::DispatchTensor;
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+
+use super::gelu::{Gelu, activate_in_place};
+use super::matmul::add_to_rows;
+use super::swiglu::gate_rows;
+
+/// `gelu(norm(x) W^T + bias) + stream`, of which each step may be left out; or `silu(gates) * rest`, see
+/// [`Fused::is_gated`].
+#[derive(Debug, Clone, Default)]
+pub struct Fused {
+    pub norm: Option<Norm>,
+    /// `[N]`, to every row.
+    pub bias: Option<Tensor<1>>,
+    pub gelu: Option<Gelu>,
+    /// `[T, N]`, as the layers of a transformer add to what came in.
+    pub stream: Option<Tensor<2>>,
+    /// The rows of `W` are gates, then as many rows that they let through: the result is half as wide. Nothing but a norm goes
+    /// with it.
+    pub is_gated: bool,
+}
+
+/// RMSNorm of what is multiplied.
+#[derive(Debug, Clone)]
+pub struct Norm {
+    /// `[K]`
+    pub weight: Tensor<1>,
+    pub eps: f32,
+}
+
+/// Which steps of a [`Fused`] are there.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps {
+    /// Its `eps`.
+    pub norm: Option<f32>,
+    pub bias: bool,
+    pub gelu: Option<Gelu>,
+    pub stream: bool,
+    pub is_gated: bool,
+}
+
+impl Fused {
+    /// Only a bias.
+    pub fn bias(bias: Tensor<1>) -> Self {
+        Self { bias: Some(bias), ..Self::default() }
+    }
+
+    /// The tensors of norm, bias and stream, and which of them are there. An operation cannot do without a tensor that it
+    /// names, nor a shader without a buffer, so what is missing is `x`.
+    pub(super) fn into_parts(self, x: &DispatchTensor) -> ([DispatchTensor; 3], Steps) {
+        assert!(
+            !self.is_gated || (self.bias.is_none() && self.gelu.is_none() && self.stream.is_none()),
+            "nothing but a norm goes with a gate"
+        );
+        let steps = Steps {
+            norm: self.norm.as_ref().map(|norm| norm.eps),
+            bias: self.bias.is_some(),
+            gelu: self.gelu,
+            stream: self.stream.is_some(),
+            is_gated: self.is_gated,
+        };
+        let norm = self.norm.map_or_else(|| x.clone(), |norm| norm.weight.into_dispatch());
+        let bias = self.bias.map_or_else(|| x.clone(), Tensor::into_dispatch);
+        let stream = self.stream.map_or_else(|| x.clone(), Tensor::into_dispatch);
+        ([norm, bias, stream], steps)
+    }
+
+    /// Checks the shapes against a product `[T, K] x [N, K]^T`.
+    pub(super) fn check(&self, [tokens, inner]: [usize; 2], columns: usize) {
+        assert!(
+            self.norm.as_ref().is_none_or(|norm| norm.weight.dims() == [inner]),
+            "a norm has a number for every column"
+        );
+        assert!(self.bias.as_ref().is_none_or(|bias| bias.dims() == [columns]), "a bias has a number for every row");
+        assert!(
+            self.stream.as_ref().is_none_or(|stream| stream.dims() == [tokens, columns]),
+            "a stream is as the product"
+        );
+        assert!(!self.is_gated || columns.is_multiple_of(2), "gates, and as many rows that they let through");
+    }
+}
+
+impl Steps {
+    /// As `shaders/shared/plus.wgsl` reads them.
+    pub(super) fn bits(self) -> u32 {
+        let is_tanh = self.gelu == Some(Gelu::Tanh);
+        let steps = [self.bias, self.gelu.is_some(), is_tanh, self.stream, self.norm.is_some()];
+        steps.into_iter().enumerate().map(|(bit, is_there)| u32::from(is_there) << bit).sum()
+    }
+
+    /// What follows a product on the CPU, whose rows have `columns` numbers.
+    pub(super) fn finish(self, mut y: Vec<f32>, columns: usize, bias: &FlexTensor, stream: &FlexTensor) -> Vec<f32> {
+        if self.bias {
+            add_to_rows(&mut y, bias.to_contiguous().storage());
+        }
+        if let Some(gelu) = self.gelu {
+            activate_in_place(&mut y, gelu);
+        }
+        if self.stream {
+            add_to_rows(&mut y, stream.to_contiguous().storage());
+        }
+        if self.is_gated { gate_rows(&y, columns / 2) } else { y }
+    }
+
+    /// Numbers in a row of the result.
+    pub(super) fn width(self, columns: usize) -> usize {
+        if self.is_gated { columns / 2 } else { columns }
+    }
+}
