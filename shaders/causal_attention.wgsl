@@ -4,7 +4,7 @@
 // Shapes: heads and rotation as in append_keys, keys, values [KV, capacity, D], y [T, H, D]. D is a multiple of 4, at most 256.
 // A single new position puts its own key and value into the cache; those of several are there already (append_keys).
 // Workgroup: 64 invocations share a head of a position, or one of the spans that its positions are divided into: then y
-// [T, H, spans, D + 4] has the sums, the largest score and the sum of the powers, for join_spans. Keys go by in tiles of
+// [T, H, spans, D + 4] has the sums, the largest score and the sum of the powers, for join_attention. Keys go by in tiles of
 // 64, one to an invocation. Values are added up by D / 4 invocations side by side, and as many such teams as there is room
 // for, each for its share of the tile.
 // Groups past 65,535 continue in the second dimension of the dispatch.

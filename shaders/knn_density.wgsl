@@ -1,71 +1,86 @@
-// Local density of each patch: features [N, C] -> density [N] = exp(-mean of the k smallest squared distances).
-// The patch itself, at distance 0, is one of the k. A patch with a NaN or infinite feature gets density -1, which no
-// real density is. Many columns take several passes, which hand the neighbours found so far on in `found`.
-// Workgroup: 256 invocations for 32 patches; needs shared/distance_tile.wgsl.
+// The nearest patches of each among those of a span: features [N, C] -> nearest [spans, N, k], the k smallest squared
+// distances in ascending order, which join_neighbors makes a density of. The patch itself, at distance 0, is one of them.
+// Workgroup: 64 invocations for 64 patches and a span; needs shared/distance_tile.wgsl.
 
-@group(0) @binding(2) var<storage, read_write> found: array<f32>;   // [N, k], or one number when one pass does
-@group(0) @binding(3) var<storage, read_write> density: array<f32>; // [N], written by the last pass
+@group(0) @binding(2) var<storage, read_write> nearest: array<f32>; // FAR where a span has fewer than k patches
 
 const MAX_K = 32u;
+const HALF = 32u; // columns that change hands at a time
 
-var<workgroup> sh_not_finite: array<atomic<u32>, 32>; // [ROWS]
+alias Nearest = array<f32, 32>; // ascending, k in use
 
-@compute @workgroup_size(256, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+@compute @workgroup_size(64, 1, 1)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
     let n = params[0];
     let k = params[2];
-    let first_column = params[4];
-    let end_column = params[5];
-    let row0 = (group.y * params[3] + group.x) * ROWS;
-    if !(row0 < n) {
+    let at = params[3] + group.y * groups.x + group.x;
+    if at >= params[4] {
         return;
     }
-    // burn asks for workgroup memory that is not cleared.
-    if local < ROWS {
-        atomicStore(&sh_not_finite[local], 0u);
+    let row0 = at % row_tiles() * TILE;
+    let span = at / row_tiles();
+    let end_column = min(n, (span + 1u) * params[5]);
+
+    var own: Nearest;
+    for (var t = 0u; t < MAX_K; t++) {
+        own[t] = FAR;
+    }
+    let to = own_column(local) * STRIDE + own_row(local);
+    for (var column0 = span * params[5]; column0 < end_column; column0 += TILE) {
+        var sums: Distances;
+        distance_tile(row0, column0, local, &sums);
+        // What 8 invocations know of a row goes to one of them.
+        give(to, sums[0]);
+        give(to + 8u, sums[2]);
+        give(to + 16u, sums[4]);
+        give(to + 24u, sums[6]);
+        give(to + 32u, sums[8]);
+        give(to + 40u, sums[10]);
+        give(to + 48u, sums[12]);
+        give(to + 56u, sums[14]);
+        look(column0, end_column, k, local, &own);
+        give(to, sums[1]);
+        give(to + 8u, sums[3]);
+        give(to + 16u, sums[5]);
+        give(to + 24u, sums[7]);
+        give(to + 32u, sums[9]);
+        give(to + 40u, sums[11]);
+        give(to + 48u, sums[13]);
+        give(to + 56u, sums[15]);
+        look(column0 + HALF, end_column, k, local, &own);
+    }
+    if row0 + local < n {
+        for (var t = 0u; t < k; t++) {
+            nearest[(span * n + row0 + local) * k + t] = own[t];
+        }
+    }
+}
+
+// Four columns of a row, 8 apart.
+fn give(place: u32, distances: vec4<f32>) {
+    sh_slices[place] = distances.x;
+    sh_slices[place + 8u * STRIDE] = distances.y;
+    sh_slices[place + 16u * STRIDE] = distances.z;
+    sh_slices[place + 24u * STRIDE] = distances.w;
+}
+
+// Half a tile's columns from `first` on, of the row `local`.
+fn look(first: u32, end: u32, k: u32, local: u32, own: ptr<function, Nearest>) {
+    workgroupBarrier();
+    for (var j = 0u; j < HALF && first + j < end; j++) {
+        let distance = sh_slices[j * STRIDE + local];
+        if distance < (*own)[k - 1u] {
+            var t = k - 1u;
+            while t > 0u && (*own)[max(t, 1u) - 1u] > distance {
+                (*own)[t] = (*own)[t - 1u];
+                t--;
+            }
+            (*own)[t] = distance;
+        }
     }
     workgroupBarrier();
-    // Looked at as bits: arithmetic tests for NaN may be optimised away.
-    for (var t = local; t < ROWS * params[1]; t += WORKGROUP) {
-        let bits = bitcast<u32>(feature(row0 + t / params[1], t % params[1]));
-        if (bits & 0x7f800000u) == 0x7f800000u {
-            atomicStore(&sh_not_finite[t / params[1]], 1u);
-        }
-    }
-    let owns_row = local < ROWS && row0 + local < n;
-    var nearest: array<f32, 32>; // ascending, k in use
-    for (var t = 0u; t < MAX_K; t++) {
-        nearest[t] = FAR;
-        if owns_row && first_column > 0u && t < k {
-            nearest[t] = found[(row0 + local) * k + t];
-        }
-    }
-    for (var column0 = first_column; column0 < end_column; column0 += COLUMNS) {
-        distance_tile(row0, column0, local);
-        if local < ROWS {
-            for (var j = 0u; j < min(COLUMNS, end_column - column0); j++) {
-                let distance = sh_distance[local * COLUMNS + j];
-                if distance < nearest[k - 1u] {
-                    var t = k - 1u;
-                    while t > 0u && nearest[max(t, 1u) - 1u] > distance {
-                        nearest[t] = nearest[t - 1u];
-                        t--;
-                    }
-                    nearest[t] = distance;
-                }
-            }
-        }
-    }
-    if owns_row && end_column < n {
-        for (var t = 0u; t < k; t++) {
-            found[(row0 + local) * k + t] = nearest[t];
-        }
-    } else if owns_row {
-        var sum = 0.0;
-        for (var t = 0u; t < k; t++) {
-            sum += nearest[t];
-        }
-        let finite = atomicLoad(&sh_not_finite[local]) == 0u;
-        density[row0 + local] = select(-1.0, exp(-sum / f32(k)), finite);
-    }
 }

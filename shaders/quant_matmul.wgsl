@@ -37,15 +37,15 @@ fn main(
             if group < groups_per_row && token < tokens {
                 x_value = x[token * groups_per_row + group];
             }
-            let place = at / TILE * 4u * TILE + at % TILE;
+            let place = at / TILE * 4u * STRIDE + at % TILE;
             sh_left[place] = x_value.x;
-            sh_left[place + TILE] = x_value.y;
-            sh_left[place + 2u * TILE] = x_value.z;
-            sh_left[place + 3u * TILE] = x_value.w;
+            sh_left[place + STRIDE] = x_value.y;
+            sh_left[place + 2u * STRIDE] = x_value.z;
+            sh_left[place + 3u * STRIDE] = x_value.w;
             sh_right[place] = w_value.x;
-            sh_right[place + TILE] = w_value.y;
-            sh_right[place + 2u * TILE] = w_value.z;
-            sh_right[place + 3u * TILE] = w_value.w;
+            sh_right[place + STRIDE] = w_value.y;
+            sh_right[place + 2u * STRIDE] = w_value.z;
+            sh_right[place + 3u * STRIDE] = w_value.w;
         }
         workgroupBarrier();
         add_slice(&sums, local);

@@ -151,7 +151,7 @@ async fn peak_distance_equals_its_reference() {
 /// software adapter in a page.
 #[cfg(not(target_family = "wasm"))]
 #[tokio::test]
-async fn many_columns_take_several_passes() {
+async fn many_columns_take_several_spans() {
     let (n, c, k) = (2_100, 3, 32);
     let features = noise(n * c, 18);
     let density = knn_density_reference(&features, c, k);

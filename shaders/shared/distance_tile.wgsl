@@ -1,21 +1,35 @@
-// Squared distances between 32 patches (rows) and 64 patches (columns), staged through workgroup memory, so that no
-// kernel ever needs the N x N matrix. Joined in front of knn_density.wgsl and peak_distance.wgsl.
-// Workgroup: 256 invocations, each owns a block of 2 rows x 4 columns. Memory: 14 KiB.
+// Squared distances between 64 patches (rows) and 64 patches (columns), staged through workgroup memory, so that no kernel
+// ever needs the N x N matrix. 64 invocations make 8 x 8 of them each: for every channel an invocation reads 16 numbers and
+// adds 64 squares. Joined in front of knn_density.wgsl and peak_distance.wgsl.
+// Written out, because sums that are found by a running index do not stay in registers. Workgroup memory: 8.2 KiB.
 
-const ROWS = 32u;
-const COLUMNS = 64u;
-const DEPTH = 16u;
-const WORKGROUP = 256u;
+const TILE = 64u;
+const SLICE = 16u; // channels at a time
+const STRIDE = 65u; // one more than a tile, so that neighbours write to different banks
+const COLUMNS = 1040u; // where the slice of the columns begins: SLICE * STRIDE
 // Larger than any distance; WGSL has no infinity literal and drivers may assume there is none.
 const FAR = 3.0e38;
 
 @group(0) @binding(0) var<storage, read> features: array<f32>; // [N, C]
-// [N, C, k, workgroups per dispatch row, first column, column after the last]: a pass over some of the columns.
+// [N, C, k, first workgroup, workgroups of the whole, patches of a span]
 @group(0) @binding(1) var<storage, read> params: array<u32>;
 
-var<workgroup> sh_rows: array<f32, 512>;     // [DEPTH, ROWS]
-var<workgroup> sh_columns: array<f32, 1024>; // [DEPTH, COLUMNS]
-var<workgroup> sh_distance: array<f32, 2048>; // [ROWS, COLUMNS], what the tile leaves behind
+var<workgroup> sh_slices: array<f32, 2080>; // [SLICE, STRIDE] of the rows, then of the columns
+
+// Row i is at [2 i] and [2 i + 1]: row own_row(local) + 8 i, columns own_column(local) + 0, 8, 16 .. 56.
+alias Distances = array<vec4<f32>, 16>;
+
+fn row_tiles() -> u32 {
+    return (params[0] + TILE - 1u) / TILE;
+}
+
+fn own_row(local: u32) -> u32 {
+    return local / 8u;
+}
+
+fn own_column(local: u32) -> u32 {
+    return local % 8u;
+}
 
 fn feature(index: u32, channel: u32) -> f32 {
     if index < params[0] && channel < params[1] {
@@ -24,34 +38,54 @@ fn feature(index: u32, channel: u32) -> f32 {
     return 0.0;
 }
 
-// Fills sh_distance with |x_i - x_j|^2 / C for i in row0.., j in column0... Pairs past N hold numbers without meaning.
-// Every invocation of the workgroup must call this.
-fn distance_tile(row0: u32, column0: u32, local: u32) {
-    let row = (local / 16u) * 2u;
-    let column = local % 16u; // and + 16, + 32, + 48: neighbours read neighbouring banks
-    var sum0 = vec4f(0.0);
-    var sum1 = vec4f(0.0);
-    for (var channel0 = 0u; channel0 < params[1]; channel0 += DEPTH) {
+// |x_i - x_j|^2 / C for i in row0.., j in column0... Pairs past N hold numbers without meaning. Every invocation of the
+// workgroup must call this.
+fn distance_tile(row0: u32, column0: u32, local: u32, sums: ptr<function, Distances>) {
+    for (var i = 0u; i < 16u; i++) {
+        (*sums)[i] = vec4<f32>(0.0);
+    }
+    for (var channel0 = 0u; channel0 < params[1]; channel0 += SLICE) {
         workgroupBarrier();
-        for (var t = local; t < ROWS * DEPTH; t += WORKGROUP) {
-            sh_rows[(t % DEPTH) * ROWS + t / DEPTH] = feature(row0 + t / DEPTH, channel0 + t % DEPTH);
-        }
-        for (var t = local; t < COLUMNS * DEPTH; t += WORKGROUP) {
-            sh_columns[(t % DEPTH) * COLUMNS + t / DEPTH] = feature(column0 + t / DEPTH, channel0 + t % DEPTH);
+        for (var t = local; t < TILE * SLICE; t += 64u) {
+            let place = (t % SLICE) * STRIDE + t / SLICE;
+            sh_slices[place] = feature(row0 + t / SLICE, channel0 + t % SLICE);
+            sh_slices[COLUMNS + place] = feature(column0 + t / SLICE, channel0 + t % SLICE);
         }
         workgroupBarrier();
-        for (var d = 0u; d < DEPTH; d++) {
-            let at = d * COLUMNS + column;
-            let other = vec4f(sh_columns[at], sh_columns[at + 16u], sh_columns[at + 32u], sh_columns[at + 48u]);
-            let e0 = other - sh_rows[d * ROWS + row];
-            let e1 = other - sh_rows[d * ROWS + row + 1u];
-            sum0 += e0 * e0;
-            sum1 += e1 * e1;
+        for (var d = 0u; d < SLICE; d++) {
+            let r = d * STRIDE + own_row(local);
+            let c = COLUMNS + d * STRIDE + own_column(local);
+            let a = vec4<f32>(sh_slices[c], sh_slices[c + 8u], sh_slices[c + 16u], sh_slices[c + 24u]);
+            let b = vec4<f32>(sh_slices[c + 32u], sh_slices[c + 40u], sh_slices[c + 48u], sh_slices[c + 56u]);
+            let x0 = sh_slices[r];
+            (*sums)[0] += (a - x0) * (a - x0);
+            (*sums)[1] += (b - x0) * (b - x0);
+            let x1 = sh_slices[r + 8u];
+            (*sums)[2] += (a - x1) * (a - x1);
+            (*sums)[3] += (b - x1) * (b - x1);
+            let x2 = sh_slices[r + 16u];
+            (*sums)[4] += (a - x2) * (a - x2);
+            (*sums)[5] += (b - x2) * (b - x2);
+            let x3 = sh_slices[r + 24u];
+            (*sums)[6] += (a - x3) * (a - x3);
+            (*sums)[7] += (b - x3) * (b - x3);
+            let x4 = sh_slices[r + 32u];
+            (*sums)[8] += (a - x4) * (a - x4);
+            (*sums)[9] += (b - x4) * (b - x4);
+            let x5 = sh_slices[r + 40u];
+            (*sums)[10] += (a - x5) * (a - x5);
+            (*sums)[11] += (b - x5) * (b - x5);
+            let x6 = sh_slices[r + 48u];
+            (*sums)[12] += (a - x6) * (a - x6);
+            (*sums)[13] += (b - x6) * (b - x6);
+            let x7 = sh_slices[r + 56u];
+            (*sums)[14] += (a - x7) * (a - x7);
+            (*sums)[15] += (b - x7) * (b - x7);
         }
     }
-    for (var q = 0u; q < 4u; q++) {
-        sh_distance[row * COLUMNS + column + 16u * q] = sum0[q] / f32(params[1]);
-        sh_distance[(row + 1u) * COLUMNS + column + 16u * q] = sum1[q] / f32(params[1]);
+    let width = f32(params[1]);
+    for (var i = 0u; i < 16u; i++) {
+        (*sums)[i] /= width;
     }
-    workgroupBarrier();
+    workgroupBarrier(); // the slices have been read
 }

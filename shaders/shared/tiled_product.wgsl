@@ -31,13 +31,13 @@ fn make_tile(product: Product, tile: u32, local: u32) {
             if first_row + l.x < product.rows && first_k + l.y < product.inner {
                 value = left(batch, first_row + l.x, first_k + l.y);
             }
-            sh_left[l.y * TILE + l.x] = value;
+            sh_left[l.y * STRIDE + l.x] = value;
             let r = select(across, along, product.right_along_k);
             value = 0.0;
             if first_column + r.x < product.columns && first_k + r.y < product.inner {
                 value = right(batch, first_k + r.y, first_column + r.x);
             }
-            sh_right[r.y * TILE + r.x] = value;
+            sh_right[r.y * STRIDE + r.x] = value;
         }
         workgroupBarrier();
         add_slice(&sums, local);

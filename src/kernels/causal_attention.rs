@@ -9,7 +9,7 @@ use burn_flex::FlexTensor;
 use super::append_keys::{Heads, rotate, rotate_reference};
 use super::attention::{attention_reference, softmax_in_place};
 use super::fill_rows;
-use super::launch::{CAUSAL_ATTENTION, JOIN_SPANS, Launch, dispatch_2d};
+use super::launch::{CAUSAL_ATTENTION, JOIN_ATTENTION, Launch, dispatch_2d};
 use super::simd::{F32x8, LANES, SimdTask, with_simd};
 
 /// The widest head that `causal_attention.wgsl` has workgroup memory for. It reads four numbers at a time.
@@ -70,7 +70,7 @@ pub(super) fn launch(
     let (launch, found) = launch.output([tokens * queries, spans, dim + 4], DType::F32);
     launch.run(groups);
     let params = [tokens * queries, spans, dim].map(|number| number as u32);
-    let (launch, y) = Launch::new(JOIN_SPANS, found).params(&params).output(shape, DType::F32);
+    let (launch, y) = Launch::new(JOIN_ATTENTION, found).params(&params).output(shape, DType::F32);
     launch.run(dispatch_2d(tokens * queries));
     y
 }

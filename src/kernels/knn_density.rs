@@ -4,12 +4,10 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::distances::{map_distances, map_distances_reference};
-use super::launch::{KNN_DENSITY, Launch, column_passes, dispatch_2d, empty, matrix};
+use super::launch::{JOIN_NEIGHBORS, KNN_DENSITY, Launch, Spans, dispatch_2d, empty, matrix};
 
 /// The kernel keeps its neighbours in registers, this many at most.
 pub const MAX_NEIGHBORS: usize = 32;
-
-const ROWS_PER_WORKGROUP: usize = 32;
 
 /// `exp(-mean of the k smallest squared distances)`, the patch itself included; -1 for a patch that is not finite.
 ///
@@ -36,17 +34,16 @@ fn density<D: Copy + Into<f64>>(patch: &[f32], distances: &mut [D], k: usize) ->
 }
 
 pub(super) fn launch(features: CubeTensor, k: usize) -> CubeTensor {
-    let [n, c] = matrix(&features);
-    let (x, y) = dispatch_2d(n.div_ceil(ROWS_PER_WORKGROUP));
-    let passes: Vec<_> = column_passes([n, c], k + 1).collect();
-    let density = empty(&features, [n], DType::F32);
-    let found = empty(&features, [if passes.len() > 1 { n * k } else { 1 }], DType::F32);
-    for columns in passes {
-        Launch::new(KNN_DENSITY, features.clone())
-            .params(&[n, c, k, x as usize, columns.start, columns.end].map(|value| value as u32))
-            .in_place(&found)
-            .in_place(&density)
-            .run((x, y));
+    let shape @ [n, c] = matrix(&features);
+    // A neighbour is compared with all before it, which are moved; and all are written.
+    let spans = Spans::new(shape, k + 1, 2 * MAX_NEIGHBORS);
+    let nearest = empty(&features, [spans.count, n, k], DType::F32);
+    for (params, groups) in spans.dispatches(shape, k) {
+        Launch::new(KNN_DENSITY, features.clone()).params(&params).in_place(&nearest).run(groups);
     }
+    let params = [n, c, k, spans.count].map(|number| number as u32);
+    let (launch, density) =
+        Launch::new(JOIN_NEIGHBORS, features).params(&params).input(nearest).output([n], DType::F32);
+    launch.run(dispatch_2d(n));
     density
 }

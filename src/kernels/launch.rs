@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ops::Range;
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::{
@@ -61,8 +60,10 @@ macro_rules! kernel {
     };
 }
 
-pub const KNN_DENSITY: Kernel = kernel!("knn_density", DISTANCE_TILE, 256, 4);
-pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", DISTANCE_TILE, 256, 4);
+pub const KNN_DENSITY: Kernel = kernel!("knn_density", DISTANCE_TILE, 64, 3);
+pub const JOIN_NEIGHBORS: Kernel = kernel!("join_neighbors", "", 64, 4);
+pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", DISTANCE_TILE, 64, 4);
+pub const JOIN_PEAKS: Kernel = kernel!("join_peaks", "", 64, 3);
 pub const SELECT_CENTERS: Kernel = kernel!("select_centers", "", 256, 5);
 pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", "", 64, 4);
 pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", "", 64, 4);
@@ -74,15 +75,17 @@ pub const GELU: Kernel = kernel!("gelu", GELU_FORMS, 64, 3);
 pub const RMS_NORM: Kernel = kernel!("rms_norm", "", 64, 4);
 pub const APPEND_KEYS: Kernel = kernel!("append_keys", "", 64, 5);
 pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", "", 64, 6);
-pub const JOIN_SPANS: Kernel = kernel!("join_spans", "", 64, 3);
+pub const JOIN_ATTENTION: Kernel = kernel!("join_attention", "", 64, 3);
 pub const SWIGLU: Kernel = kernel!("swiglu", SILU, 64, 3);
 pub const BEST_TWO: Kernel = kernel!("best_two", "", 256, 4);
 pub const PASTE_LAYERS: Kernel = kernel!("paste_layers", "", 64, 5);
 
 /// All shaders but those of packed products, for the tests that validate them.
-pub const SHADERS: [Kernel; 17] = [
+pub const SHADERS: [Kernel; 19] = [
     KNN_DENSITY,
+    JOIN_NEIGHBORS,
     PEAK_DISTANCE,
+    JOIN_PEAKS,
     SELECT_CENTERS,
     ASSIGN_CLUSTERS,
     CLUSTER_MEAN,
@@ -94,7 +97,7 @@ pub const SHADERS: [Kernel; 17] = [
     RMS_NORM,
     APPEND_KEYS,
     CAUSAL_ATTENTION,
-    JOIN_SPANS,
+    JOIN_ATTENTION,
     SWIGLU,
     BEST_TWO,
     PASTE_LAYERS,
@@ -203,20 +206,48 @@ fn on_device(client: &Client, words: &[u32]) -> Handle {
     })
 }
 
-/// Columns of each pass over the `N` columns of the distances of `features [N, C]`, in `distance_tile.wgsl`. Per column, a
-/// kernel takes `steps` iterations of its loops besides.
-///
-/// One pass is all there is up to a few thousand columns. Longer ones would be ended from outside: llvmpipe leaves every
-/// loop, silently, once an invocation has gone through 65,535 iterations, and Windows resets a GPU that one dispatch keeps
-/// busy for two seconds.
-pub fn column_passes([n, c]: [usize; 2], steps: usize) -> impl Iterator<Item = Range<usize>> {
+/// How the pairs of `N` patches are divided in `distance_tile.wgsl`: a workgroup takes a tile of patches and a span of those
+/// that they are compared with, and gives one answer for each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spans {
+    /// Patches of a span.
+    pub patches: usize,
+    /// Spans.
+    pub count: usize,
+    /// Workgroups: tiles times spans.
+    workgroups: usize,
+    /// Of them, in one dispatch.
+    most: usize,
+}
+
+impl Spans {
+    /// As many workgroups as keep a large GPU busy, if there are as many tiles.
+    const ENOUGH: usize = 1024;
+    /// llvmpipe leaves every loop, silently, once an invocation has gone through so many iterations.
     const MOST_ITERATIONS: usize = 65_535;
-    const COLUMNS: usize = 64;
-    const DEPTH: usize = 16;
-    let elsewhere = c / 8 + 256; // the look for NaN, and the k neighbours before and after
-    let tile = c.div_ceil(DEPTH) * (DEPTH + 10) + 7 + COLUMNS * (steps + 1);
-    let columns = (MOST_ITERATIONS.saturating_sub(elsewhere) / tile).max(1) * COLUMNS;
-    (0..n).step_by(columns).map(move |first| first..n.min(first + columns))
+    /// Windows resets a GPU that one dispatch keeps busy for two seconds. So many squares take a small one half a second.
+    const MOST_SQUARES: usize = 1 << 35;
+
+    /// Of `features [N, C]`, for a kernel whose loops have so many iterations more for each column, and `more` besides.
+    pub fn new([n, c]: [usize; 2], per_column: usize, more: usize) -> Self {
+        const SLICE: usize = 16;
+        let tiles = n.div_ceil(TILE);
+        let iterations = c.div_ceil(SLICE) * (2 * SLICE + 1) + 2 * SLICE + TILE * per_column + 1;
+        let most_tiles = (Self::MOST_ITERATIONS.saturating_sub(more) / iterations).max(1);
+        let tiles_in_span = (tiles * tiles / Self::ENOUGH).clamp(1, most_tiles).min(tiles);
+        let patches = tiles_in_span * TILE;
+        let count = tiles.div_ceil(tiles_in_span);
+        let most = (Self::MOST_SQUARES / (TILE * patches * c.max(1))).max(1);
+        Self { patches, count, workgroups: tiles * count, most }
+    }
+
+    /// First workgroup and number of workgroups of each dispatch, and the parameters that say so.
+    pub fn dispatches(&self, [n, c]: [usize; 2], k: usize) -> impl Iterator<Item = ([u32; 6], (u32, u32))> {
+        (0..self.workgroups).step_by(self.most).map(move |first| {
+            let end = self.workgroups.min(first + self.most);
+            ([n, c, k, first, end, self.patches].map(|number| number as u32), dispatch_2d(end - first))
+        })
+    }
 }
 
 /// A tensor on the same device as another, its memory not cleared.
@@ -230,4 +261,32 @@ pub fn empty<S: Into<Shape>>(like: &CubeTensor, shape: S, dtype: DType) -> CubeT
 pub fn matrix(tensor: &CubeTensor) -> [usize; 2] {
     let shape = tensor.meta.shape();
     [shape[0], shape[1]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_fill_a_large_gpu_and_take_every_pair_once() {
+        for shape @ [n, c] in
+            [[1, 3], [64, 192], [729, 1152], [4_096, 1152], [16_384, 1152], [16_384, 192], [2_100, 1_200]]
+        {
+            let spans = Spans::new(shape, 5, 64);
+            assert!(spans.patches * spans.count >= n && spans.patches * (spans.count - 1) < n, "{shape:?}: {spans:?}");
+            let workgroups: u32 = spans
+                .dispatches(shape, 4)
+                .map(|([.., first, end, _], (x, y))| {
+                    let squares = (end - first) as usize * TILE * spans.patches * c;
+                    assert!(squares <= Spans::MOST_SQUARES, "{shape:?}: {squares} squares in a dispatch");
+                    assert!(x * y >= end - first);
+                    end - first
+                })
+                .sum();
+            assert_eq!(workgroups as usize, n.div_ceil(TILE) * spans.count);
+        }
+        assert_eq!(Spans::new([729, 1152], 5, 64).count, 12, "one tile each: 144 workgroups");
+        assert_eq!(Spans::new([4_096, 1152], 5, 64).count, 16, "1,024 workgroups");
+        assert!(Spans::new([16_384, 1152], 5, 64).dispatches([16_384, 1152], 4).count() > 1);
+    }
 }

@@ -4,9 +4,7 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::distances::{map_distances, map_distances_reference};
-use super::launch::{Launch, PEAK_DISTANCE, column_passes, dispatch_2d, empty, matrix};
-
-const ROWS_PER_WORKGROUP: usize = 32;
+use super::launch::{JOIN_PEAKS, Launch, PEAK_DISTANCE, Spans, dispatch_2d, empty, matrix};
 
 /// Smallest distance to a higher patch (-1 where there is none) and largest distance to any patch. Patch `j` is higher
 /// than `i` when its density is greater, or equal with `j < i`.
@@ -45,15 +43,15 @@ fn two_rows(peaks: Vec<(f32, f32)>) -> Vec<f32> {
 }
 
 pub(super) fn launch(features: CubeTensor, density: CubeTensor) -> CubeTensor {
-    let [n, c] = matrix(&features);
-    let (x, y) = dispatch_2d(n.div_ceil(ROWS_PER_WORKGROUP));
-    let peaks = empty(&features, [2, n], DType::F32);
-    for columns in column_passes([n, c], 0) {
-        Launch::new(PEAK_DISTANCE, features.clone())
-            .params(&[n, c, 0, x as usize, columns.start, columns.end].map(|value| value as u32))
-            .input(density.clone())
-            .in_place(&peaks)
-            .run((x, y));
+    let shape @ [n, _] = matrix(&features);
+    let spans = Spans::new(shape, 0, 8);
+    let found = empty(&features, [spans.count, 2, n], DType::F32);
+    for (params, groups) in spans.dispatches(shape, 0) {
+        let launch = Launch::new(PEAK_DISTANCE, features.clone()).params(&params).input(density.clone());
+        launch.in_place(&found).run(groups);
     }
+    let params = [n, spans.count].map(|number| number as u32);
+    let (launch, peaks) = Launch::new(JOIN_PEAKS, found).params(&params).output([2, n], DType::F32);
+    launch.run(dispatch_2d(n.div_ceil(JOIN_PEAKS.workgroup as usize)));
     peaks
 }

@@ -1,4 +1,4 @@
-// join_spans: what the spans of an attention found, as one: spans [R, S, D + 4] of causal_attention -> y [R, D].
+// join_attention: what the spans of an attention found, as one: spans [R, S, D + 4] of causal_attention -> y [R, D].
 //
 // Workgroup: 64 invocations, four numbers of a row each. Rows past 65,535 continue in the second dimension of the dispatch.
 
