@@ -226,7 +226,7 @@ impl Spans {
     /// llvmpipe leaves every loop, silently, once an invocation has gone through so many iterations.
     const MOST_ITERATIONS: usize = 65_535;
     /// Windows resets a GPU that one dispatch keeps busy for two seconds. So many squares take a small one half a second.
-    const MOST_SQUARES: usize = 1 << 35;
+    const MOST_SQUARES: u64 = 1 << 35;
 
     /// Of `features [N, C]`, for a kernel whose loops have so many iterations more for each column, and `more` besides.
     pub fn new([n, c]: [usize; 2], per_column: usize, more: usize) -> Self {
@@ -237,7 +237,7 @@ impl Spans {
         let tiles_in_span = (tiles * tiles / Self::ENOUGH).clamp(1, most_tiles).min(tiles);
         let patches = tiles_in_span * TILE;
         let count = tiles.div_ceil(tiles_in_span);
-        let most = (Self::MOST_SQUARES / (TILE * patches * c.max(1))).max(1);
+        let most = (Self::MOST_SQUARES / squares(patches, c.max(1))).max(1) as usize;
         Self { patches, count, workgroups: tiles * count, most }
     }
 
@@ -248,6 +248,11 @@ impl Spans {
             ([n, c, k, first, end, self.patches].map(|number| number as u32), dispatch_2d(end - first))
         })
     }
+}
+
+/// Squares that a workgroup adds up. More than 32 bits can count, as a page has them.
+fn squares(patches: usize, c: usize) -> u64 {
+    [TILE, patches, c].iter().map(|&number| number as u64).product()
 }
 
 /// A tensor on the same device as another, its memory not cleared.
@@ -277,7 +282,7 @@ mod tests {
             let workgroups: u32 = spans
                 .dispatches(shape, 4)
                 .map(|([.., first, end, _], (x, y))| {
-                    let squares = (end - first) as usize * TILE * spans.patches * c;
+                    let squares = u64::from(end - first) * squares(spans.patches, c);
                     assert!(squares <= Spans::MOST_SQUARES, "{shape:?}: {squares} squares in a dispatch");
                     assert!(x * y >= end - first);
                     end - first
