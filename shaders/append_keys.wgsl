@@ -6,9 +6,10 @@
 
 @group(0) @binding(0) var<storage, read> heads: array<f32>;
 @group(0) @binding(1) var<storage, read> rotation: array<f32>;
-@group(0) @binding(2) var<storage, read> params: array<u32>; // [T, H, KV, D, capacity, position of the first]
-@group(0) @binding(3) var<storage, read_write> keys: array<f32>;
-@group(0) @binding(4) var<storage, read_write> values: array<f32>;
+@group(0) @binding(2) var<storage, read> place: array<u32>;  // [1]: position of the first
+@group(0) @binding(3) var<storage, read> params: array<u32>; // [T, H, KV, D, capacity]
+@group(0) @binding(4) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(5) var<storage, read_write> values: array<f32>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(
@@ -26,13 +27,17 @@ fn main(
     let pair = at % half;
     let head = at / half % key_heads;
     let token = at / (half * key_heads);
+    let position = place[0] + token;
+    if position >= params[4] {
+        return;
+    }
     let k = (token * (params[1] + 2u * key_heads) + params[1] + head) * head_dim + pair;
     let v = k + key_heads * head_dim;
-    let place = (head * params[4] + params[5] + token) * head_dim + pair;
-    let cosine = rotation[(params[5] + token) * head_dim + pair];
-    let sine = rotation[(params[5] + token) * head_dim + half + pair];
-    keys[place] = heads[k] * cosine - heads[k + half] * sine;
-    keys[place + half] = heads[k + half] * cosine + heads[k] * sine;
-    values[place] = heads[v];
-    values[place + half] = heads[v + half];
+    let to = (head * params[4] + position) * head_dim + pair;
+    let cosine = rotation[position * head_dim + pair];
+    let sine = rotation[position * head_dim + half + pair];
+    keys[to] = heads[k] * cosine - heads[k + half] * sine;
+    keys[to + half] = heads[k + half] * cosine + heads[k] * sine;
+    values[to] = heads[v];
+    values[to + half] = heads[v + half];
 }

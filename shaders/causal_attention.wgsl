@@ -11,11 +11,12 @@
 
 @group(0) @binding(0) var<storage, read> heads: array<f32>;
 @group(0) @binding(1) var<storage, read> rotation: array<f32>;
-// [T, H, KV, D, capacity, position of the first, 1 / sqrt(D) as bits, spans, positions of a span]
-@group(0) @binding(2) var<storage, read> params: array<u32>;
-@group(0) @binding(3) var<storage, read_write> keys: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> values: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> place: array<u32>; // [1]: position of the first
+// [T, H, KV, D, capacity, 1 / sqrt(D) as bits, spans, positions of a span]
+@group(0) @binding(3) var<storage, read> params: array<u32>;
+@group(0) @binding(4) var<storage, read_write> keys: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> values: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
 const TILE: u32 = 64u;
 const LOWEST: f32 = -1.0e30;
@@ -32,7 +33,7 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let head_dim = params[3];
-    let spans = params[7];
+    let spans = params[6];
     let row = (group.y * groups.x + group.x) / spans;
     let span = (group.y * groups.x + group.x) % spans;
     if row >= params[0] * params[1] {
@@ -42,7 +43,7 @@ fn main(
     let head = row % params[1];
     let queries = params[1] / params[2]; // that share a head of keys
     let parts = head_dim / 4u;
-    let seen = params[5] + token + 1u;
+    let seen = min(place[0] + token + 1u, params[4]);
     let first_key = head / queries * params[4] * parts;
     // Where the heads of this position begin, and its own key and value.
     let of_token = token * (params[1] + 2u * params[2]);
@@ -51,7 +52,7 @@ fn main(
     let is_alone = params[0] == 1u;
 
     if local < parts {
-        sh_q[local] = turned((of_token + head) * head_dim, seen - 1u, local, head_dim) * bitcast<f32>(params[6]);
+        sh_q[local] = turned((of_token + head) * head_dim, seen - 1u, local, head_dim) * bitcast<f32>(params[5]);
         if is_alone {
             sh_key[local] = turned(own_key, seen - 1u, local, head_dim);
             // Nobody reads this place of the cache in this launch, and one head of those that share it writes it.
@@ -66,11 +67,11 @@ fn main(
     let teams = TILE / parts;
     let team = local / parts;
     let part = local % parts;
-    let end = min(seen, (span + 1u) * params[8]);
+    let end = min(seen, (span + 1u) * params[7]);
     var largest = LOWEST;
     var powers = 0.0;
     var sums = vec4<f32>(0.0);
-    for (var first = span * params[8]; first < end; first += TILE) {
+    for (var first = span * params[7]; first < end; first += TILE) {
         var score = LOWEST;
         let position = first + local;
         if is_alone && position == seen - 1u {

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::{Device, Transaction};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::llm::{KvCache, Llama};
+use crate::kernels::{FOUND, ROUND};
+use crate::llm::{Found, KvCache, Llama};
 use crate::sample::{Candidate, Sampler, Sampling, best_two};
 use crate::text::{TextStream, Tokenizer};
 use crate::{Error, Result};
@@ -145,7 +146,6 @@ struct Ahead {
 }
 
 impl Ahead {
-    const MOST: usize = 16;
     /// Text should come at least so often.
     const SECONDS: f64 = 0.05;
 
@@ -158,7 +158,7 @@ impl Ahead {
     /// After a round that took so long.
     fn adapt(&mut self, seconds: f64) {
         let fits = |tokens: usize| seconds * tokens as f64 / self.tokens as f64 <= Self::SECONDS;
-        let doubled = (2 * self.tokens).min(Self::MOST);
+        let doubled = (2 * self.tokens).min(ROUND);
         self.tokens = if fits(doubled) {
             doubled
         } else if fits(self.tokens) {
@@ -172,15 +172,14 @@ impl Ahead {
 /// The best token after `ids`, and those that follow it, `count` in all or as many as the device chooses alone.
 async fn best_steps(model: &Llama, cache: &mut KvCache, ids: &[u32], count: usize) -> Result<Vec<Step>> {
     let lost = |error: String| Error::DeviceLost(error);
-    let found = model.best_ahead(ids, count, cache)?;
-    let read = found.into_iter().fold(Transaction::default(), Transaction::register);
-    let read = read.execute_async().await.map_err(|error| lost(error.to_string()))?;
+    let Found { rows, first, count } = model.best_ahead(ids, count, cache)?;
+    let rows = rows.into_data_async().await.map_err(|error| lost(error.to_string()))?;
+    let rows = rows.try_into_vec::<u32>().map_err(|error| lost(format!("{error:?}")))?;
+    let (rows, _) = rows.as_chunks::<FOUND>();
     let none = model.config().vocab_size as u32;
-    read.into_iter()
-        .map(|data| {
-            let found: Vec<u32> = data.try_into_vec().map_err(|error| lost(format!("{error:?}")))?;
-            let [first, first_logit, second, second_logit, bad] =
-                found.try_into().map_err(|_| lost("the device returned no choice".into()))?;
+    (first..first + count)
+        .map(|at| {
+            let [first, first_logit, second, second_logit, bad] = rows[at % rows.len()];
             if bad < none {
                 return Err(Error::NotFinite { row: bad as usize });
             }

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, Transaction};
 use serde::Serialize;
 use web_time::Instant;
 
-use crate::kernels::decoder::{Cache, best_two, cached_attention, rms_norm, swiglu};
+use crate::kernels::decoder::{Cache, Next, best_two, cached_attention, rms_norm, swiglu};
 use crate::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear};
 use crate::kernels::fused::{Fused, Norm};
 use crate::kernels::paste_layers::paste_layers;
@@ -17,10 +17,11 @@ use crate::kernels::quant_matmul::{
     Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
 use crate::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, Gelu, append_keys_reference, assign_clusters_reference, attention_reference,
-    best_two_reference, causal_attention_reference, cluster_mean_reference, conv2d_reference, gelu_reference,
-    knn_density_reference, layer_norm_reference, matmul_reference, paste_layers_reference, peak_distance_reference,
-    rms_norm_reference, rotate_reference, select_centers_reference, swiglu_reference,
+    CenterRule, ClusterOps, Conv2dShape, FOUND, Gelu, ROUND, append_keys_reference, assign_clusters_reference,
+    attention_reference, best_two_reference, causal_attention_reference, cluster_mean_reference, conv2d_reference,
+    gelu_reference, knn_density_reference, layer_norm_reference, matmul_reference, next_token_reference,
+    paste_layers_reference, peak_distance_reference, rms_norm_reference, rotate_reference, select_centers_reference,
+    swiglu_reference,
 };
 use crate::{Error, Result};
 
@@ -103,6 +104,7 @@ fn cases(device: &Device) -> Vec<Case> {
     let mut cases = cluster_cases(device);
     cases.extend(dense_cases(device));
     cases.extend(decoder_cases(device));
+    cases.push(next_token_case(device));
     cases.push(layer_case(device));
     for kind in WeightKind::ALL {
         cases.extend(quant_cases(kind, device));
@@ -291,13 +293,34 @@ fn attention_cases(kernels: &'static [&'static str], tokens: usize, start: usize
 
     let cache = Cache { keys: floats(&keys, shape, device), values: floats(&held, shape, device) };
     let rows = floats(&rows, [tokens, rows.len() / tokens], device);
-    let (mixed, cache) = cached_attention(rows, floats(&rotation, [capacity, DIM], device), cache, start);
+    let (mixed, cache) = cached_attention(rows, floats(&rotation, [capacity, DIM], device), word(start, device), cache);
     let floats_of = |tensor: Tensor<3>| Output::Floats(tensor.flatten(0, 2));
     vec![
         Case { kernels, output: floats_of(cache.keys), known: Known::Floats(known_keys, TOLERANCE) },
         Case { kernels, output: floats_of(cache.values), known: Known::Floats(known_values, 1e-6) },
         Case { kernels, output: matrix(mixed), known: Known::Floats(known_mixed, TOLERANCE) },
     ]
+}
+
+/// A token that follows another, in a ring that has come round.
+fn next_token_case(device: &Device) -> Case {
+    const PLACE: u32 = 37;
+    let found: [u32; FOUND] = [11, 12, 13, 14, 15];
+    let (id, place, ring) = next_token_reference(7, &found, PLACE, &[0; FOUND * ROUND]);
+    let mut next = Next::new(device);
+    next.begin(3, PLACE);
+    let found = Tensor::from_data(TensorData::from(found), (device, DType::U32));
+    next.take((word(7, device), found));
+    let known = [vec![id, place], ring].concat();
+    Case {
+        kernels: &["next_token"],
+        output: Output::Integers(Tensor::cat(vec![next.id, next.place, next.ring], 0)),
+        known: Known::Integers(known.into_iter().map(|word| word as i32).collect()),
+    }
+}
+
+fn word(word: usize, device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::from([word as u32]), (device, DType::U32))
 }
 
 /// Numbers from -1 to 1.

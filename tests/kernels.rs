@@ -4,19 +4,19 @@
 mod common;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use common::{assert_close, blobs, cpu, floats, gpu, integers, ints, matrix, noise, vector};
-use setokim::kernels::decoder::{Cache, best_two, cached_attention, rms_norm, swiglu};
+use setokim::kernels::decoder::{Cache, Next, best_two, cached_attention, rms_norm, swiglu};
 use setokim::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear, matmul, softmax};
 use setokim::kernels::fused::{Fused, Norm};
 use setokim::kernels::paste_layers::paste_layers;
 use setokim::kernels::quant_matmul::QUANT_SHADERS;
 use setokim::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, Gelu, SHADERS, Selection, append_keys_reference, assign_clusters_reference,
-    attention_reference, best_two_reference, causal_attention_reference, cluster_mean_reference, conv2d_reference,
-    gelu_reference, knn_density_reference, layer_norm_reference, matmul_reference, paste_layers_reference,
-    peak_distance_reference, rms_norm_reference, rotate_reference, select_centers_reference, softmax_reference,
-    swiglu_reference,
+    CenterRule, ClusterOps, Conv2dShape, FOUND, Gelu, ROUND, SHADERS, Selection, append_keys_reference,
+    assign_clusters_reference, attention_reference, best_two_reference, causal_attention_reference,
+    cluster_mean_reference, conv2d_reference, gelu_reference, knn_density_reference, layer_norm_reference,
+    matmul_reference, next_token_reference, paste_layers_reference, peak_distance_reference, rms_norm_reference,
+    rotate_reference, select_centers_reference, softmax_reference, swiglu_reference,
 };
 use setokim::selftest;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -486,6 +486,31 @@ async fn best_two_equals_its_reference() {
     }
 }
 
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn next_token_equals_its_reference() {
+    for device in [gpu().await.device, cpu().await.device] {
+        let mut next = Next::new(&device);
+        next.begin(41, 30);
+        let (mut place, mut ring) = (30, vec![0; ROUND * FOUND]);
+        // Once round the ring, and two further.
+        for step in 0..ROUND + 2 {
+            let found: Vec<u32> = (0..FOUND).map(|i| (100 * step + i) as u32).collect();
+            let expected = next_token_reference(step as u32, &found, place, &ring);
+            let found = Tensor::from_data(TensorData::new(found, [FOUND]), (&device, DType::U32));
+            next.take((word(step, &device), found));
+            let ours = (words(next.id.clone()).await, words(next.place.clone()).await, words(next.ring.clone()).await);
+            assert_eq!(ours, (vec![expected.0], vec![expected.1], expected.2.clone()), "step {step} on {device:?}");
+            (_, place, ring) = expected;
+        }
+        next.begin(5, 0);
+        assert_eq!((words(next.id).await, words(next.place).await), (vec![5], vec![0]));
+    }
+}
+
+fn word(word: usize, device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(vec![word as u32], [1]), (device, DType::U32))
+}
+
 async fn words(tensor: Tensor<1, Int>) -> Vec<u32> {
     tensor.into_data_async().await.expect("the device answers").try_into_vec().expect("words")
 }
@@ -591,7 +616,8 @@ async fn cached_attention_on(device: &Device) {
             let of_token = |x: &[f32], at: usize| x[at * x.len() / tokens..][..x.len() / tokens].to_vec();
             let rows: Vec<f32> = (0..tokens).flat_map(|at| [&q, &k, &v].map(|x| of_token(x, at)).concat()).collect();
             let rows = matrix(&rows, [tokens, rows.len() / tokens], device);
-            let (mixed, next) = cached_attention(rows, matrix(&rotation, [capacity, head_dim], device), cache, start);
+            let (angles, place) = (matrix(&rotation, [capacity, head_dim], device), word(start, device));
+            let (mixed, next) = cached_attention(rows, angles, place, cache);
             let name = format!("{heads} heads, {shape:?}, {tokens} from {start} on");
             assert_close(&name, &floats(mixed).await, &expected, TOLERANCE);
             assert_close(&name, &floats(next.keys.clone()).await, &keys, TOLERANCE);
@@ -612,7 +638,8 @@ async fn causal_attention_survives_scores_far_apart_and_shows_what_is_no_number(
             let keys = cached(&[90.0, 0.0, 0.0, 0.0, -90.0, 0.0, 0.0, 0.0, 7.0, 7.0, 7.0, 7.0]);
             let values = cached(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0, 0.0, 0.0, 0.0]);
             let rows = matrix(&[q, [0.0; 4], [9.0; 4]].concat(), [1, 12], &device);
-            floats(cached_attention(rows, matrix(&unturned, [3, 4], &device), Cache { keys, values }, 2).0).await
+            let (angles, place) = (matrix(&unturned, [3, 4], &device), word(2, &device));
+            floats(cached_attention(rows, angles, place, Cache { keys, values }).0).await
         };
         assert_close("far apart", &attend([100.0, 0.0, 0.0, 0.0]).await, &[1.0, 2.0, 3.0, 4.0], 1e-6);
         assert_close("the other way", &attend([-100.0, 0.0, 0.0, 0.0]).await, &[5.0, 6.0, 7.0, 8.0], 1e-6);

@@ -18,8 +18,8 @@ use setokim::kernels::fused::{Fused, Norm};
 use setokim::kernels::quant_matmul::{
     Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
-use setokim::kernels::{Gelu, gelu_reference, rms_norm_reference, swiglu_reference};
-use setokim::llm::{GgufSource, KvCache, Llama, LlamaConfig};
+use setokim::kernels::{FOUND, Gelu, gelu_reference, rms_norm_reference, swiglu_reference};
+use setokim::llm::{Found, GgufSource, KvCache, Llama, LlamaConfig};
 use setokim::sample::Sampling;
 use setokim::text::template::names;
 use setokim::text::{ChatTemplate, Message, Part, PromptPiece, Role, Tokenizer};
@@ -110,6 +110,61 @@ async fn greedy_text_is_numpys_and_repeats_on_the_cpu() {
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn greedy_text_is_numpys_and_repeats_on_the_gpu() {
     greedy_text_repeats(&gpu().await.device).await;
+}
+
+/// The best tokens after `ids`, read in rounds of so many.
+async fn ahead(model: &Llama, ids: &[u32], rounds: &[usize], cache: &mut KvCache) -> Vec<u32> {
+    let mut made: Vec<u32> = Vec::new();
+    let mut unread = ids.to_vec();
+    for &count in rounds {
+        let Found { rows, first, count } = model.best_ahead(&unread, count, cache).unwrap();
+        let rows: Vec<u32> = rows.into_data_async().await.unwrap().try_into_vec().unwrap();
+        let (rows, _) = rows.as_chunks::<FOUND>();
+        made.extend((first..first + count).map(|at| rows[at % rows.len()][0]));
+        unread = vec![made[made.len() - 1]];
+    }
+    made
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn a_recorded_step_gives_what_launching_it_gives() {
+    let tiny = tiny(&gpu().await.device);
+    let model = &tiny.model;
+    let expected = &tiny.ids[tiny.prompt.len()..];
+    let mut cache = model.new_cache(64).unwrap();
+    // The prompt by itself, then single tokens, rounds that go past the end of the ring, and what was forgotten once more.
+    let made = ahead(model, &tiny.prompt, &[16, 1, 7, 6, 1], &mut cache).await;
+    assert_eq!(made, expected[..16], "the prompt gives one token, whatever is asked for");
+    assert!(cache.is_recorded());
+    cache.truncate(tiny.prompt.len());
+    assert_eq!(ahead(model, &expected[..1], &[15], &mut cache).await, expected[1..16]);
+    // Reading between the rounds leaves them as they are.
+    cache.truncate(tiny.prompt.len());
+    let hidden = model.forward(model.embed(&expected[..2]).unwrap(), &mut cache).unwrap();
+    assert!(floats(hidden).await.iter().all(|x| x.is_finite()));
+    assert_eq!(ahead(model, &expected[2..3], &[4], &mut cache).await, expected[3..7]);
+    // Another cache has a record of its own, and outlives this one.
+    let mut other = model.new_cache(64).unwrap();
+    assert_eq!(ahead(model, &tiny.prompt, &[1, 5], &mut other).await, expected[..6]);
+    drop(cache);
+    assert_eq!(ahead(model, &expected[5..6], &[9], &mut other).await, expected[6..15]);
+}
+
+/// What is recorded is in order with the work of its own thread only.
+#[cfg(not(target_family = "wasm"))]
+#[tokio::test]
+async fn a_cache_that_goes_to_another_thread_is_recorded_anew() {
+    let tiny = tiny(&gpu().await.device);
+    let expected = &tiny.ids[tiny.prompt.len()..];
+    let mut cache = tiny.model.new_cache(64).unwrap();
+    assert_eq!(ahead(&tiny.model, &tiny.prompt, &[1, 5], &mut cache).await, expected[..6]);
+    let in_thread = |cache: &mut KvCache| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(ahead(&tiny.model, &expected[5..6], &[4], cache))
+    };
+    let made = std::thread::scope(|scope| scope.spawn(|| in_thread(&mut cache)).join().unwrap());
+    assert_eq!(made, expected[6..10]);
+    assert_eq!(ahead(&tiny.model, &expected[9..10], &[4], &mut cache).await, expected[10..14]);
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]

@@ -38,12 +38,19 @@ pub fn append_keys_reference(new: &[f32], cache: &[f32], shape: [usize; 3], star
     cache
 }
 
-/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `keys`, `values`: `[KV, capacity, D]`, written in place.
-pub(super) fn launch(rows: CubeTensor, rotation: CubeTensor, keys: &CubeTensor, values: &CubeTensor, start: usize) {
+/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `place`: `[1]`, `keys`, `values`: `[KV, capacity, D]`, written in place.
+pub(super) fn launch(
+    rows: CubeTensor,
+    rotation: CubeTensor,
+    place: CubeTensor,
+    keys: &CubeTensor,
+    values: &CubeTensor,
+) {
     let heads = Heads::new(rows.meta.shape()[1], keys.meta.shape());
     let tokens = rows.meta.shape()[0];
-    let params = [tokens, heads.queries, heads.keys, heads.dim, heads.capacity, start].map(|number| number as u32);
-    let launch = Launch::new(APPEND_KEYS, rows).input(rotation).params(&params).in_place(keys).in_place(values);
+    let params = [tokens, heads.queries, heads.keys, heads.dim, heads.capacity].map(|number| number as u32);
+    let launch =
+        Launch::new(APPEND_KEYS, rows).input(rotation).input(place).params(&params).in_place(keys).in_place(values);
     launch.run(dispatch_2d((tokens * heads.keys * heads.dim / 2).div_ceil(APPEND_KEYS.workgroup as usize)));
 }
 
@@ -77,10 +84,11 @@ impl Heads {
 pub(super) fn append(
     rows: &FlexTensor,
     rotation: &FlexTensor,
+    place: &FlexTensor,
     keys: &mut FlexTensor,
     values: &mut FlexTensor,
-    start: usize,
 ) {
+    let start = place.storage::<u32>()[0] as usize;
     let heads = Heads::new(rows.shape()[1], &keys.shape());
     let Heads { dim, capacity, .. } = heads;
     let (rows, rotation) = (rows.to_contiguous(), rotation.to_contiguous());

@@ -45,21 +45,27 @@ pub fn causal_attention_reference(
 /// processors busy, for as long as the context is.
 const SPAN: usize = 512;
 
-/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `keys`, `values`: `[KV, capacity, D]`, where a single new
+/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `place`: `[1]`, `keys`, `values`: `[KV, capacity, D]`, where a single new
 /// position is written and several have been already; output: `[T, H x D]`.
 pub(super) fn launch(
     rows: CubeTensor,
     rotation: CubeTensor,
+    place: CubeTensor,
     keys: &CubeTensor,
     values: &CubeTensor,
-    start: usize,
 ) -> CubeTensor {
     let (tokens, width) = (rows.meta.shape()[0], rows.meta.shape()[1]);
     let Heads { queries, keys: key_heads, dim, capacity } = Heads::new(width, keys.meta.shape());
-    let (spans, span) = if tokens == 1 { ((start + 1).div_ceil(SPAN), SPAN) } else { (1, capacity) };
-    let sizes = [tokens, queries, key_heads, dim, capacity, start].map(|number| number as u32);
+    // By the capacity, because only the device knows the place: a span that nothing is in yet ends at once.
+    let (spans, span) = if tokens == 1 { (capacity.div_ceil(SPAN), SPAN) } else { (1, capacity) };
+    let sizes = [tokens, queries, key_heads, dim, capacity].map(|number| number as u32);
     let params = [&sizes[..], &[scale(dim).to_bits(), spans as u32, span as u32]].concat();
-    let launch = Launch::new(CAUSAL_ATTENTION, rows).input(rotation).params(&params).in_place(keys).in_place(values);
+    let launch = Launch::new(CAUSAL_ATTENTION, rows)
+        .input(rotation)
+        .input(place)
+        .params(&params)
+        .in_place(keys)
+        .in_place(values);
     let groups = dispatch_2d(tokens * queries * spans);
     let shape = [tokens, queries * dim];
     if spans == 1 {
@@ -83,10 +89,11 @@ fn scale(head_dim: usize) -> f32 {
 pub(super) fn attend(
     rows: &FlexTensor,
     rotation: &FlexTensor,
+    place: &FlexTensor,
     keys: &FlexTensor,
     values: &FlexTensor,
-    start: usize,
 ) -> FlexTensor {
+    let start = place.storage::<u32>()[0] as usize;
     let heads = Heads::new(rows.shape()[1], &keys.shape());
     let (tokens, rows, rotation) = (rows.shape()[0], rows.to_contiguous(), rotation.to_contiguous());
     let width = heads.queries * heads.dim;

@@ -4,10 +4,12 @@
 use burn::backend::flex::Flex;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 
-use super::{append_keys, best_two, causal_attention, rms_norm, swiglu, tensor};
+use super::best_two::FOUND;
+use super::next_token::ROUND;
+use super::{append_keys, best_two, causal_attention, next_token, rms_norm, swiglu, tensor};
 
 /// The steps of a decoder layer.
 #[backend_extension(Cube, Flex)]
@@ -18,14 +20,24 @@ pub trait DecoderOps: Backend {
     fn cached_attention(
         rows: FloatTensor<Self>,
         rotation: FloatTensor<Self>,
+        place: IntTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
-        start: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     /// See [`swiglu`](fn@swiglu).
     fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`best_two`](fn@best_two).
     fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>);
+    /// See [`Next::take`]; id, place and ring come back.
+    fn next_token(
+        chosen: IntTensor<Self>,
+        found: IntTensor<Self>,
+        id: IntTensor<Self>,
+        place: IntTensor<Self>,
+        ring: IntTensor<Self>,
+    ) -> (IntTensor<Self>, IntTensor<Self>, IntTensor<Self>);
+    /// See [`Next::begin`].
+    fn write_word(tensor: IntTensor<Self>, word: u32) -> IntTensor<Self>;
 }
 
 impl DecoderOps for CubeBackend {
@@ -35,20 +47,34 @@ impl DecoderOps for CubeBackend {
     fn cached_attention(
         rows: FloatTensor<Self>,
         rotation: FloatTensor<Self>,
+        place: IntTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
-        start: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         if rows.shape()[0] > 1 {
-            append_keys::launch(rows.clone(), rotation.clone(), &keys, &values, start);
+            append_keys::launch(rows.clone(), rotation.clone(), place.clone(), &keys, &values);
         }
-        (causal_attention::launch(rows, rotation, &keys, &values, start), keys, values)
+        (causal_attention::launch(rows, rotation, place, &keys, &values), keys, values)
     }
     fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         swiglu::launch(x)
     }
     fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>) {
         best_two::launch(logits)
+    }
+    fn next_token(
+        chosen: IntTensor<Self>,
+        found: IntTensor<Self>,
+        id: IntTensor<Self>,
+        place: IntTensor<Self>,
+        ring: IntTensor<Self>,
+    ) -> (IntTensor<Self>, IntTensor<Self>, IntTensor<Self>) {
+        next_token::launch(chosen, found, &id, &place, &ring);
+        (id, place, ring)
+    }
+    fn write_word(tensor: IntTensor<Self>, word: u32) -> IntTensor<Self> {
+        next_token::write(&tensor, word);
+        tensor
     }
 }
 
@@ -59,12 +85,12 @@ impl DecoderOps for Flex {
     fn cached_attention(
         rows: FloatTensor<Self>,
         rotation: FloatTensor<Self>,
+        place: IntTensor<Self>,
         mut keys: FloatTensor<Self>,
         mut values: FloatTensor<Self>,
-        start: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        append_keys::append(&rows, &rotation, &mut keys, &mut values, start);
-        (causal_attention::attend(&rows, &rotation, &keys, &values, start), keys, values)
+        append_keys::append(&rows, &rotation, &place, &mut keys, &mut values);
+        (causal_attention::attend(&rows, &rotation, &place, &keys, &values), keys, values)
     }
     fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         swiglu::multiply(&x)
@@ -72,7 +98,19 @@ impl DecoderOps for Flex {
     fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>) {
         let found = best_two::best_two_reference(logits.to_contiguous().storage());
         let last = logits.shape()[1] as u32 - 1;
-        (tensor(vec![found[0].min(last)], [1]), tensor(found.to_vec(), [best_two::FOUND]))
+        (tensor(vec![found[0].min(last)], [1]), tensor(found.to_vec(), [FOUND]))
+    }
+    fn next_token(
+        chosen: IntTensor<Self>,
+        found: IntTensor<Self>,
+        _id: IntTensor<Self>,
+        place: IntTensor<Self>,
+        ring: IntTensor<Self>,
+    ) -> (IntTensor<Self>, IntTensor<Self>, IntTensor<Self>) {
+        next_token::next(&chosen, &found, &place, &ring)
+    }
+    fn write_word(_tensor: IntTensor<Self>, word: u32) -> IntTensor<Self> {
+        tensor(vec![word], [1])
     }
 }
 
@@ -93,23 +131,24 @@ pub struct Cache {
     pub values: Tensor<3>,
 }
 
-/// Causal self-attention of new positions, from `start` on, whose keys and values join the cache, in place. Queries and
-/// keys are turned to their positions first (<https://arxiv.org/abs/2104.09864>).
+/// Causal self-attention of new positions, whose keys and values join the cache, in place. Queries and keys are turned to
+/// their positions first (<https://arxiv.org/abs/2104.09864>).
 ///
 /// # Shapes
 /// - `rows`: `[T, (H + 2 KV) x D]`: the queries, the keys, then the values of a position
 /// - `rotation`: `[capacity, D]`, for every position of the cache the cosines of the pairs `(i, i + D / 2)`, then their sines
+/// - `place`: `[1]` as u32, the position of the first; all of them must fit the cache
 /// - output: `[T, H x D]`
-///
-/// # Panics
-/// Where the positions do not fit the cache: the caller has made room.
-pub fn cached_attention(rows: Tensor<2>, rotation: Tensor<2>, cache: Cache, start: usize) -> (Tensor<2>, Cache) {
-    let ([tokens, _], [_, capacity, _]) = (rows.dims(), cache.keys.dims());
-    assert!(start + tokens <= capacity, "{tokens} positions from {start} on in a cache of {capacity}");
-    assert_eq!(rotation.dims()[0], capacity, "positions with a rotation");
+pub fn cached_attention(
+    rows: Tensor<2>,
+    rotation: Tensor<2>,
+    place: Tensor<1, Int>,
+    cache: Cache,
+) -> (Tensor<2>, Cache) {
+    assert_eq!(rotation.dims()[0], cache.keys.dims()[1], "positions with a rotation");
     let (keys, values) = (cache.keys.into_dispatch(), cache.values.into_dispatch());
-    let (rows, rotation) = (rows.into_dispatch(), rotation.into_dispatch());
-    let (mixed, keys, values) = Dispatch::cached_attention(rows, rotation, keys, values, start);
+    let (rows, rotation, place) = (rows.into_dispatch(), rotation.into_dispatch(), place.into_dispatch());
+    let (mixed, keys, values) = Dispatch::cached_attention(rows, rotation, place, keys, values);
     (Tensor::from_dispatch(mixed), Cache { keys: Tensor::from_dispatch(keys), values: Tensor::from_dispatch(values) })
 }
 
@@ -130,4 +169,44 @@ pub fn swiglu(x: Tensor<2>) -> Tensor<2> {
 pub fn best_two(logits: Tensor<2>) -> (Tensor<1, Int>, Tensor<1, Int>) {
     let (id, found) = Dispatch::best_two(logits.into_dispatch());
     (Tensor::from_dispatch(id), Tensor::from_dispatch(found))
+}
+
+/// What a token that follows another is made from, on the device: nothing of it need pass through the CPU.
+#[derive(Debug, Clone)]
+pub struct Next {
+    /// The token to read, `[1]`.
+    pub id: Tensor<1, Int>,
+    /// The position that it will have, `[1]`.
+    pub place: Tensor<1, Int>,
+    /// What [`best_two`] found at the last [`ROUND`] positions, each at its own modulo that: `[ROUND x 5]`.
+    pub ring: Tensor<1, Int>,
+}
+
+impl Next {
+    /// Memory for one.
+    pub fn new(device: &Device) -> Self {
+        let zeros =
+            |count: usize| Tensor::from_data(TensorData::new(vec![0_u32; count], [count]), (device, DType::U32));
+        Self { id: zeros(1), place: zeros(1), ring: zeros(ROUND * FOUND) }
+    }
+
+    /// Another token and place, in the same memory where it is a GPU's.
+    pub fn begin(&mut self, id: u32, place: u32) {
+        let write = |tensor: &Tensor<1, Int>, word| {
+            Tensor::from_dispatch(Dispatch::write_word(tensor.clone().into_dispatch(), word))
+        };
+        (self.id, self.place) = (write(&self.id, id), write(&self.place, place));
+    }
+
+    /// What [`best_two`] gave becomes the next token, in the same memory where it is a GPU's.
+    pub fn take(&mut self, (chosen, found): (Tensor<1, Int>, Tensor<1, Int>)) {
+        let [chosen, found] = [chosen, found].map(Tensor::into_dispatch);
+        let [id, place, ring] = [&self.id, &self.place, &self.ring].map(|tensor| tensor.clone().into_dispatch());
+        let (id, place, ring) = Dispatch::next_token(chosen, found, id, place, ring);
+        *self = Self {
+            id: Tensor::from_dispatch(id),
+            place: Tensor::from_dispatch(place),
+            ring: Tensor::from_dispatch(ring),
+        };
+    }
 }

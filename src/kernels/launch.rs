@@ -73,15 +73,16 @@ pub const SOFTMAX: Kernel = kernel!("softmax", "", 64, 3);
 pub const LAYER_NORM: Kernel = kernel!("layer_norm", "", 256, 5);
 pub const GELU: Kernel = kernel!("gelu", GELU_FORMS, 64, 3);
 pub const RMS_NORM: Kernel = kernel!("rms_norm", "", 64, 4);
-pub const APPEND_KEYS: Kernel = kernel!("append_keys", "", 64, 5);
-pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", "", 64, 6);
+pub const APPEND_KEYS: Kernel = kernel!("append_keys", "", 64, 6);
+pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", "", 64, 7);
 pub const JOIN_ATTENTION: Kernel = kernel!("join_attention", "", 64, 3);
 pub const SWIGLU: Kernel = kernel!("swiglu", SILU, 64, 3);
 pub const BEST_TWO: Kernel = kernel!("best_two", "", 256, 4);
+pub const NEXT_TOKEN: Kernel = kernel!("next_token", "", 64, 5);
 pub const PASTE_LAYERS: Kernel = kernel!("paste_layers", "", 64, 5);
 
 /// All shaders but those of packed products, for the tests that validate them.
-pub const SHADERS: [Kernel; 19] = [
+pub const SHADERS: [Kernel; 20] = [
     KNN_DENSITY,
     JOIN_NEIGHBORS,
     PEAK_DISTANCE,
@@ -100,6 +101,7 @@ pub const SHADERS: [Kernel; 19] = [
     JOIN_ATTENTION,
     SWIGLU,
     BEST_TWO,
+    NEXT_TOKEN,
     PASTE_LAYERS,
 ];
 
@@ -255,10 +257,38 @@ fn squares(patches: usize, c: usize) -> u64 {
     [TILE, patches, c].iter().map(|&number| number as u64).product()
 }
 
+thread_local! {
+    /// All memory that launches took since [`keep_memory`] was called.
+    static KEPT: RefCell<Option<Vec<Handle>>> = const { RefCell::new(None) };
+}
+
+/// From now on memory that launches take is not given back, until what this returns is dropped.
+///
+/// Launches can be recorded only where the device has all memory that they ask for already, and how much of it they use
+/// again depends on how fast it works them off.
+pub fn keep_memory() -> KeptMemory {
+    KEPT.set(Some(Vec::new()));
+    KeptMemory(())
+}
+
+/// See [`keep_memory`].
+pub struct KeptMemory(());
+
+impl Drop for KeptMemory {
+    fn drop(&mut self) {
+        KEPT.set(None);
+    }
+}
+
 /// A tensor on the same device as another, its memory not cleared.
 pub fn empty<S: Into<Shape>>(like: &CubeTensor, shape: S, dtype: DType) -> CubeTensor {
     let shape = shape.into();
     let handle: Handle = like.client.empty(shape.num_elements() * dtype.size());
+    KEPT.with_borrow_mut(|kept| {
+        if let Some(kept) = kept {
+            kept.push(handle.clone());
+        }
+    });
     CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, handle, dtype)
 }
 

@@ -1,6 +1,6 @@
 //! Causal self-attention in which several query heads share a key and a value head (GQA).
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 use super::config::LlamaConfig;
 use super::kv_cache::LayerCache;
@@ -19,7 +19,8 @@ pub struct Attention {
 /// Where a run of positions stands: what is the same for all layers.
 #[derive(Debug, Clone)]
 pub struct Positions {
-    pub start: usize,
+    /// Position of the first, `[1]`.
+    pub place: Tensor<1, Int>,
     /// Cosines of all angles of a position, then their sines, for every position of the cache: `[capacity, head_dim]`.
     pub rotation: Tensor<2>,
 }

@@ -1,9 +1,10 @@
 //! Keys and values of the positions seen so far, in memory taken once.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use super::attention::Positions;
 use super::config::LlamaConfig;
+use super::recorded::Recorded;
 use super::rope::Rope;
 use crate::kernels::decoder::{Cache, cached_attention};
 use crate::{Error, Result};
@@ -17,6 +18,8 @@ pub struct KvCache {
     rotation: Tensor<2>,
     len: usize,
     capacity: usize,
+    /// A step of decoding with this cache, once there has been one.
+    pub(super) recorded: Option<Recorded>,
 }
 
 /// Keys and values of one layer.
@@ -36,7 +39,7 @@ impl KvCache {
         let zeros = || Tensor::zeros(shape, device);
         let layer = |_| LayerCache(Some(Cache { keys: zeros(), values: zeros() }));
         let layers = (0..config.num_hidden_layers).map(layer).collect();
-        Ok(Self { layers, rotation: rope.rotation(capacity.max(1), device), len: 0, capacity })
+        Ok(Self { layers, rotation: rope.rotation(capacity.max(1), device), len: 0, capacity, recorded: None })
     }
 
     /// Positions held.
@@ -53,6 +56,11 @@ impl KvCache {
         self.capacity
     }
 
+    /// Whether a step of decoding is recorded, to be repeated: on a GPU, after the first.
+    pub fn is_recorded(&self) -> bool {
+        self.recorded.as_ref().is_some_and(Recorded::is_complete)
+    }
+
     /// Forgets all positions from `len` on; does nothing where there are fewer.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -67,9 +75,9 @@ impl KvCache {
         Ok(())
     }
 
-    /// Where the next positions stand, and the layers, which will write them.
-    pub(super) fn next(&mut self) -> (Positions, std::slice::IterMut<'_, LayerCache>) {
-        (Positions { start: self.len, rotation: self.rotation.clone() }, self.layers.iter_mut())
+    /// The layers, and what positions from `place` on are for all of them.
+    pub(super) fn from(&mut self, place: Tensor<1, Int>) -> (Positions, std::slice::IterMut<'_, LayerCache>) {
+        (Positions { place, rotation: self.rotation.clone() }, self.layers.iter_mut())
     }
 
     /// Counts positions that every layer has written.
@@ -85,7 +93,7 @@ impl LayerCache {
     /// - `heads`: `[T, (H + 2 KV) x head_dim]`, queries, keys and values; result: as the queries
     pub(super) fn attend(&mut self, heads: Tensor<2>, positions: &Positions) -> Tensor<2> {
         let cache = self.0.take().expect("a layer's cache is put back after every write");
-        let (mixed, cache) = cached_attention(heads, positions.rotation.clone(), cache, positions.start);
+        let (mixed, cache) = cached_attention(heads, positions.rotation.clone(), positions.place.clone(), cache);
         self.0 = Some(cache);
         mixed
     }

@@ -1,6 +1,6 @@
 //! A linear layer without bias, whose weights are either plain f32 or packed.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::gguf::RawTensor;
 use crate::kernels::decoder::{rms_norm, swiglu};
@@ -81,9 +81,9 @@ impl Linear {
         }
     }
 
-    /// As [`Linear::rows`], with numbers that are on the device; `None` for a matrix in several parts.
-    pub fn rows_at(&self, ids: Tensor<1, Int>) -> Option<Tensor<2>> {
-        if let [whole] = self.parts.as_slice() { Some(whole.select_at(ids)) } else { None }
+    /// The only part, if there is one.
+    pub fn whole(&self) -> Option<&Rows> {
+        if let [whole] = self.parts.as_slice() { Some(whole) } else { None }
     }
 }
 

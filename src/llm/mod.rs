@@ -10,11 +10,12 @@ mod gguf_source;
 mod kv_cache;
 mod linear;
 mod mlp;
+mod recorded;
 mod rms_norm;
 mod rope;
 mod source;
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use self::block::Block;
 pub use self::config::{LlamaConfig, RopeScaling};
@@ -24,13 +25,17 @@ pub(crate) use self::gguf_source::{gguf_name, in_rotate_half_order};
 pub use self::kv_cache::KvCache;
 pub use self::linear::Linear;
 use self::linear::check_ids;
+pub use self::recorded::Found;
+use self::recorded::Recorded;
 use self::rms_norm::RmsNorm;
 use self::rope::Rope;
 pub use self::source::WeightSource;
 use crate::gguf::Gguf;
-use crate::kernels::decoder::best_two;
+use crate::kernels::ROUND;
+use crate::kernels::decoder::{Next, best_two};
 use crate::kernels::in_pool;
 use crate::kernels::quant_matmul::Activations;
+use crate::matrix::Rows;
 use crate::{Error, Result};
 
 /// Positions that go through the layers at once. More would only make the attention scores larger.
@@ -114,32 +119,41 @@ impl Llama {
 
     fn forward_chunk(&self, embeddings: Tensor<2>, cache: &mut KvCache) -> Tensor<2> {
         let [tokens, _] = embeddings.dims();
-        let (positions, layers) = cache.next();
-        let x =
-            self.layers.iter().zip(layers).fold(embeddings, |x, (block, layer)| block.forward(x, &positions, layer));
+        let place = Tensor::from_data(TensorData::new(vec![cache.len() as u32], [1]), (&self.device, DType::U32));
+        let hidden = self.layers(embeddings, place, cache);
         cache.advance(tokens);
+        hidden
+    }
+
+    /// # Shapes
+    /// - `x`: `[T, H]`, `place`: `[1]`, the position of the first; result: `[T, H]`
+    fn layers(&self, x: Tensor<2>, place: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
+        let (positions, layers) = cache.from(place);
+        let x = self.layers.iter().zip(layers).fold(x, |x, (block, layer)| block.forward(x, &positions, layer));
         self.norm.forward(x)
     }
 
-    /// Reads `ids` and then what follows them: `count` times the best token, each read in turn, as long as the device can do so
-    /// alone. Of the last token only the choice is known; `cache` holds all before it.
-    ///
-    /// # Shapes
-    /// - result: at least one and at most `count` tensors `[5]` of [`best_two`]
-    pub fn best_ahead(&self, ids: &[u32], count: usize, cache: &mut KvCache) -> Result<Vec<Tensor<1, Int>>> {
-        let mut x = self.embed(ids)?;
-        let mut steps = Vec::new();
-        loop {
-            let [tokens, _] = x.dims();
-            let hidden = self.forward(x, cache)?.narrow(0, tokens - 1, 1);
-            let (id, found) = best_two(self.logits(hidden));
-            steps.push(found);
-            let next = if steps.len() < count { self.embed_tokens.rows_at(id) } else { None };
-            match next {
-                Some(next) => x = next,
-                None => return Ok(steps),
-            }
+    /// Reads a token, which becomes the one that follows it.
+    fn step(&self, embeddings: &Rows, next: &mut Next, cache: &mut KvCache) {
+        let x = embeddings.select_at(next.id.clone());
+        let hidden = self.layers(x, next.place.clone(), cache);
+        next.take(best_two(self.logits(hidden)));
+    }
+
+    /// Reads `ids` and finds the best token after them; where it is a single one and the device can do so alone, also those
+    /// that follow, each read in turn: `count` in all. Of the last only the choice is known; `cache` holds all before it.
+    pub fn best_ahead(&self, ids: &[u32], count: usize, cache: &mut KvCache) -> Result<Found> {
+        check_ids(ids, self.config.vocab_size)?;
+        let is_gpu = self.device != Device::flex();
+        if let ([id], Some(embeddings), true) = (ids, self.embed_tokens.whole(), is_gpu) {
+            let count = count.clamp(1, ROUND);
+            cache.check_room(count)?;
+            return Recorded::run((self, embeddings), *id, count, cache);
         }
+        let x = self.embed(ids)?;
+        let hidden = self.forward(x, cache)?.narrow(0, ids.len() - 1, 1);
+        let (_, rows) = best_two(self.logits(hidden));
+        Ok(Found { rows, first: 0, count: 1 })
     }
 
     /// # Shapes

@@ -103,11 +103,16 @@ fn narrow_decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Case
     let (model, mut cache) = growth::language(true, 64, device)?;
     let once = || {
         cache.truncate(0);
-        let found = model.best_ahead(&[7], TOKENS, &mut cache)?;
-        found.into_iter().next_back().map_or(Ok(()), |last| {
-            pollster::block_on(last.into_data_async())
-                .map(|_| ())
-                .map_err(|error| setokim::Error::DeviceLost(error.to_string()))
+        let mut made = 0;
+        let mut last = None;
+        while made < TOKENS {
+            let found = model.best_ahead(&[7], TOKENS - made, &mut cache)?;
+            made += found.count;
+            last = Some(found.rows);
+        }
+        last.map_or(Ok(()), |rows| {
+            let read = pollster::block_on(rows.into_data_async());
+            read.map(|_| ()).map_err(|error| setokim::Error::DeviceLost(error.to_string()))
         })
     };
     time(format!("{TOKENS} tokens of 30 narrow layers"), name, args.seconds, once)
