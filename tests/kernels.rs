@@ -10,7 +10,6 @@ use setokim::kernels::decoder::{Cache, Next, best_two, cached_attention, rms_nor
 use setokim::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear, matmul, softmax};
 use setokim::kernels::fused::{Fused, Norm};
 use setokim::kernels::paste_layers::paste_layers;
-use setokim::kernels::quant_matmul::QUANT_SHADERS;
 use setokim::kernels::{
     CenterRule, ClusterOps, Conv2dShape, FOUND, Gelu, ROUND, SHADERS, Selection, append_keys_reference,
     assign_clusters_reference, attention_reference, best_two_reference, causal_attention_reference,
@@ -671,7 +670,7 @@ async fn results_do_not_depend_on_what_memory_held_before() {
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn the_self_test_runs_every_kernel_and_finds_none_wrong_here() {
     let test = selftest::run(&gpu().await.device).await.expect("the device answers");
-    let mut names: Vec<&str> = SHADERS.iter().chain(&QUANT_SHADERS).map(|kernel| kernel.name).collect();
+    let mut names: Vec<&str> = SHADERS.iter().map(|kernel| kernel.name).collect();
     let mut tested = test.kernels.clone();
     names.sort_unstable();
     tested.sort_unstable();

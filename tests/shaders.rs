@@ -3,7 +3,6 @@
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
-use setokim::kernels::quant_matmul::QUANT_SHADERS;
 use setokim::kernels::{Kernel, SHADERS};
 
 /// What the WebGPU specification promises on every adapter.
@@ -12,19 +11,19 @@ const MAX_WORKGROUP_BYTES: u32 = 16 * 1024;
 /// Eight, less the one that burn's runtime keeps for itself.
 const MAX_STORAGE_BINDINGS: usize = 7;
 
-fn kernels() -> impl Iterator<Item = &'static Kernel> {
-    SHADERS.iter().chain(&QUANT_SHADERS)
+fn source(kernel: &Kernel) -> String {
+    [kernel.shared, &[kernel.source]].concat().concat()
 }
 
 fn module(kernel: &Kernel) -> Module {
-    let source = format!("{}{}", kernel.prelude, kernel.source);
+    let source = source(kernel);
     let parsed = naga::front::wgsl::parse_str(&source);
     parsed.unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(&source)))
 }
 
 #[test]
 fn every_shader_passes_validation() {
-    for kernel in kernels() {
+    for kernel in &SHADERS {
         // No capabilities: no f16, no subgroups, nothing that an adapter may lack.
         let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
         let result = validator.validate(&module(kernel));
@@ -34,7 +33,7 @@ fn every_shader_passes_validation() {
 
 #[test]
 fn workgroup_sizes_are_those_that_rust_launches() {
-    for kernel in kernels() {
+    for kernel in &SHADERS {
         let module = module(kernel);
         let [entry] = module.entry_points.as_slice() else { panic!("{}: one entry point", kernel.name) };
         assert_eq!(entry.name, "main", "{}", kernel.name);
@@ -45,7 +44,7 @@ fn workgroup_sizes_are_those_that_rust_launches() {
 
 #[test]
 fn bindings_are_those_that_rust_binds_and_no_more_than_every_adapter_has() {
-    for kernel in kernels() {
+    for kernel in &SHADERS {
         let module = module(kernel);
         let mut bindings: Vec<u32> = Vec::new();
         for (_, variable) in module.global_variables.iter() {
@@ -64,7 +63,7 @@ fn bindings_are_those_that_rust_binds_and_no_more_than_every_adapter_has() {
 
 #[test]
 fn workgroup_memory_fits_the_smallest_adapter() {
-    for kernel in kernels() {
+    for kernel in &SHADERS {
         let module = module(kernel);
         let mut bytes = 0;
         for (_, variable) in module.global_variables.iter() {
@@ -83,8 +82,8 @@ fn workgroup_memory_fits_the_smallest_adapter() {
 
 #[test]
 fn sources_are_free_of_what_portable_wgsl_must_not_have() {
-    for kernel in kernels() {
-        let source = format!("{}{}", kernel.prelude, kernel.source);
+    for kernel in &SHADERS {
+        let source = source(kernel);
         for word in ["subgroup", "enable ", "{{"] {
             assert!(!source.contains(word), "{}: `{word}`", kernel.name);
         }
@@ -94,8 +93,8 @@ fn sources_are_free_of_what_portable_wgsl_must_not_have() {
 
 #[test]
 fn names_tell_kernels_apart() {
-    let mut names: Vec<_> = kernels().map(|kernel| kernel.name).collect();
+    let mut names: Vec<_> = SHADERS.iter().map(|kernel| kernel.name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), kernels().count(), "a name is the pipeline's key");
+    assert_eq!(names.len(), SHADERS.len(), "a name is the pipeline's key");
 }

@@ -22,8 +22,8 @@ use cubecl::{
 pub struct Kernel {
     /// The file's name without `.wgsl`.
     pub name: &'static str,
-    /// Shared declarations joined in front, or nothing.
-    pub prelude: &'static str,
+    /// Files of declarations that it needs, if any.
+    pub shared: &'static [&'static str],
     pub source: &'static str,
     /// Invocations per workgroup, as written in the file (`tests/shaders.rs` compares them).
     pub workgroup: u32,
@@ -31,28 +31,28 @@ pub struct Kernel {
     pub bindings: usize,
 }
 
-const DISTANCE_TILE: &str = include_str!("../../shaders/shared/distance_tile.wgsl");
-const GELU_FORMS: &str = include_str!("../../shaders/shared/gelu.wgsl");
-const SILU: &str = include_str!("../../shaders/shared/silu.wgsl");
-const TILED_PRODUCT: &str = concat!(
-    include_str!("../../shaders/shared/register_tile.wgsl"),
-    include_str!("../../shaders/shared/tiled_product.wgsl"),
-);
-const TILED_PRODUCT_PLUS: &str = concat!(
-    include_str!("../../shaders/shared/gelu.wgsl"),
-    include_str!("../../shaders/shared/plus.wgsl"),
-    include_str!("../../shaders/shared/register_tile.wgsl"),
-    include_str!("../../shaders/shared/tiled_product.wgsl"),
-);
+macro_rules! shared {
+    ($name:literal) => {
+        include_str!(concat!("../../shaders/shared/", $name, ".wgsl"))
+    };
+}
+
+const DISTANCE_TILE: &str = shared!("distance_tile");
+const REGISTER_TILE: &str = shared!("register_tile");
+const TILED_PRODUCT: &str = shared!("tiled_product");
+const GELU_FORMS: &str = shared!("gelu");
+const PLUS: &str = shared!("plus");
+const SILU: &str = shared!("silu");
+const QUANT_WEIGHTS: &str = shared!("quant_weights");
 
 /// Rows and columns of a tile of `register_tile.wgsl`.
 pub const TILE: usize = 64;
 
 macro_rules! kernel {
-    ($name:literal, $prelude:expr, $workgroup:literal, $bindings:literal) => {
+    ($name:literal, [$($shared:expr),*], $workgroup:literal, $bindings:literal) => {
         Kernel {
             name: $name,
-            prelude: $prelude,
+            shared: &[$($shared),*],
             source: include_str!(concat!("../../shaders/", $name, ".wgsl")),
             workgroup: $workgroup,
             bindings: $bindings,
@@ -60,29 +60,33 @@ macro_rules! kernel {
     };
 }
 
-pub const KNN_DENSITY: Kernel = kernel!("knn_density", DISTANCE_TILE, 64, 3);
-pub const JOIN_NEIGHBORS: Kernel = kernel!("join_neighbors", "", 64, 4);
-pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", DISTANCE_TILE, 64, 4);
-pub const JOIN_PEAKS: Kernel = kernel!("join_peaks", "", 64, 3);
-pub const SELECT_CENTERS: Kernel = kernel!("select_centers", "", 256, 5);
-pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", "", 64, 4);
-pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", "", 64, 4);
-pub const MATMUL: Kernel = kernel!("matmul", TILED_PRODUCT_PLUS, 64, 6);
-pub const CONV2D: Kernel = kernel!("conv2d", TILED_PRODUCT, 64, 5);
-pub const SOFTMAX: Kernel = kernel!("softmax", "", 64, 3);
-pub const LAYER_NORM: Kernel = kernel!("layer_norm", "", 256, 5);
-pub const GELU: Kernel = kernel!("gelu", GELU_FORMS, 64, 3);
-pub const RMS_NORM: Kernel = kernel!("rms_norm", "", 64, 4);
-pub const APPEND_KEYS: Kernel = kernel!("append_keys", "", 64, 6);
-pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", "", 64, 7);
-pub const JOIN_ATTENTION: Kernel = kernel!("join_attention", "", 64, 3);
-pub const SWIGLU: Kernel = kernel!("swiglu", SILU, 64, 3);
-pub const BEST_TWO: Kernel = kernel!("best_two", "", 256, 4);
-pub const NEXT_TOKEN: Kernel = kernel!("next_token", "", 64, 5);
-pub const PASTE_LAYERS: Kernel = kernel!("paste_layers", "", 64, 5);
+pub const KNN_DENSITY: Kernel = kernel!("knn_density", [DISTANCE_TILE], 64, 3);
+pub const JOIN_NEIGHBORS: Kernel = kernel!("join_neighbors", [], 64, 4);
+pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", [DISTANCE_TILE], 64, 4);
+pub const JOIN_PEAKS: Kernel = kernel!("join_peaks", [], 64, 3);
+pub const SELECT_CENTERS: Kernel = kernel!("select_centers", [], 256, 5);
+pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", [], 64, 4);
+pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", [], 64, 4);
+pub const MATMUL: Kernel = kernel!("matmul", [GELU_FORMS, PLUS, REGISTER_TILE, TILED_PRODUCT], 64, 6);
+pub const CONV2D: Kernel = kernel!("conv2d", [REGISTER_TILE, TILED_PRODUCT], 64, 5);
+pub const SOFTMAX: Kernel = kernel!("softmax", [], 64, 3);
+pub const LAYER_NORM: Kernel = kernel!("layer_norm", [], 256, 5);
+pub const GELU: Kernel = kernel!("gelu", [GELU_FORMS], 64, 3);
+pub const RMS_NORM: Kernel = kernel!("rms_norm", [], 64, 4);
+pub const APPEND_KEYS: Kernel = kernel!("append_keys", [], 64, 6);
+pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", [], 64, 7);
+pub const JOIN_ATTENTION: Kernel = kernel!("join_attention", [], 64, 3);
+pub const SWIGLU: Kernel = kernel!("swiglu", [SILU], 64, 3);
+pub const BEST_TWO: Kernel = kernel!("best_two", [], 256, 4);
+pub const NEXT_TOKEN: Kernel = kernel!("next_token", [], 64, 5);
+pub const QUANT_MATVEC: Kernel = kernel!("quant_matvec", [GELU_FORMS, PLUS, QUANT_WEIGHTS], 64, 7);
+pub const QUANT_GATE: Kernel = kernel!("quant_gate", [SILU, QUANT_WEIGHTS], 64, 5);
+pub const QUANT_MATMUL: Kernel = kernel!("quant_matmul", [GELU_FORMS, PLUS, REGISTER_TILE, QUANT_WEIGHTS], 64, 6);
+pub const QUANT_ROWS: Kernel = kernel!("quant_rows", [QUANT_WEIGHTS], 64, 4);
+pub const PASTE_LAYERS: Kernel = kernel!("paste_layers", [], 64, 5);
 
-/// All shaders but those of packed products, for the tests that validate them.
-pub const SHADERS: [Kernel; 20] = [
+/// All shaders, for the tests that validate them.
+pub const SHADERS: [Kernel; 24] = [
     KNN_DENSITY,
     JOIN_NEIGHBORS,
     PEAK_DISTANCE,
@@ -102,12 +106,18 @@ pub const SHADERS: [Kernel; 20] = [
     SWIGLU,
     BEST_TWO,
     NEXT_TOKEN,
+    QUANT_MATVEC,
+    QUANT_GATE,
+    QUANT_MATMUL,
+    QUANT_ROWS,
     PASTE_LAYERS,
 ];
 
 impl KernelSource for Kernel {
     fn source(&self) -> SourceTemplate {
-        SourceTemplate::new(self.prelude).add_template(self.source)
+        let mut files = self.shared.iter().copied().chain([self.source]);
+        let first = SourceTemplate::new(files.next().unwrap_or_default());
+        files.fold(first, SourceTemplate::add_template)
     }
     fn id(&self) -> KernelId {
         KernelId::new::<Self>().info(self.name)

@@ -20,8 +20,6 @@ mod cpu;
 mod gpu;
 mod rounded;
 
-pub use gpu::QUANT_SHADERS;
-
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};

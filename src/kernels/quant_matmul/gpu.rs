@@ -6,42 +6,11 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{COLUMN_GROUP, PackedProduct, PackedShape, QuantOps};
-use crate::kernels::launch::{Launch, TILE, dispatch_2d};
-use crate::kernels::{Kernel, rms_norm, swiglu};
+use crate::kernels::launch::{Launch, QUANT_GATE, QUANT_MATMUL, QUANT_MATVEC, QUANT_ROWS, TILE, dispatch_2d};
+use crate::kernels::{rms_norm, swiglu};
 
-const WORKGROUP: u32 = 64;
 /// Rows of a workgroup in `quant_matvec.wgsl`, and gates in `quant_gate.wgsl`.
 const MATVEC_ROWS: usize = 4;
-
-/// What reads packed weights, after the sources given.
-macro_rules! weights_after {
-    ($($shared:literal),*) => {
-        concat!(
-            $(include_str!(concat!("../../../shaders/shared/", $shared, ".wgsl")),)*
-            include_str!("../../../shaders/shared/quant_weights.wgsl")
-        )
-    };
-}
-
-macro_rules! kernel {
-    ($name:literal, $prelude:expr, $bindings:literal) => {
-        Kernel {
-            name: $name,
-            prelude: $prelude,
-            source: include_str!(concat!("../../../shaders/", $name, ".wgsl")),
-            workgroup: WORKGROUP,
-            bindings: $bindings,
-        }
-    };
-}
-
-const MATVEC: Kernel = kernel!("quant_matvec", weights_after!("gelu", "plus"), 7);
-const GATE: Kernel = kernel!("quant_gate", weights_after!("silu"), 5);
-const MATMUL: Kernel = kernel!("quant_matmul", weights_after!("gelu", "plus", "register_tile"), 6);
-const ROWS: Kernel = kernel!("quant_rows", weights_after!(), 4);
-
-/// Every shader of packed matrices, for the tests that validate them.
-pub const QUANT_SHADERS: [Kernel; 4] = [MATVEC, GATE, MATMUL, ROWS];
 
 impl QuantOps for CubeBackend {
     fn quant_matmul(
@@ -58,7 +27,7 @@ impl QuantOps for CubeBackend {
             (1, norm_eps, false) => {
                 let eps = norm_eps.unwrap_or_default().to_bits() as usize;
                 let params = params(shape, &[1, steps.bits() as usize, eps]);
-                let launch = Launch::new(MATVEC, words).input(x).params(&params).input(bias).input(stream);
+                let launch = Launch::new(QUANT_MATVEC, words).input(x).params(&params).input(bias).input(stream);
                 let (launch, output) = launch.output([1, shape.rows], DType::F32);
                 launch.input(norm).run(dispatch_2d(shape.rows.div_ceil(MATVEC_ROWS)));
                 output
@@ -66,7 +35,7 @@ impl QuantOps for CubeBackend {
             (_, norm_eps, is_gated) => {
                 let x = if let Some(eps) = norm_eps { rms_norm::launch(x, norm, eps) } else { x };
                 let params = params(shape, &[tokens, steps.bits() as usize]);
-                let launch = Launch::new(MATMUL, words).input(x).params(&params).input(bias).input(stream);
+                let launch = Launch::new(QUANT_MATMUL, words).input(x).params(&params).input(bias).input(stream);
                 let (launch, output) = launch.output([tokens, shape.rows], DType::F32);
                 launch.run(dispatch_2d(shape.rows.div_ceil(TILE) * tokens.div_ceil(TILE)));
                 if is_gated { swiglu::launch(output) } else { output }
@@ -76,8 +45,8 @@ impl QuantOps for CubeBackend {
 
     fn quant_rows(words: IntTensor<Self>, ids: IntTensor<Self>, shape: PackedShape) -> FloatTensor<Self> {
         let tokens = ids.meta.shape()[0];
-        let groups = (tokens * shape.columns / COLUMN_GROUP).div_ceil(WORKGROUP as usize);
-        let launch = Launch::new(ROWS, words).input(ids).params(&params(shape, &[tokens]));
+        let groups = (tokens * shape.columns / COLUMN_GROUP).div_ceil(QUANT_ROWS.workgroup as usize);
+        let launch = Launch::new(QUANT_ROWS, words).input(ids).params(&params(shape, &[tokens]));
         let (launch, output) = launch.output([tokens, shape.columns], DType::F32);
         launch.run(dispatch_2d(groups));
         output
@@ -88,7 +57,7 @@ impl QuantOps for CubeBackend {
 fn gate(x: CubeTensor, words: CubeTensor, norm: CubeTensor, eps: f32, shape: PackedShape) -> CubeTensor {
     let params = params(shape, &[eps.to_bits() as usize]);
     let gates = shape.rows / 2;
-    let launch = Launch::new(GATE, words).input(x).params(&params).input(norm);
+    let launch = Launch::new(QUANT_GATE, words).input(x).params(&params).input(norm);
     let (launch, output) = launch.output([1, gates], DType::F32);
     launch.run(dispatch_2d(gates.div_ceil(MATVEC_ROWS)));
     output
