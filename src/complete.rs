@@ -176,6 +176,9 @@ async fn best_steps(model: &Llama, cache: &mut KvCache, ids: &[u32], count: usiz
     let rows = rows.into_data_async().await.map_err(|error| lost(error.to_string()))?;
     let rows = rows.try_into_vec::<u32>().map_err(|error| lost(format!("{error:?}")))?;
     let (rows, _) = rows.as_chunks::<FOUND>();
+    if rows.is_empty() {
+        return Err(lost("the device returned no choice".into()));
+    }
     let none = model.config().vocab_size as u32;
     (first..first + count)
         .map(|at| {
