@@ -1,6 +1,7 @@
 // Gives every patch to its nearest centre: features [N, C], selection [2 + k_max] -> labels [N], an index into the
 // ascending centres. Equal distances go to the lower one; a centre belongs to itself.
 // Workgroup: 64 invocations, one patch each; centres pass through workgroup memory 16 at a time. Memory: 10.1 KiB.
+// Needs shared/far.wgsl.
 
 @group(0) @binding(0) var<storage, read> features: array<f32>;    // [N, C]
 @group(0) @binding(1) var<storage, read> params: array<u32>;      // [N, C, workgroups per dispatch row]
@@ -10,7 +11,6 @@
 const PATCHES = 64u;
 const CENTERS = 16u;
 const DEPTH = 32u;
-const FAR = 3.0e38;
 
 var<workgroup> sh_patches: array<f32, 2048>; // [DEPTH, PATCHES]
 var<workgroup> sh_centers: array<f32, 512>;  // [CENTERS, DEPTH]

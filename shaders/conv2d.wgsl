@@ -1,5 +1,5 @@
 // conv2d: a convolution over pixels as a product of patches of x with the weights. Needs
-// shared/register_tile.wgsl and shared/tiled_product.wgsl.
+// shared/tile.wgsl, shared/register_tile.wgsl and shared/tiled_product.wgsl.
 //
 // Shapes: x [B, I, H, W], weight [O, I, K, K], bias [O], y [B, O, H', W']; rows of the product are pixels of y, its
 // columns are output channels. Pixels outside x are 0.

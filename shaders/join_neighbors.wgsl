@@ -1,14 +1,11 @@
 // Local density of each patch: features [N, C], nearest [spans, N, k] of knn_density -> density [N] = exp(-mean of the k
 // smallest squared distances). A patch with a NaN or infinite feature gets density -1, which no real density is.
-// Workgroup: 64 invocations for a patch.
+// Workgroup: 64 invocations for a patch; needs shared/far.wgsl and shared/nearest.wgsl.
 
 @group(0) @binding(0) var<storage, read> features: array<f32>; // [N, C]
 @group(0) @binding(1) var<storage, read> params: array<u32>;   // [N, C, k, spans]
 @group(0) @binding(2) var<storage, read> nearest: array<f32>;
 @group(0) @binding(3) var<storage, read_write> density: array<f32>;
-
-const MAX_K = 32u;
-const FAR = 3.0e38;
 
 var<workgroup> sh_not_finite: array<atomic<u32>, 1>;
 
@@ -44,21 +41,13 @@ fn main(
         density[row] = -1.0;
         return;
     }
-    var best: array<f32, 32>; // ascending, k in use
-    for (var t = 0u; t < MAX_K; t++) {
-        best[t] = FAR;
-    }
+    var best: Nearest;
+    forget(&best);
     for (var span = 0u; span < params[3]; span++) {
         let first = (span * n + row) * k;
         // A span's are in ascending order, so that the first which is too far ends it.
         for (var i = 0u; i < k && nearest[first + i] < best[k - 1u]; i++) {
-            let distance = nearest[first + i];
-            var t = k - 1u;
-            while t > 0u && best[max(t, 1u) - 1u] > distance {
-                best[t] = best[t - 1u];
-                t--;
-            }
-            best[t] = distance;
+            keep(&best, k, nearest[first + i]);
         }
     }
     var sum = 0.0;

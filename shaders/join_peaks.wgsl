@@ -1,13 +1,11 @@
 // What the spans of peak_distance found, as one: found [spans, 2, N] -> peaks [2, N].
 // Row 0: delta_i = smallest distance to a higher patch, or -1 where there is none (the global peak).
 // Row 1: the largest distance from i to any patch; the largest of these is the global peak's delta.
-// Workgroup: 64 invocations, a patch each.
+// Workgroup: 64 invocations, a patch each; needs shared/far.wgsl.
 
 @group(0) @binding(0) var<storage, read> found: array<f32>;
 @group(0) @binding(1) var<storage, read> params: array<u32>; // [N, spans]
 @group(0) @binding(2) var<storage, read_write> peaks: array<f32>;
-
-const FAR = 3.0e38;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(

@@ -1,13 +1,11 @@
 // The nearest patches of each among those of a span: features [N, C] -> nearest [spans, N, k], the k smallest squared
 // distances in ascending order, which join_neighbors makes a density of. The patch itself, at distance 0, is one of them.
-// Workgroup: 64 invocations for 64 patches and a span; needs shared/distance_tile.wgsl.
+// Workgroup: 64 invocations for 64 patches and a span; needs shared/far.wgsl, shared/nearest.wgsl,
+// shared/tile.wgsl and shared/distance_tile.wgsl.
 
 @group(0) @binding(2) var<storage, read_write> nearest: array<f32>; // FAR where a span has fewer than k patches
 
-const MAX_K = 32u;
 const HALF = 32u; // columns that change hands at a time
-
-alias Nearest = array<f32, 32>; // ascending, k in use
 
 @compute @workgroup_size(64, 1, 1)
 fn main(
@@ -26,31 +24,14 @@ fn main(
     let end_column = min(n, (span + 1u) * params[5]);
 
     var own: Nearest;
-    for (var t = 0u; t < MAX_K; t++) {
-        own[t] = FAR;
-    }
+    forget(&own);
     let to = own_column(local) * STRIDE + own_row(local);
     for (var column0 = span * params[5]; column0 < end_column; column0 += TILE) {
-        var sums: Distances;
+        var sums: Sums;
         distance_tile(row0, column0, local, &sums);
-        // What 8 invocations know of a row goes to one of them.
-        give(to, sums[0]);
-        give(to + 8u, sums[2]);
-        give(to + 16u, sums[4]);
-        give(to + 24u, sums[6]);
-        give(to + 32u, sums[8]);
-        give(to + 40u, sums[10]);
-        give(to + 48u, sums[12]);
-        give(to + 56u, sums[14]);
+        give(to, sums[0], sums[2], sums[4], sums[6], sums[8], sums[10], sums[12], sums[14]);
         look(column0, end_column, k, local, &own);
-        give(to, sums[1]);
-        give(to + 8u, sums[3]);
-        give(to + 16u, sums[5]);
-        give(to + 24u, sums[7]);
-        give(to + 32u, sums[9]);
-        give(to + 40u, sums[11]);
-        give(to + 48u, sums[13]);
-        give(to + 56u, sums[15]);
+        give(to, sums[1], sums[3], sums[5], sums[7], sums[9], sums[11], sums[13], sums[15]);
         look(column0 + HALF, end_column, k, local, &own);
     }
     if row0 + local < n {
@@ -60,8 +41,30 @@ fn main(
     }
 }
 
+// What 8 invocations know of a row goes to one of them: four columns of each of 8 rows.
+fn give(
+    to: u32,
+    row0: vec4<f32>,
+    row1: vec4<f32>,
+    row2: vec4<f32>,
+    row3: vec4<f32>,
+    row4: vec4<f32>,
+    row5: vec4<f32>,
+    row6: vec4<f32>,
+    row7: vec4<f32>,
+) {
+    put(to, row0);
+    put(to + 8u, row1);
+    put(to + 16u, row2);
+    put(to + 24u, row3);
+    put(to + 32u, row4);
+    put(to + 40u, row5);
+    put(to + 48u, row6);
+    put(to + 56u, row7);
+}
+
 // Four columns of a row, 8 apart.
-fn give(place: u32, distances: vec4<f32>) {
+fn put(place: u32, distances: vec4<f32>) {
     sh_slices[place] = distances.x;
     sh_slices[place + 8u * STRIDE] = distances.y;
     sh_slices[place + 16u * STRIDE] = distances.z;
@@ -72,15 +75,7 @@ fn give(place: u32, distances: vec4<f32>) {
 fn look(first: u32, end: u32, k: u32, local: u32, own: ptr<function, Nearest>) {
     workgroupBarrier();
     for (var j = 0u; j < HALF && first + j < end; j++) {
-        let distance = sh_slices[j * STRIDE + local];
-        if distance < (*own)[k - 1u] {
-            var t = k - 1u;
-            while t > 0u && (*own)[max(t, 1u) - 1u] > distance {
-                (*own)[t] = (*own)[t - 1u];
-                t--;
-            }
-            (*own)[t] = distance;
-        }
+        keep(own, k, sh_slices[j * STRIDE + local]);
     }
     workgroupBarrier();
 }

@@ -1,5 +1,5 @@
 // matmul: y = plus(a b), each matrix of a batch with its own. Needs shared/gelu.wgsl, shared/plus.wgsl,
-// shared/register_tile.wgsl and shared/tiled_product.wgsl.
+// shared/tile.wgsl, shared/register_tile.wgsl and shared/tiled_product.wgsl.
 //
 // Shapes: a [B1, B2, M, K], b [B1, B2, K, N], bias [N], stream and y [B1, B2, M, N]; a and b with any strides, 0 where one
 // matrix serves a whole dimension of the batch.

@@ -3,7 +3,8 @@
 // there is none. Row 1: the largest.
 // j is higher than i when its density is greater, or equal with a lower index. Densities are read as join_neighbors stored
 // them, never computed again, so all kernels agree on every tie.
-// Workgroup: 64 invocations for 64 patches and a span; needs shared/distance_tile.wgsl.
+// Workgroup: 64 invocations for 64 patches and a span; needs shared/far.wgsl, shared/tile.wgsl and
+// shared/distance_tile.wgsl.
 
 @group(0) @binding(2) var<storage, read> density: array<f32>;
 @group(0) @binding(3) var<storage, read_write> found: array<f32>;
@@ -34,7 +35,7 @@ fn main(
     var peaks6 = peaks0;
     var peaks7 = peaks0;
     for (var column0 = span * params[5]; column0 < end_column; column0 += TILE) {
-        var sums: Distances;
+        var sums: Sums;
         distance_tile(row0, column0, local, &sums);
         let a = seen(column0 + own_column(local), end_column);
         let b = seen(column0 + own_column(local) + 32u, end_column);

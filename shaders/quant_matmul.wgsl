@@ -1,5 +1,5 @@
 // quant_matmul: y = plus(x W^T) for several tokens, with W packed. Needs shared/gelu.wgsl, shared/plus.wgsl,
-// shared/register_tile.wgsl and shared/quant_weights.wgsl.
+// shared/tile.wgsl, shared/register_tile.wgsl and shared/quant_weights.wgsl.
 //
 // Shapes: W [N, K] packed in words, x [T, K], bias [N], stream and y [T, N].
 // params: [kind, N, K, words before the scales, T, flags]
@@ -38,14 +38,14 @@ fn main(
                 x_value = x[token * groups_per_row + group];
             }
             let place = at / TILE * 4u * STRIDE + at % TILE;
-            sh_left[place] = x_value.x;
-            sh_left[place + STRIDE] = x_value.y;
-            sh_left[place + 2u * STRIDE] = x_value.z;
-            sh_left[place + 3u * STRIDE] = x_value.w;
-            sh_right[place] = w_value.x;
-            sh_right[place + STRIDE] = w_value.y;
-            sh_right[place + 2u * STRIDE] = w_value.z;
-            sh_right[place + 3u * STRIDE] = w_value.w;
+            sh_slices[place] = x_value.x;
+            sh_slices[place + STRIDE] = x_value.y;
+            sh_slices[place + 2u * STRIDE] = x_value.z;
+            sh_slices[place + 3u * STRIDE] = x_value.w;
+            sh_slices[COLUMNS + place] = w_value.x;
+            sh_slices[COLUMNS + place + STRIDE] = w_value.y;
+            sh_slices[COLUMNS + place + 2u * STRIDE] = w_value.z;
+            sh_slices[COLUMNS + place + 3u * STRIDE] = w_value.w;
         }
         workgroupBarrier();
         add_slice(&sums, local);

@@ -266,6 +266,12 @@ async fn matmul_on(device: &Device) {
             ..Fused::bias(vector(&bias, device))
         };
         assert_close(&what, &floats(linear(x.clone(), w.clone(), ours)).await, &fused, TOLERANCE);
+        // A stream that lies column by column.
+        let turned: Vec<f32> = (0..rows * columns).map(|i| stream[i % rows * columns + i / rows]).collect();
+        let ours = Fused { stream: Some(matrix(&turned, [columns, rows], device).transpose()), ..Fused::default() };
+        let plain = matmul_reference(&a, &b, &vec![0.0; columns], inner);
+        let onto: Vec<f32> = plain.iter().zip(&stream).map(|(y, stream)| y + stream).collect();
+        assert_close(&what, &floats(linear(x.clone(), w.clone(), ours)).await, &onto, TOLERANCE);
         let reference = matmul_reference(&a, &b, &vec![0.0; columns], inner);
         assert_close(&what, &floats(matmul(x.clone(), w.clone())).await, &reference, TOLERANCE);
         // Weights come transposed from a checkpoint, and are read where they lie.

@@ -1,34 +1,13 @@
 // Squared distances between 64 patches (rows) and 64 patches (columns), staged through workgroup memory, so that no kernel
-// ever needs the N x N matrix. 64 invocations make 8 x 8 of them each: for every channel an invocation reads 16 numbers and
-// adds 64 squares. Joined in front of knn_density.wgsl and peak_distance.wgsl.
-// Written out, because sums that are found by a running index do not stay in registers. Workgroup memory: 8.2 KiB.
-
-const TILE = 64u;
-const SLICE = 16u; // channels at a time
-const STRIDE = 65u; // one more than a tile, so that neighbours write to different banks
-const COLUMNS = 1040u; // where the slice of the columns begins: SLICE * STRIDE
-// Larger than any distance; WGSL has no infinity literal and drivers may assume there is none.
-const FAR = 3.0e38;
+// ever needs the N x N matrix: for every channel an invocation reads 16 numbers and adds 64 squares. Joined in front of
+// knn_density.wgsl and peak_distance.wgsl; needs shared/tile.wgsl.
 
 @group(0) @binding(0) var<storage, read> features: array<f32>; // [N, C]
 // [N, C, k, first workgroup, workgroups of the whole, patches of a span]
 @group(0) @binding(1) var<storage, read> params: array<u32>;
 
-var<workgroup> sh_slices: array<f32, 2080>; // [SLICE, STRIDE] of the rows, then of the columns
-
-// Row i is at [2 i] and [2 i + 1]: row own_row(local) + 8 i, columns own_column(local) + 0, 8, 16 .. 56.
-alias Distances = array<vec4<f32>, 16>;
-
 fn row_tiles() -> u32 {
     return (params[0] + TILE - 1u) / TILE;
-}
-
-fn own_row(local: u32) -> u32 {
-    return local / 8u;
-}
-
-fn own_column(local: u32) -> u32 {
-    return local % 8u;
 }
 
 fn feature(index: u32, channel: u32) -> f32 {
@@ -40,7 +19,7 @@ fn feature(index: u32, channel: u32) -> f32 {
 
 // |x_i - x_j|^2 / C for i in row0.., j in column0... Pairs past N hold numbers without meaning. Every invocation of the
 // workgroup must call this.
-fn distance_tile(row0: u32, column0: u32, local: u32, sums: ptr<function, Distances>) {
+fn distance_tile(row0: u32, column0: u32, local: u32, sums: ptr<function, Sums>) {
     for (var i = 0u; i < 16u; i++) {
         (*sums)[i] = vec4<f32>(0.0);
     }

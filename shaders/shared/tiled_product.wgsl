@@ -3,7 +3,7 @@
 //   fn left(batch: u32, row: u32, k: u32) -> f32        called in range only
 //   fn right(batch: u32, k: u32, column: u32) -> f32
 //   fn store(batch: u32, row: u32, column: u32, sum: f32)
-// Workgroup: 64 invocations. Needs shared/register_tile.wgsl.
+// Workgroup: 64 invocations. Needs shared/tile.wgsl and shared/register_tile.wgsl.
 
 // What neighbouring invocations read should be neighbours in memory: `k` along a row where that is so, else rows (columns).
 struct Product {
@@ -31,13 +31,13 @@ fn make_tile(product: Product, tile: u32, local: u32) {
             if first_row + l.x < product.rows && first_k + l.y < product.inner {
                 value = left(batch, first_row + l.x, first_k + l.y);
             }
-            sh_left[l.y * STRIDE + l.x] = value;
+            sh_slices[l.y * STRIDE + l.x] = value;
             let r = select(across, along, product.right_along_k);
             value = 0.0;
             if first_column + r.x < product.columns && first_k + r.y < product.inner {
                 value = right(batch, first_k + r.y, first_column + r.x);
             }
-            sh_right[r.y * STRIDE + r.x] = value;
+            sh_slices[COLUMNS + r.y * STRIDE + r.x] = value;
         }
         workgroupBarrier();
         add_slice(&sums, local);

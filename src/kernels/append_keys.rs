@@ -38,7 +38,8 @@ pub fn append_keys_reference(new: &[f32], cache: &[f32], shape: [usize; 3], star
     cache
 }
 
-/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `place`: `[1]`, `keys`, `values`: `[KV, capacity, D]`, written in place.
+/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `place`: `[1]`, `keys`, `values`: `[KV, capacity, D]`, written
+/// in place.
 pub(super) fn launch(
     rows: CubeTensor,
     rotation: CubeTensor,

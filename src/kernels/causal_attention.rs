@@ -45,8 +45,8 @@ pub fn causal_attention_reference(
 /// processors busy, for as long as the context is.
 const SPAN: usize = 512;
 
-/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `place`: `[1]`, `keys`, `values`: `[KV, capacity, D]`, where a single new
-/// position is written and several have been already; output: `[T, H x D]`.
+/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `place`: `[1]`, `keys`, `values`: `[KV, capacity, D]`, where a
+/// single new position is written and several have been already; output: `[T, H x D]`.
 pub(super) fn launch(
     rows: CubeTensor,
     rotation: CubeTensor,

@@ -2,11 +2,12 @@
 
 use burn::backend::DispatchTensor;
 use burn::tensor::Tensor;
+use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
 use super::gelu::{Gelu, activate_in_place};
 use super::matmul::add_to_rows;
-use super::swiglu::gate_rows;
+use super::{rms_norm, swiglu};
 
 /// `gelu(norm(x) W^T + bias) + stream`, of which each step may be left out; or `silu(gates) * rest`, see
 /// [`Fused::is_gated`].
@@ -91,6 +92,21 @@ impl Steps {
         steps.into_iter().enumerate().map(|(bit, is_there)| u32::from(is_there) << bit).sum()
     }
 
+    /// What comes before a product on a GPU, by a launch of its own.
+    pub(super) fn begin_launch(self, x: CubeTensor, norm: CubeTensor) -> CubeTensor {
+        if let Some(eps) = self.norm { rms_norm::launch(x, norm, eps) } else { x }
+    }
+
+    /// What comes after a product on a GPU and does not go with it, by a launch of its own.
+    pub(super) fn finish_launch(self, y: CubeTensor) -> CubeTensor {
+        if self.is_gated { swiglu::launch(y) } else { y }
+    }
+
+    /// What comes before a product on the CPU.
+    pub(super) fn begin(self, x: FlexTensor, norm: &FlexTensor) -> FlexTensor {
+        if let Some(eps) = self.norm { rms_norm::normalize(&x, norm, eps) } else { x }
+    }
+
     /// What follows a product on the CPU, whose rows have `columns` numbers.
     pub(super) fn finish(self, mut y: Vec<f32>, columns: usize, bias: &FlexTensor, stream: &FlexTensor) -> Vec<f32> {
         if self.bias {
@@ -102,7 +118,7 @@ impl Steps {
         if self.stream {
             add_to_rows(&mut y, stream.to_contiguous().storage());
         }
-        if self.is_gated { gate_rows(&y, columns / 2) } else { y }
+        if self.is_gated { swiglu::gate_rows(&y, columns / 2) } else { y }
     }
 
     /// Numbers in a row of the result.

@@ -37,6 +37,9 @@ macro_rules! shared {
     };
 }
 
+const FAR: &str = shared!("far");
+const NEAREST: &str = shared!("nearest");
+const TILE_OF_SUMS: &str = shared!("tile");
 const DISTANCE_TILE: &str = shared!("distance_tile");
 const REGISTER_TILE: &str = shared!("register_tile");
 const TILED_PRODUCT: &str = shared!("tiled_product");
@@ -45,7 +48,7 @@ const PLUS: &str = shared!("plus");
 const SILU: &str = shared!("silu");
 const QUANT_WEIGHTS: &str = shared!("quant_weights");
 
-/// Rows and columns of a tile of `register_tile.wgsl`.
+/// Rows and columns of a tile of `tile.wgsl`.
 pub const TILE: usize = 64;
 
 macro_rules! kernel {
@@ -60,15 +63,15 @@ macro_rules! kernel {
     };
 }
 
-pub const KNN_DENSITY: Kernel = kernel!("knn_density", [DISTANCE_TILE], 64, 3);
-pub const JOIN_NEIGHBORS: Kernel = kernel!("join_neighbors", [], 64, 4);
-pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", [DISTANCE_TILE], 64, 4);
-pub const JOIN_PEAKS: Kernel = kernel!("join_peaks", [], 64, 3);
+pub const KNN_DENSITY: Kernel = kernel!("knn_density", [FAR, NEAREST, TILE_OF_SUMS, DISTANCE_TILE], 64, 3);
+pub const JOIN_NEIGHBORS: Kernel = kernel!("join_neighbors", [FAR, NEAREST], 64, 4);
+pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", [FAR, TILE_OF_SUMS, DISTANCE_TILE], 64, 4);
+pub const JOIN_PEAKS: Kernel = kernel!("join_peaks", [FAR], 64, 3);
 pub const SELECT_CENTERS: Kernel = kernel!("select_centers", [], 256, 5);
-pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", [], 64, 4);
+pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", [FAR], 64, 4);
 pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", [], 64, 4);
-pub const MATMUL: Kernel = kernel!("matmul", [GELU_FORMS, PLUS, REGISTER_TILE, TILED_PRODUCT], 64, 6);
-pub const CONV2D: Kernel = kernel!("conv2d", [REGISTER_TILE, TILED_PRODUCT], 64, 5);
+pub const MATMUL: Kernel = kernel!("matmul", [GELU_FORMS, PLUS, TILE_OF_SUMS, REGISTER_TILE, TILED_PRODUCT], 64, 6);
+pub const CONV2D: Kernel = kernel!("conv2d", [TILE_OF_SUMS, REGISTER_TILE, TILED_PRODUCT], 64, 5);
 pub const SOFTMAX: Kernel = kernel!("softmax", [], 64, 3);
 pub const LAYER_NORM: Kernel = kernel!("layer_norm", [], 256, 5);
 pub const GELU: Kernel = kernel!("gelu", [GELU_FORMS], 64, 3);
@@ -81,7 +84,8 @@ pub const BEST_TWO: Kernel = kernel!("best_two", [], 256, 4);
 pub const NEXT_TOKEN: Kernel = kernel!("next_token", [], 64, 5);
 pub const QUANT_MATVEC: Kernel = kernel!("quant_matvec", [GELU_FORMS, PLUS, QUANT_WEIGHTS], 64, 7);
 pub const QUANT_GATE: Kernel = kernel!("quant_gate", [SILU, QUANT_WEIGHTS], 64, 5);
-pub const QUANT_MATMUL: Kernel = kernel!("quant_matmul", [GELU_FORMS, PLUS, REGISTER_TILE, QUANT_WEIGHTS], 64, 6);
+pub const QUANT_MATMUL: Kernel =
+    kernel!("quant_matmul", [GELU_FORMS, PLUS, TILE_OF_SUMS, REGISTER_TILE, QUANT_WEIGHTS], 64, 6);
 pub const QUANT_ROWS: Kernel = kernel!("quant_rows", [QUANT_WEIGHTS], 64, 4);
 pub const PASTE_LAYERS: Kernel = kernel!("paste_layers", [], 64, 5);
 

@@ -1,13 +1,14 @@
 //! Product of matrices of plain numbers.
 
 use burn::tensor::{DType, Shape, TensorData};
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
+use super::fill_rows;
 use super::fused::Steps;
 use super::launch::{Launch, MATMUL, TILE, dispatch_2d};
 use super::panels::{Batches, Panels, Product, View, forwards};
-use super::{fill_rows, rms_norm, swiglu};
 
 /// `a b + bias`, in the plainest form.
 ///
@@ -33,9 +34,11 @@ pub(super) fn launch_fused(
     [norm, bias, stream]: [CubeTensor; 3],
     steps: Steps,
 ) -> CubeTensor {
-    let x = if let Some(eps) = steps.norm { rms_norm::launch(x, norm, eps) } else { x };
-    let y = launch_plus(x, weight, bias, stream, steps.bits());
-    if steps.is_gated { swiglu::launch(y) } else { y }
+    let x = steps.begin_launch(x, norm);
+    // What is not there may be laid out as it likes.
+    let bias = if steps.bias { into_contiguous(bias) } else { bias };
+    let stream = if steps.stream { into_contiguous(stream) } else { stream };
+    steps.finish_launch(launch_plus(x, weight, bias, stream, steps.bits()))
 }
 
 /// `a`: `[.., M, K]`, `b`: `[.., K, N]`, with up to two dimensions of batch; any strides.
@@ -88,8 +91,7 @@ pub(super) fn multiply_fused(
     [norm, bias, stream]: [FlexTensor; 3],
     steps: Steps,
 ) -> FlexTensor {
-    let x = if let Some(eps) = steps.norm { rms_norm::normalize(&x, &norm, eps) } else { x };
-    let (y, shape) = product(x, weight);
+    let (y, shape) = product(steps.begin(x, &norm), weight);
     let [tokens, columns] = [shape[0], shape[1]];
     let y = steps.finish(y, columns, &bias, &stream);
     FlexTensor::from_data(TensorData::new(y, [tokens, steps.width(columns)]))

@@ -32,10 +32,9 @@ use self::rope::Rope;
 pub use self::source::WeightSource;
 use crate::gguf::Gguf;
 use crate::kernels::ROUND;
-use crate::kernels::decoder::{Next, best_two};
+use crate::kernels::decoder::best_two;
 use crate::kernels::in_pool;
 use crate::kernels::quant_matmul::Activations;
-use crate::matrix::Rows;
 use crate::{Error, Result};
 
 /// Positions that go through the layers at once. More would only make the attention scores larger.
@@ -133,22 +132,15 @@ impl Llama {
         self.norm.forward(x)
     }
 
-    /// Reads a token, which becomes the one that follows it.
-    fn step(&self, embeddings: &Rows, next: &mut Next, cache: &mut KvCache) {
-        let x = embeddings.select_at(next.id.clone());
-        let hidden = self.layers(x, next.place.clone(), cache);
-        next.take(best_two(self.logits(hidden)));
-    }
-
     /// Reads `ids` and finds the best token after them; where it is a single one and the device can do so alone, also those
     /// that follow, each read in turn: `count` in all. Of the last only the choice is known; `cache` holds all before it.
     pub fn best_ahead(&self, ids: &[u32], count: usize, cache: &mut KvCache) -> Result<Found> {
-        check_ids(ids, self.config.vocab_size)?;
         let is_gpu = self.device != Device::flex();
         if let ([id], Some(embeddings), true) = (ids, self.embed_tokens.whole(), is_gpu) {
             let count = count.clamp(1, ROUND);
+            check_ids(ids, self.config.vocab_size)?;
             cache.check_room(count)?;
-            return Recorded::run((self, embeddings), *id, count, cache);
+            return Recorded::run(self, embeddings, *id, count, cache);
         }
         let x = self.embed(ids)?;
         let hidden = self.forward(x, cache)?.narrow(0, ids.len() - 1, 1);

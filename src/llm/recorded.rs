@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::Llama;
 use super::kv_cache::KvCache;
-use crate::kernels::decoder::Next;
+use crate::kernels::decoder::{Next, best_two};
 use crate::kernels::{ROUND, keep_memory};
 use crate::matrix::Rows;
 use crate::{Error, Result};
@@ -16,14 +16,24 @@ use crate::{Error, Result};
 /// A step of greedy decoding on a GPU, for one cache.
 #[derive(Debug)]
 pub struct Recorded {
+    model: Llama,
+    /// The model's table, which is in one part.
+    embeddings: Rows,
     next: Next,
     device: DispatchDevice,
-    /// `None` where the device cannot record: then each step is launched anew.
-    graph: Option<BackendGraph<Dispatch>>,
+    step: Step,
     /// Work is ordered within a thread only.
     thread: ThreadId,
-    /// The weights that the launches read.
-    _model: Llama,
+}
+
+/// How a step is done.
+#[derive(Debug)]
+enum Step {
+    /// It is launched, and another recorded.
+    First,
+    /// It is launched each time: the device cannot record.
+    Launched,
+    Repeated(BackendGraph<Dispatch>),
 }
 
 /// The best tokens at consecutive positions, on the device.
@@ -36,29 +46,24 @@ pub struct Found {
     pub count: usize,
 }
 
-/// A model, and its table of embeddings, which is in one part.
-type Model<'a> = (&'a Llama, &'a Rows);
-
 impl Recorded {
+    fn new(model: &Llama, embeddings: &Rows) -> Self {
+        let next = Next::new(&model.device);
+        let device = next.id.clone().into_dispatch().device();
+        let (model, embeddings) = (model.clone(), embeddings.clone());
+        Self { model, embeddings, next, device, step: Step::First, thread: thread::current().id() }
+    }
+
     /// Reads `id` at the end of the cache, which has room, and then each best token in turn: `count` in all, at most
     /// [`ROUND`].
-    pub(super) fn run(model: Model<'_>, id: u32, count: usize, cache: &mut KvCache) -> Result<Found> {
+    pub(super) fn run(model: &Llama, embeddings: &Rows, id: u32, count: usize, cache: &mut KvCache) -> Result<Found> {
         assert!(count <= ROUND, "{count} tokens in a ring of {ROUND}");
         let place = cache.len();
         let recorded = cache.recorded.take().filter(|recorded| recorded.thread == thread::current().id());
-        let (mut recorded, done) = match recorded {
-            Some(mut recorded) => {
-                recorded.next.begin(id, place as u32);
-                (recorded, 0)
-            }
-            None => {
-                let mut next = Next::new(&model.0.device);
-                next.begin(id, place as u32);
-                (Self::record(model, next, cache)?, 1)
-            }
-        };
-        for _ in done..count {
-            recorded.repeat(model, cache)?;
+        let mut recorded = recorded.unwrap_or_else(|| Self::new(model, embeddings));
+        recorded.next.begin(id, place as u32);
+        for _ in 0..count {
+            recorded.step(cache)?;
         }
         cache.advance(count);
         let rows = recorded.next.ring.clone();
@@ -68,36 +73,43 @@ impl Recorded {
 
     /// Whether steps are repeated rather than launched.
     pub fn is_complete(&self) -> bool {
-        self.graph.is_some()
+        matches!(self.step, Step::Repeated(_))
     }
 
-    /// Launches a step, and records another.
-    fn record((llama, embeddings): Model<'_>, mut next: Next, cache: &mut KvCache) -> Result<Self> {
-        let lost = |error: ExecutionError| Error::DeviceLost(error.to_string());
-        let device = next.id.clone().into_dispatch().device();
-        let is_ready = Dispatch::graph_prepare(&device).is_ok();
+    /// Reads a token, which becomes the one that follows it.
+    fn step(&mut self, cache: &mut KvCache) -> Result<()> {
+        match &self.step {
+            Step::First => self.step = self.launch_and_record(cache).map_err(lost)?,
+            Step::Launched => self.launch(cache),
+            // SAFETY: every buffer of the recorded launches is there: the weights in `model`, the positions in the cache
+            // that holds this, `next` here, and the graph keeps the memory of all that lay between them from being used
+            // again. Nobody else uses them, since the cache is borrowed; and this is the thread whose work they are ordered
+            // with.
+            Step::Repeated(graph) => unsafe { Dispatch::graph_replay(&self.device, graph) }.map_err(lost)?,
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, cache: &mut KvCache) {
+        let x = self.embeddings.select_at(self.next.id.clone());
+        let hidden = self.model.layers(x, self.next.place.clone(), cache);
+        self.next.take(best_two(self.model.logits(hidden)));
+    }
+
+    fn launch_and_record(&mut self, cache: &mut KvCache) -> Result<Step, ExecutionError> {
+        let is_ready = Dispatch::graph_prepare(&self.device).is_ok();
         let kept = keep_memory();
-        llama.step(embeddings, &mut next, cache);
-        Dispatch::flush(&device).map_err(lost)?; // now the memory has been taken
+        self.launch(cache);
+        Dispatch::flush(&self.device)?; // now the memory has been taken
         drop(kept);
-        let graph = if is_ready && Dispatch::graph_start_capture(&device).is_ok() {
-            llama.step(embeddings, &mut next, cache);
-            Some(Dispatch::graph_stop_capture(&device).map_err(lost)?)
-        } else {
-            None
-        };
-        Ok(Self { next, device, graph, thread: thread::current().id(), _model: llama.clone() })
+        if !is_ready || Dispatch::graph_start_capture(&self.device).is_err() {
+            return Ok(Step::Launched);
+        }
+        self.launch(cache);
+        Dispatch::graph_stop_capture(&self.device).map(Step::Repeated)
     }
+}
 
-    fn repeat(&mut self, (llama, embeddings): Model<'_>, cache: &mut KvCache) -> Result<()> {
-        let Some(graph) = &self.graph else {
-            llama.step(embeddings, &mut self.next, cache);
-            return Ok(());
-        };
-        // SAFETY: every buffer of the recorded launches is there: the weights in `_model`, the positions in the cache that
-        // holds this, `next` here, and the graph keeps the memory of all that lay between them from being used again. Nobody
-        // else uses them, since the cache is borrowed; and this is the thread whose work they are ordered with.
-        let done = unsafe { Dispatch::graph_replay(&self.device, graph) };
-        done.map_err(|error| Error::DeviceLost(error.to_string()))
-    }
+fn lost(error: ExecutionError) -> Error {
+    Error::DeviceLost(error.to_string())
 }

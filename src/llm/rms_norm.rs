@@ -8,24 +8,21 @@ use crate::kernels::decoder::rms_norm;
 use crate::kernels::fused::Norm;
 
 #[derive(Debug, Clone)]
-pub struct RmsNorm {
-    weight: Tensor<1>,
-    eps: f32,
-}
+pub struct RmsNorm(Norm);
 
 impl RmsNorm {
     pub fn load(source: &mut dyn WeightSource, name: &str, width: usize, eps: f64) -> Result<Self> {
-        Ok(Self { weight: source.vector(name, width)?, eps: eps as f32 })
+        Ok(Self(Norm { weight: source.vector(name, width)?, eps: eps as f32 }))
     }
 
     /// It, to go with a product.
     pub fn fused(&self) -> Norm {
-        Norm { weight: self.weight.clone(), eps: self.eps }
+        self.0.clone()
     }
 
     /// # Shapes
     /// - `x`: `[T, H]`, result: `[T, H]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        rms_norm(x, self.weight.clone(), self.eps)
+        rms_norm(x, self.0.weight.clone(), self.0.eps)
     }
 }

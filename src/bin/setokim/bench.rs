@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
+use burn::tensor::kind::Basic;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use clap::Args;
 use serde::Serialize;
@@ -100,20 +101,16 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
 fn narrow_decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Case> {
     const TOKENS: usize = 16;
     eprintln!("decoding with narrow layers on {name}");
-    let (model, mut cache) = growth::language(true, 64, device)?;
+    let (model, mut cache) = growth::language(growth::NARROW, 64, device)?;
     let once = || {
         cache.truncate(0);
         let mut made = 0;
-        let mut last = None;
         while made < TOKENS {
             let found = model.best_ahead(&[7], TOKENS - made, &mut cache)?;
             made += found.count;
-            last = Some(found.rows);
+            finished(found.rows)?;
         }
-        last.map_or(Ok(()), |rows| {
-            let read = pollster::block_on(rows.into_data_async());
-            read.map(|_| ()).map_err(|error| setokim::Error::DeviceLost(error.to_string()))
-        })
+        Ok(())
     };
     time(format!("{TOKENS} tokens of 30 narrow layers"), name, args.seconds, once)
 }
@@ -121,7 +118,7 @@ fn narrow_decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Case
 /// One more token after each context.
 fn decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Vec<Case>> {
     let Some(longest) = args.contexts.iter().max() else { return Ok(Vec::new()) };
-    let (model, mut cache) = growth::language(false, longest + 1, device)?;
+    let (model, mut cache) = growth::language(growth::SMOLLM2, longest + 1, device)?;
     let mut cases = Vec::new();
     for &context in &args.contexts {
         eprintln!("decoding after {context} positions on {name}");
@@ -137,7 +134,7 @@ fn decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Vec<Case>> 
 }
 
 /// Waits for a tensor.
-fn finished<const D: usize>(tensor: Tensor<D>) -> setokim::Result<()> {
+fn finished<const D: usize, K: Basic>(tensor: Tensor<D, K>) -> setokim::Result<()> {
     let read = pollster::block_on(tensor.into_data_async());
     read.map(|_| ()).map_err(|error| setokim::Error::DeviceLost(error.to_string()))
 }

@@ -15,12 +15,12 @@ use setokim::vision::VisionEncoder;
 use setokim::weights::{TensorStore, read_config, read_weights, write_safetensors_f32};
 
 /// Sizes of SmolLM2-135M: what a small language model in a page is today.
-const LANGUAGE: &str = r#"{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+pub const SMOLLM2: &str = r#"{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
     "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192, "rms_norm_eps": 1e-05,
     "rope_theta": 100000, "tie_word_embeddings": true}"#;
 
 /// As many layers, so narrow that what a launch costs is nearly all of a token's time on a GPU.
-const NARROW: &str = r#"{"vocab_size": 256, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 30,
+pub const NARROW: &str = r#"{"vocab_size": 256, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 30,
     "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 8192, "rms_norm_eps": 1e-05,
     "rope_theta": 100000, "tie_word_embeddings": true}"#;
 
@@ -45,9 +45,9 @@ pub fn encoder(folder: &Path, side: usize, device: &Device) -> Result<(VisionEnc
     Ok((encoder, Tensor::from_data(TensorData::new(pixels, [1, 3, side, side]), (device, DType::F32))))
 }
 
-/// A language model with random weights of 4 bits, and a cache with room for `context` positions.
-pub fn language(is_narrow: bool, context: usize, device: &Device) -> Result<(Llama, KvCache)> {
-    let config = LlamaConfig::from_json(if is_narrow { NARROW } else { LANGUAGE })?;
+/// A language model of these sizes with random weights of 4 bits, and a cache with room for `context` positions.
+pub fn language(sizes: &str, context: usize, device: &Device) -> Result<(Llama, KvCache)> {
+    let config = LlamaConfig::from_json(sizes)?;
     let model = Llama::load(config, &mut RandomWeights(device.clone()), "", device)?;
     let cache = model.new_cache(context)?;
     Ok((model, cache))

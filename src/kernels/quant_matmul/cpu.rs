@@ -13,10 +13,10 @@ use burn::tensor::{Shape, TensorData};
 use burn_flex::{Flex, FlexTensor};
 
 use super::{Activations, BLOCK, PackedProduct, PackedShape, QuantOps, WeightKind, rounded};
+use crate::kernels::fill_rows;
 use crate::kernels::matmul::multiply_rows;
 use crate::kernels::panels::{Panels, View};
 use crate::kernels::simd::{F32x8, LANES, SimdTask, with_simd};
-use crate::kernels::{fill_rows, rms_norm};
 
 #[cfg(target_endian = "big")]
 compile_error!("packed words are read as little-endian bytes");
@@ -35,7 +35,7 @@ impl QuantOps for Flex {
         stream: FloatTensor<Self>,
         PackedProduct { shape, steps, activations }: PackedProduct,
     ) -> FloatTensor<Self> {
-        let x = if let Some(eps) = steps.norm { rms_norm::normalize(&x, &norm, eps) } else { x.to_contiguous() };
+        let x = steps.begin(x, &norm).to_contiguous();
         let words = words.storage::<u32>();
         let packed = Packed::open(words, shape);
         let tokens = x.shape()[0];

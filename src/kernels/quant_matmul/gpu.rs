@@ -7,7 +7,6 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{COLUMN_GROUP, PackedProduct, PackedShape, QuantOps};
 use crate::kernels::launch::{Launch, QUANT_GATE, QUANT_MATMUL, QUANT_MATVEC, QUANT_ROWS, TILE, dispatch_2d};
-use crate::kernels::{rms_norm, swiglu};
 
 /// Rows of a workgroup in `quant_matvec.wgsl`, and gates in `quant_gate.wgsl`.
 const MATVEC_ROWS: usize = 4;
@@ -32,13 +31,13 @@ impl QuantOps for CubeBackend {
                 launch.input(norm).run(dispatch_2d(shape.rows.div_ceil(MATVEC_ROWS)));
                 output
             }
-            (_, norm_eps, is_gated) => {
-                let x = if let Some(eps) = norm_eps { rms_norm::launch(x, norm, eps) } else { x };
+            _ => {
+                let x = steps.begin_launch(x, norm);
                 let params = params(shape, &[tokens, steps.bits() as usize]);
                 let launch = Launch::new(QUANT_MATMUL, words).input(x).params(&params).input(bias).input(stream);
                 let (launch, output) = launch.output([tokens, shape.rows], DType::F32);
                 launch.run(dispatch_2d(shape.rows.div_ceil(TILE) * tokens.div_ceil(TILE)));
-                if is_gated { swiglu::launch(output) } else { output }
+                steps.finish_launch(output)
             }
         }
     }
