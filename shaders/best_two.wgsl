@@ -1,12 +1,12 @@
-// best_two: the two largest of some logits [V], the lower id first among equals, and whether all are numbers. The next token
-// need not pass through the CPU: `id` is what quant_rows reads.
+// best_two: the two largest of some logits [V], the lower id first among equals, and whether all are numbers. The best is the
+// next token, which need not pass through the CPU.
 //
 // Workgroup: 256 invocations of one workgroup; each looks at every 256th, then halves of them are joined.
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;      // [V]
 @group(0) @binding(1) var<storage, read> params: array<u32>;      // [V]
-@group(0) @binding(2) var<storage, read_write> id: array<u32>;    // [1]: the best, always below V
-@group(0) @binding(3) var<storage, read_write> found: array<u32>; // [5]: id and logit as bits, twice; the first NaN. V for none.
+// [6]: the next token, always below V; id and logit as bits, twice; the first NaN. V for none.
+@group(0) @binding(2) var<storage, read_write> found: array<u32>;
 
 const LANES = 256u;
 
@@ -61,11 +61,11 @@ fn main(@builtin(local_invocation_index) local: u32) {
         workgroupBarrier();
     }
     if local == 0u {
-        id[0] = min(sh_ids[0].x, v - 1u);
-        found[0] = sh_ids[0].x;
-        found[1] = bitcast<u32>(sh_logits[0].x);
-        found[2] = sh_ids[0].y;
-        found[3] = bitcast<u32>(sh_logits[0].y);
-        found[4] = sh_bad[0];
+        found[0] = min(sh_ids[0].x, v - 1u);
+        found[1] = sh_ids[0].x;
+        found[2] = bitcast<u32>(sh_logits[0].x);
+        found[3] = sh_ids[0].y;
+        found[4] = bitcast<u32>(sh_logits[0].y);
+        found[5] = sh_bad[0];
     }
 }

@@ -93,7 +93,8 @@ pub async fn complete(
         }
     };
 
-    let mut ahead = Ahead::new(model, &options.sampling);
+    let can_be_ahead = *model.device() != Device::flex() && options.sampling.fits_device();
+    let mut ahead = can_be_ahead.then_some(Ahead { tokens: 1 });
     let mut history = done.prompt_ids.clone();
     let mut read = 0; // tokens of `history` that the model has read
     'answer: while done.steps.len() < options.max_tokens {
@@ -104,7 +105,8 @@ pub async fn complete(
         let steps = match &ahead {
             // The prompt takes its own time, so it is read alone.
             Some(ahead) => {
-                best_steps(model, &mut cache, unread, if is_first { 1 } else { ahead.tokens.min(left) }).await?
+                let count = if is_first { 1 } else { ahead.tokens.min(left) };
+                device_steps(model, &mut cache, unread, count, &mut sampler).await?
             }
             None => vec![sampled_step(model, &mut cache, unread, &history, &mut sampler).await?],
         };
@@ -139,8 +141,7 @@ fn check_abort(abort: &AtomicBool) -> Result<()> {
     if abort.load(Ordering::Relaxed) { Err(Error::Aborted) } else { Ok(()) }
 }
 
-/// How many tokens a GPU chooses on its own before they are read back. Each wait for it costs a browser a millisecond or more,
-/// and only the best token can be chosen there.
+/// How many tokens a GPU chooses on its own before they are read back. Each wait for it costs a browser a millisecond or more.
 struct Ahead {
     tokens: usize,
 }
@@ -148,12 +149,6 @@ struct Ahead {
 impl Ahead {
     /// Text should come at least so often.
     const SECONDS: f64 = 0.05;
-
-    /// `None` where every token has to pass through the CPU.
-    fn new(model: &Llama, sampling: &Sampling) -> Option<Self> {
-        let is_best = sampling.temperature == 0.0 && sampling.repetition_penalty == 1.0;
-        (is_best && *model.device() != Device::flex()).then_some(Self { tokens: 1 })
-    }
 
     /// After a round that took so long.
     fn adapt(&mut self, seconds: f64) {
@@ -169,10 +164,17 @@ impl Ahead {
     }
 }
 
-/// The best token after `ids`, and those that follow it, `count` in all or as many as the device chooses alone.
-async fn best_steps(model: &Llama, cache: &mut KvCache, ids: &[u32], count: usize) -> Result<Vec<Step>> {
+/// The token after `ids`, and those that follow it, `count` in all or as many as the device chooses alone.
+async fn device_steps(
+    model: &Llama,
+    cache: &mut KvCache,
+    ids: &[u32],
+    count: usize,
+    sampler: &mut Sampler,
+) -> Result<Vec<Step>> {
     let lost = |error: String| Error::DeviceLost(error);
-    let Found { rows, first, count } = model.best_ahead(ids, count, cache)?;
+    let Found { rows, first, count } = model.choose_ahead(ids, count, sampler.draw_ahead().as_ref(), cache)?;
+    sampler.skip(count);
     let rows = rows.into_data_async().await.map_err(|error| lost(error.to_string()))?;
     let rows = rows.try_into_vec::<u32>().map_err(|error| lost(format!("{error:?}")))?;
     let (rows, _) = rows.as_chunks::<FOUND>();
@@ -182,13 +184,13 @@ async fn best_steps(model: &Llama, cache: &mut KvCache, ids: &[u32], count: usiz
     let none = model.config().vocab_size as u32;
     (first..first + count)
         .map(|at| {
-            let [first, first_logit, second, second_logit, bad] = rows[at % rows.len()];
+            let [id, first, first_logit, second, second_logit, bad] = rows[at % rows.len()];
             if bad < none {
                 return Err(Error::NotFinite { row: bad as usize });
             }
             let best = [(first, first_logit), (second, second_logit)];
             let best = best.map(|(id, bits)| (id < none).then_some(Candidate { id, logit: f32::from_bits(bits) }));
-            Ok(Step { id: first, best })
+            Ok(Step { id, best })
         })
         .collect()
 }

@@ -1,4 +1,5 @@
-//! GGUF files (versions 2 and 3, little endian): metadata and tensors, read in place from the file's bytes.
+//! GGUF files (versions 2 and 3, little endian): metadata and tensors, read in place from the file's bytes, or part by part
+//! from where they are.
 //!
 //! The layout is that of the specification, <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Nothing in a
 //! file is trusted: every length is checked against what is left before it is used, and nothing is allocated for a
@@ -6,6 +7,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
 
 use crate::kernels::quant_matmul::{WeightKind, dequantize};
 use crate::{Error, Result};
@@ -16,6 +19,10 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// ggml tensors have at most four dimensions.
 const MAX_DIMS: u32 = 4;
+/// Of a file that is not in memory: as much as most vocabularies take.
+const FIRST_BYTES: usize = 4 << 20;
+/// Of a file that is not in memory: more than any vocabulary takes.
+const MAX_HEADER_BYTES: usize = 128 << 20;
 /// Most tensors, and most metadata keys.
 pub const MAX_ENTRIES: u64 = 1 << 16;
 /// Most values in all metadata arrays together. A value takes 32 bytes here and may take one in the file, so the file's
@@ -43,7 +50,7 @@ pub struct TensorInfo {
     /// Row-major, outermost first: `[out, in]` for a linear layer (the file stores it innermost first).
     pub shape: Vec<usize>,
     /// Bytes of the file that hold the values.
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
 }
 
 impl TensorInfo {
@@ -83,55 +90,38 @@ impl RawTensor<'_> {
     }
 }
 
-/// An opened file. Tensors are borrowed from `bytes`, never copied.
-#[derive(Debug)]
+/// An opened file.
 pub struct Gguf<'a> {
-    bytes: &'a [u8],
+    bytes: Box<ReadBytes<'a>>,
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, TensorInfo>,
 }
 
+/// Gives some bytes of a file.
+type ReadBytes<'a> = dyn Fn(Range<usize>) -> Cow<'a, [u8]> + 'a;
+
 impl<'a> Gguf<'a> {
-    /// Reads the header and checks that every tensor lies inside the file.
+    /// Reads the header and checks that every tensor lies inside the file. Tensors are borrowed from it, never copied.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let mut reader = Reader { bytes, position: 0, values_left: MAX_VALUES };
-        if reader.take(4)? != MAGIC {
-            return Err(invalid("it does not begin with `GGUF`"));
-        }
-        let version = reader.u32()?;
-        if !VERSIONS.contains(&version) {
-            return Err(invalid(format!("version {version} (2 and 3 are supported, little endian)")));
-        }
-        let tensor_count = reader.u64()?;
-        let metadata_count = reader.u64()?;
-        if tensor_count.max(metadata_count) > MAX_ENTRIES {
-            return Err(invalid(format!("it claims more than {MAX_ENTRIES} tensors or metadata keys")));
-        }
+        Self::open_from(bytes.len(), bytes.len(), move |range| Cow::Borrowed(&bytes[range]))
+    }
 
-        let mut metadata = BTreeMap::new();
-        for _ in 0..metadata_count {
-            let key = reader.string()?;
-            let value_type = reader.u32()?;
-            let value = reader.value(value_type, 0)?;
-            if metadata.insert(key.clone(), value).is_some() {
-                return Err(invalid(format!("the metadata key `{key}` comes twice")));
+    /// The same of a file of `len` bytes that need not be in memory: its header, then each tensor when it is asked for.
+    pub fn open(len: usize, bytes: impl Fn(Range<usize>) -> Cow<'a, [u8]> + 'a) -> Result<Self> {
+        Self::open_from(FIRST_BYTES, len, bytes)
+    }
+
+    fn open_from(first: usize, len: usize, bytes: impl Fn(Range<usize>) -> Cow<'a, [u8]> + 'a) -> Result<Self> {
+        let mut known = len.min(first);
+        loop {
+            let start = bytes(0..known);
+            let mut reader = Reader { bytes: &start, position: 0, values_left: MAX_VALUES, has_ended: false };
+            match reader.header(len) {
+                Ok((metadata, tensors)) => return Ok(Self { bytes: Box::new(bytes), metadata, tensors }),
+                Err(_) if reader.has_ended && known < len.min(MAX_HEADER_BYTES) => known = len.min(2 * known),
+                Err(error) => return Err(error),
             }
         }
-
-        let mut headers = Vec::new();
-        for _ in 0..tensor_count {
-            headers.push(reader.tensor_header()?);
-        }
-        let data_start = align(reader.position as u64, alignment(&metadata)?)?;
-        let mut tensors = BTreeMap::new();
-        for header in headers {
-            let name = header.name.clone();
-            let info = header.locate(data_start, bytes.len())?;
-            if tensors.insert(name.clone(), info).is_some() {
-                return Err(invalid(format!("the tensor `{name}` comes twice")));
-            }
-        }
-        Ok(Self { bytes, metadata, tensors })
     }
 
     /// Every metadata key with its value, by name.
@@ -146,8 +136,9 @@ impl<'a> Gguf<'a> {
 
     /// A tensor's values as they are stored.
     pub fn tensor(&self, name: &str) -> Result<RawTensor<'a>> {
-        let info = self.tensors.get(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?;
-        Ok(info.raw(self.bytes))
+        let TensorInfo { kind, shape, range } =
+            self.tensors.get(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?.clone();
+        Ok(RawTensor { kind, shape, bytes: (self.bytes)(range) })
     }
 
     /// A whole number that must be there.
@@ -220,6 +211,12 @@ impl<'a> Gguf<'a> {
     }
 }
 
+impl fmt::Debug for Gguf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gguf").field("tensors", &self.tensors).finish_non_exhaustive()
+    }
+}
+
 /// A tensor's header before its place in the file is known.
 struct TensorHeader {
     name: String,
@@ -246,12 +243,58 @@ struct Reader<'a> {
     bytes: &'a [u8],
     position: usize,
     values_left: u64,
+    /// Whether more was asked for than is there.
+    has_ended: bool,
 }
 
 impl<'a> Reader<'a> {
+    /// Metadata and tensors of a file of so many bytes.
+    fn header(&mut self, file_len: usize) -> Result<(BTreeMap<String, Value>, BTreeMap<String, TensorInfo>)> {
+        if self.take(4)? != MAGIC {
+            return Err(invalid("it does not begin with `GGUF`"));
+        }
+        let version = self.u32()?;
+        if !VERSIONS.contains(&version) {
+            return Err(invalid(format!("version {version} (2 and 3 are supported, little endian)")));
+        }
+        let tensor_count = self.u64()?;
+        let metadata_count = self.u64()?;
+        if tensor_count.max(metadata_count) > MAX_ENTRIES {
+            return Err(invalid(format!("it claims more than {MAX_ENTRIES} tensors or metadata keys")));
+        }
+
+        let mut metadata = BTreeMap::new();
+        for _ in 0..metadata_count {
+            let key = self.string()?;
+            let value_type = self.u32()?;
+            let value = self.value(value_type, 0)?;
+            if metadata.insert(key.clone(), value).is_some() {
+                return Err(invalid(format!("the metadata key `{key}` comes twice")));
+            }
+        }
+
+        let mut headers = Vec::new();
+        for _ in 0..tensor_count {
+            headers.push(self.tensor_header()?);
+        }
+        let data_start = align(self.position as u64, alignment(&metadata)?)?;
+        let mut tensors = BTreeMap::new();
+        for header in headers {
+            let name = header.name.clone();
+            let info = header.locate(data_start, file_len)?;
+            if tensors.insert(name.clone(), info).is_some() {
+                return Err(invalid(format!("the tensor `{name}` comes twice")));
+            }
+        }
+        Ok((metadata, tensors))
+    }
+
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.position..];
-        let taken = rest.get(..count).ok_or_else(|| invalid(format!("it ends early, at byte {}", self.bytes.len())))?;
+        let Some(taken) = rest.get(..count) else {
+            self.has_ended = true;
+            return Err(invalid(format!("it ends early, at byte {}", self.bytes.len())));
+        };
         self.position += count;
         Ok(taken)
     }
@@ -366,4 +409,40 @@ fn missing(key: &str) -> Error {
 
 fn invalid(reason: impl Into<String>) -> Error {
     Error::Gguf(reason.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TINY: &[u8] = include_bytes!("../tests/fixtures/tiny.gguf");
+
+    #[test]
+    fn a_file_that_is_read_part_by_part_is_the_same() {
+        let whole = Gguf::parse(TINY).unwrap();
+        for first in [1, 7, 4096, TINY.len() - 1, TINY.len(), 2 * TINY.len()] {
+            let parts = Gguf::open_from(first, TINY.len(), |range| Cow::Owned(TINY[range].to_vec())).unwrap();
+            assert_eq!(parts.metadata(), whole.metadata());
+            assert_eq!(parts.tensors(), whole.tensors());
+            for name in whole.tensors().keys() {
+                assert_eq!(parts.tensor(name).unwrap(), whole.tensor(name).unwrap(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_is_read_of_what_is_no_header() {
+        let mut broken = TINY.to_vec();
+        broken[4] = 9; // the version
+        for (len, bytes) in [(TINY.len(), broken.as_slice()), (TINY.len() - 1, TINY)] {
+            let read = std::cell::Cell::new(0);
+            let count = |range: Range<usize>| {
+                read.set(range.end);
+                Cow::Borrowed(&bytes[range])
+            };
+            let error = Gguf::open_from(64, len, count).unwrap_err();
+            assert_eq!(error.code(), "gguf-invalid");
+            assert!(read.get() < TINY.len() / 2, "{} bytes", read.get());
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! The choice of the next token from its logits.
 
+use std::cmp::Ordering;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::{Draw, MOST_DRAWN};
 use crate::{Error, Result};
 
 /// How tokens are chosen. The steps are those of Hugging Face, in its order: repetition penalty, temperature, top-k,
@@ -33,6 +36,12 @@ impl Sampling {
     /// Always the best token.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0, seed: 0 }
+    }
+
+    /// Whether a device can choose tokens on its own, without their logits passing through the CPU.
+    pub fn fits_device(&self) -> bool {
+        let is_few = (1..=MOST_DRAWN).contains(&self.top_k);
+        self.repetition_penalty == 1.0 && (self.temperature == 0.0 || is_few)
     }
 
     fn check(&self) -> Result<()> {
@@ -84,19 +93,40 @@ impl Sampler {
         if self.sampling.temperature == 0.0 {
             return best_of(&candidates).ok_or_else(no_tokens);
         }
-        keep_top_k(&mut candidates, self.sampling.top_k);
-        candidates.sort_unstable_by(better_first);
-        let mut weights = softmax(&candidates, self.sampling.temperature);
-        keep_top_p(&mut weights, self.sampling.top_p);
-        let drawn = self.uniform() * weights.iter().sum::<f64>();
-        let index = index_at(&weights, drawn);
-        candidates.get(index).map(|candidate| candidate.id).ok_or_else(no_tokens)
+        let number = self.uniform();
+        draw(candidates, &self.sampling, number).ok_or_else(no_tokens)
+    }
+
+    /// How a device draws the next tokens on its own, at most as many as there are numbers; `None` where it takes the best. Those that it drew are
+    /// to be [skipped](Self::skip).
+    pub fn draw_ahead(&self) -> Option<Draw> {
+        let Sampling { top_k, temperature, top_p, .. } = self.sampling;
+        let mut ahead = self.clone();
+        let numbers = std::array::from_fn(|_| ahead.uniform() as f32);
+        (temperature > 0.0).then_some(Draw { top_k, temperature, top_p, numbers })
+    }
+
+    /// Goes on after `count` tokens that a device chose.
+    pub fn skip(&mut self, count: usize) {
+        if self.sampling.temperature > 0.0 {
+            (0..count).for_each(|_| _ = self.uniform());
+        }
     }
 
     /// A number from 0 up to but not 1, in steps of 2^-53.
     fn uniform(&mut self) -> f64 {
         (self.random.next_u64() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
     }
+}
+
+/// A token drawn by a `number` from 0 up to but not 1, if there are any: the steps of a [`Sampling`] from temperature on.
+pub fn draw(mut candidates: Vec<Candidate>, sampling: &Sampling, number: f64) -> Option<u32> {
+    keep_top_k(&mut candidates, sampling.top_k);
+    candidates.sort_unstable_by(better_first);
+    let mut weights = softmax(&candidates, sampling.temperature);
+    keep_top_p(&mut weights, sampling.top_p);
+    let drawn = number * weights.iter().sum::<f64>();
+    candidates.get(index_at(&weights, drawn)).map(|candidate| candidate.id)
 }
 
 /// The two best tokens of a row of logits; the lower id of equals comes first.
@@ -117,9 +147,9 @@ fn best_of(candidates: &[Candidate]) -> Option<u32> {
     candidates.iter().min_by(|a, b| better_first(a, b)).map(|best| best.id)
 }
 
-/// Higher logits first, lower ids first among equals.
-fn better_first(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
-    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+/// Higher logits first, lower ids first among equals. None of them is NaN.
+fn better_first(a: &Candidate, b: &Candidate) -> Ordering {
+    b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.id.cmp(&b.id))
 }
 
 /// As in CTRL, <https://arxiv.org/abs/1909.05858>: once for each token that has been there, however often.

@@ -17,11 +17,11 @@ use crate::kernels::quant_matmul::{
     Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
 use crate::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, FOUND, Gelu, ROUND, append_keys_reference, assign_clusters_reference,
-    attention_reference, best_two_reference, causal_attention_reference, cluster_mean_reference, conv2d_reference,
-    gelu_reference, knn_density_reference, layer_norm_reference, matmul_reference, next_token_reference,
-    paste_layers_reference, peak_distance_reference, rms_norm_reference, rotate_reference, select_centers_reference,
-    swiglu_reference,
+    CenterRule, ClusterOps, Conv2dShape, Draw, FOUND, Gelu, MOST_DRAWN, ROUND, append_keys_reference,
+    assign_clusters_reference, attention_reference, best_two_reference, causal_attention_reference,
+    cluster_mean_reference, conv2d_reference, draw_token_reference, gelu_reference, knn_density_reference,
+    layer_norm_reference, matmul_reference, next_token_reference, paste_layers_reference, peak_distance_reference,
+    rms_norm_reference, rotate_reference, select_centers_reference, swiglu_reference,
 };
 use crate::{Error, Result};
 
@@ -105,6 +105,7 @@ fn cases(device: &Device) -> Vec<Case> {
     cases.extend(dense_cases(device));
     cases.extend(decoder_cases(device));
     cases.push(next_token_case(device));
+    cases.push(draw_token_case(device));
     cases.push(layer_case(device));
     for kind in WeightKind::ALL {
         cases.extend(quant_cases(kind, device));
@@ -246,11 +247,10 @@ fn decoder_cases(device: &Device) -> Vec<Case> {
     const WIDTH: usize = 48;
     let (x, weight) = (values(TOKENS * WIDTH, 37), values(WIDTH, 41));
     let rows = |values: &[f32]| floats(values, [TOKENS, values.len() / TOKENS], device);
-    let (_, best) = best_two(floats(&x, [1, x.len()], device));
     let mut cases = vec![
         Case {
             kernels: &["best_two"],
-            output: Output::Integers(best),
+            output: Output::Integers(best_two(floats(&x, [1, x.len()], device))),
             known: Known::Integers(best_two_reference(&x).map(|word| word as i32).to_vec()),
         },
         Case {
@@ -305,17 +305,31 @@ fn attention_cases(kernels: &'static [&'static str], tokens: usize, start: usize
 /// A token that follows another, in a ring that has come round.
 fn next_token_case(device: &Device) -> Case {
     const PLACE: u32 = 37;
-    let found: [u32; FOUND] = [11, 12, 13, 14, 15];
-    let (id, place, ring) = next_token_reference(7, &found, PLACE, &[0; FOUND * ROUND]);
-    let mut next = Next::new(device);
-    next.begin(3, PLACE);
-    let found = Tensor::from_data(TensorData::from(found), (device, DType::U32));
-    next.take((word(7, device), found));
+    let found: [u32; FOUND] = [7, 11, 12, 13, 14, 15];
+    let (id, place, ring) = next_token_reference(&found, PLACE, &[0; FOUND * ROUND]);
+    let mut next = Next::new(false, device);
+    next.begin(3, PLACE, None);
+    next.take(Tensor::from_data(TensorData::from(found), (device, DType::U32)));
     let known = [vec![id, place], ring].concat();
     Case {
         kernels: &["next_token"],
         output: Output::Integers(Tensor::cat(vec![next.id, next.place, next.ring], 0)),
         known: Known::Integers(known.into_iter().map(|word| word as i32).collect()),
+    }
+}
+
+/// A token drawn among as many as can be, of which some are equal.
+fn draw_token_case(device: &Device) -> Case {
+    let logits = values(900, 37);
+    let mut numbers = [0.0; ROUND];
+    numbers[0] = 0.41;
+    let draw = Draw { top_k: MOST_DRAWN, temperature: 0.3, top_p: 0.9, numbers };
+    let mut next = Next::new(true, device);
+    next.begin(0, 21, Some(&draw));
+    Case {
+        kernels: &["draw_token"],
+        output: Output::Integers(next.choose(floats(&logits, [1, logits.len()], device))),
+        known: Known::Integers(draw_token_reference(&logits, &draw, 0).map(|word| word as i32).to_vec()),
     }
 }
 

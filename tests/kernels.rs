@@ -11,11 +11,12 @@ use setokim::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linea
 use setokim::kernels::fused::{Fused, Norm};
 use setokim::kernels::paste_layers::paste_layers;
 use setokim::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, FOUND, Gelu, ROUND, SHADERS, Selection, append_keys_reference,
-    assign_clusters_reference, attention_reference, best_two_reference, causal_attention_reference,
-    cluster_mean_reference, conv2d_reference, gelu_reference, knn_density_reference, layer_norm_reference,
-    matmul_reference, next_token_reference, paste_layers_reference, peak_distance_reference, rms_norm_reference,
-    rotate_reference, select_centers_reference, softmax_reference, swiglu_reference,
+    CenterRule, ClusterOps, Conv2dShape, Draw, FOUND, Gelu, MOST_DRAWN, ROUND, SHADERS, Selection,
+    append_keys_reference, assign_clusters_reference, attention_reference, best_two_reference,
+    causal_attention_reference, cluster_mean_reference, conv2d_reference, draw_token_reference, gelu_reference,
+    knn_density_reference, layer_norm_reference, matmul_reference, next_token_reference, paste_layers_reference,
+    peak_distance_reference, rms_norm_reference, rotate_reference, select_centers_reference, softmax_reference,
+    swiglu_reference,
 };
 use setokim::selftest;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -482,11 +483,80 @@ async fn best_two_equals_its_reference() {
     rows.push(vec![f32::NAN; 3]);
     for device in [gpu().await.device, cpu().await.device] {
         for row in &rows {
-            let (id, found) = best_two(matrix(row, [1, row.len()], &device));
-            let (id, found) = (words(id).await, words(found).await);
-            let expected = best_two_reference(row);
-            assert_eq!(found, expected, "{} logits on {device:?}", row.len());
-            assert_eq!(id, [expected[0].min(row.len() as u32 - 1)], "{} logits on {device:?}", row.len());
+            let found = words(best_two(matrix(row, [1, row.len()], &device))).await;
+            assert_eq!(found, best_two_reference(row), "{} logits on {device:?}", row.len());
+            assert!((found[0] as usize) < row.len(), "{} logits on {device:?}", row.len());
+        }
+    }
+}
+
+/// Rows of logits of all kinds, and how tokens are drawn from each: as few as can be and as many, from a few and from all.
+fn rows_and_draws() -> Vec<(Vec<f32>, Draw)> {
+    let scaled = |count: usize, by: f32| noise(count, count as u64).iter().map(|x| by * x).collect::<Vec<f32>>();
+    let mut rows: Vec<Vec<f32>> = [1, 2, 40, 64, 65, 257, 911, 5000].map(|count| scaled(count, 4.0)).into();
+    rows.push(vec![0.25; 700]); // equals: the lower ids
+    rows.push([vec![-1.5; 300], vec![2.5; 300]].concat());
+    rows.push((0..3000).map(|i| (i % 7) as f32).collect()); // more equals than are drawn among
+    rows.push((0..900).map(|i| 1.0 + i as f32 * f32::EPSILON).collect()); // the last digit of the logit decides
+    rows.push(vec![-1e30, -0.0, 0.0, f32::MIN]); // both zeros are equal
+    let settings = [(1, 1.0, 1.0), (2, 0.5, 1.0), (40, 0.7, 0.95), (MOST_DRAWN, 3.0, 0.6), (MOST_DRAWN, 0.05, 1.0)];
+    let with_settings = |row: Vec<f32>| {
+        settings.map(|(top_k, temperature, top_p)| {
+            (
+                row.clone(),
+                Draw { top_k, temperature, top_p, numbers: std::array::from_fn(|i| (i as f32 + 0.37) / 16.0) },
+            )
+        })
+    };
+    rows.into_iter().flat_map(with_settings).collect()
+}
+
+/// Whether a token is drawn that is not the reference's, though a number so little different would draw it: sums are f32.
+fn is_near(logits: &[f32], how: &Draw, at: usize, id: u32) -> bool {
+    let with = |number: f32| {
+        let mut how = *how;
+        how.numbers[at] = number;
+        draw_token_reference(logits, &how, at)[0]
+    };
+    let number = how.numbers[at];
+    [-1e-5, 1e-5].iter().any(|little| with((number + little).clamp(0.0, 1.0)) == id)
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn draw_token_equals_its_reference() {
+    const FIRST: u32 = 2_045; // the ring's rows are not in step with the numbers
+    for device in [gpu().await.device, cpu().await.device] {
+        let mut near = 0;
+        for (row, how) in rows_and_draws() {
+            let mut next = Next::new(true, &device);
+            for at in [0, 3, 9, ROUND - 1] {
+                next.begin(0, FIRST, Some(&how));
+                next.place = word(FIRST as usize + at, &device);
+                let found = words(next.choose(matrix(&row, [1, row.len()], &device))).await;
+                let expected = draw_token_reference(&row, &how, at);
+                assert_eq!(found[1..], expected[1..], "{} logits, {how:?} on {device:?}", row.len());
+                if found[0] != expected[0] {
+                    assert!(is_near(&row, &how, at, found[0]), "{found:?}, not {expected:?}: {how:?} on {device:?}");
+                    near += 1;
+                }
+            }
+        }
+        assert!(near < 5, "{near} of 260 drawn otherwise on {device:?}");
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn draw_token_tells_of_what_is_no_number() {
+    let how = Draw { top_k: 3, temperature: 1.0, top_p: 1.0, numbers: [0.5; ROUND] };
+    let mut some = noise(600, 7);
+    (some[300], some[511]) = (f32::NAN, -f32::NAN);
+    for device in [gpu().await.device, cpu().await.device] {
+        for row in [&some, &vec![f32::NAN; 3], &vec![f32::NAN, 1.0]] {
+            let mut next = Next::new(true, &device);
+            next.begin(0, 0, Some(&how));
+            let found = words(next.choose(matrix(row, [1, row.len()], &device))).await;
+            assert_eq!(found[1..], best_two_reference(row)[1..], "{} logits on {device:?}", row.len());
+            assert!((found[0] as usize) < row.len(), "{} logits on {device:?}", row.len());
         }
     }
 }
@@ -494,20 +564,19 @@ async fn best_two_equals_its_reference() {
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn next_token_equals_its_reference() {
     for device in [gpu().await.device, cpu().await.device] {
-        let mut next = Next::new(&device);
-        next.begin(41, 30);
+        let mut next = Next::new(false, &device);
+        next.begin(41, 30, None);
         let (mut place, mut ring) = (30, vec![0; ROUND * FOUND]);
         // Once round the ring, and two further.
         for step in 0..ROUND + 2 {
             let found: Vec<u32> = (0..FOUND).map(|i| (100 * step + i) as u32).collect();
-            let expected = next_token_reference(step as u32, &found, place, &ring);
-            let found = Tensor::from_data(TensorData::new(found, [FOUND]), (&device, DType::U32));
-            next.take((word(step, &device), found));
+            let expected = next_token_reference(&found, place, &ring);
+            next.take(Tensor::from_data(TensorData::new(found, [FOUND]), (&device, DType::U32)));
             let ours = (words(next.id.clone()).await, words(next.place.clone()).await, words(next.ring.clone()).await);
             assert_eq!(ours, (vec![expected.0], vec![expected.1], expected.2.clone()), "step {step} on {device:?}");
             (_, place, ring) = expected;
         }
-        next.begin(5, 0);
+        next.begin(5, 0, None);
         assert_eq!((words(next.id).await, words(next.place).await), (vec![5], vec![0]));
     }
 }

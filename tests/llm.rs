@@ -117,7 +117,7 @@ async fn ahead(model: &Llama, ids: &[u32], rounds: &[usize], cache: &mut KvCache
     let mut made: Vec<u32> = Vec::new();
     let mut unread = ids.to_vec();
     for &count in rounds {
-        let Found { rows, first, count } = model.best_ahead(&unread, count, cache).unwrap();
+        let Found { rows, first, count } = model.choose_ahead(&unread, count, None, cache).unwrap();
         let rows: Vec<u32> = rows.into_data_async().await.unwrap().try_into_vec().unwrap();
         let (rows, _) = rows.as_chunks::<FOUND>();
         made.extend((first..first + count).map(|at| rows[at % rows.len()][0]));
@@ -148,6 +148,28 @@ async fn a_recorded_step_gives_what_launching_it_gives() {
     assert_eq!(ahead(model, &tiny.prompt, &[1, 5], &mut other).await, expected[..6]);
     drop(cache);
     assert_eq!(ahead(model, &expected[5..6], &[9], &mut other).await, expected[6..15]);
+}
+
+/// A GPU draws on its own what the CPU draws from the logits by the same seed, and either may be asked for in turn.
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn a_seed_draws_the_same_on_every_device() {
+    let mut texts = Vec::new();
+    for device in [gpu().await.device, cpu().await.device] {
+        let Tiny { model, tokenizer, .. } = tiny(&device);
+        for sampling in [
+            Sampling { seed: 5, ..Sampling::default() },
+            Sampling { temperature: 1.5, top_k: 64, top_p: 1.0, seed: 6, ..Sampling::default() },
+            Sampling { top_k: 0, seed: 7, ..Sampling::default() }, // drawn on the CPU
+            Sampling::greedy(),
+        ] {
+            let options = CompleteOptions { max_tokens: 40, sampling, stop: Vec::new() };
+            let done = complete(&model, &tokenizer, PROMPT, &options, &AtomicBool::new(false), async |_| ()).await;
+            texts.push(done.unwrap().steps.iter().map(|step| step.id).collect::<Vec<u32>>());
+        }
+    }
+    let (on_gpu, on_cpu) = texts.split_at(4);
+    assert_eq!(on_gpu, on_cpu);
+    assert!(on_gpu[..3].iter().all(|drawn| *drawn != on_gpu[3]), "drawn, not the best: {on_gpu:?}");
 }
 
 /// What is recorded is in order with the work of its own thread only.

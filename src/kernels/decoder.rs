@@ -4,12 +4,14 @@
 use burn::backend::flex::Flex;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor};
 use burn_cubecl::CubeBackend;
+use burn_flex::FlexTensor;
 
 use super::best_two::FOUND;
-use super::next_token::ROUND;
-use super::{append_keys, best_two, causal_attention, next_token, rms_norm, swiglu, tensor};
+use super::draw_token::{DRAW, Draw};
+use super::next_token::{ROUND, words_data};
+use super::{append_keys, best_two, causal_attention, draw_token, next_token, rms_norm, swiglu, tensor};
 
 /// The steps of a decoder layer.
 #[backend_extension(Cube, Flex)]
@@ -27,17 +29,18 @@ pub trait DecoderOps: Backend {
     /// See [`swiglu`](fn@swiglu).
     fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`best_two`](fn@best_two).
-    fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>);
+    fn best_two(logits: FloatTensor<Self>) -> IntTensor<Self>;
+    /// See [`Next::choose`].
+    fn draw_token(logits: FloatTensor<Self>, how: IntTensor<Self>, place: IntTensor<Self>) -> IntTensor<Self>;
     /// See [`Next::take`]; id, place and ring come back.
     fn next_token(
-        chosen: IntTensor<Self>,
         found: IntTensor<Self>,
         id: IntTensor<Self>,
         place: IntTensor<Self>,
         ring: IntTensor<Self>,
     ) -> (IntTensor<Self>, IntTensor<Self>, IntTensor<Self>);
     /// See [`Next::begin`].
-    fn write_word(tensor: IntTensor<Self>, word: u32) -> IntTensor<Self>;
+    fn write_words(tensor: IntTensor<Self>, words: Vec<u32>) -> IntTensor<Self>;
 }
 
 impl DecoderOps for CubeBackend {
@@ -59,21 +62,23 @@ impl DecoderOps for CubeBackend {
     fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         swiglu::launch(x)
     }
-    fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>) {
+    fn best_two(logits: FloatTensor<Self>) -> IntTensor<Self> {
         best_two::launch(logits)
     }
+    fn draw_token(logits: FloatTensor<Self>, how: IntTensor<Self>, place: IntTensor<Self>) -> IntTensor<Self> {
+        draw_token::launch(logits, how, place)
+    }
     fn next_token(
-        chosen: IntTensor<Self>,
         found: IntTensor<Self>,
         id: IntTensor<Self>,
         place: IntTensor<Self>,
         ring: IntTensor<Self>,
     ) -> (IntTensor<Self>, IntTensor<Self>, IntTensor<Self>) {
-        next_token::launch(chosen, found, &id, &place, &ring);
+        next_token::launch(found, &id, &place, &ring);
         (id, place, ring)
     }
-    fn write_word(tensor: IntTensor<Self>, word: u32) -> IntTensor<Self> {
-        next_token::write(&tensor, word);
+    fn write_words(tensor: IntTensor<Self>, words: Vec<u32>) -> IntTensor<Self> {
+        next_token::write(&tensor, words);
         tensor
     }
 }
@@ -95,22 +100,23 @@ impl DecoderOps for Flex {
     fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         swiglu::multiply(&x)
     }
-    fn best_two(logits: FloatTensor<Self>) -> (IntTensor<Self>, IntTensor<Self>) {
-        let found = best_two::best_two_reference(logits.to_contiguous().storage());
-        let last = logits.shape()[1] as u32 - 1;
-        (tensor(vec![found[0].min(last)], [1]), tensor(found.to_vec(), [FOUND]))
+    fn best_two(logits: FloatTensor<Self>) -> IntTensor<Self> {
+        tensor(best_two::best_two_reference(logits.to_contiguous().storage()).to_vec(), [FOUND])
+    }
+    fn draw_token(logits: FloatTensor<Self>, how: IntTensor<Self>, place: IntTensor<Self>) -> IntTensor<Self> {
+        let (logits, how, place) = (logits.to_contiguous(), how.to_contiguous(), place.storage::<u32>()[0]);
+        tensor(draw_token::draw_words(logits.storage(), how.storage(), place).to_vec(), [FOUND])
     }
     fn next_token(
-        chosen: IntTensor<Self>,
         found: IntTensor<Self>,
         _id: IntTensor<Self>,
         place: IntTensor<Self>,
         ring: IntTensor<Self>,
     ) -> (IntTensor<Self>, IntTensor<Self>, IntTensor<Self>) {
-        next_token::next(&chosen, &found, &place, &ring)
+        next_token::next(&found, &place, &ring)
     }
-    fn write_word(_tensor: IntTensor<Self>, word: u32) -> IntTensor<Self> {
-        tensor(vec![word], [1])
+    fn write_words(_tensor: IntTensor<Self>, words: Vec<u32>) -> IntTensor<Self> {
+        FlexTensor::from_data(words_data(words))
     }
 }
 
@@ -160,15 +166,12 @@ pub fn swiglu(x: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::swiglu(x.into_dispatch()))
 }
 
-/// The two best tokens, and the better one's id apart, for [`quant_rows`](fn@super::quant_matmul::quant_rows) to read: the next
-/// token need not pass through the CPU.
+/// The two best tokens.
 ///
 /// # Shapes
-/// - `logits`: `[1, V]`
-/// - output: `[1]`, always below `V`, and `[5]` as [`best_two_reference`](super::best_two_reference) has it
-pub fn best_two(logits: Tensor<2>) -> (Tensor<1, Int>, Tensor<1, Int>) {
-    let (id, found) = Dispatch::best_two(logits.into_dispatch());
-    (Tensor::from_dispatch(id), Tensor::from_dispatch(found))
+/// - `logits`: `[1, V]`, output: `[6]` as [`best_two_reference`](super::best_two_reference) has it
+pub fn best_two(logits: Tensor<2>) -> Tensor<1, Int> {
+    Tensor::from_dispatch(Dispatch::best_two(logits.into_dispatch()))
 }
 
 /// What a token that follows another is made from, on the device: nothing of it need pass through the CPU.
@@ -178,35 +181,55 @@ pub struct Next {
     pub id: Tensor<1, Int>,
     /// The position that it will have, `[1]`.
     pub place: Tensor<1, Int>,
-    /// What [`best_two`] found at the last [`ROUND`] positions, each at its own modulo that: `[ROUND x 5]`.
+    /// What [`Next::choose`] found at the last [`ROUND`] positions, each at its own modulo that: `[ROUND x 6]`.
     pub ring: Tensor<1, Int>,
+    /// The words of a [`Draw`], `[20]`, where tokens are drawn; the best is taken otherwise.
+    draw: Option<Tensor<1, Int>>,
 }
 
 impl Next {
     /// Memory for one.
-    pub fn new(device: &Device) -> Self {
-        let zeros =
-            |count: usize| Tensor::from_data(TensorData::new(vec![0_u32; count], [count]), (device, DType::U32));
-        Self { id: zeros(1), place: zeros(1), ring: zeros(ROUND * FOUND) }
+    pub fn new(is_drawn: bool, device: &Device) -> Self {
+        let zeros = |count: usize| Tensor::from_data(words_data(vec![0; count]), (device, DType::U32));
+        Self { id: zeros(1), place: zeros(1), ring: zeros(ROUND * FOUND), draw: is_drawn.then(|| zeros(DRAW)) }
     }
 
-    /// Another token and place, in the same memory where it is a GPU's.
-    pub fn begin(&mut self, id: u32, place: u32) {
-        let write = |tensor: &Tensor<1, Int>, word| {
-            Tensor::from_dispatch(Dispatch::write_word(tensor.clone().into_dispatch(), word))
-        };
-        (self.id, self.place) = (write(&self.id, id), write(&self.place, place));
+    /// Whether tokens are drawn.
+    pub fn is_drawn(&self) -> bool {
+        self.draw.is_some()
     }
 
-    /// What [`best_two`] gave becomes the next token, in the same memory where it is a GPU's.
-    pub fn take(&mut self, (chosen, found): (Tensor<1, Int>, Tensor<1, Int>)) {
-        let [chosen, found] = [chosen, found].map(Tensor::into_dispatch);
+    /// Another token and place, in the same memory where it is a GPU's; and how tokens are drawn from there on, at most [`ROUND`].
+    pub fn begin(&mut self, id: u32, place: u32, draw: Option<&Draw>) {
+        write(&mut self.id, vec![id]);
+        write(&mut self.place, vec![place]);
+        if let (Some(words), Some(draw)) = (&mut self.draw, draw) {
+            write(words, draw.words(place));
+        }
+    }
+
+    /// The token after the one at `place`: the best, or one drawn.
+    ///
+    /// # Shapes
+    /// - `logits`: `[1, V]`
+    /// - output: `[6]` as [`best_two_reference`](super::best_two_reference) or
+    ///   [`draw_token_reference`](super::draw_token_reference) has it
+    pub fn choose(&self, logits: Tensor<2>) -> Tensor<1, Int> {
+        let Some(draw) = &self.draw else { return best_two(logits) };
+        let [draw, place] = [draw, &self.place].map(|tensor| tensor.clone().into_dispatch());
+        Tensor::from_dispatch(Dispatch::draw_token(logits.into_dispatch(), draw, place))
+    }
+
+    /// What was chosen becomes the next token, in the same memory where it is a GPU's.
+    pub fn take(&mut self, found: Tensor<1, Int>) {
         let [id, place, ring] = [&self.id, &self.place, &self.ring].map(|tensor| tensor.clone().into_dispatch());
-        let (id, place, ring) = Dispatch::next_token(chosen, found, id, place, ring);
-        *self = Self {
-            id: Tensor::from_dispatch(id),
-            place: Tensor::from_dispatch(place),
-            ring: Tensor::from_dispatch(ring),
-        };
+        let (id, place, ring) = Dispatch::next_token(found.into_dispatch(), id, place, ring);
+        self.id = Tensor::from_dispatch(id);
+        self.place = Tensor::from_dispatch(place);
+        self.ring = Tensor::from_dispatch(ring);
     }
+}
+
+fn write(tensor: &mut Tensor<1, Int>, words: Vec<u32>) {
+    *tensor = Tensor::from_dispatch(Dispatch::write_words(tensor.clone().into_dispatch(), words));
 }

@@ -80,8 +80,9 @@ pub const APPEND_KEYS: Kernel = kernel!("append_keys", [], 64, 6);
 pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", [], 64, 7);
 pub const JOIN_ATTENTION: Kernel = kernel!("join_attention", [], 64, 3);
 pub const SWIGLU: Kernel = kernel!("swiglu", [SILU], 64, 3);
-pub const BEST_TWO: Kernel = kernel!("best_two", [], 256, 4);
-pub const NEXT_TOKEN: Kernel = kernel!("next_token", [], 64, 5);
+pub const BEST_TWO: Kernel = kernel!("best_two", [], 256, 3);
+pub const DRAW_TOKEN: Kernel = kernel!("draw_token", [], 256, 5);
+pub const NEXT_TOKEN: Kernel = kernel!("next_token", [], 64, 4);
 pub const QUANT_MATVEC: Kernel = kernel!("quant_matvec", [GELU_FORMS, PLUS, QUANT_WEIGHTS], 64, 7);
 pub const QUANT_GATE: Kernel = kernel!("quant_gate", [SILU, QUANT_WEIGHTS], 64, 5);
 pub const QUANT_MATMUL: Kernel =
@@ -90,7 +91,7 @@ pub const QUANT_ROWS: Kernel = kernel!("quant_rows", [QUANT_WEIGHTS], 64, 4);
 pub const PASTE_LAYERS: Kernel = kernel!("paste_layers", [], 64, 5);
 
 /// All shaders, for the tests that validate them.
-pub const SHADERS: [Kernel; 24] = [
+pub const SHADERS: [Kernel; 25] = [
     KNN_DENSITY,
     JOIN_NEIGHBORS,
     PEAK_DISTANCE,
@@ -109,6 +110,7 @@ pub const SHADERS: [Kernel; 24] = [
     JOIN_ATTENTION,
     SWIGLU,
     BEST_TWO,
+    DRAW_TOKEN,
     NEXT_TOKEN,
     QUANT_MATVEC,
     QUANT_GATE,

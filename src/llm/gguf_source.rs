@@ -31,20 +31,20 @@ const INSIDE: [(&str, &str); 9] = [
     ("mlp.down_proj.weight", "ffn_down.weight"),
 ];
 
-pub struct GgufSource<'a> {
-    gguf: &'a Gguf<'a>,
+pub struct GgufSource<'a, 'file> {
+    gguf: &'a Gguf<'file>,
     config: &'a LlamaConfig,
     activations: Activations,
     device: &'a Device,
 }
 
-impl<'a> GgufSource<'a> {
-    pub fn new(gguf: &'a Gguf<'a>, config: &'a LlamaConfig, activations: Activations, device: &'a Device) -> Self {
+impl<'a, 'file> GgufSource<'a, 'file> {
+    pub fn new(gguf: &'a Gguf<'file>, config: &'a LlamaConfig, activations: Activations, device: &'a Device) -> Self {
         Self { gguf, config, activations, device }
     }
 
     /// A tensor in Hugging Face's order, as it is stored.
-    pub fn tensor(&self, name: &str) -> Result<RawTensor<'a>> {
+    pub fn tensor(&self, name: &str) -> Result<RawTensor<'file>> {
         let stored = gguf_name(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?;
         in_rotate_half_order(self.gguf.tensor(&stored)?, name, self.config)
     }
@@ -59,7 +59,7 @@ pub fn weight_names(config: &LlamaConfig) -> Vec<String> {
     outside.chain(inside).collect()
 }
 
-impl WeightSource for GgufSource<'_> {
+impl WeightSource for GgufSource<'_, '_> {
     fn linear(&mut self, name: &str, rows: usize, columns: usize) -> Result<Linear> {
         let raw = self.tensor(name)?;
         raw.check_shape(name, &[rows, columns])?;

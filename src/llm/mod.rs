@@ -31,10 +31,10 @@ use self::rms_norm::RmsNorm;
 use self::rope::Rope;
 pub use self::source::WeightSource;
 use crate::gguf::Gguf;
-use crate::kernels::ROUND;
-use crate::kernels::decoder::best_two;
+use crate::kernels::decoder::Next;
 use crate::kernels::in_pool;
 use crate::kernels::quant_matmul::Activations;
+use crate::kernels::{Draw, ROUND};
 use crate::{Error, Result};
 
 /// Positions that go through the layers at once. More would only make the attention scores larger.
@@ -132,20 +132,22 @@ impl Llama {
         self.norm.forward(x)
     }
 
-    /// Reads `ids` and finds the best token after them; where it is a single one and the device can do so alone, also those
-    /// that follow, each read in turn: `count` in all. Of the last only the choice is known; `cache` holds all before it.
-    pub fn best_ahead(&self, ids: &[u32], count: usize, cache: &mut KvCache) -> Result<Found> {
+    /// Reads `ids` and chooses the token after them, the best or one drawn; where it is a single one and the device can do so
+    /// alone, also those that follow, each read in turn: `count` in all. Of the last only the choice is known; `cache` holds
+    /// all before it.
+    pub fn choose_ahead(&self, ids: &[u32], count: usize, draw: Option<&Draw>, cache: &mut KvCache) -> Result<Found> {
         let is_gpu = self.device != Device::flex();
         if let ([id], Some(embeddings), true) = (ids, self.embed_tokens.whole(), is_gpu) {
             let count = count.clamp(1, ROUND);
             check_ids(ids, self.config.vocab_size)?;
             cache.check_room(count)?;
-            return Recorded::run(self, embeddings, *id, count, cache);
+            return Recorded::run(self, embeddings, *id, count, draw, cache);
         }
         let x = self.embed(ids)?;
         let hidden = self.forward(x, cache)?.narrow(0, ids.len() - 1, 1);
-        let (_, rows) = best_two(self.logits(hidden));
-        Ok(Found { rows, first: 0, count: 1 })
+        let mut next = Next::new(draw.is_some(), &self.device);
+        next.begin(0, 0, draw);
+        Ok(Found { rows: next.choose(self.logits(hidden)), first: 0, count: 1 })
     }
 
     /// # Shapes

@@ -8,12 +8,12 @@ use burn::tensor::{Int, Tensor};
 
 use super::Llama;
 use super::kv_cache::KvCache;
-use crate::kernels::decoder::{Next, best_two};
-use crate::kernels::{ROUND, keep_memory};
+use crate::kernels::decoder::Next;
+use crate::kernels::{Draw, ROUND, keep_memory};
 use crate::matrix::Rows;
 use crate::{Error, Result};
 
-/// A step of greedy decoding on a GPU, for one cache.
+/// A step of decoding on a GPU, for one cache.
 #[derive(Debug)]
 pub struct Recorded {
     model: Llama,
@@ -36,10 +36,10 @@ enum Step {
     Repeated(BackendGraph<Dispatch>),
 }
 
-/// The best tokens at consecutive positions, on the device.
+/// The tokens chosen at consecutive positions, on the device.
 #[derive(Debug)]
 pub struct Found {
-    /// Rows `[5]` of [`best_two`](crate::kernels::decoder::best_two), one after another.
+    /// Rows `[6]` of [`Next::choose`], one after another.
     pub rows: Tensor<1, Int>,
     /// The row of the first; after the last row comes row 0.
     pub first: usize,
@@ -47,21 +47,30 @@ pub struct Found {
 }
 
 impl Recorded {
-    fn new(model: &Llama, embeddings: &Rows) -> Self {
-        let next = Next::new(&model.device);
+    fn new(model: &Llama, embeddings: &Rows, is_drawn: bool) -> Self {
+        let next = Next::new(is_drawn, &model.device);
         let device = next.id.clone().into_dispatch().device();
         let (model, embeddings) = (model.clone(), embeddings.clone());
         Self { model, embeddings, next, device, step: Step::First, thread: thread::current().id() }
     }
 
-    /// Reads `id` at the end of the cache, which has room, and then each best token in turn: `count` in all, at most
-    /// [`ROUND`].
-    pub(super) fn run(model: &Llama, embeddings: &Rows, id: u32, count: usize, cache: &mut KvCache) -> Result<Found> {
+    /// Reads `id` at the end of the cache, which has room, and then each token chosen in turn, the best or one drawn: `count`
+    /// in all, at most [`ROUND`].
+    pub(super) fn run(
+        model: &Llama,
+        embeddings: &Rows,
+        id: u32,
+        count: usize,
+        draw: Option<&Draw>,
+        cache: &mut KvCache,
+    ) -> Result<Found> {
         assert!(count <= ROUND, "{count} tokens in a ring of {ROUND}");
         let place = cache.len();
-        let recorded = cache.recorded.take().filter(|recorded| recorded.thread == thread::current().id());
-        let mut recorded = recorded.unwrap_or_else(|| Self::new(model, embeddings));
-        recorded.next.begin(id, place as u32);
+        let is_drawn = draw.is_some();
+        let fits = |recorded: &Self| recorded.thread == thread::current().id() && recorded.next.is_drawn() == is_drawn;
+        let recorded = cache.recorded.take().filter(fits);
+        let mut recorded = recorded.unwrap_or_else(|| Self::new(model, embeddings, is_drawn));
+        recorded.next.begin(id, place as u32, draw);
         for _ in 0..count {
             recorded.step(cache)?;
         }
@@ -93,7 +102,7 @@ impl Recorded {
     fn launch(&mut self, cache: &mut KvCache) {
         let x = self.embeddings.select_at(self.next.id.clone());
         let hidden = self.model.layers(x, self.next.place.clone(), cache);
-        self.next.take(best_two(self.model.logits(hidden)));
+        self.next.take(self.next.choose(self.model.logits(hidden)));
     }
 
     fn launch_and_record(&mut self, cache: &mut KvCache) -> Result<Step, ExecutionError> {

@@ -1,6 +1,8 @@
 //! A language model alone, out of a GGUF file: the raw continuation of a prompt.
 
-use js_sys::Function;
+use std::ops::Range;
+
+use js_sys::{Function, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use super::engine::{Abort, next_task};
@@ -23,10 +25,12 @@ pub struct TextModel {
 
 #[wasm_bindgen]
 impl TextModel {
-    /// Reads a LLaMA-family GGUF file onto a device (`auto`, `gpu` or `cpu`); its weights stay packed.
-    pub async fn create(gguf: Vec<u8>, device: String) -> Result<TextModel, JsValue> {
+    /// Reads a LLaMA-family GGUF file onto a device (`auto`, `gpu` or `cpu`); its weights stay packed. The file stays where it
+    /// is: memory of WebAssembly, which never shrinks, has one tensor of it at a time.
+    pub async fn create(gguf: Uint8Array, device: String) -> Result<TextModel, JsValue> {
         let create = async {
-            let gguf = Gguf::parse(&gguf)?;
+            let bytes = |range: Range<usize>| gguf.subarray(range.start as u32, range.end as u32).to_vec().into();
+            let gguf = Gguf::open(gguf.length() as usize, bytes)?;
             let device = device::open(device.parse()?).await?;
             let tokenizer = Tokenizer::from_gguf(&gguf)?;
             let model = Llama::from_gguf(&gguf, Activations::default(), &device.device)?;

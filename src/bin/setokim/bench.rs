@@ -106,7 +106,7 @@ fn narrow_decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Case
         cache.truncate(0);
         let mut made = 0;
         while made < TOKENS {
-            let found = model.best_ahead(&[7], TOKENS - made, &mut cache)?;
+            let found = model.choose_ahead(&[7], TOKENS - made, None, &mut cache)?;
             made += found.count;
             finished(found.rows)?;
         }
