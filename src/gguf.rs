@@ -55,6 +55,7 @@ pub struct TensorInfo {
 
 impl TensorInfo {
     /// The tensor in the bytes of the file whose header this is.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn raw<'a>(&self, file: &'a [u8]) -> RawTensor<'a> {
         RawTensor { kind: self.kind, shape: self.shape.clone(), bytes: Cow::Borrowed(&file[self.range.clone()]) }
     }

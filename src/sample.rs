@@ -97,8 +97,8 @@ impl Sampler {
         draw(candidates, &self.sampling, number).ok_or_else(no_tokens)
     }
 
-    /// How a device draws the next tokens on its own, at most as many as there are numbers; `None` where it takes the best. Those that it drew are
-    /// to be [skipped](Self::skip).
+    /// How a device draws the next tokens on its own; `None` where it takes the best. Those that it drew are to be
+    /// [skipped](Self::skip).
     pub fn draw_ahead(&self) -> Option<Draw> {
         let Sampling { top_k, temperature, top_p, .. } = self.sampling;
         let mut ahead = self.clone();

@@ -11,6 +11,15 @@ from pathlib import Path
 import torch
 
 from .bundle import read_bundle
+from .model.vision import VisionEncoder
+
+
+def export_encoder(vision: VisionEncoder, out: Path) -> None:
+    size = 2 ** len(vision.stem) * round(vision.pos.shape[-2] ** 0.5)
+    image = torch.zeros(1, 3, size, size)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    program = torch.onnx.export(vision, (image,), input_names=["image"], output_names=["features"], dynamo=True)
+    program.save(out, external_data=False)
 
 
 def main() -> None:
@@ -18,12 +27,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    vision = read_bundle(arguments.model).vision
-    size = 2 ** len(vision.stem) * round(vision.pos.shape[-2] ** 0.5)
-    image = torch.zeros(1, 3, size, size)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    program = torch.onnx.export(vision, (image,), input_names=["image"], output_names=["features"], dynamo=True)
-    program.save(arguments.out, external_data=False)
+    export_encoder(read_bundle(arguments.model).vision, arguments.out)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,19 @@
 
 /** The encoders: where their files are, and the side of their square in pixels. */
 const encoders = {
-  tiny: { model: "/model/", onnx: "/encoder.onnx", side: 128 },
+  shipped: { model: "/model/", onnx: "/encoder.onnx", side: 128 },
+  wide: { model: "/wide/", onnx: "/wide.onnx", side: 128 },
   siglip: { model: "/siglip/", onnx: "/siglip.onnx", side: 224 },
 };
 
-/** The package's own wasm, started once. */
+/** The package's own wasm, started once, and its memory, which never shrinks. */
 async function setokimWasm() {
   const wasm = await import("/pkg/wasm/setokim.js");
-  await wasm.default();
-  return wasm;
+  const { memory } = await wasm.default();
+  return { ...wasm, memory };
 }
 
-async function loadSetokim(device, model = encoders.tiny.model) {
+async function loadSetokim(device, model = encoders.shipped.model) {
   const wasm = await setokimWasm();
   const read = async (name) => (await fetch(model + name)).arrayBuffer();
   const text = async (name) => new TextDecoder().decode(await read(name));
@@ -26,7 +27,7 @@ async function loadSetokim(device, model = encoders.tiny.model) {
 }
 
 /** The sample picture as the programs want it. */
-async function sample(side = encoders.tiny.side) {
+async function sample(side = encoders.shipped.side) {
   const bitmap = await createImageBitmap(await (await fetch("/sample.png")).blob());
   const context = new OffscreenCanvas(side, side).getContext("2d");
   context.drawImage(bitmap, 0, 0, side, side);
@@ -137,17 +138,34 @@ async function loadOnce() {
   };
 }
 
+/** Bytes of WebAssembly memory once a model is there, and of its weights. The page must be new. */
+async function memorySetokim() {
+  return async ({ model }) => {
+    if (model === "text") {
+      const file = new Uint8Array(await gguf());
+      const wasm = await setokimWasm();
+      await wasm.TextModel.create(file, "cpu");
+      return { held: wasm.memory.buffer.byteLength, weights: file.length };
+    }
+    const { wasm, engine } = await loadSetokim("cpu");
+    return { held: wasm.memory.buffer.byteLength, weights: engine.weights().memory_bytes };
+  };
+}
+
+const encoderCases = Object.entries(encoders).flatMap(([name, files]) => [
+  [`${name} setokim cpu`, () => encoderSetokim("cpu", files)],
+  [`${name} setokim gpu`, () => encoderSetokim("gpu", files)],
+  [`${name} onnxruntime wasm`, () => encoderOnnx("wasm", files)],
+  [`${name} onnxruntime webgpu`, () => encoderOnnx("webgpu", files)],
+]);
+
 const cases = {
-  "encoder setokim cpu": () => encoderSetokim("cpu", encoders.tiny),
-  "encoder setokim gpu": () => encoderSetokim("gpu", encoders.tiny),
-  "encoder onnxruntime wasm": () => encoderOnnx("wasm", encoders.tiny),
-  "encoder onnxruntime webgpu": () => encoderOnnx("webgpu", encoders.tiny),
-  "SigLIP setokim cpu": () => encoderSetokim("cpu", encoders.siglip),
-  "SigLIP onnxruntime wasm": () => encoderOnnx("wasm", encoders.siglip),
+  ...Object.fromEntries(encoderCases),
   "text setokim cpu": () => textSetokim("cpu"),
   "text wllama cpu": () => textWllama(),
   "answer setokim cpu": () => answerSetokim(),
   "load setokim cpu": () => loadOnce(),
+  "memory setokim cpu": () => memorySetokim(),
 };
 
 const ready = {};

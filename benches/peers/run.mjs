@@ -1,7 +1,7 @@
 /**
  * The package beside its peers, in one run of one browser on the same weights: `cargo xtask bench --peers`.
  *
- * node run.mjs --encoder FILE.onnx --siglip FOLDER --gguf FILE.gguf --out FILE.json [--runs N]
+ * node run.mjs --encoder FILE.onnx --wide FOLDER --siglip FOLDER --gguf FILE.gguf --out FILE.json [--runs N]
  */
 
 import { createReadStream, readFileSync, writeFileSync } from "node:fs";
@@ -18,7 +18,8 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const { values: options } = parseArgs({
   options: {
     encoder: { type: "string" },
-    siglip: { type: "string" }, // encoder.onnx, and the model folder in `packed`
+    wide: { type: "string" }, // encoder.onnx, and the model folder in `packed`
+    siglip: { type: "string" }, // the same
     gguf: { type: "string" },
     out: { type: "string" },
     runs: { type: "string", default: "3" },
@@ -33,6 +34,7 @@ const folders = {
   "/bench/": here,
   "/pkg/": join(root, "pkg"),
   "/model/": join(root, "models/setokim-tiny"),
+  "/wide/": join(options.wide, "packed"),
   "/siglip/": join(options.siglip, "packed"),
   "/ort/": join(here, "node_modules/onnxruntime-web/dist"),
   "/wllama/": join(here, "node_modules/@wllama/wllama/esm"),
@@ -41,6 +43,7 @@ const files = {
   "/": join(here, "page.html"),
   "/sample.png": join(root, "models/samples/beach.png"),
   "/encoder.onnx": options.encoder,
+  "/wide.onnx": join(options.wide, "encoder.onnx"),
   "/siglip.onnx": join(options.siglip, "encoder.onnx"),
   "/smollm2.gguf": options.gguf,
 };
@@ -71,15 +74,18 @@ async function serve() {
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
 const spread = (numbers) => ({ median: median(numbers), min: Math.min(...numbers), max: Math.max(...numbers) });
 
-/** Times some programs on the same work, taking turns so that a slow minute of the machine hits all of them. */
+/**
+ * Times some programs on the same work, taking turns so that a slow minute of the machine hits all of them; the first turn
+ * warms up. A single run takes minutes, and has no such turn.
+ */
 async function compare(page, names, input, count = runs) {
   const results = Object.fromEntries(names.map((name) => [name, []]));
   const failed = {};
-  for (let run = -1; run < count; run++) {
+  for (let run = count > 1 ? -1 : 0; run < count; run++) {
     for (const name of names.filter((each) => failed[each] === undefined)) {
       try {
         const result = await page.evaluate(([which, what]) => globalThis.once(which, what), [name, input]);
-        if (run >= 0) results[name].push(result); // the first warms up
+        if (run >= 0) results[name].push(result);
       } catch (error) {
         failed[name] = error.message.split("\n")[0];
       }
@@ -131,7 +137,8 @@ function checkSame(results) {
   }
 }
 
-async function encoder(browser, address, names, what, count) {
+async function encoder(browser, address, which, [device, provider], what, count = runs) {
+  const names = [`${which} setokim ${device}`, `${which} onnxruntime ${provider}`];
   return measure(browser, address, names, async (page, usable) => {
     const compared = await compare(page, usable, undefined, count);
     checkSame(compared.results);
@@ -168,6 +175,25 @@ async function answers(browser, address) {
   return [...rows, ...loads];
 }
 
+/** WebAssembly memory beside the weights in it, each in a page of its own. */
+async function memory(browser, address) {
+  const rows = [];
+  const works = { tiny: "memory, setokim-tiny loaded", text: "memory, SmolLM2-135M Q4_1 loaded" };
+  for (const [model, what] of Object.entries(works)) {
+    rows.push(
+      ...(await measure(browser, address, ["memory setokim cpu"], async (page, usable) => {
+        const compared = await compare(page, usable, { model }, 1);
+        const [measured] = compared.results[usable[0]] ?? [];
+        const row = (program, bytes) => ({ what, program, unit: "MB", runs: 1, ...spread([bytes / 1e6]) });
+        const failures = timesOf(what, { results: {}, failed: compared.failed }, "", "");
+        if (measured === undefined) return failures;
+        return [row("setokim, WebAssembly", measured.held), row("its packed weights", measured.weights)];
+      })),
+    );
+  }
+  return rows;
+}
+
 const { server, address } = await serve();
 const flags = JSON.parse(readFileSync(join(root, "tests/browser/chromium-flags.json"), "utf8"));
 const browser = await chromium.launch({
@@ -175,24 +201,20 @@ const browser = await chromium.launch({
   args: flags,
   ignoreDefaultArgs: ["--disable-features=WebGPU"],
 });
+const [cpu, gpu] = [
+  ["cpu", "wasm"],
+  ["gpu", "webgpu"],
+];
 const rows = [
-  ...(await encoder(browser, address, ["encoder setokim cpu", "encoder onnxruntime wasm"], "encoder, CPU", 15)),
-  ...(await encoder(
-    browser,
-    address,
-    ["SigLIP setokim cpu", "SigLIP onnxruntime wasm"],
-    "SigLIP base, 224 x 224, CPU",
-    runs,
-  )),
-  ...(await encoder(
-    browser,
-    address,
-    ["encoder setokim gpu", "encoder onnxruntime webgpu"],
-    "encoder, WebGPU on SwiftShader",
-    runs,
-  )),
+  ...(await encoder(browser, address, "shipped", cpu, "encoder 192 wide, CPU", 15)),
+  ...(await encoder(browser, address, "wide", cpu, "encoder 256 wide, CPU", 15)),
+  ...(await encoder(browser, address, "siglip", cpu, "SigLIP base, 224 x 224, CPU")),
   ...(await answers(browser, address)),
   ...(await text(browser, address)),
+  ...(await memory(browser, address)),
+  ...(await encoder(browser, address, "shipped", gpu, "encoder 192 wide, WebGPU")),
+  ...(await encoder(browser, address, "wide", gpu, "encoder 256 wide, WebGPU")),
+  ...(await encoder(browser, address, "siglip", gpu, "SigLIP base, 224 x 224, WebGPU", 1)),
 ];
 await browser.close();
 server.close();

@@ -199,7 +199,7 @@ impl Next {
         self.draw.is_some()
     }
 
-    /// Another token and place, in the same memory where it is a GPU's; and how tokens are drawn from there on, at most [`ROUND`].
+    /// Another token and place, in the same memory where it is a GPU's; and how the next [`ROUND`] tokens are drawn.
     pub fn begin(&mut self, id: u32, place: u32, draw: Option<&Draw>) {
         write(&mut self.id, vec![id]);
         write(&mut self.place, vec![place]);

@@ -54,7 +54,7 @@ pub(super) fn draw_words(logits: &[f32], how: &[u32], place: u32) -> [u32; FOUND
     let float = |i: usize| f32::from_bits(how[i]);
     let numbers = std::array::from_fn(|i| float(4 + i));
     let (draw, first) = (Draw { top_k: how[0] as usize, temperature: float(1), top_p: float(2), numbers }, how[3]);
-    draw_token_reference(logits, &draw, (place - first) as usize % ROUND)
+    draw_token_reference(logits, &draw, place.wrapping_sub(first) as usize % ROUND)
 }
 
 /// `logits`: `[1, V]`, `how`: `[20]`, `place`: `[1]` -> `[6]` as [`draw_token_reference`].

@@ -35,15 +35,17 @@ pub fn run_all() -> Result<()> {
     let folder = root().join("target/peers");
     fs::create_dir_all(&folder)?;
     let path = |name: &str| folder.join(name).display().to_string();
-    let (encoder, siglip, in_browser) = (path("encoder.onnx"), path("siglip-base"), path("browser.json"));
+    let [encoder, wide, siglip, in_browser] = ["encoder.onnx", "wide", "siglip-base", "browser.json"].map(path);
     step("peers: npm packages", || npm::install().and_then(|()| npm::install_in(&root().join(FOLDER))))?;
-    step("peers: the encoder as ONNX", || python::export_encoder(&encoder))?;
-    step("peers: a random SigLIP", || python::random_siglip(&siglip))?;
-    step("peers: the SigLIP packed", || pack(&siglip))?;
+    step("peers: the encoder as ONNX", || {
+        python::write_encoder("training.export_onnx", &["models/setokim-tiny", "--out", &encoder])
+    })?;
+    step("peers: a random SeTok", || random_encoder("training.random_setok", &wide))?;
+    step("peers: a random SigLIP", || random_encoder("training.random_siglip", &siglip))?;
     let gguf = python::packaged_model()?;
 
-    let mut bench = command("node", [&format!("{FOLDER}/run.mjs"), "--encoder", &encoder, "--siglip", &siglip]);
-    bench.args(["--gguf", &gguf, "--out", &in_browser]).env("CHROMIUM", browser::chromium()?);
+    let mut bench = command("node", [&format!("{FOLDER}/run.mjs"), "--encoder", &encoder, "--wide", &wide]);
+    bench.args(["--siglip", &siglip, "--gguf", &gguf, "--out", &in_browser]).env("CHROMIUM", browser::chromium()?);
     run(bench).context("`cargo xtask wasm` builds the package that is measured")?;
     let mut rows: Vec<Row> = serde_json::from_str(&fs::read_to_string(&in_browser)?)?;
     rows.extend(serde_json::from_str::<Vec<Row>>(&python::time_llama_cpp(PROMPT)?)?);
@@ -53,14 +55,15 @@ pub fn run_all() -> Result<()> {
     write_between(BEGIN, &table)
 }
 
-/// A model folder with weights of 8 bits in `packed`, beside what Python wrote.
-fn pack(siglip: &str) -> Result<()> {
-    run(measured_binary())?;
-    let packed = format!("{siglip}/packed");
-    if fs::exists(&packed)? {
-        fs::remove_dir_all(&packed)?;
+/// A model folder with random weights, the same as ONNX, and, in `packed`, with weights of 8 bits; unless all are there.
+fn random_encoder(module: &str, folder: &str) -> Result<()> {
+    let packed = format!("{folder}/packed");
+    if fs::exists(format!("{packed}/manifest.json"))? {
+        return Ok(());
     }
-    run(command(root().join(MEASURED), ["convert", siglip, "-o", &packed, "--type", "q8"]))
+    python::write_encoder(module, &["--out", folder])?;
+    run(measured_binary())?;
+    run(command(root().join(MEASURED), ["convert", folder, "-o", &packed, "--type", "q8"]))
 }
 
 /// Markdown; of every work ours first, and for each peer how many times its figure ours is.

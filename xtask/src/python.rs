@@ -35,22 +35,11 @@ pub fn packaged_model() -> Result<String> {
     read(command(&python, ["-c", program]))
 }
 
-/// The shipped model's encoder as ONNX, where the user's Python has what that takes.
-pub fn export_encoder(out: &str) -> Result<()> {
+/// Runs one of the modules that write an encoder for other runtimes, in the user's Python.
+pub fn write_encoder(module: &str, arguments: &[&str]) -> Result<()> {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    read(command(&python, ["-m", "training.export_onnx", "models/setokim-tiny", "--out", out]))
-        .context("`python3` (or $PYTHON) needs torch, safetensors, onnx and onnxscript to export the encoder")?;
-    Ok(())
-}
-
-/// A SigLIP tower with random weights, and the same as ONNX, unless they are there.
-pub fn random_siglip(folder: &str) -> Result<()> {
-    if std::fs::exists(format!("{folder}/encoder.onnx"))? {
-        return Ok(());
-    }
-    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    read(command(&python, ["-m", "training.random_siglip", "--out", folder])).context(
-        "`python3` (or $PYTHON) needs torch, transformers, safetensors, onnx and onnxscript to write a SigLIP",
+    read(command(&python, ["-m", module].iter().chain(arguments).copied())).context(
+        "`python3` (or $PYTHON) needs torch, transformers, safetensors, onnx and onnxscript to write the encoders",
     )?;
     Ok(())
 }

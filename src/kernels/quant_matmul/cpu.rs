@@ -238,9 +238,16 @@ impl<'a> Packed<'a> {
 
     /// The quants of a block.
     #[inline(always)]
-    pub(super) fn block_quants<const BYTES: usize>(&self, block: usize) -> &'a [u8; BYTES] {
+    fn block_quants<const BYTES: usize>(&self, block: usize) -> &'a [u8; BYTES] {
         let bytes = &self.quants[block * BYTES..][..BYTES];
         bytes.first_chunk().expect("the slice has this length")
+    }
+
+    /// The quants of all blocks of a row.
+    #[inline(always)]
+    pub(super) fn row_quants<const BYTES: usize>(&self, row: usize) -> &'a [[u8; BYTES]] {
+        let blocks = self.shape.columns / BLOCK;
+        self.quants[row * blocks * BYTES..][..blocks * BYTES].as_chunks().0
     }
 
     /// Up to 32 weights of a kind that is not in blocks; zeros follow the last of a row.

@@ -202,13 +202,16 @@ fn dot_rows<W: Weights, V: F32x8>(
             totals[stream] = offsets.sum();
         }
     }
+    // Of one length, as the compiler then sees, and checks no bound in the loop.
+    let quants: [&[_]; STREAMS] = std::array::from_fn(|stream| &W::row(packed, rows[stream])[..numbers.len()]);
     let mut sums = [V::Whole::zero_sums(); STREAMS];
     for column in 0..numbers.len() {
         let x = V::Whole::load(&numbers[column]);
         let (at, lane) = (scales_per_block * column / LANES, scales_per_block * column % LANES);
+        let scales = &scales[at];
         for stream in 0..STREAMS {
-            let quants = W::quants::<V>(packed, packed.block_index(rows[stream], column));
-            sums[stream] = quants.add_products(x, scales[at][stream][lane], sums[stream]);
+            let quants = W::quants::<V>(&quants[stream][column]);
+            sums[stream] = quants.add_products(x, scales[stream][lane], sums[stream]);
         }
     }
     for stream in 0..STREAMS {
@@ -246,12 +249,13 @@ impl Panel {
     fn fill<W: Weights, V: F32x8>(&mut self, packed: Packed<'_>, first_row: usize, rows: usize) {
         let mut numbers = [0; BLOCK];
         for row in 0..rows {
+            let quants = W::row(packed, first_row + row);
             for column in 0..self.numbers.len() {
-                let block = packed.block_index(first_row + row, column);
-                W::quants::<V>(packed, block).store(&mut numbers);
+                W::quants::<V>(&quants[column]).store(&mut numbers);
                 for (pairs, pair) in self.numbers[column].iter_mut().zip(numbers.as_chunks::<2>().0) {
                     pairs.as_chunks_mut::<2>().0[row] = *pair;
                 }
+                let block = packed.block_index(first_row + row, column);
                 (self.scales[column][row], self.offsets[column][row]) = scale_and_offset::<W, V>(packed, block);
             }
         }
@@ -331,9 +335,13 @@ fn dot_tile<W: Weights, V: F32x8>(
 trait Weights: Send + Sync {
     /// Whether a minimum follows each scale.
     const HAS_OFFSET: bool;
+    /// The quants of a block.
+    type Bytes: Copy;
 
+    /// The blocks of a row.
+    fn row(packed: Packed<'_>, row: usize) -> &[Self::Bytes];
     /// The 32 quants of a block.
-    fn quants<V: F32x8>(packed: Packed<'_>, block: usize) -> V::Whole;
+    fn quants<V: F32x8>(bytes: &Self::Bytes) -> V::Whole;
 }
 
 #[allow(non_camel_case_types, reason = "ggml's own name")]
@@ -345,29 +353,47 @@ struct Q4_1;
 
 impl Weights for Q8_0 {
     const HAS_OFFSET: bool = false;
+    type Bytes = [u8; 32];
 
     #[inline(always)]
-    fn quants<V: F32x8>(packed: Packed<'_>, block: usize) -> V::Whole {
-        V::Whole::from_i8(packed.block_quants(block))
+    fn row(packed: Packed<'_>, row: usize) -> &[[u8; 32]] {
+        packed.row_quants(row)
+    }
+
+    #[inline(always)]
+    fn quants<V: F32x8>(bytes: &[u8; 32]) -> V::Whole {
+        V::Whole::from_i8(bytes)
     }
 }
 
 impl Weights for Q4_0 {
     const HAS_OFFSET: bool = false;
+    type Bytes = [u8; 16];
 
     #[inline(always)]
-    fn quants<V: F32x8>(packed: Packed<'_>, block: usize) -> V::Whole {
-        V::Whole::from_nibbles(packed.block_quants(block))
+    fn row(packed: Packed<'_>, row: usize) -> &[[u8; 16]] {
+        packed.row_quants(row)
+    }
+
+    #[inline(always)]
+    fn quants<V: F32x8>(bytes: &[u8; 16]) -> V::Whole {
+        V::Whole::from_nibbles(bytes)
     }
 }
 
 impl Weights for Q4_1 {
     const HAS_OFFSET: bool = true;
+    type Bytes = [u8; 16];
+
+    #[inline(always)]
+    fn row(packed: Packed<'_>, row: usize) -> &[[u8; 16]] {
+        packed.row_quants(row)
+    }
 
     /// Less 8, which the offset gives back.
     #[inline(always)]
-    fn quants<V: F32x8>(packed: Packed<'_>, block: usize) -> V::Whole {
-        V::Whole::from_nibbles(packed.block_quants(block))
+    fn quants<V: F32x8>(bytes: &[u8; 16]) -> V::Whole {
+        V::Whole::from_nibbles(bytes)
     }
 }
 
