@@ -158,7 +158,9 @@ fn main(@builtin(local_invocation_index) local: u32) {
     let last = find_last(local, k);
     sort_best(local, last, k);
     if local < count {
-        sh_weights[local] = exp((logit_at(local) - logit_at(0u)) / bitcast<f32>(draw[1]));
+        // The best by themselves, as two infinities have no difference.
+        let is_best = sh_best[local].x == sh_best[0].x;
+        sh_weights[local] = select(exp((logit_at(local) - logit_at(0u)) / bitcast<f32>(draw[1])), 1.0, is_best);
     }
     workgroupBarrier();
     if local == 0u {

@@ -116,10 +116,11 @@ impl<'a> Gguf<'a> {
         let mut known = len.min(first);
         loop {
             let start = bytes(0..known);
-            let mut reader = Reader { bytes: &start, position: 0, values_left: MAX_VALUES, has_ended: false };
-            match reader.header(len) {
+            let mut reader =
+                Reader { bytes: &start, file_len: len, position: 0, values_left: MAX_VALUES, goes_on: false };
+            match reader.header() {
                 Ok((metadata, tensors)) => return Ok(Self { bytes: Box::new(bytes), metadata, tensors }),
-                Err(_) if reader.has_ended && known < len.min(MAX_HEADER_BYTES) => known = len.min(2 * known),
+                Err(_) if reader.goes_on && known < len.min(MAX_HEADER_BYTES) => known = len.min(2 * known),
                 Err(error) => return Err(error),
             }
         }
@@ -139,7 +140,11 @@ impl<'a> Gguf<'a> {
     pub fn tensor(&self, name: &str) -> Result<RawTensor<'a>> {
         let TensorInfo { kind, shape, range } =
             self.tensors.get(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?.clone();
-        Ok(RawTensor { kind, shape, bytes: (self.bytes)(range) })
+        let bytes = (self.bytes)(range.clone());
+        if bytes.len() != range.len() {
+            return Err(invalid(format!("of the tensor `{name}` {} bytes of {} are there", bytes.len(), range.len())));
+        }
+        Ok(RawTensor { kind, shape, bytes })
     }
 
     /// A whole number that must be there.
@@ -242,15 +247,16 @@ impl TensorHeader {
 /// Reads typed values one after another, each checked against what is left.
 struct Reader<'a> {
     bytes: &'a [u8],
+    file_len: usize,
     position: usize,
     values_left: u64,
-    /// Whether more was asked for than is there.
-    has_ended: bool,
+    /// Whether something was asked for that the file has, but not its first bytes.
+    goes_on: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// Metadata and tensors of a file of so many bytes.
-    fn header(&mut self, file_len: usize) -> Result<(BTreeMap<String, Value>, BTreeMap<String, TensorInfo>)> {
+    /// Metadata and tensors of the file.
+    fn header(&mut self) -> Result<(BTreeMap<String, Value>, BTreeMap<String, TensorInfo>)> {
         if self.take(4)? != MAGIC {
             return Err(invalid("it does not begin with `GGUF`"));
         }
@@ -282,7 +288,7 @@ impl<'a> Reader<'a> {
         let mut tensors = BTreeMap::new();
         for header in headers {
             let name = header.name.clone();
-            let info = header.locate(data_start, file_len)?;
+            let info = header.locate(data_start, self.file_len)?;
             if tensors.insert(name.clone(), info).is_some() {
                 return Err(invalid(format!("the tensor `{name}` comes twice")));
             }
@@ -293,8 +299,11 @@ impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.position..];
         let Some(taken) = rest.get(..count) else {
-            self.has_ended = true;
-            return Err(invalid(format!("it ends early, at byte {}", self.bytes.len())));
+            self.goes_on = count <= self.file_len - self.position;
+            return Err(match self.goes_on {
+                true => invalid(format!("its header takes more than {} bytes", self.bytes.len())),
+                false => invalid(format!("it ends early, at byte {}", self.file_len)),
+            });
         };
         self.position += count;
         Ok(taken)
@@ -435,7 +444,9 @@ mod tests {
     fn no_more_is_read_of_what_is_no_header() {
         let mut broken = TINY.to_vec();
         broken[4] = 9; // the version
-        for (len, bytes) in [(TINY.len(), broken.as_slice()), (TINY.len() - 1, TINY)] {
+        let mut claims = TINY.to_vec();
+        claims[24..32].copy_from_slice(&(1_u64 << 40).to_le_bytes()); // the length of the first key
+        for (len, bytes) in [(TINY.len(), &broken), (TINY.len(), &claims), (TINY.len() - 1, &TINY.to_vec())] {
             let read = std::cell::Cell::new(0);
             let count = |range: Range<usize>| {
                 read.set(range.end);

@@ -174,7 +174,10 @@ fn keep_top_k(candidates: &mut Vec<Candidate>, top_k: usize) {
 /// Probabilities, not divided by their sum. `candidates` are sorted, the best first.
 fn softmax(candidates: &[Candidate], temperature: f32) -> Vec<f64> {
     let best = candidates.first().map_or(0.0, |best| f64::from(best.logit));
-    let weight = |candidate: &Candidate| ((f64::from(candidate.logit) - best) / f64::from(temperature)).exp();
+    let weight = |candidate: &Candidate| match f64::from(candidate.logit) {
+        logit if logit == best => 1.0, // also where both are infinite
+        logit => ((logit - best) / f64::from(temperature)).exp(),
+    };
     candidates.iter().map(weight).collect()
 }
 
@@ -252,6 +255,14 @@ mod tests {
         assert_eq!(best + second, 200);
         assert!(best > 60 && second > 60);
         assert_eq!(counts(Sampling { top_p: 0.1, ..warm() }, 50), [0, 50, 0, 0, 0]);
+    }
+
+    #[test]
+    fn an_infinite_logit_is_drawn() {
+        for number in [0.0, 0.5, 0.999] {
+            let candidates = (0..).zip([2.0, f32::INFINITY, 1.0]).map(|(id, logit)| Candidate { id, logit }).collect();
+            assert_eq!(draw(candidates, &warm(), number), Some(1));
+        }
     }
 
     #[test]

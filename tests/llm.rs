@@ -20,7 +20,7 @@ use setokim::kernels::quant_matmul::{
 };
 use setokim::kernels::{FOUND, Gelu, gelu_reference, rms_norm_reference, swiglu_reference};
 use setokim::llm::{Found, GgufSource, KvCache, Llama, LlamaConfig};
-use setokim::sample::Sampling;
+use setokim::sample::{Sampler, Sampling};
 use setokim::text::template::names;
 use setokim::text::{ChatTemplate, Message, Part, PromptPiece, Role, Tokenizer};
 use setokim::weights::TensorStore;
@@ -114,10 +114,23 @@ async fn greedy_text_is_numpys_and_repeats_on_the_gpu() {
 
 /// The best tokens after `ids`, read in rounds of so many.
 async fn ahead(model: &Llama, ids: &[u32], rounds: &[usize], cache: &mut KvCache) -> Vec<u32> {
+    sampled_ahead(model, ids, rounds, &mut Sampler::new(Sampling::greedy()).unwrap(), cache).await
+}
+
+/// The tokens after `ids`, chosen in rounds of so many.
+async fn sampled_ahead(
+    model: &Llama,
+    ids: &[u32],
+    rounds: &[usize],
+    sampler: &mut Sampler,
+    cache: &mut KvCache,
+) -> Vec<u32> {
     let mut made: Vec<u32> = Vec::new();
     let mut unread = ids.to_vec();
     for &count in rounds {
-        let Found { rows, first, count } = model.choose_ahead(&unread, count, None, cache).unwrap();
+        let found = model.choose_ahead(&unread, count, sampler.draw_ahead().as_ref(), cache).unwrap();
+        let Found { rows, first, count } = found;
+        sampler.skip(count);
         let rows: Vec<u32> = rows.into_data_async().await.unwrap().try_into_vec().unwrap();
         let (rows, _) = rows.as_chunks::<FOUND>();
         made.extend((first..first + count).map(|at| rows[at % rows.len()][0]));
@@ -150,7 +163,31 @@ async fn a_recorded_step_gives_what_launching_it_gives() {
     assert_eq!(ahead(model, &expected[5..6], &[9], &mut other).await, expected[6..15]);
 }
 
-/// A GPU draws on its own what the CPU draws from the logits by the same seed, and either may be asked for in turn.
+/// In rounds of any length, also after the best tokens were taken with the same cache.
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn a_recorded_step_draws_what_the_cpu_draws_from_logits() {
+    let Tiny { model, prompt, ids, .. } = tiny(&gpu().await.device);
+    let rounds = [1, 5, 16, 9];
+    let mut cache = model.new_cache(64).unwrap();
+    for seed in [1, 2] {
+        let sampling = Sampling { temperature: 1.2, seed, ..Sampling::default() };
+        let (mut on_gpu, mut on_cpu) = (Sampler::new(sampling.clone()).unwrap(), Sampler::new(sampling).unwrap());
+        let made = sampled_ahead(&model, &prompt, &rounds, &mut on_gpu, &mut cache).await;
+        assert!(cache.is_recorded());
+        let mut other = model.new_cache(64).unwrap();
+        let mut unread = prompt.as_slice();
+        for at in 0..made.len() {
+            let logits = next_logits(&model, &mut other, unread).await.unwrap();
+            assert_eq!(on_cpu.choose(&logits, &[]).unwrap(), made[at], "token {at} of seed {seed}");
+            unread = &made[at..=at];
+        }
+        cache.truncate(0);
+        assert_eq!(ahead(&model, &prompt, &[1, 8], &mut cache).await, ids[prompt.len()..][..9]);
+        cache.truncate(0);
+    }
+}
+
+/// A GPU draws on its own what the CPU draws from the logits by the same seed.
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn a_seed_draws_the_same_on_every_device() {
     let mut texts = Vec::new();

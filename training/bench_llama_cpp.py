@@ -2,7 +2,7 @@
 
     python training/bench_llama_cpp.py --prompt benches/peers/prompt.txt [--setokim target/native/setokim] [--runs 3]
 
-The programs take turns. llama.cpp rounds activations to 8 bits; ours are exact. Prints a JSON list.
+The programs take turns. llama.cpp rounds activations to 8 bits, ours to 16. Prints a JSON list.
 Needs what `compare_llama_cpp.py` needs.
 """
 

@@ -9,16 +9,16 @@ import argparse
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .bundle import read_bundle
-from .model.vision import VisionEncoder
 
 
-def export_encoder(vision: VisionEncoder, out: Path) -> None:
-    size = 2 ** len(vision.stem) * round(vision.pos.shape[-2] ** 0.5)
+def export_encoder(encoder: nn.Module, size: int, out: Path) -> None:
+    """`encoder` takes an image [1, 3, size, size]."""
     image = torch.zeros(1, 3, size, size)
     out.parent.mkdir(parents=True, exist_ok=True)
-    program = torch.onnx.export(vision, (image,), input_names=["image"], output_names=["features"], dynamo=True)
+    program = torch.onnx.export(encoder, (image,), input_names=["image"], output_names=["features"], dynamo=True)
     program.save(out, external_data=False)
 
 
@@ -27,7 +27,8 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    export_encoder(read_bundle(arguments.model).vision, arguments.out)
+    vision = read_bundle(arguments.model).vision
+    export_encoder(vision, 2 ** len(vision.stem) * round(vision.pos.shape[-2] ** 0.5), arguments.out)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
+from .export_onnx import export_encoder
+
 
 class LastButOne(nn.Module):
     def __init__(self, tower: SiglipVisionModel):
@@ -42,11 +44,7 @@ def main() -> None:
     sizes = {name: value for name, value in config.to_diff_dict().items() if name != "transformers_version"}
     layout = {"architectures": ["SiglipModel"], "model_type": "siglip", "vision_config": sizes}
     (arguments.out / "config.json").write_text(json.dumps(layout, indent=2) + "\n")
-    image = torch.zeros(1, 3, arguments.image_size, arguments.image_size)
-    program = torch.onnx.export(
-        LastButOne(tower), (image,), input_names=["image"], output_names=["features"], dynamo=True
-    )
-    program.save(arguments.out / "encoder.onnx", external_data=False)
+    export_encoder(LastButOne(tower), arguments.image_size, arguments.out / "encoder.onnx")
 
 
 if __name__ == "__main__":

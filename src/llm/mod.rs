@@ -31,7 +31,7 @@ use self::rms_norm::RmsNorm;
 use self::rope::Rope;
 pub use self::source::WeightSource;
 use crate::gguf::Gguf;
-use crate::kernels::decoder::Next;
+use crate::kernels::decoder::{Next, best_two};
 use crate::kernels::in_pool;
 use crate::kernels::quant_matmul::Activations;
 use crate::kernels::{Draw, ROUND};
@@ -145,9 +145,15 @@ impl Llama {
         }
         let x = self.embed(ids)?;
         let hidden = self.forward(x, cache)?.narrow(0, ids.len() - 1, 1);
-        let mut next = Next::new(draw.is_some(), &self.device);
-        next.begin(0, 0, draw);
-        Ok(Found { rows: next.choose(self.logits(hidden)), first: 0, count: 1 })
+        let logits = self.logits(hidden);
+        let rows = if draw.is_some() {
+            let mut next = Next::new(true, &self.device);
+            next.begin(0, 0, draw);
+            next.choose(logits)
+        } else {
+            best_two(logits)
+        };
+        Ok(Found { rows, first: 0, count: 1 })
     }
 
     /// # Shapes

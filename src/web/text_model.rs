@@ -29,9 +29,10 @@ impl TextModel {
     /// is: memory of WebAssembly, which never shrinks, has one tensor of it at a time.
     pub async fn create(gguf: Uint8Array, device: String) -> Result<TextModel, JsValue> {
         let create = async {
+            let device = device::open(device.parse()?).await?;
+            // From here on nothing waits, so that nobody can take the array away.
             let bytes = |range: Range<usize>| gguf.subarray(range.start as u32, range.end as u32).to_vec().into();
             let gguf = Gguf::open(gguf.length() as usize, bytes)?;
-            let device = device::open(device.parse()?).await?;
             let tokenizer = Tokenizer::from_gguf(&gguf)?;
             let model = Llama::from_gguf(&gguf, Activations::default(), &device.device)?;
             Ok(Self { model, tokenizer, device: device.report })
