@@ -1,5 +1,4 @@
-"""Write a SeTok of the default size with random weights, and its encoder as ONNX: its speed does not depend on what it has
-learned.
+"""Write a SeTok of the default size with random weights, and its encoder as ONNX, to be timed.
 
     python -m training.random_setok --out target/peers/wide
 
