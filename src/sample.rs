@@ -101,9 +101,10 @@ impl Sampler {
     /// [skipped](Self::skip).
     pub fn draw_ahead(&self) -> Option<Draw> {
         let Sampling { top_k, temperature, top_p, .. } = self.sampling;
-        let mut ahead = self.clone();
-        let numbers = std::array::from_fn(|_| ahead.uniform() as f32);
-        (temperature > 0.0).then_some(Draw { top_k, temperature, top_p, numbers })
+        (temperature > 0.0).then(|| {
+            let mut ahead = self.clone();
+            Draw { top_k, temperature, top_p, numbers: std::array::from_fn(|_| ahead.uniform() as f32) }
+        })
     }
 
     /// Goes on after `count` tokens that a device chose.

@@ -380,25 +380,9 @@ mod avx2 {
     #[derive(Clone, Copy)]
     pub struct Avx2(__m256);
 
-    impl Avx2 {
-        /// For those who know that the processor has what it takes.
-        #[inline(always)]
-        pub(super) fn new(numbers: __m256) -> Self {
-            Self(numbers)
-        }
-    }
-
     /// As sound as [`Avx2`], for the same reason.
     #[derive(Clone, Copy)]
-    pub struct WholeAvx2([__m256i; 2]);
-
-    impl WholeAvx2 {
-        /// The first sixteen numbers, and the others.
-        #[inline(always)]
-        pub(super) fn halves(self) -> [__m256i; 2] {
-            self.0
-        }
-    }
+    pub struct WholeAvx2(pub(super) [__m256i; 2]);
 
     // No intrinsic stands in a closure: it would become a call for each, thirty times slower.
     impl I16x32 for WholeAvx2 {
@@ -475,7 +459,7 @@ mod avx2 {
 
     /// As sound as [`Avx2`], for the same reason.
     #[derive(Clone, Copy)]
-    pub struct PairsAvx2(__m256i);
+    pub struct PairsAvx2(pub(super) __m256i);
 
     impl I16Pairs for PairsAvx2 {
         type Sums = __m256i;
@@ -640,14 +624,14 @@ mod avx2 {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        __m256i, __m512, __m512i, _mm_loadu_si128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cvtepi32_ps,
-        _mm256_dpwssd_epi32, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_setr_epi32,
-        _mm256_setzero_si256, _mm256_srlv_epi32, _mm256_sub_epi8, _mm512_castsi256_si512, _mm512_cvtepi8_epi16,
-        _mm512_cvtepi32_ps, _mm512_dpwssd_epi32, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_si512,
-        _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_si512,
+        __m256i, __m512, __m512i, _mm_loadu_si128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_dpwssd_epi32,
+        _mm256_loadu_si256, _mm256_set1_epi8, _mm256_setr_epi32, _mm256_srlv_epi32, _mm256_sub_epi8,
+        _mm512_castsi256_si512, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_dpwssd_epi32, _mm512_fmadd_ps,
+        _mm512_inserti64x4, _mm512_loadu_si512, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_setzero_si512, _mm512_storeu_si512,
     };
 
-    use super::avx2::Avx2;
+    use super::avx2::{Avx2, PairsAvx2};
     use super::{BLOCK, F32x8, I16Pairs, I16x32, LANES};
 
     /// Only made by `with_simd`, after it has found AVX-512 with VNNI, and all that [`Avx2`] takes: what makes every call below
@@ -715,7 +699,7 @@ mod avx512 {
 
     /// As sound as [`Avx512`], for the same reason.
     #[derive(Clone, Copy)]
-    pub struct PairsAvx512(__m256i);
+    pub struct PairsAvx512(PairsAvx2);
 
     impl I16Pairs for PairsAvx512 {
         type Sums = __m256i;
@@ -723,33 +707,28 @@ mod avx512 {
 
         #[inline(always)]
         fn load(values: &[i16; 2 * LANES]) -> Self {
-            // SAFETY: see `Avx512`; sixteen numbers are read from sixteen, at any alignment.
-            Self(unsafe { _mm256_loadu_si256(values.as_ptr().cast()) })
+            Self(PairsAvx2::load(values))
         }
 
         #[inline(always)]
-        fn splat([low, high]: [i16; 2]) -> Self {
-            let pair = i32::from(high) << 16 | i32::from(low as u16);
-            // SAFETY: see `Avx512`.
-            Self(unsafe { _mm256_set1_epi32(pair) })
+        fn splat(pair: [i16; 2]) -> Self {
+            Self(PairsAvx2::splat(pair))
         }
 
         #[inline(always)]
         fn zero_sums() -> __m256i {
-            // SAFETY: see `Avx512`.
-            unsafe { _mm256_setzero_si256() }
+            PairsAvx2::zero_sums()
         }
 
         #[inline(always)]
         fn add_dots(self, other: Self, sums: __m256i) -> __m256i {
             // SAFETY: see `Avx512`.
-            unsafe { _mm256_dpwssd_epi32(sums, self.0, other.0) }
+            unsafe { _mm256_dpwssd_epi32(sums, self.0.0, other.0.0) }
         }
 
         #[inline(always)]
         fn to_floats(sums: __m256i) -> Avx512 {
-            // SAFETY: see `Avx512`.
-            Avx512(Avx2::new(unsafe { _mm256_cvtepi32_ps(sums) }))
+            Avx512(PairsAvx2::to_floats(sums))
         }
     }
 
@@ -801,7 +780,7 @@ mod avx512 {
 
         #[inline(always)]
         fn to_whole([a, b, c, d]: [Self; BLOCK / LANES]) -> WholeAvx512 {
-            let [low, high] = Avx2::to_whole([a.0, b.0, c.0, d.0]).halves();
+            let [low, high] = Avx2::to_whole([a.0, b.0, c.0, d.0]).0;
             // SAFETY: see `Avx512`.
             WholeAvx512(unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high) })
         }

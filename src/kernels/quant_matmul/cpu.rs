@@ -243,11 +243,11 @@ impl<'a> Packed<'a> {
         bytes.first_chunk().expect("the slice has this length")
     }
 
-    /// The quants of all blocks of a row.
+    /// The quants of all blocks of a row, `B` each.
     #[inline(always)]
-    pub(super) fn row_quants<const BYTES: usize>(&self, row: usize) -> &'a [[u8; BYTES]] {
-        let blocks = self.shape.columns / BLOCK;
-        self.quants[row * blocks * BYTES..][..blocks * BYTES].as_chunks().0
+    pub(super) fn row_quants<B: bytemuck::Pod>(&self, row: usize) -> &'a [B] {
+        let bytes = self.shape.columns / BLOCK * size_of::<B>();
+        bytemuck::cast_slice(&self.quants[row * bytes..][..bytes])
     }
 
     /// Up to 32 weights of a kind that is not in blocks; zeros follow the last of a row.

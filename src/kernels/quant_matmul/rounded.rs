@@ -203,7 +203,8 @@ fn dot_rows<W: Weights, V: F32x8>(
         }
     }
     // Of one length, as the compiler then sees, and checks no bound in the loop.
-    let quants: [&[_]; STREAMS] = std::array::from_fn(|stream| &W::row(packed, rows[stream])[..numbers.len()]);
+    let quants: [&[_]; STREAMS] =
+        std::array::from_fn(|stream| &packed.row_quants::<W::Bytes>(rows[stream])[..numbers.len()]);
     let mut sums = [V::Whole::zero_sums(); STREAMS];
     for column in 0..numbers.len() {
         let x = V::Whole::load(&numbers[column]);
@@ -249,7 +250,7 @@ impl Panel {
     fn fill<W: Weights, V: F32x8>(&mut self, packed: Packed<'_>, first_row: usize, rows: usize) {
         let mut numbers = [0; BLOCK];
         for row in 0..rows {
-            let quants = W::row(packed, first_row + row);
+            let quants = packed.row_quants::<W::Bytes>(first_row + row);
             for column in 0..self.numbers.len() {
                 W::quants::<V>(&quants[column]).store(&mut numbers);
                 for (pairs, pair) in self.numbers[column].iter_mut().zip(numbers.as_chunks::<2>().0) {
@@ -336,10 +337,8 @@ trait Weights: Send + Sync {
     /// Whether a minimum follows each scale.
     const HAS_OFFSET: bool;
     /// The quants of a block.
-    type Bytes: Copy;
+    type Bytes: bytemuck::Pod;
 
-    /// The blocks of a row.
-    fn row(packed: Packed<'_>, row: usize) -> &[Self::Bytes];
     /// The 32 quants of a block.
     fn quants<V: F32x8>(bytes: &Self::Bytes) -> V::Whole;
 }
@@ -356,11 +355,6 @@ impl Weights for Q8_0 {
     type Bytes = [u8; 32];
 
     #[inline(always)]
-    fn row(packed: Packed<'_>, row: usize) -> &[[u8; 32]] {
-        packed.row_quants(row)
-    }
-
-    #[inline(always)]
     fn quants<V: F32x8>(bytes: &[u8; 32]) -> V::Whole {
         V::Whole::from_i8(bytes)
     }
@@ -371,11 +365,6 @@ impl Weights for Q4_0 {
     type Bytes = [u8; 16];
 
     #[inline(always)]
-    fn row(packed: Packed<'_>, row: usize) -> &[[u8; 16]] {
-        packed.row_quants(row)
-    }
-
-    #[inline(always)]
     fn quants<V: F32x8>(bytes: &[u8; 16]) -> V::Whole {
         V::Whole::from_nibbles(bytes)
     }
@@ -384,11 +373,6 @@ impl Weights for Q4_0 {
 impl Weights for Q4_1 {
     const HAS_OFFSET: bool = true;
     type Bytes = [u8; 16];
-
-    #[inline(always)]
-    fn row(packed: Packed<'_>, row: usize) -> &[[u8; 16]] {
-        packed.row_quants(row)
-    }
 
     /// Less 8, which the offset gives back.
     #[inline(always)]
