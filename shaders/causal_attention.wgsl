@@ -1,17 +1,17 @@
 // causal_attention: each new position looks at all positions of the cache up to itself; several query heads share a head of
 // keys and values. One pass: scores are never stored, sums are corrected whenever a larger score comes.
 //
-// Shapes: heads and rotation as in append_keys, keys, values [KV, capacity, D], y [T, H, D]. D is a multiple of 4, at most 256.
-// A single new position puts its own key and value into the cache; those of several are there already (append_keys).
+// Shapes: heads and rotation as in append_kv, keys, values [KV, capacity, D], y [T, H, D]. D is a multiple of 4, at most 256.
+// A single new position puts its own key and value into the cache; those of several are there already (append_kv).
 // Workgroup: 64 invocations share a head of a position, or one of the spans that its positions are divided into: then y
-// [T, H, spans, D + 4] has the sums, the largest score and the sum of the powers, for join_attention. Keys go by in tiles of
+// [T, H, spans, D + 4] has the sums, the largest score and the sum of the powers, for reduce_attention. Keys go by in tiles of
 // 64, one to an invocation. Values are added up by D / 4 invocations side by side, and as many such teams as there is room
 // for, each for its share of the tile.
 // Groups past 65,535 continue in the second dimension of the dispatch.
 
 @group(0) @binding(0) var<storage, read> heads: array<f32>;
 @group(0) @binding(1) var<storage, read> rotation: array<f32>;
-@group(0) @binding(2) var<storage, read> place: array<u32>; // [1]: position of the first
+@group(0) @binding(2) var<storage, read> offset: array<u32>; // [1]: position of the first
 // [T, H, KV, D, capacity, 1 / sqrt(D) as bits, spans, positions of a span]
 @group(0) @binding(3) var<storage, read> params: array<u32>;
 @group(0) @binding(4) var<storage, read_write> keys: array<vec4<f32>>;
@@ -43,7 +43,7 @@ fn main(
     let head = row % params[1];
     let queries = params[1] / params[2]; // that share a head of keys
     let parts = head_dim / 4u;
-    let seen = min(place[0] + token + 1u, params[4]);
+    let seen = min(offset[0] + token + 1u, params[4]);
     let first_key = head / queries * params[4] * parts;
     // Where the heads of this position begin, and its own key and value.
     let of_token = token * (params[1] + 2u * params[2]);

@@ -1,5 +1,5 @@
 // The nearest patches of each among those of a span: features [N, C] -> nearest [spans, N, k], the k smallest squared
-// distances in ascending order, which join_neighbors makes a density of. The patch itself, at distance 0, is one of them.
+// distances in ascending order, which reduce_neighbors makes a density of. The patch itself, at distance 0, is one of them.
 // Workgroup: 64 invocations for 64 patches and a span; needs shared/far.wgsl, shared/nearest.wgsl,
 // shared/tile.wgsl and shared/distance_tile.wgsl.
 
@@ -64,11 +64,11 @@ fn give(
 }
 
 // Four columns of a row, 8 apart.
-fn put(place: u32, distances: vec4<f32>) {
-    sh_slices[place] = distances.x;
-    sh_slices[place + 8u * STRIDE] = distances.y;
-    sh_slices[place + 16u * STRIDE] = distances.z;
-    sh_slices[place + 24u * STRIDE] = distances.w;
+fn put(offset: u32, distances: vec4<f32>) {
+    sh_slices[offset] = distances.x;
+    sh_slices[offset + 8u * STRIDE] = distances.y;
+    sh_slices[offset + 16u * STRIDE] = distances.z;
+    sh_slices[offset + 24u * STRIDE] = distances.w;
 }
 
 // Half a tile's columns from `first` on, of the row `local`.

@@ -1,7 +1,7 @@
-// matmul: y = plus(a b), each matrix of a batch with its own. Needs shared/gelu.wgsl, shared/plus.wgsl,
+// matmul: y = plus(a b), each matrix of a batch with its own. Needs shared/gelu.wgsl, shared/epilogue.wgsl,
 // shared/tile.wgsl, shared/register_tile.wgsl and shared/tiled_product.wgsl.
 //
-// Shapes: a [B1, B2, M, K], b [B1, B2, K, N], bias [N], stream and y [B1, B2, M, N]; a and b with any strides, 0 where one
+// Shapes: a [B1, B2, M, K], b [B1, B2, K, N], bias [N], residual and y [B1, B2, M, N]; a and b with any strides, 0 where one
 // matrix serves a whole dimension of the batch.
 // params: [tiles, B2, M, K, N, flags, strides of a, strides of b]
 // Tiles past 65,535 continue in the second dimension of the dispatch.
@@ -14,7 +14,7 @@ const STRIDES_A = 6u;
 const STRIDES_B = 10u;
 
 // Where element (row, column) of a matrix lies.
-fn place(strides: u32, batch: u32, row: u32, column: u32) -> u32 {
+fn offset(strides: u32, batch: u32, row: u32, column: u32) -> u32 {
     let outer = batch / params[1];
     let inner = batch % params[1];
     return outer * params[strides] + inner * params[strides + 1u] + row * params[strides + 2u]
@@ -22,11 +22,11 @@ fn place(strides: u32, batch: u32, row: u32, column: u32) -> u32 {
 }
 
 fn left(batch: u32, row: u32, k: u32) -> f32 {
-    return a[place(STRIDES_A, batch, row, k)];
+    return a[offset(STRIDES_A, batch, row, k)];
 }
 
 fn right(batch: u32, k: u32, column: u32) -> f32 {
-    return b[place(STRIDES_B, batch, k, column)];
+    return b[offset(STRIDES_B, batch, k, column)];
 }
 
 fn store(batch: u32, row: u32, column: u32, sum: f32) {

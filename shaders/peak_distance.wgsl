@@ -1,7 +1,7 @@
 // How far each patch is from a denser one among those of a span, and from any of them: features [N, C], density [N] ->
-// found [spans, 2, N], which join_peaks makes one of. Row 0: the smallest squared distance to a higher patch, FAR where
+// found [spans, 2, N], which reduce_peaks makes one of. Row 0: the smallest squared distance to a higher patch, FAR where
 // there is none. Row 1: the largest.
-// j is higher than i when its density is greater, or equal with a lower index. Densities are read as join_neighbors stored
+// j is higher than i when its density is greater, or equal with a lower index. Densities are read as reduce_neighbors stored
 // them, never computed again, so all kernels agree on every tie.
 // Workgroup: 64 invocations for 64 patches and a span; needs shared/far.wgsl, shared/tile.wgsl and
 // shared/distance_tile.wgsl.
@@ -66,9 +66,9 @@ fn main(
             to_higher = min(to_higher, sh_slices[i * STRIDE + local]);
             farthest = max(farthest, sh_slices[COLUMNS + i * STRIDE + local]);
         }
-        let place = span * 2u * n + row0 + local;
-        found[place] = to_higher;
-        found[place + n] = farthest;
+        let offset = span * 2u * n + row0 + local;
+        found[offset] = to_higher;
+        found[offset + n] = farthest;
     }
 }
 
@@ -99,7 +99,7 @@ fn with_columns(peaks: vec2<f32>, row: u32, distances: vec4<f32>, others: Seen) 
 }
 
 fn give(local: u32, row: u32, peaks: vec2<f32>) {
-    let place = own_column(local) * STRIDE + own_row(local) + row;
-    sh_slices[place] = peaks.x;
-    sh_slices[COLUMNS + place] = peaks.y;
+    let offset = own_column(local) * STRIDE + own_row(local) + row;
+    sh_slices[offset] = peaks.x;
+    sh_slices[COLUMNS + offset] = peaks.y;
 }

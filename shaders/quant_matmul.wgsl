@@ -1,7 +1,7 @@
-// quant_matmul: y = plus(x W^T) for several tokens, with W packed. Needs shared/gelu.wgsl, shared/plus.wgsl,
+// quant_matmul: y = plus(x W^T) for several tokens, with W packed. Needs shared/gelu.wgsl, shared/epilogue.wgsl,
 // shared/tile.wgsl, shared/register_tile.wgsl and shared/quant_weights.wgsl.
 //
-// Shapes: W [N, K] packed in words, x [T, K], bias [N], stream and y [T, N].
+// Shapes: W [N, K] packed in words, x [T, K], bias [N], residual and y [T, N].
 // params: [kind, N, K, words before the scales, T, flags]
 // Workgroup: 64 invocations make a tile of 64 tokens x 64 rows of W, whose slice is unpacked once into workgroup memory.
 // Groups past 65,535 continue in the second dimension of the dispatch.
@@ -37,15 +37,15 @@ fn main(
             if group < groups_per_row && token < tokens {
                 x_value = x[token * groups_per_row + group];
             }
-            let place = at / TILE * 4u * STRIDE + at % TILE;
-            sh_slices[place] = x_value.x;
-            sh_slices[place + STRIDE] = x_value.y;
-            sh_slices[place + 2u * STRIDE] = x_value.z;
-            sh_slices[place + 3u * STRIDE] = x_value.w;
-            sh_slices[COLUMNS + place] = w_value.x;
-            sh_slices[COLUMNS + place + STRIDE] = w_value.y;
-            sh_slices[COLUMNS + place + 2u * STRIDE] = w_value.z;
-            sh_slices[COLUMNS + place + 3u * STRIDE] = w_value.w;
+            let offset = at / TILE * 4u * STRIDE + at % TILE;
+            sh_slices[offset] = x_value.x;
+            sh_slices[offset + STRIDE] = x_value.y;
+            sh_slices[offset + 2u * STRIDE] = x_value.z;
+            sh_slices[offset + 3u * STRIDE] = x_value.w;
+            sh_slices[COLUMNS + offset] = w_value.x;
+            sh_slices[COLUMNS + offset + STRIDE] = w_value.y;
+            sh_slices[COLUMNS + offset + 2u * STRIDE] = w_value.z;
+            sh_slices[COLUMNS + offset + 3u * STRIDE] = w_value.w;
         }
         workgroupBarrier();
         add_slice(&sums, local);

@@ -1,7 +1,7 @@
-// quant_matvec: one token through a packed W, y = plus(W norm(x)). Needs shared/gelu.wgsl, shared/plus.wgsl and
+// quant_matvec: one token through a packed W, y = plus(W norm(x)). Needs shared/gelu.wgsl, shared/epilogue.wgsl and
 // shared/quant_weights.wgsl.
 //
-// Shapes: W [N, K] packed in words, x and norm [K], bias, stream and y [N].
+// Shapes: W [N, K] packed in words, x and norm [K], bias, residual and y [N].
 // params: [kind, N, K, words before the scales, 1, flags, eps of the norm as bits]
 // Workgroup: 64 invocations = 4 rows x 16 lanes. The lanes of a row read neighbouring words, then add up their sums. A
 // norm divides everything by the same number, so it is found on the way and divides the sum.

@@ -1,13 +1,18 @@
 //! Input that is broken, by accident or on purpose: always a typed error, never a panic, and never a wrong answer
-//! where the damage can be seen.
+//! where the damage can be encoded.
 
 use std::path::Path;
 
 use burn::tensor::Device;
 use proptest::prelude::*;
-use setokim::postprocess::{LabelMap, OverlayStyle, overlay, picture_from_pixels};
-use setokim::preprocess::{Crop, Normalisation, Picture, ResizeMode, preprocess};
-use setokim::weights::{Manifest, TensorStore, read_safetensors_f32, write_safetensors_f32};
+use setokim::formats::manifest::Manifest;
+use setokim::formats::safetensors::{read_safetensors_f32, write_safetensors_f32};
+use setokim::image::Image;
+use setokim::image::image_from_pixels;
+use setokim::image::masks::LabelMap;
+use setokim::image::overlay::{OverlayStyle, overlay};
+use setokim::image::preprocess::{Crop, Normalisation, ResizeMode, preprocess};
+use setokim::nn::tensor_store::TensorStore;
 
 /// One of each format and kind of compression.
 const PICTURES: [&str; 9] = [
@@ -28,7 +33,7 @@ fn file(name: &str) -> Vec<u8> {
 }
 
 fn image_code(bytes: &[u8]) -> &'static str {
-    match Picture::decode(bytes) {
+    match Image::decode(bytes) {
         Ok(_) => "ok",
         Err(error) => error.code(),
     }
@@ -92,10 +97,10 @@ fn any_mode() -> impl Strategy<Value = ResizeMode> {
     prop_oneof![Just(ResizeMode::Squash), Just(ResizeMode::Crop), Just(ResizeMode::Pad)]
 }
 
-fn any_picture() -> impl Strategy<Value = Picture> {
+fn any_picture() -> impl Strategy<Value = Image> {
     (1u32..40, 1u32..40).prop_flat_map(|(width, height)| {
         let bytes = proptest::collection::vec(any::<u8>(), (width * height * 3) as usize);
-        bytes.prop_map(move |rgb| Picture::from_rgb(rgb, width, height).expect("a sound picture"))
+        bytes.prop_map(move |rgb| Image::from_rgb(rgb, width, height).expect("a sound picture"))
     })
 }
 
@@ -118,12 +123,12 @@ proptest! {
     }
 
     #[test]
-    fn every_picture_becomes_square(picture in any_picture(), size in 1usize..40, mode in any_mode()) {
-        let pre = preprocess(&picture, size, mode, &Normalisation::default()).expect("a sound size");
+    fn every_picture_becomes_square(image in any_picture(), size in 1usize..40, mode in any_mode()) {
+        let pre = preprocess(&image, size, mode, &Normalisation::default()).expect("a sound size");
         prop_assert_eq!(pre.pixels.len(), 3 * size * size);
         prop_assert!(pre.pixels.iter().all(|value| (-1.0..=1.0).contains(value)));
-        let square = picture_from_pixels(&pre.pixels, size).expect("values in range");
-        let (low, high) = (picture.rgb().iter().min(), picture.rgb().iter().max());
+        let square = image_from_pixels(&pre.pixels, size).expect("values in range");
+        let (low, high) = (image.rgb().iter().min(), image.rgb().iter().max());
         if mode != ResizeMode::Pad {
             // An average lies between the values it is made of, but for two roundings.
             prop_assert!(square.rgb().iter().min().zip(low).is_some_and(|(got, low)| got.saturating_add(2) >= *low));
@@ -132,21 +137,21 @@ proptest! {
     }
 
     #[test]
-    fn every_label_map_covers_its_crop(picture in any_picture(), mode in any_mode(), rows in 1usize..6, cols in 1usize..6) {
+    fn every_label_map_covers_its_crop(image in any_picture(), mode in any_mode(), rows in 1usize..6, cols in 1usize..6) {
         let labels: Vec<u32> = (0..(rows * cols) as u32).collect();
-        let crop = Crop::new(mode, picture.width(), picture.height());
-        let map = LabelMap::new(&labels, [rows, cols], &crop, picture.width(), picture.height()).expect("labels fill the grid");
+        let crop = Crop::new(mode, image.width(), image.height());
+        let map = LabelMap::new(&labels, [rows, cols], &crop, image.width(), image.height()).expect("labels fill the grid");
         let inside: usize = labels.iter().map(|&token| map.mask(token).area()).sum();
         let want = match mode {
-            ResizeMode::Crop => picture.width().min(picture.height()).pow(2),
-            _ => picture.width() * picture.height(),
+            ResizeMode::Crop => image.width().min(image.height()).pow(2),
+            _ => image.width() * image.height(),
         };
         prop_assert_eq!(inside, want as usize);
         for token in labels {
             let mask = map.mask(token);
             prop_assert_eq!(mask.to_rle().to_mask().expect("our own runs"), mask);
         }
-        prop_assert!(overlay(&picture, &map, OverlayStyle::default()).is_ok());
+        prop_assert!(overlay(&image, &map, OverlayStyle::default()).is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use setokim::weights::{read_safetensors_f32, write_safetensors_f32};
+use setokim::formats::safetensors::{read_safetensors_f32, write_safetensors_f32};
 
 const TINY: &str = "tests/fixtures/tiny-model";
 const SIGLIP: &str = "tests/fixtures/siglip-tiny";
@@ -33,8 +33,8 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// A picture of four coloured quarters, 50 x 40.
-fn picture(folder: &Path) -> PathBuf {
+/// An image of four coloured quarters, 50 x 40.
+fn image(folder: &Path) -> PathBuf {
     let path = folder.join("quarters.png");
     let color = |x: u32, y: u32| match (x < 25, y < 20) {
         (true, true) => [220, 40, 40],
@@ -49,7 +49,7 @@ fn picture(folder: &Path) -> PathBuf {
 #[test]
 fn tokenize_prints_json_and_paints_an_overlay() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (image, overlay) = (picture(folder.path()), folder.path().join("overlay.png"));
+    let (image, overlay) = (image(folder.path()), folder.path().join("overlay.png"));
     let arguments =
         ["tokenize", text(&image), "--model", TINY, "--device", "cpu", "--json", "-", "--overlay", text(&overlay)];
     let json: Value = serde_json::from_str(&succeeds(&arguments)).expect("JSON");
@@ -75,7 +75,7 @@ fn tokenize_prints_json_and_paints_an_overlay() {
 #[test]
 fn reconstruct_keeps_the_size_of_the_picture() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (image, out) = (picture(folder.path()), folder.path().join("again.png"));
+    let (image, out) = (image(folder.path()), folder.path().join("again.png"));
     succeeds(&["reconstruct", text(&image), "--model", TINY, "--device", "cpu", "-o", text(&out)]);
     let again = image::open(&out).expect("a picture");
     assert_eq!((again.width(), again.height()), (50, 40));
@@ -84,12 +84,12 @@ fn reconstruct_keeps_the_size_of_the_picture() {
 #[test]
 fn features_of_a_hugging_face_tower_can_be_clustered() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (image, out) = (picture(folder.path()), folder.path().join("features.safetensors"));
+    let (image, out) = (image(folder.path()), folder.path().join("features.safetensors"));
     succeeds(&["features", text(&image), "--model", SIGLIP, "--device", "cpu", "-o", text(&out)]);
     let (shape, values) = read_safetensors_f32(&std::fs::read(&out).expect("written"), "features").expect("features");
     assert_eq!(shape, [16, 32]);
     assert!(values.iter().all(|x| x.is_finite()));
-    let json = succeeds(&["cluster", text(&out), "--k", "3", "--threshold", "0.01", "--device", "cpu", "--json", "-"]);
+    let json = succeeds(&["cluster", text(&out), "--neighbors", "3", "--threshold", "0.01", "--device", "cpu", "--json", "-"]);
     let json: Value = serde_json::from_str(&json).expect("JSON");
     for (name, length) in [("labels", 16), ("density", 16), ("delta", 16), ("score", 16)] {
         assert_eq!(json[name].as_array().expect(name).len(), length);
@@ -102,7 +102,7 @@ fn features_of_a_hugging_face_tower_can_be_clustered() {
 fn cluster_gives_the_same_on_both_devices() {
     let golden = "tests/fixtures/cluster_blobs.safetensors";
     let on = |device| {
-        let json = succeeds(&["cluster", golden, "--k", "4", "--threshold", "0.5", "--device", device]);
+        let json = succeeds(&["cluster", golden, "--neighbors", "4", "--threshold", "0.5", "--device", device]);
         let json: Value = serde_json::from_str(&json).expect("JSON");
         (json["labels"].clone(), json["centers"].clone())
     };
@@ -112,9 +112,9 @@ fn cluster_gives_the_same_on_both_devices() {
 #[test]
 fn cluster_keeps_the_highest_scores_under_k_max() {
     let golden = "tests/fixtures/cluster_blobs.safetensors";
-    let all = ["cluster", golden, "--k", "4", "--threshold", "0.5", "--device", "cpu"];
+    let all = ["cluster", golden, "--neighbors", "4", "--threshold", "0.5", "--device", "cpu"];
     let json: Value = serde_json::from_str(&succeeds(&all)).expect("JSON");
-    let capped = [all.as_slice(), &["--k-max", "2"]].concat();
+    let capped = [all.as_slice(), &["--max-clusters", "2"]].concat();
     let capped: Value = serde_json::from_str(&succeeds(&capped)).expect("JSON");
     let score = |i: &Value| json["score"][i.as_u64().expect("index") as usize].as_f64().expect("score");
     let mut centers = json["centers"].as_array().expect("centers").clone();
@@ -130,7 +130,7 @@ fn bad_usage_is_exit_code_2() {
         vec!["tokenize"],
         vec!["tokenize", "a.png", "--device", "tpu"],
         vec!["no-such-command"],
-        vec!["cluster", "x.safetensors", "--k", "many", "--threshold", "1"],
+        vec!["cluster", "x.safetensors", "--neighbors", "many", "--threshold", "1"],
     ] {
         assert_eq!(setokim(&arguments).status.code(), Some(2), "{arguments:?}");
     }
@@ -150,22 +150,22 @@ fn failures_name_their_code_and_exit_with_1() {
         fails_with("image-decode", &[&["tokenize", text(image)], model.as_slice()].concat());
     }
     fails_with("io", &[&["tokenize", "no/such/picture.png"], model.as_slice()].concat());
-    let good = picture(folder.path());
+    let good = image(folder.path());
     fails_with("io", &["tokenize", text(&good), "--model", text(folder.path()), "--device", "cpu"]);
 
     let golden = "tests/fixtures/cluster_hand.safetensors";
-    fails_with("clustering-invalid", &["cluster", golden, "--k", "0", "--threshold", "1", "--device", "cpu"]);
-    fails_with("clustering-invalid", &["cluster", golden, "--k", "8", "--threshold", "1", "--device", "cpu"]);
-    fails_with("clustering-invalid", &["cluster", golden, "--k", "3", "--threshold", "NaN", "--device", "cpu"]);
+    fails_with("clustering-invalid", &["cluster", golden, "--neighbors", "0", "--threshold", "1", "--device", "cpu"]);
+    fails_with("clustering-invalid", &["cluster", golden, "--neighbors", "8", "--threshold", "1", "--device", "cpu"]);
+    fails_with("clustering-invalid", &["cluster", golden, "--neighbors", "3", "--threshold", "NaN", "--device", "cpu"]);
     let whole = std::fs::read(golden).expect("the fixture");
     let cut = path("cut.safetensors", &whole[..whole.len() - 5]);
-    fails_with("shard-corrupt", &["cluster", text(&cut), "--k", "3", "--threshold", "1", "--device", "cpu"]);
+    fails_with("shard-corrupt", &["cluster", text(&cut), "--neighbors", "3", "--threshold", "1", "--device", "cpu"]);
     let vector = path("vector.safetensors", &write_safetensors_f32("features", &[6], &[0.5; 6]).expect("a file"));
-    fails_with("tensor-shape", &["cluster", text(&vector), "--k", "3", "--threshold", "1", "--device", "cpu"]);
+    fails_with("tensor-shape", &["cluster", text(&vector), "--neighbors", "3", "--threshold", "1", "--device", "cpu"]);
     let mut values = [0.5; 12];
     values[7] = f32::NAN;
     let nan = path("nan.safetensors", &write_safetensors_f32("features", &[6, 2], &values).expect("a file"));
-    fails_with("not-finite", &["cluster", text(&nan), "--k", "3", "--threshold", "1", "--device", "cpu"]);
+    fails_with("not-finite", &["cluster", text(&nan), "--neighbors", "3", "--threshold", "1", "--device", "cpu"]);
 }
 
 #[test]
@@ -180,14 +180,14 @@ fn a_model_with_one_flipped_bit_is_refused() {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     std::fs::write(&shard, bytes).expect("written");
-    let image = picture(folder.path());
+    let image = image(folder.path());
     fails_with("hash-mismatch", &["tokenize", text(&image), "--model", text(folder.path()), "--device", "cpu"]);
 }
 
 #[test]
 fn convert_prints_what_it_wrote_and_it_works() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (image, out) = (picture(folder.path()), folder.path().join("model"));
+    let (image, out) = (image(folder.path()), folder.path().join("model"));
     let table = succeeds(&["convert", TINY, "-o", text(&out), "--type", "q8", "--vision", "f16"]);
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["part", "tensors", "parameters", "bytes", "type"]);

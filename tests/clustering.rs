@@ -3,9 +3,9 @@
 mod common;
 
 use common::{assert_close, blobs, cpu, gpu, matrix, noise};
-use setokim::config::ClusterConfig;
-use setokim::device::OpenDevice;
-use setokim::setok::{Clusters, cluster};
+use setokim::model::config::ClusterConfig;
+use setokim::model::setok::{Clusters, cluster};
+use setokim::runtime::device::OpenDevice;
 use setokim::{Error, Result};
 use wasm_bindgen_test::wasm_bindgen_test;
 

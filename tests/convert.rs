@@ -11,14 +11,16 @@ use common::{assert_close, cpu, floats};
 use setokim::convert::{
     Draft, LeftOut, Part, Precision, Precisions, Report, SHARD_BYTES, SourceOptions, open_source, write_bundle,
 };
-use setokim::device::OpenDevice;
-use setokim::gguf::Gguf;
+use setokim::formats::gguf::Gguf;
+use setokim::formats::manifest::Manifest;
+use setokim::image::Image;
 use setokim::kernels::quant_matmul::Activations;
-use setokim::llm::{Llama, LlamaConfig};
-use setokim::preprocess::Picture;
-use setokim::setokim::Setokim;
+use setokim::model::folder::{read_tokenizer, read_weights};
+use setokim::model::llm::{Llama, LlamaConfig};
+use setokim::model::setokim::Setokim;
+use setokim::nn::tensor_store::TensorStore;
+use setokim::runtime::device::OpenDevice;
 use setokim::text::{Message, Part as Piece, Role, Tokenizer};
-use setokim::weights::{Manifest, TensorStore, read_tokenizer, read_weights};
 use setokim::{Error, Result};
 
 const TINY: &str = "tests/fixtures/tiny-setokim";
@@ -50,13 +52,13 @@ fn open(folder: &Path, device: OpenDevice) -> Setokim {
     Setokim::open(folder, device, |_| ()).expect("what was written loads")
 }
 
-fn picture() -> Picture {
+fn image() -> Image {
     let rgb = |x: u32, y: u32| [if x < 20 { 220 } else { 30 }, if y < 12 { 200 } else { 60 }, (x * 5 + y) as u8];
-    Picture::from_rgb((0..32).flat_map(|y| (0..32).flat_map(move |x| rgb(x, y))).collect(), 32, 32).expect("a picture")
+    Image::from_rgb((0..32).flat_map(|y| (0..32).flat_map(move |x| rgb(x, y))).collect(), 32, 32).expect("a picture")
 }
 
 async fn features(model: &Setokim) -> Vec<f32> {
-    floats(model.encode(&model.preprocess(&picture()).expect("a square"))).await
+    floats(model.encode(&model.preprocess(&image()).expect("a square"))).await
 }
 
 async fn logits(llama: &Llama, ids: &[u32]) -> Vec<f32> {
@@ -77,11 +79,11 @@ fn relative_error(ours: &[f32], theirs: &[f32]) -> f32 {
 
 /// Everything a model can be asked for works.
 async fn answers(model: &Setokim) {
-    let seen = model.see(&picture()).await.expect("seen");
-    assert!(!seen.tokens.is_empty());
+    let encoded = model.encode_image(&image()).await.expect("seen");
+    assert!(!encoded.tokens.is_empty());
     let message = Message { role: Role::User, parts: vec![Piece::Image, Piece::Text("what is this ?".into())] };
-    let options = setokim::generate::AnswerOptions { max_tokens: 6, ..Default::default() };
-    model.chat(&[message], &[&seen], &options, &NEVER, async |_| ()).await.expect("an answer");
+    let options = setokim::model::decode::AnswerOptions { max_tokens: 6, ..Default::default() };
+    model.chat(&[message], &[&encoded], &options, &NEVER, async |_| ()).await.expect("an answer");
 }
 
 #[tokio::test]
@@ -153,7 +155,7 @@ async fn a_tower_and_a_llama_become_one_model() {
     let draft = assembled_draft(SIGLIP, LLAMA, 7).expect("two sound folders");
     assert!(draft.notes.iter().any(|note| note.contains("seed 7")), "{:?}", draft.notes);
     let tower = features(&open(SIGLIP.as_ref(), cpu().await)).await;
-    let llama_config = LlamaConfig::from_json(&setokim::weights::read_config(LLAMA.as_ref()).expect("a config"));
+    let llama_config = LlamaConfig::from_json(&setokim::model::folder::read_config(LLAMA.as_ref()).expect("a config"));
     let llama_config = llama_config.expect("a LLaMA");
     let device = cpu().await.device;
     let mut store = TensorStore::new(&device);
@@ -300,8 +302,8 @@ async fn the_reference_tokenizer_gives_its_tokens() {
     let expected = fs::read(Path::new(REFERENCE).join("expected.safetensors")).expect("the fixture");
     let expected = safetensors::SafeTensors::deserialize(&expected).expect("sound");
     let bytes = |name: &str| expected.tensor(name).expect("in the fixture").data().to_vec();
-    let picture = Picture::from_rgb(bytes("pixels"), 32, 32).expect("a picture");
-    let visual = model.tokenize(&picture).await.expect("tokens");
+    let image = Image::from_rgb(bytes("pixels"), 32, 32).expect("a picture");
+    let visual = model.tokenize(&image).await.expect("tokens");
     let labels: Vec<u32> = bytes("labels").as_chunks().0.iter().map(|&label| u32::from_le_bytes(label)).collect();
     assert_eq!(visual.report.labels, labels);
     let tokens: Vec<f32> = bytes("tokens").as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();

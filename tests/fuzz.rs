@@ -15,22 +15,24 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
-use setokim::config::SetokimConfig;
 use setokim::convert::{Precision, Precisions, SHARD_BYTES, SourceOptions, open_source, write_bundle};
-use setokim::device::{DeviceKind, DeviceReport, OpenDevice};
-use setokim::generate::AnswerOptions;
-use setokim::gguf::Gguf;
+use setokim::formats::gguf::Gguf;
+use setokim::formats::manifest::Manifest;
+use setokim::image::Image;
+use setokim::image::preprocess::{Normalisation, ResizeMode, preprocess};
 use setokim::kernels::quant_matmul::Activations;
-use setokim::language::Position;
-use setokim::llm::{Llama, LlamaConfig};
-use setokim::preprocess::{self, Normalisation, Picture, ResizeMode, preprocess};
-use setokim::seen::Seen;
-use setokim::setokim::Setokim;
+use setokim::limits;
+use setokim::model::config::SetokimConfig;
+use setokim::model::decode::AnswerOptions;
+use setokim::model::encoded_image::EncodedImage;
+use setokim::model::language::Position;
+use setokim::model::llm::{Llama, LlamaConfig};
+use setokim::model::setokim::Setokim;
+use setokim::model::shard_loader::ShardLoader;
+use setokim::nn::tensor_store::TensorStore;
+use setokim::runtime::device::{DeviceKind, DeviceReport, OpenDevice};
 use setokim::text::template::names;
-use setokim::text::tokenizer;
 use setokim::text::{ChatTemplate, Message, Part, PromptPiece, Role, Tokenizer};
-use setokim::weights::{self, Manifest, ShardLoader, TensorStore};
-use setokim::{gguf, kernels, language};
 
 const CONFIG: &str = include_str!("fixtures/tiny-setokim/config.json");
 const MANIFEST: &str = include_str!("fixtures/tiny-setokim/manifest.json");
@@ -226,9 +228,9 @@ fn now<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
 }
 
-fn picture(width: u32, height: u32) -> Picture {
+fn image(width: u32, height: u32) -> Image {
     let rgb = (0..width * height * 3).map(|at| (at * 7 % 251) as u8).collect();
-    Picture::from_rgb(rgb, width, height).unwrap()
+    Image::from_rgb(rgb, width, height).unwrap()
 }
 
 // --- what a person types
@@ -252,7 +254,7 @@ fn spelled_out() -> Vec<String> {
 }
 
 /// Text with control tokens in it, whole and in pieces, among anything else.
-fn typed() -> impl Strategy<Value = String> {
+fn check_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         3 => prop::sample::select(spelled_out()),
         1 => prop::sample::select(vec!["<", ">", "[", "]", "/", "<keep_", "Img", "SEG", "\u{200b}", "<<user>>", " ", "\n", "\u{feff}"])
@@ -268,7 +270,7 @@ fn controls(tokenizer: &Tokenizer) -> Vec<u32> {
 }
 
 fn any_part() -> impl Strategy<Value = Part> {
-    prop_oneof![4 => typed().prop_map(Part::Text), 1 => Just(Part::Image), 1 => Just(Part::Mask)]
+    prop_oneof![4 => check_text().prop_map(Part::Text), 1 => Just(Part::Image), 1 => Just(Part::Mask)]
 }
 
 fn any_message() -> impl Strategy<Value = Message> {
@@ -283,12 +285,12 @@ proptest! {
     #![proptest_config(config(500))]
 
     #[test]
-    fn pictures(name in prop::sample::select(vec!["orientation-6.jpg", "progressive.jpg", "cmyk.jpg", "noise.png", "palette.png", "two-frames.gif", "lossy.webp", "lossless.webp"]), damage in damage(), mode in prop::sample::select(vec![ResizeMode::Squash, ResizeMode::Crop, ResizeMode::Pad])) {
+    fn images(name in prop::sample::select(vec!["orientation-6.jpg", "progressive.jpg", "cmyk.jpg", "noise.png", "palette.png", "two-frames.gif", "lossy.webp", "lossless.webp"]), damage in damage(), mode in prop::sample::select(vec![ResizeMode::Squash, ResizeMode::Crop, ResizeMode::Pad])) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures").join(name);
         let file = std::fs::read(path).unwrap();
-        match Picture::decode(&damaged(&file, file.len(), damage)) {
-            Ok(picture) => {
-                let square = preprocess(&picture, 32, mode, &Normalisation::default()).unwrap();
+        match Image::decode(&damaged(&file, file.len(), damage)) {
+            Ok(image) => {
+                let square = preprocess(&image, 32, mode, &Normalisation::default()).unwrap();
                 prop_assert_eq!(square.pixels.len(), 3 * 32 * 32);
             }
             Err(error) => prop_assert!(error.code().starts_with("image-"), "{}", error),
@@ -335,7 +337,7 @@ proptest! {
     }
 
     #[test]
-    fn tokenizers(step in any_step(), changes in prop::collection::vec((any::<Index>(), any_json()), 0..3), text in typed()) {
+    fn tokenizers(step in any_step(), changes in prop::collection::vec((any::<Index>(), any_json()), 0..3), text in check_text()) {
         let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();
         json[step.0] = step.1;
         match Tokenizer::from_json(changed(json.to_string().as_bytes(), changes).as_bytes()) {
@@ -369,7 +371,7 @@ proptest! {
         match loaded {
             Ok(model) => {
                 // What loads also runs; weights of another meaning may give no numbers, and that is said.
-                if let Err(error) = now(model.tokenize(&picture(9, 7))) {
+                if let Err(error) = now(model.tokenize(&image(9, 7))) {
                     prop_assert!(["not-finite", "clustering-invalid", "config-invalid"].contains(&error.code()), "{}", error);
                 }
             }
@@ -418,7 +420,7 @@ proptest! {
     }
 
     #[test]
-    fn control_tokens_that_are_typed_stay_text(text in typed()) {
+    fn control_tokens_that_are_typed_stay_text(text in check_text()) {
         let tokenizer = tiny_tokenizer();
         let ids = tokenizer.encode(&text).unwrap();
         let controls = controls(&tokenizer);
@@ -434,7 +436,7 @@ proptest! {
 
     /// Only the template's own control tokens are in a prompt, however many are typed.
     #[test]
-    fn a_template_has_as_many_control_tokens_as_it_has_turns(texts in prop::collection::vec(typed(), 1..5)) {
+    fn a_template_has_as_many_control_tokens_as_it_has_turns(texts in prop::collection::vec(check_text(), 1..5)) {
         let tokenizer = tiny_tokenizer();
         let messages: Vec<Message> = texts.iter().map(|text| Message::text(Role::User, text)).collect();
         let pieces = ChatTemplate::Setokim.encode(&tokenizer, &messages).unwrap();
@@ -449,13 +451,13 @@ proptest! {
     #[test]
     fn chats(messages in prop::collection::vec(any_message(), 0..4), images in 0_usize..3, max_tokens in prop::sample::select(vec![0, 1, 3, usize::MAX])) {
         let model = model();
-        let seen = now(model.see(&picture(5, 4))).unwrap();
-        let images: Vec<&Seen> = vec![&seen; images];
+        let encoded = now(model.encode_image(&image(5, 4))).unwrap();
+        let images: Vec<&EncodedImage> = vec![&encoded; images];
         let places = messages.iter().flat_map(|message| &message.parts).filter(|part| **part == Part::Image).count();
         if let Ok(turns) = model.language().unwrap().turns(&messages, &images) {
             prop_assert_eq!(places, images.len());
             let visual = turns.concat().iter().filter(|position| matches!(position, Position::Visual { .. })).count();
-            prop_assert_eq!(visual, images.len() * seen.tokens.len());
+            prop_assert_eq!(visual, images.len() * encoded.tokens.len());
         }
         // An answer without end is cut by a stop string that soon comes.
         let stop = if max_tokens > 9 { vec!["e".into(), "a".into(), " ".into()] } else { Vec::new() };
@@ -474,25 +476,25 @@ fn the_table_of_limits_says_what_the_code_does() {
     let table = include_str!("../docs/limits.md");
     let mebibytes = |bytes: usize| format!("{} MiB", bytes >> 20);
     let limits = [
-        ("file of a picture", mebibytes(preprocess::MAX_PICTURE_BYTES)),
-        ("pixels of a picture", format!("{} megapixels", preprocess::MAX_MEGAPIXELS)),
-        ("memory of a picture's decoder", mebibytes(preprocess::DECODER_BYTES as usize)),
-        ("side of the encoder's square", format!("{} pixels", preprocess::MAX_SIZE)),
-        ("patches of a picture", setokim::config::MAX_PATCHES.to_string()),
-        ("refusals that a model names", setokim::config::MAX_REFUSALS.to_string()),
-        ("clusters of a picture", kernels::MAX_CENTERS.to_string()),
-        ("neighbours of a patch", kernels::MAX_NEIGHBORS.to_string()),
-        ("`config.json`, `manifest.json`", mebibytes(weights::MAX_TEXT_BYTES)),
-        ("files of a model", weights::MAX_FILES.to_string()),
-        ("one file of a model", mebibytes(weights::MAX_FILE_BYTES as usize)),
-        ("header of a safetensors file", mebibytes(weights::MAX_HEADER_BYTES as usize)),
-        ("tensors of a safetensors file", weights::MAX_TENSORS.to_string()),
-        ("tensors, metadata keys of a GGUF file", gguf::MAX_ENTRIES.to_string()),
-        ("values in a GGUF file's metadata arrays", gguf::MAX_VALUES.to_string()),
-        ("`tokenizer.json`", mebibytes(tokenizer::MAX_JSON_BYTES)),
-        ("ids of a vocabulary", tokenizer::MAX_TOKENS.to_string()),
-        ("text of a request", mebibytes(language::MAX_REQUEST_BYTES)),
-        ("pictures of a request", language::MAX_PICTURES.to_string()),
+        ("file of a picture", mebibytes(limits::MAX_IMAGE_BYTES)),
+        ("pixels of a picture", format!("{} megapixels", limits::MAX_MEGAPIXELS)),
+        ("memory of a picture's decoder", mebibytes(limits::MAX_DECODER_BYTES as usize)),
+        ("side of the encoder's square", format!("{} pixels", limits::MAX_SQUARE_SIZE)),
+        ("patches of a picture", limits::MAX_PATCHES.to_string()),
+        ("refusals that a model names", limits::MAX_REFUSALS.to_string()),
+        ("clusters of a picture", limits::MAX_CENTERS.to_string()),
+        ("neighbours of a patch", limits::MAX_NEIGHBORS.to_string()),
+        ("`config.json`, `manifest.json`", mebibytes(limits::MAX_TEXT_BYTES)),
+        ("files of a model", limits::MAX_FILES.to_string()),
+        ("one file of a model", mebibytes(limits::MAX_FILE_BYTES as usize)),
+        ("header of a safetensors file", mebibytes(limits::MAX_HEADER_BYTES as usize)),
+        ("tensors of a safetensors file", limits::MAX_TENSORS.to_string()),
+        ("tensors, metadata keys of a GGUF file", limits::MAX_GGUF_ENTRIES.to_string()),
+        ("values in a GGUF file's metadata arrays", limits::MAX_GGUF_VALUES.to_string()),
+        ("`tokenizer.json`", mebibytes(limits::MAX_TOKENIZER_BYTES)),
+        ("ids of a vocabulary", limits::MAX_VOCABULARY.to_string()),
+        ("text of a request", mebibytes(limits::MAX_REQUEST_BYTES)),
+        ("pictures of a request", limits::MAX_IMAGES.to_string()),
     ];
     for (what, limit) in limits {
         let row = format!("| {what} | {limit}");
@@ -578,7 +580,7 @@ fn a_metadata_array_of_flags_takes_no_memory() {
     file.push(b'k');
     file.extend(9_u32.to_le_bytes()); // an array
     file.extend(7_u32.to_le_bytes()); // of flags
-    let count = gguf::MAX_VALUES + 1;
+    let count = limits::MAX_GGUF_VALUES + 1;
     file.extend(count.to_le_bytes());
     file.resize(file.len() + count as usize, 0);
     let error = Gguf::parse(&file).unwrap_err();
@@ -587,25 +589,22 @@ fn a_metadata_array_of_flags_takes_no_memory() {
 
 #[test]
 fn a_picture_of_too_many_bytes_is_refused_unread() {
-    let bytes = vec![0; preprocess::MAX_PICTURE_BYTES + 1];
-    assert_eq!(Picture::decode(&bytes).unwrap_err().code(), "image-too-large");
+    let bytes = vec![0; limits::MAX_IMAGE_BYTES + 1];
+    assert_eq!(Image::decode(&bytes).unwrap_err().code(), "image-too-large");
 }
 
 #[test]
 fn requests_without_end_are_refused() {
     let model = model();
     let language = model.language().unwrap();
-    let long = Message::text(Role::User, "a".repeat(language::MAX_REQUEST_BYTES + 1));
+    let long = Message::text(Role::User, "a".repeat(limits::MAX_REQUEST_BYTES + 1));
     assert_eq!(language.turns(&[long], &[]).unwrap_err().code(), "prompt-invalid");
-    let shown = Message { role: Role::User, parts: vec![Part::Image; language::MAX_PICTURES + 1] };
-    let seen = now(model.see(&picture(5, 4))).unwrap();
-    assert_eq!(
-        language.turns(&[shown], &vec![&seen; language::MAX_PICTURES + 1]).unwrap_err().code(),
-        "prompt-invalid"
-    );
+    let shown = Message { role: Role::User, parts: vec![Part::Image; limits::MAX_IMAGES + 1] };
+    let encoded = now(model.encode_image(&image(5, 4))).unwrap();
+    assert_eq!(language.turns(&[shown], &vec![&encoded; limits::MAX_IMAGES + 1]).unwrap_err().code(), "prompt-invalid");
     let abort = AtomicBool::new(false);
-    let phrase = "a".repeat(language::MAX_REQUEST_BYTES + 1);
-    let asked = now(model.segment(&seen, &phrase, &AnswerOptions::default(), &abort, async |_| ()));
+    let phrase = "a".repeat(limits::MAX_REQUEST_BYTES + 1);
+    let asked = now(model.segment(&encoded, &phrase, &AnswerOptions::default(), &abort, async |_| ()));
     assert_eq!(asked.err().unwrap().code(), "prompt-invalid");
 }
 
@@ -618,10 +617,10 @@ fn a_config_of_absurd_sizes_is_refused() {
     let error = SetokimConfig::from_json(&json.to_string()).unwrap_err();
     assert!(error.to_string().contains("patches"), "{error}");
     let mut json: Value = serde_json::from_str(CONFIG).unwrap();
-    json["refusals"] = json!(vec!["no"; setokim::config::MAX_REFUSALS + 1]);
+    json["refusals"] = json!(vec!["no"; limits::MAX_REFUSALS + 1]);
     let error = SetokimConfig::from_json(&json.to_string()).unwrap_err();
     assert!(error.to_string().contains("refusals"), "{error}");
-    let long = format!("{CONFIG}{}", " ".repeat(weights::MAX_TEXT_BYTES));
+    let long = format!("{CONFIG}{}", " ".repeat(limits::MAX_TEXT_BYTES));
     assert_eq!(SetokimConfig::from_json(&long).unwrap_err().code(), "config-invalid");
     assert_eq!(Manifest::parse(&long).unwrap_err().code(), "manifest-invalid");
 }

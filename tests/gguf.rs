@@ -5,9 +5,10 @@
 use burn::tensor::Device;
 use proptest::prelude::*;
 use setokim::Error;
-use setokim::gguf::{Gguf, Value};
-use setokim::kernels::quant_matmul::{Activations, WeightKind, dequantize};
-use setokim::llm::Llama;
+use setokim::formats::blocks::{WeightKind, dequantize};
+use setokim::formats::gguf::{Gguf, Value};
+use setokim::kernels::quant_matmul::Activations;
+use setokim::model::llm::Llama;
 use setokim::text::Tokenizer;
 
 const TINY: &[u8] = include_bytes!("fixtures/tiny.gguf");
@@ -125,7 +126,7 @@ fn false_counts_are_refused_without_memory_for_them() {
     assert_refused(&File::header(3, 0, 1).u64(u64::MAX).data(0), "");
     let array = |count| File::header(3, 0, 1).key("a", 9).u32(0).u64(count).data(0);
     assert_refused(&array(u64::MAX), "values");
-    assert_refused(&array(setokim::gguf::MAX_VALUES), "ends early");
+    assert_refused(&array(setokim::limits::MAX_GGUF_VALUES), "ends early");
     let nested = (0..100_000).fold(File::header(3, 0, 1).key("a", 9), |file, _| file.u32(9).u64(1));
     assert_refused(&nested.0, "nested too deeply");
 }

@@ -1,15 +1,18 @@
-//! Pictures in and out: decoding, resizing, labels and overlays. Pictures and Pillow's results in `fixtures/pictures`,
+//! Images in and out: decoding, resizing, labels and overlays. Images and Pillow's results in `fixtures/images`,
 //! made by the `generate.py` there.
 
 use std::path::Path;
 
 use burn::tensor::Device;
 use setokim::Error;
-use setokim::palette::palette;
-use setokim::postprocess::{
-    LabelMap, Mask, OverlayStyle, Rle, frame_from_square, overlay, picture_from_pixels, png_from_picture,
-};
-use setokim::preprocess::{Crop, Normalisation, PAD, Picture, Preprocessed, ResizeMode, preprocess};
+use setokim::image::Image;
+use setokim::image::masks::{LabelMap, Mask, Rle};
+use setokim::image::overlay::{OverlayStyle, overlay};
+use setokim::image::palette::palette;
+use setokim::image::preprocess::{Crop, Normalisation, Preprocessed, ResizeMode, preprocess};
+use setokim::image::resize::PAD;
+use setokim::image::resize::frame_from_square;
+use setokim::image::{image_from_pixels, png_from_image};
 
 const RED: [u8; 3] = [255, 0, 0];
 const GREEN: [u8; 3] = [0, 255, 0];
@@ -26,21 +29,21 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn picture(name: &str) -> Picture {
-    Picture::decode(&file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+fn image(name: &str) -> Image {
+    Image::decode(&file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-fn pixel(picture: &Picture, x: u32, y: u32) -> [u8; 3] {
-    let at = (y * picture.width() + x) as usize * 3;
-    [picture.rgb()[at], picture.rgb()[at + 1], picture.rgb()[at + 2]]
+fn pixel(image: &Image, x: u32, y: u32) -> [u8; 3] {
+    let at = (y * image.width() + x) as usize * 3;
+    [image.rgb()[at], image.rgb()[at + 1], image.rgb()[at + 2]]
 }
 
 /// Checks the middles of the six blocks of the fixture.
-fn assert_blocks(name: &str, picture: &Picture, want: [[[u8; 3]; 3]; 2], tolerance: u8) {
-    assert_eq!((picture.width(), picture.height()), (24, 16), "{name}");
+fn assert_blocks(name: &str, image: &Image, want: [[[u8; 3]; 3]; 2], tolerance: u8) {
+    assert_eq!((image.width(), image.height()), (24, 16), "{name}");
     for (row, colours) in want.iter().enumerate() {
         for (col, want) in colours.iter().enumerate() {
-            let got = pixel(picture, col as u32 * 8 + 4, row as u32 * 8 + 4);
+            let got = pixel(image, col as u32 * 8 + 4, row as u32 * 8 + 4);
             let close = got.iter().zip(want).all(|(got, want)| got.abs_diff(*want) <= tolerance);
             assert!(close, "{name}, block {row} {col}: got {got:?}, want {want:?}");
         }
@@ -49,7 +52,7 @@ fn assert_blocks(name: &str, picture: &Picture, want: [[[u8; 3]; 3]; 2], toleran
 
 const BLOCKS: [[[u8; 3]; 3]; 2] = [[RED, GREEN, BLUE], [YELLOW, BLACK, WHITE]];
 
-/// The largest difference between two pictures of one size, with the numbers side by side when there is one.
+/// The largest difference between two images of one size, with the numbers side by side when there is one.
 fn worst_step(ours: &[u8], theirs: &[u8]) -> u8 {
     assert_eq!(ours.len(), theirs.len());
     let worst = ours.iter().zip(theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
@@ -62,22 +65,22 @@ fn worst_step(ours: &[u8], theirs: &[u8]) -> u8 {
 }
 
 fn bytes_of(pre: &Preprocessed) -> Vec<u8> {
-    let square = picture_from_pixels(&pre.pixels, pre.size).expect("values in range");
+    let square = image_from_pixels(&pre.pixels, pre.size).expect("values in range");
     square.rgb().to_vec()
 }
 
-fn noise(width: u32, height: u32) -> Picture {
+fn noise(width: u32, height: u32) -> Image {
     let mut state = 1u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     };
     let rgb = (0..width * height * 3).map(|_| next()).collect();
-    Picture::from_rgb(rgb, width, height).expect("a sound picture")
+    Image::from_rgb(rgb, width, height).expect("a sound picture")
 }
 
-fn square_of(picture: &Picture, size: usize, mode: ResizeMode) -> Preprocessed {
-    preprocess(picture, size, mode, &Normalisation::default()).expect("a sound size")
+fn square_of(image: &Image, size: usize, mode: ResizeMode) -> Preprocessed {
+    preprocess(image, size, mode, &Normalisation::default()).expect("a sound size")
 }
 
 const MODES: [ResizeMode; 3] = [ResizeMode::Squash, ResizeMode::Crop, ResizeMode::Pad];
@@ -88,73 +91,73 @@ const MODES: [ResizeMode; 3] = [ResizeMode::Squash, ResizeMode::Crop, ResizeMode
 fn follows_every_exif_orientation() {
     for value in 1..=8 {
         let name = format!("orientation-{value}.jpg");
-        assert_blocks(&name, &picture(&name), BLOCKS, LOSSY);
+        assert_blocks(&name, &image(&name), BLOCKS, LOSSY);
     }
     for name in ["orientation-6.png", "orientation-6.webp"] {
-        assert_blocks(name, &picture(name), BLOCKS, 0);
+        assert_blocks(name, &image(name), BLOCKS, 0);
     }
 }
 
 #[test]
 fn reads_every_format() {
     for name in ["lossless.webp", "palette.png", "two-frames.gif"] {
-        assert_blocks(name, &picture(name), BLOCKS, 0);
+        assert_blocks(name, &image(name), BLOCKS, 0);
     }
     for name in ["progressive.jpg", "cmyk.jpg"] {
-        assert_blocks(name, &picture(name), BLOCKS, LOSSY);
+        assert_blocks(name, &image(name), BLOCKS, LOSSY);
     }
     let gray = |[r, g, b]: [u8; 3]| {
         // ITU-R 601 luma, as Pillow
         [(0.299 * f32::from(r) + 0.587 * f32::from(g) + 0.114 * f32::from(b)).round() as u8; 3]
     };
     let gray_blocks = BLOCKS.map(|row| row.map(gray));
-    assert_blocks("gray.png", &picture("gray.png"), gray_blocks, 1);
-    assert_blocks("gray.jpg", &picture("gray.jpg"), gray_blocks, LOSSY);
+    assert_blocks("gray.png", &image("gray.png"), gray_blocks, 1);
+    assert_blocks("gray.jpg", &image("gray.jpg"), gray_blocks, LOSSY);
 }
 
 #[test]
 fn reads_lossy_webp() {
     // Colour is stored at half the size there: wider tolerance.
-    assert_blocks("lossy.webp", &picture("lossy.webp"), BLOCKS, 40);
+    assert_blocks("lossy.webp", &image("lossy.webp"), BLOCKS, 40);
 }
 
 #[test]
 fn lays_transparency_over_white() {
     let want = [RED, [255, 63, 63], [255, 127, 127], [255, 191, 191], WHITE];
     for name in ["alpha.png", "alpha.webp"] {
-        assert_eq!(picture(name).rgb(), want.as_flattened(), "{name}");
+        assert_eq!(image(name).rgb(), want.as_flattened(), "{name}");
     }
-    assert_eq!(picture("clear.gif").rgb(), [RED, WHITE].as_flattened());
+    assert_eq!(image("clear.gif").rgb(), [RED, WHITE].as_flattened());
     let rgba: Vec<u8> = [255, 192, 128, 64, 0].into_iter().flat_map(|alpha| [255, 0, 0, alpha]).collect();
-    let canvas = Picture::from_rgba(&rgba, 5, 1).expect("five pixels");
+    let canvas = Image::from_rgba(&rgba, 5, 1).expect("five pixels");
     assert_eq!(canvas.rgb(), want.as_flattened());
     assert_eq!(canvas.to_rgba()[16..], [255; 4]);
 }
 
 #[test]
 fn brings_16_bits_to_8() {
-    assert_eq!(picture("gray16.png").rgb(), [[0; 3], [0; 3], [1; 3], [128; 3], [255; 3]].as_flattened());
-    assert_eq!(picture("rgb16.png").rgb(), [[255, 0, 128], [1, 0, 0]].as_flattened());
+    assert_eq!(image("gray16.png").rgb(), [[0; 3], [0; 3], [1; 3], [128; 3], [255; 3]].as_flattened());
+    assert_eq!(image("rgb16.png").rgb(), [[255, 0, 128], [1, 0, 0]].as_flattened());
 }
 
 #[test]
 fn refuses_a_huge_header_before_its_pixels() {
     let huge = file("huge.png");
     for bytes in [&huge[..], &huge[..33]] {
-        let error = Picture::decode(bytes).expect_err("900 megapixels");
+        let error = Image::decode(bytes).expect_err("900 megapixels");
         assert!(matches!(error, Error::ImageTooLarge { width: 30_000, height: 30_000, limit: 64 }), "{error}");
         assert_eq!(error.code(), "image-too-large");
     }
-    let canvas = Picture::from_rgba(&[], 30_000, 30_000).expect_err("900 megapixels");
+    let canvas = Image::from_rgba(&[], 30_000, 30_000).expect_err("900 megapixels");
     assert_eq!(canvas.code(), "image-too-large");
 }
 
 #[test]
 fn refuses_what_does_not_fill_its_size() {
     for (bytes, width, height) in [(16, 2, 3), (0, 0, 0), (0, 0, 5), (25, 2, 3), (0, 1, 1)] {
-        let error = Picture::from_rgba(&vec![0; bytes], width, height).expect_err("another size");
+        let error = Image::from_rgba(&vec![0; bytes], width, height).expect_err("another size");
         assert_eq!(error.code(), "image-decode", "{bytes} bytes for {width} x {height}");
-        assert_eq!(Picture::from_rgb(vec![0; bytes], width, height).expect_err("another size").code(), "image-decode");
+        assert_eq!(Image::from_rgb(vec![0; bytes], width, height).expect_err("another size").code(), "image-decode");
     }
 }
 
@@ -172,28 +175,28 @@ fn resizes_as_pillow() {
         ("noise.png", ResizeMode::Pad, 48, "resize-pad-48.png"),
     ];
     for (input, mode, size, want) in cases {
-        let ours = bytes_of(&square_of(&picture(input), size, mode));
-        assert_eq!(worst_step(&ours, picture(want).rgb()), 0, "{want}");
+        let ours = bytes_of(&square_of(&image(input), size, mode));
+        assert_eq!(worst_step(&ours, image(want).rgb()), 0, "{want}");
     }
 }
 
 #[test]
 fn resizes_a_tall_strip_within_a_step_of_pillow() {
     // Columns first here (see `resample`), and the values between are rounded.
-    let ours = bytes_of(&square_of(&picture("strip.png"), 16, ResizeMode::Squash));
-    assert!(worst_step(&ours, picture("resize-strip-16.png").rgb()) <= 1);
+    let ours = bytes_of(&square_of(&image("strip.png"), 16, ResizeMode::Squash));
+    assert!(worst_step(&ours, image("resize-strip-16.png").rgb()) <= 1);
 }
 
 #[test]
 fn keeps_a_picture_of_the_right_size() {
-    let picture = noise(32, 32);
+    let image = noise(32, 32);
     for mode in MODES {
-        let pre = square_of(&picture, 32, mode);
-        assert_eq!(bytes_of(&pre), picture.rgb(), "{mode:?}");
+        let pre = square_of(&image, 32, mode);
+        assert_eq!(bytes_of(&pre), image.rgb(), "{mode:?}");
         assert_eq!(pre.crop, Crop { x: 0.0, y: 0.0, width: 32.0, height: 32.0 });
         for (at, value) in pre.pixels.iter().enumerate() {
             let (channel, pixel) = (at / (32 * 32), at % (32 * 32));
-            let want = f64::from(picture.rgb()[pixel * 3 + channel]) / 127.5 - 1.0;
+            let want = f64::from(image.rgb()[pixel * 3 + channel]) / 127.5 - 1.0;
             assert_eq!(*value, want as f32, "channel {channel}, pixel {pixel}");
         }
     }
@@ -209,7 +212,7 @@ fn makes_a_batch_of_one() {
 
 #[test]
 fn normalises_by_channel() {
-    let grey = Picture::from_rgb(vec![51; 3], 1, 1).expect("one pixel");
+    let grey = Image::from_rgb(vec![51; 3], 1, 1).expect("one pixel");
     let normalisation = Normalisation { mean: [0.0, 0.1, 0.2], std: [1.0, 0.5, 2.0] };
     let pre = preprocess(&grey, 1, ResizeMode::Squash, &normalisation).expect("a sound size");
     for (got, want) in pre.pixels.iter().zip([0.2, 0.2, 0.0]) {
@@ -219,14 +222,14 @@ fn normalises_by_channel() {
 
 #[test]
 fn refuses_settings_that_make_no_square() {
-    let picture = noise(2, 2);
+    let image = noise(2, 2);
     for size in [0, 5000] {
-        let error = preprocess(&picture, size, ResizeMode::Squash, &Normalisation::default()).expect_err("no square");
+        let error = preprocess(&image, size, ResizeMode::Squash, &Normalisation::default()).expect_err("no square");
         assert_eq!(error.code(), "config-invalid");
     }
     for std in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let normalisation = Normalisation { std: [0.5, std, 0.5], ..Default::default() };
-        let error = preprocess(&picture, 2, ResizeMode::Squash, &normalisation).expect_err("no division");
+        let error = preprocess(&image, 2, ResizeMode::Squash, &normalisation).expect_err("no division");
         assert_eq!(error.code(), "config-invalid");
     }
 }
@@ -234,7 +237,7 @@ fn refuses_settings_that_make_no_square() {
 #[test]
 fn bears_extremes() {
     for (width, height) in [(1, 1), (1, 5000), (5000, 1), (2, 3), (4097, 3)] {
-        let plain = Picture::from_rgb([10, 200, 77].repeat((width * height) as usize), width, height).expect("plain");
+        let plain = Image::from_rgb([10, 200, 77].repeat((width * height) as usize), width, height).expect("plain");
         for mode in MODES {
             let pre = square_of(&plain, 16, mode);
             assert_eq!(pre.pixels.len(), 3 * 16 * 16);
@@ -249,7 +252,7 @@ fn bears_extremes() {
 
 #[test]
 fn pads_with_grey() {
-    let white = Picture::from_rgb(vec![255; 4 * 2 * 3], 4, 2).expect("white");
+    let white = Image::from_rgb(vec![255; 4 * 2 * 3], 4, 2).expect("white");
     let pre = square_of(&white, 4, ResizeMode::Pad);
     assert_eq!(pre.crop, Crop { x: 0.0, y: -1.0, width: 4.0, height: 4.0 });
     let rows: Vec<u8> = bytes_of(&pre).chunks(12).map(|row| row[0]).collect();
@@ -292,7 +295,7 @@ fn pixels_and_labels_meet_in_the_frame() {
     let labels: Vec<u32> = (0..9).collect();
     let colours: Vec<[u8; 3]> = labels.iter().map(|&id| palette(id)).collect();
     let rgb = (0..30 * 30).flat_map(|at| colours[at / 30 / 10 * 3 + at % 30 / 10]).collect();
-    let square = Picture::from_rgb(rgb, 30, 30).expect("a square");
+    let square = Image::from_rgb(rgb, 30, 30).expect("a square");
     for mode in MODES {
         let crop = Crop::new(mode, width, height);
         let map = LabelMap::new(&labels, [3, 3], &crop, width, height).expect("nine labels");
@@ -337,7 +340,7 @@ fn masks_split_the_picture() {
     assert_eq!(masks.iter().map(Mask::area).sum::<usize>(), 13 * 7);
     assert_eq!(map.mask(9).area(), 0);
 
-    let png = Picture::decode(&masks[1].to_png().expect("a PNG")).expect("our own PNG");
+    let png = Image::decode(&masks[1].to_png().expect("a PNG")).expect("our own PNG");
     let bits: Vec<bool> = png.rgb().iter().step_by(3).map(|&value| value == 255).collect();
     assert_eq!(bits, masks[1].bits());
 }
@@ -369,7 +372,7 @@ fn refuses_labels_that_do_not_fill_the_grid() {
 
 #[test]
 fn overlay_of_a_tiny_case() {
-    let white = Picture::from_rgb(vec![255; 4 * 2 * 3], 4, 2).expect("white");
+    let white = Image::from_rgb(vec![255; 4 * 2 * 3], 4, 2).expect("white");
     let crop = Crop::new(ResizeMode::Squash, 4, 2);
     let map = LabelMap::new(&[0, 1], [1, 2], &crop, 4, 2).expect("two labels");
     let ([a, b], half) = ([palette(0), palette(1)], |colour: [u8; 3]| colour.map(|value| 255 - (255 - value) / 2));
@@ -384,18 +387,18 @@ fn overlay_of_a_tiny_case() {
 
     let clear = overlay(&white, &map, OverlayStyle { opacity: 0.0, border: 0 }).expect("a sound style");
     assert_eq!(clear, white);
-    let png = png_from_picture(&clear).expect("a PNG");
-    assert_eq!(Picture::decode(&png).expect("our own PNG"), white);
+    let png = png_from_image(&clear).expect("a PNG");
+    assert_eq!(Image::decode(&png).expect("our own PNG"), white);
 }
 
 #[test]
 fn overlay_leaves_what_is_outside_the_crop() {
-    let picture = noise(6, 2);
+    let image = noise(6, 2);
     let crop = Crop::new(ResizeMode::Crop, 6, 2);
     let map = LabelMap::new(&[3], [1, 1], &crop, 6, 2).expect("one label");
-    let got = overlay(&picture, &map, OverlayStyle { opacity: 1.0, border: 2 }).expect("a sound style");
+    let got = overlay(&image, &map, OverlayStyle { opacity: 1.0, border: 2 }).expect("a sound style");
     for x in [0, 1, 4, 5] {
-        assert_eq!(pixel(&got, x, 0), pixel(&picture, x, 0));
+        assert_eq!(pixel(&got, x, 0), pixel(&image, x, 0));
     }
     assert_eq!([pixel(&got, 2, 0), pixel(&got, 3, 0)], [palette(3); 2]);
 }
@@ -406,10 +409,10 @@ fn refuses_an_overlay_that_does_not_fit() {
     let map = LabelMap::new(&[0], [1, 1], &crop, 4, 2).expect("one label");
     let other = noise(2, 4);
     assert_eq!(overlay(&other, &map, OverlayStyle::default()).expect_err("another size").code(), "setting-invalid");
-    let picture = noise(4, 2);
+    let image = noise(4, 2);
     for style in [(-0.1, 1), (1.1, 1), (f32::NAN, 1), (0.5, 3)] {
         let style = OverlayStyle { opacity: style.0, border: style.1 };
-        assert_eq!(overlay(&picture, &map, style).expect_err("no such style").code(), "setting-invalid");
+        assert_eq!(overlay(&image, &map, style).expect_err("no such style").code(), "setting-invalid");
     }
 }
 
@@ -419,12 +422,12 @@ fn refuses_an_overlay_that_does_not_fit() {
 fn pixels_become_a_picture() {
     let mut pixels = vec![0.0; 3 * 4];
     (pixels[0], pixels[4], pixels[8]) = (-1.0, 1.0, 7.0);
-    let square = picture_from_pixels(&pixels, 2).expect("twelve values");
+    let square = image_from_pixels(&pixels, 2).expect("twelve values");
     assert_eq!([pixel(&square, 0, 0), pixel(&square, 1, 1)], [[0, 255, 255], [128; 3]]);
-    assert_eq!(picture_from_pixels(&pixels, 3).expect_err("another size").code(), "setting-invalid");
-    assert_eq!(picture_from_pixels(&[], 0).expect_err("no size").code(), "setting-invalid");
+    assert_eq!(image_from_pixels(&pixels, 3).expect_err("another size").code(), "setting-invalid");
+    assert_eq!(image_from_pixels(&[], 0).expect_err("no size").code(), "setting-invalid");
     pixels[6] = f32::NAN;
-    assert!(matches!(picture_from_pixels(&pixels, 2), Err(Error::NotFinite { row: 1 })));
+    assert!(matches!(image_from_pixels(&pixels, 2), Err(Error::NotFinite { row: 1 })));
 }
 
 #[test]

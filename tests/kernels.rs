@@ -6,22 +6,22 @@ mod common;
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use common::{assert_close, blobs, cpu, floats, gpu, integers, ints, matrix, noise, vector};
-use setokim::kernels::decoder::{Cache, Next, best_two, cached_attention, rms_norm, swiglu};
+use setokim::kernels::composite_layers::composite_layers;
+use setokim::kernels::decoder::{Cache, Next, cached_attention, rms_norm, swiglu, top2};
 use setokim::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear, matmul, softmax};
-use setokim::kernels::fused::{Fused, Norm};
-use setokim::kernels::paste_layers::paste_layers;
+use setokim::kernels::epilogue::{Epilogue, Norm};
 use setokim::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, Draw, FOUND, Gelu, MOST_DRAWN, ROUND, SHADERS, Selection,
-    append_keys_reference, assign_clusters_reference, attention_reference, best_two_reference,
-    causal_attention_reference, cluster_mean_reference, conv2d_reference, draw_token_reference, gelu_reference,
-    knn_density_reference, layer_norm_reference, matmul_reference, next_token_reference, paste_layers_reference,
-    peak_distance_reference, rms_norm_reference, rotate_reference, select_centers_reference, softmax_reference,
-    swiglu_reference,
+    CenterRule, ClusterOps, Conv2dShape, DeviceSampling, FOUND, Gelu, MAX_RUN_AHEAD, MAX_TOP_K, SHADERS, Selection,
+    append_kv_reference, assign_clusters_reference, attention_reference, causal_attention_reference,
+    cluster_mean_reference, composite_layers_reference, conv2d_reference, gelu_reference, knn_density_reference,
+    layer_norm_reference, matmul_reference, next_token_reference, peak_distance_reference, rms_norm_reference,
+    rotate_reference, sample_token_reference, select_centers_reference, softmax_reference, swiglu_reference,
+    top2_reference,
 };
-use setokim::selftest;
+use setokim::runtime::selftest;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-/// Sums of up to 200 squares of numbers near 1 in f32 against f64; exp and sqrt are good to a few units in the last place.
+/// Sums of up to 200 squares of numbers near 1 in f32 against f64; exp and sqrt are good to a few units in the last offset.
 const TOLERANCE: f32 = 2e-5;
 
 /// Patches, width, k: a block multiple, ragged ones, C below and not a multiple of 4, the largest k, one patch.
@@ -186,7 +186,7 @@ async fn select_centers_prefers_the_lower_of_equal_scores_and_lists_them_in_orde
     let rule = CenterRule { threshold: 0.1, fallback: 1, k_max: 5 };
     let (_, ours) = select_centers(&density, &peaks, rule).await;
     assert_eq!(ours, selection(&[0, 1, 2, 3, 4], n, 5));
-    peaks[299] = 3.0; // the best is last in the picture, and still listed last
+    peaks[299] = 3.0; // the best is last in the image, and still listed last
     peaks[17] = 2.0;
     let (_, ours) = select_centers(&density, &peaks, rule).await;
     assert_eq!(ours, selection(&[0, 1, 2, 17, 299], n, 5));
@@ -253,36 +253,37 @@ async fn matmul_on(device: &Device) {
         let what = format!("[{rows}, {inner}] x [{inner}, {columns}]");
         let (x, w) = (matrix(&a, [rows, inner], device), matrix(&b, [inner, columns], device));
         let with_bias = matmul_reference(&a, &b, &bias, inner);
-        let ours = linear(x.clone(), w.clone(), Fused::bias(vector(&bias, device)));
+        let ours = linear(x.clone(), w.clone(), Epilogue::bias(vector(&bias, device)));
         assert_close(&what, &floats(ours).await, &with_bias, TOLERANCE);
-        // A norm before it, a GELU and a stream after it.
-        let (norm, stream) = (noise(inner, 33), noise(rows * columns, 34));
+        // A norm before it, a GELU and a residual after it.
+        let (norm, residual) = (noise(inner, 33), noise(rows * columns, 34));
         let normal = rms_norm_reference(&a, &norm, 1e-5);
-        let fused = gelu_reference(&matmul_reference(&normal, &b, &bias, inner), Gelu::Exact);
-        let fused: Vec<f32> = fused.iter().zip(&stream).map(|(y, stream)| y + stream).collect();
-        let ours = Fused {
+        let epilogue = gelu_reference(&matmul_reference(&normal, &b, &bias, inner), Gelu::Exact);
+        let epilogue: Vec<f32> = epilogue.iter().zip(&residual).map(|(y, residual)| y + residual).collect();
+        let ours = Epilogue {
             norm: Some(Norm { weight: vector(&norm, device), eps: 1e-5 }),
             gelu: Some(Gelu::Exact),
-            stream: Some(matrix(&stream, [rows, columns], device)),
-            ..Fused::bias(vector(&bias, device))
+            residual: Some(matrix(&residual, [rows, columns], device)),
+            ..Epilogue::bias(vector(&bias, device))
         };
-        assert_close(&what, &floats(linear(x.clone(), w.clone(), ours)).await, &fused, TOLERANCE);
-        // A stream that lies column by column.
-        let turned: Vec<f32> = (0..rows * columns).map(|i| stream[i % rows * columns + i / rows]).collect();
-        let ours = Fused { stream: Some(matrix(&turned, [columns, rows], device).transpose()), ..Fused::default() };
+        assert_close(&what, &floats(linear(x.clone(), w.clone(), ours)).await, &epilogue, TOLERANCE);
+        // A residual that lies column by column.
+        let rotated: Vec<f32> = (0..rows * columns).map(|i| residual[i % rows * columns + i / rows]).collect();
+        let ours =
+            Epilogue { residual: Some(matrix(&rotated, [columns, rows], device).transpose()), ..Epilogue::default() };
         let plain = matmul_reference(&a, &b, &vec![0.0; columns], inner);
-        let onto: Vec<f32> = plain.iter().zip(&stream).map(|(y, stream)| y + stream).collect();
+        let onto: Vec<f32> = plain.iter().zip(&residual).map(|(y, residual)| y + residual).collect();
         assert_close(&what, &floats(linear(x.clone(), w.clone(), ours)).await, &onto, TOLERANCE);
         let reference = matmul_reference(&a, &b, &vec![0.0; columns], inner);
         assert_close(&what, &floats(matmul(x.clone(), w.clone())).await, &reference, TOLERANCE);
         // Weights come transposed from a checkpoint, and are read where they lie.
-        let turned: Vec<f32> = (0..inner * columns).map(|i| b[i % inner * columns + i / inner]).collect();
-        let turned = matrix(&turned, [columns, inner], device).transpose();
-        assert_close(&what, &floats(linear(x.clone(), turned, Fused::default())).await, &reference, TOLERANCE);
+        let rotated: Vec<f32> = (0..inner * columns).map(|i| b[i % inner * columns + i / inner]).collect();
+        let rotated = matrix(&rotated, [columns, inner], device).transpose();
+        assert_close(&what, &floats(linear(x.clone(), rotated, Epilogue::default())).await, &reference, TOLERANCE);
         if columns.is_multiple_of(2) {
-            let gated = linear(x, w, Fused { is_gated: true, ..Fused::default() });
+            let swiglu_epilogue = linear(x, w, Epilogue { is_swiglu: true, ..Epilogue::default() });
             let known = swiglu_reference(&reference, columns / 2);
-            assert_close(&what, &floats(gated).await, &known, GATED_TOLERANCE);
+            assert_close(&what, &floats(swiglu_epilogue).await, &known, GATED_TOLERANCE);
         }
     }
 }
@@ -296,7 +297,7 @@ async fn matmul_takes_batches_views_and_one_matrix_for_all() {
 async fn batches_on(device: &Device) {
     let (outer, inner_batch, rows, inner, columns) = (2, 3, 5, 7, 9);
     let (a, b) = (noise(outer * inner_batch * rows * inner, 14), noise(inner_batch * inner * columns, 15));
-    // [outer, rows, inner_batch, inner] seen as [outer, inner_batch, rows, inner], as heads are.
+    // [outer, rows, inner_batch, inner] encoded as [outer, inner_batch, rows, inner], as heads are.
     let x = vector(&a, device).reshape([outer, rows, inner_batch, inner]).swap_dims(1, 2);
     let w = vector(&b, device).reshape([1, inner_batch, inner, columns]);
     let mut expected = Vec::new();
@@ -329,7 +330,7 @@ async fn conv2d_on(device: &Device) {
         (9, [7, 11], 3, 3, 1, 1),
         (33, [5, 5], 34, 1, 1, 0),
         (1, [1, 1], 1, 3, 2, 1),
-        (2, [2, 3], 3, 5, 1, 2), // a kernel wider than the picture
+        (2, [2, 3], 3, 5, 1, 2), // a kernel wider than the image
     ] {
         let shape = Conv2dShape { inputs, height, width, outputs, kernel, stride, padding };
         let (x, weight) = (noise(inputs * height * width, 16), noise(outputs * inputs * kernel * kernel, 17));
@@ -483,15 +484,15 @@ async fn best_two_equals_its_reference() {
     rows.push(vec![f32::NAN; 3]);
     for device in [gpu().await.device, cpu().await.device] {
         for row in &rows {
-            let found = words(best_two(matrix(row, [1, row.len()], &device))).await;
-            assert_eq!(found, best_two_reference(row), "{} logits on {device:?}", row.len());
+            let found = words(top2(matrix(row, [1, row.len()], &device))).await;
+            assert_eq!(found, top2_reference(row), "{} logits on {device:?}", row.len());
             assert!((found[0] as usize) < row.len(), "{} logits on {device:?}", row.len());
         }
     }
 }
 
 /// Rows of logits of all kinds, and how tokens are drawn from each: as few as can be and as many, from a few and from all.
-fn rows_and_draws() -> Vec<(Vec<f32>, Draw)> {
+fn rows_and_draws() -> Vec<(Vec<f32>, DeviceSampling)> {
     let scaled = |count: usize, by: f32| noise(count, count as u64).iter().map(|x| by * x).collect::<Vec<f32>>();
     let mut rows: Vec<Vec<f32>> = [1, 2, 40, 64, 65, 257, 911, 5000].map(|count| scaled(count, 4.0)).into();
     rows.push(vec![0.25; 700]); // equals: the lower ids
@@ -499,12 +500,17 @@ fn rows_and_draws() -> Vec<(Vec<f32>, Draw)> {
     rows.push((0..3000).map(|i| (i % 7) as f32).collect()); // more equals than are drawn among
     rows.push((0..900).map(|i| 1.0 + i as f32 * f32::EPSILON).collect()); // the last digit of the logit decides
     rows.push(vec![-1e30, -0.0, 0.0, f32::MIN]); // both zeros are equal
-    let settings = [(1, 1.0, 1.0), (2, 0.5, 1.0), (40, 0.7, 0.95), (MOST_DRAWN, 3.0, 0.6), (MOST_DRAWN, 0.05, 1.0)];
+    let settings = [(1, 1.0, 1.0), (2, 0.5, 1.0), (40, 0.7, 0.95), (MAX_TOP_K, 3.0, 0.6), (MAX_TOP_K, 0.05, 1.0)];
     let with_settings = |row: Vec<f32>| {
         settings.map(|(top_k, temperature, top_p)| {
             (
                 row.clone(),
-                Draw { top_k, temperature, top_p, numbers: std::array::from_fn(|i| (i as f32 + 0.37) / 16.0) },
+                DeviceSampling {
+                    top_k,
+                    temperature,
+                    top_p,
+                    uniforms: std::array::from_fn(|i| (i as f32 + 0.37) / 16.0),
+                },
             )
         })
     };
@@ -512,13 +518,13 @@ fn rows_and_draws() -> Vec<(Vec<f32>, Draw)> {
 }
 
 /// Whether a token is drawn that is not the reference's, though a number so little different would draw it: sums are f32.
-fn is_near(logits: &[f32], how: &Draw, at: usize, id: u32) -> bool {
+fn is_near(logits: &[f32], how: &DeviceSampling, at: usize, id: u32) -> bool {
     let with = |number: f32| {
         let mut how = *how;
-        how.numbers[at] = number;
-        draw_token_reference(logits, &how, at)[0]
+        how.uniforms[at] = number;
+        sample_token_reference(logits, &how, at)[0]
     };
-    let number = how.numbers[at];
+    let number = how.uniforms[at];
     [-1e-5, 1e-5].iter().any(|little| with((number + little).clamp(0.0, 1.0)) == id)
 }
 
@@ -529,11 +535,11 @@ async fn draw_token_equals_its_reference() {
         let mut near = 0;
         for (row, how) in rows_and_draws() {
             let mut next = Next::new(true, &device);
-            for at in [0, 3, 9, ROUND - 1] {
+            for at in [0, 3, 9, MAX_RUN_AHEAD - 1] {
                 next.begin(0, FIRST, Some(&how));
-                next.place = word(FIRST as usize + at, &device);
+                next.offset = word(FIRST as usize + at, &device);
                 let found = words(next.choose(matrix(&row, [1, row.len()], &device))).await;
-                let expected = draw_token_reference(&row, &how, at);
+                let expected = sample_token_reference(&row, &how, at);
                 assert_eq!(found[1..], expected[1..], "{} logits, {how:?} on {device:?}", row.len());
                 if found[0] != expected[0] {
                     assert!(is_near(&row, &how, at, found[0]), "{found:?}, not {expected:?}: {how:?} on {device:?}");
@@ -547,7 +553,7 @@ async fn draw_token_equals_its_reference() {
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn draw_token_tells_of_what_is_no_number() {
-    let how = Draw { top_k: 3, temperature: 1.0, top_p: 1.0, numbers: [0.5; ROUND] };
+    let how = DeviceSampling { top_k: 3, temperature: 1.0, top_p: 1.0, uniforms: [0.5; MAX_RUN_AHEAD] };
     let mut some = noise(600, 7);
     (some[300], some[511]) = (f32::NAN, -f32::NAN);
     for device in [gpu().await.device, cpu().await.device] {
@@ -555,7 +561,7 @@ async fn draw_token_tells_of_what_is_no_number() {
             let mut next = Next::new(true, &device);
             next.begin(0, 0, Some(&how));
             let found = words(next.choose(matrix(row, [1, row.len()], &device))).await;
-            assert_eq!(found[1..], best_two_reference(row)[1..], "{} logits on {device:?}", row.len());
+            assert_eq!(found[1..], top2_reference(row)[1..], "{} logits on {device:?}", row.len());
             assert!((found[0] as usize) < row.len(), "{} logits on {device:?}", row.len());
         }
     }
@@ -566,18 +572,18 @@ async fn next_token_equals_its_reference() {
     for device in [gpu().await.device, cpu().await.device] {
         let mut next = Next::new(false, &device);
         next.begin(41, 30, None);
-        let (mut place, mut ring) = (30, vec![0; ROUND * FOUND]);
+        let (mut offset, mut ring) = (30, vec![0; MAX_RUN_AHEAD * FOUND]);
         // Once round the ring, and two further.
-        for step in 0..ROUND + 2 {
+        for step in 0..MAX_RUN_AHEAD + 2 {
             let found: Vec<u32> = (0..FOUND).map(|i| (100 * step + i) as u32).collect();
-            let expected = next_token_reference(&found, place, &ring);
+            let expected = next_token_reference(&found, offset, &ring);
             next.take(Tensor::from_data(TensorData::new(found, [FOUND]), (&device, DType::U32)));
-            let ours = (words(next.id.clone()).await, words(next.place.clone()).await, words(next.ring.clone()).await);
+            let ours = (words(next.id.clone()).await, words(next.offset.clone()).await, words(next.ring.clone()).await);
             assert_eq!(ours, (vec![expected.0], vec![expected.1], expected.2.clone()), "step {step} on {device:?}");
-            (_, place, ring) = expected;
+            (_, offset, ring) = expected;
         }
         next.begin(5, 0, None);
-        assert_eq!((words(next.id).await, words(next.place).await), (vec![5], vec![0]));
+        assert_eq!((words(next.id).await, words(next.offset).await), (vec![5], vec![0]));
     }
 }
 
@@ -590,11 +596,11 @@ async fn words(tensor: Tensor<1, Int>) -> Vec<u32> {
 }
 
 /// An image, layers by plane and their boxes on a device.
-async fn pasted_on(device: &Device, image: &[f32], pictures: &[f32], boxes: &[f32]) -> Vec<f32> {
+async fn pasted_on(device: &Device, image: &[f32], images: &[f32], boxes: &[f32]) -> Vec<f32> {
     let (size, layers) = ((image.len() / 3).isqrt(), boxes.len() / 3);
     let image = matrix(image, [3, size * size], device).reshape([3, size, size]);
-    let pictures = matrix(pictures, [layers, pictures.len() / layers], device);
-    floats(paste_layers(image, pictures, matrix(boxes, [layers, 3], device))).await
+    let images = matrix(images, [layers, images.len() / layers], device);
+    floats(composite_layers(image, images, matrix(boxes, [layers, 3], device))).await
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
@@ -607,15 +613,15 @@ async fn paste_layers_by_hand() {
     for device in [gpu().await.device, cpu().await.device] {
         let expected = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         assert_close("one", &pasted_on(&device, &image, &red, &quarter).await, &expected, 1e-6);
-        let (pictures, boxes) = ([1.0, 0.0, 0.0, OPAQUE, 0.0, 1.0, 0.0, 0.0], [0.25, 0.25, 0.5, 0.25, 0.75, 0.5]);
+        let (images, boxes) = ([1.0, 0.0, 0.0, OPAQUE, 0.0, 1.0, 0.0, 0.0], [0.25, 0.25, 0.5, 0.25, 0.75, 0.5]);
         let mut both = expected;
         both[4 + 2] = 0.5; // green, from an opacity whose sigmoid is a half
-        assert_close("two", &pasted_on(&device, &image, &pictures, &boxes).await, &both, 1e-6);
+        assert_close("two", &pasted_on(&device, &image, &images, &boxes).await, &both, 1e-6);
         // Where both lie, red counts twice as much as green, and nothing shows through.
         let boxes = [0.25, 0.25, 0.5, 0.25, 0.25, 0.5];
         let mut mixed = [0.0; 12];
         (mixed[0], mixed[4]) = (2.0 / 3.0, 1.0 / 3.0);
-        assert_close("mixed", &pasted_on(&device, &image, &pictures, &boxes).await, &mixed, 1e-6);
+        assert_close("mixed", &pasted_on(&device, &image, &images, &boxes).await, &mixed, 1e-6);
         // Halfway beside the pixel, half of it is there.
         let beside = pasted_on(&device, &image, &red, &[0.5, 0.25, 0.5]).await;
         let mut halves = [0.0; 12];
@@ -628,14 +634,14 @@ async fn paste_layers_by_hand() {
 async fn paste_layers_equals_its_reference() {
     // Sides of image and layer, layers: one pixel, no tile's multiple, more pixels than a workgroup has, larger than they are.
     for (size, side, layers) in [(1, 1, 1), (9, 5, 3), (32, 6, 16), (24, 40, 2)] {
-        let (image, pictures) = (noise(3 * size * size, 31), noise(layers * 4 * side * side, 32));
+        let (image, images) = (noise(3 * size * size, 31), noise(layers * 4 * side * side, 32));
         let mut boxes: Vec<f32> = noise(3 * layers, 33).iter().map(|v| 0.5 + 0.4 * v).collect();
         (boxes[0], boxes[1], boxes[2]) = (0.5, 0.4, 0.7);
-        let reference = paste_layers_reference(&image, &pictures, &boxes);
+        let reference = composite_layers_reference(&image, &images, &boxes);
         assert!(reference.iter().zip(&image).any(|(now, before)| now != before), "something is pasted");
         for device in [gpu().await.device, cpu().await.device] {
-            // A share of a texel is known to a few units in the last place of a place among forty.
-            let ours = pasted_on(&device, &image, &pictures, &boxes).await;
+            // A share of a texel is known to a few units in the last place of a offset among forty.
+            let ours = pasted_on(&device, &image, &images, &boxes).await;
             assert_close(&format!("{size}, {side} on {device:?}"), &ours, &reference, 1e-4);
         }
     }
@@ -643,10 +649,10 @@ async fn paste_layers_equals_its_reference() {
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn paste_layers_leaves_out_what_has_no_side() {
-    let (image, pictures) = (noise(3 * 16, 34), noise(2 * 4 * 9, 35));
+    let (image, images) = (noise(3 * 16, 34), noise(2 * 4 * 9, 35));
     for device in [gpu().await.device, cpu().await.device] {
         for boxes in [[0.5, 0.5, 0.0, 0.5, 0.5, -1.0], [0.5, 0.5, f32::NAN, f32::NAN, 0.5, 0.5]] {
-            assert_eq!(pasted_on(&device, &image, &pictures, &boxes).await, image, "{boxes:?} on {device:?}");
+            assert_eq!(pasted_on(&device, &image, &images, &boxes).await, image, "{boxes:?} on {device:?}");
         }
     }
 }
@@ -683,15 +689,15 @@ async fn cached_attention_on(device: &Device) {
             let (q, k, v) =
                 (numbers(heads * head_dim, 27), numbers(key_heads * head_dim, 28), numbers(key_heads * head_dim, 29));
             let turns = &rotation[start * head_dim..][..tokens * head_dim];
-            keys = append_keys_reference(&rotate_reference(&k, turns, head_dim), &keys, shape, start);
-            values = append_keys_reference(&v, &values, shape, start);
+            keys = append_kv_reference(&rotate_reference(&k, turns, head_dim), &keys, shape, start);
+            values = append_kv_reference(&v, &values, shape, start);
             let expected = causal_attention_reference(&q, turns, [&keys, &values], shape, start);
 
             let of_token = |x: &[f32], at: usize| x[at * x.len() / tokens..][..x.len() / tokens].to_vec();
             let rows: Vec<f32> = (0..tokens).flat_map(|at| [&q, &k, &v].map(|x| of_token(x, at)).concat()).collect();
             let rows = matrix(&rows, [tokens, rows.len() / tokens], device);
-            let (angles, place) = (matrix(&rotation, [capacity, head_dim], device), word(start, device));
-            let (mixed, next) = cached_attention(rows, angles, place, cache);
+            let (angles, offset) = (matrix(&rotation, [capacity, head_dim], device), word(start, device));
+            let (mixed, next) = cached_attention(rows, angles, offset, cache);
             let name = format!("{heads} heads, {shape:?}, {tokens} from {start} on");
             assert_close(&name, &floats(mixed).await, &expected, TOLERANCE);
             assert_close(&name, &floats(next.keys.clone()).await, &keys, TOLERANCE);
@@ -712,8 +718,8 @@ async fn causal_attention_survives_scores_far_apart_and_shows_what_is_no_number(
             let keys = cached(&[90.0, 0.0, 0.0, 0.0, -90.0, 0.0, 0.0, 0.0, 7.0, 7.0, 7.0, 7.0]);
             let values = cached(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0, 0.0, 0.0, 0.0]);
             let rows = matrix(&[q, [0.0; 4], [9.0; 4]].concat(), [1, 12], &device);
-            let (angles, place) = (matrix(&unturned, [3, 4], &device), word(2, &device));
-            floats(cached_attention(rows, angles, place, Cache { keys, values }).0).await
+            let (angles, offset) = (matrix(&unturned, [3, 4], &device), word(2, &device));
+            floats(cached_attention(rows, angles, offset, Cache { keys, values }).0).await
         };
         assert_close("far apart", &attend([100.0, 0.0, 0.0, 0.0]).await, &[1.0, 2.0, 3.0, 4.0], 1e-6);
         assert_close("the other way", &attend([-100.0, 0.0, 0.0, 0.0]).await, &[5.0, 6.0, 7.0, 8.0], 1e-6);

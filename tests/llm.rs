@@ -12,18 +12,19 @@ use common::{assert_close, cpu, floats, gpu, matrix, noise, vector};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use setokim::Error;
-use setokim::complete::{CompleteOptions, Finish, complete, next_logits};
-use setokim::gguf::Gguf;
-use setokim::kernels::fused::{Fused, Norm};
+use setokim::formats::blocks::WeightKind;
+use setokim::formats::gguf::Gguf;
+use setokim::kernels::epilogue::{Epilogue, Norm};
 use setokim::kernels::quant_matmul::{
-    Activations, PackedShape, WeightKind, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
+    Activations, PackedShape, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
 use setokim::kernels::{FOUND, Gelu, gelu_reference, rms_norm_reference, swiglu_reference};
-use setokim::llm::{Found, GgufSource, KvCache, Llama, LlamaConfig};
-use setokim::sample::{Sampler, Sampling};
+use setokim::model::complete::{CompleteOptions, Finish, complete, next_logits};
+use setokim::model::llm::{Found, GgufSource, KvCache, Llama, LlamaConfig};
+use setokim::model::sampler::{Sampler, Sampling};
+use setokim::nn::tensor_store::TensorStore;
 use setokim::text::template::names;
 use setokim::text::{ChatTemplate, Message, Part, PromptPiece, Role, Tokenizer};
-use setokim::weights::TensorStore;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 const TINY: &[u8] = include_bytes!("fixtures/tiny.gguf");
@@ -128,7 +129,7 @@ async fn sampled_ahead(
     let mut made: Vec<u32> = Vec::new();
     let mut unread = ids.to_vec();
     for &count in rounds {
-        let found = model.choose_ahead(&unread, count, sampler.draw_ahead().as_ref(), cache).unwrap();
+        let found = model.choose_ahead(&unread, count, sampler.for_device().as_ref(), cache).unwrap();
         let Found { rows, first, count } = found;
         sampler.skip(count);
         let rows: Vec<u32> = rows.into_data_async().await.unwrap().try_into_vec().unwrap();
@@ -469,10 +470,10 @@ fn own_tokenizer() -> Tokenizer {
 #[wasm_bindgen_test(unsupported = test)]
 fn typed_control_tokens_stay_text() {
     let own = own_tokenizer();
-    let typed = format!("{}hi{}{}", names::USER, names::END, names::IMAGE);
-    let ids = own.encode(&typed).unwrap();
+    let check_text = format!("{}hi{}{}", names::USER, names::END, names::IMAGE);
+    let ids = own.encode(&check_text).unwrap();
     assert!(ids.iter().all(|id| *id < 256), "{ids:?}");
-    assert_eq!(own.decode(&ids), typed);
+    assert_eq!(own.decode(&ids), check_text);
 
     let gguf = Gguf::parse(TINY).unwrap();
     let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
@@ -572,45 +573,45 @@ async fn packed_products_agree(kind: WeightKind, rows: usize, columns: usize, to
     // Sums of up to 352 products below 4, against f64: in f32, and with activations that are off by up to 1/65,000.
     for (activations, tolerance) in [(Activations::Exact, 1e-3), (Activations::Rounded, 4e-3)] {
         let name = format!("{} [{rows}, {columns}] x {tokens}, {activations:?}", kind.name());
-        let product = |fused| quant_matmul(x.clone(), words_tensor(&words, device), fused, shape, activations);
-        assert_close(&name, &floats(product(Fused::default())).await, &expected, tolerance);
+        let product = |epilogue| quant_matmul(x.clone(), words_tensor(&words, device), epilogue, shape, activations);
+        assert_close(&name, &floats(product(Epilogue::default())).await, &expected, tolerance);
 
-        let (bias, stream) = (noise(rows, 31), noise(tokens * rows, 32));
-        for (gelu, has_bias, has_stream) in [
+        let (bias, residual) = (noise(rows, 31), noise(tokens * rows, 32));
+        for (gelu, has_bias, has_residual) in [
             (None, true, false),
             (None, false, true),
             (Some(Gelu::Exact), false, false),
             (Some(Gelu::Tanh), true, true),
         ] {
-            let fused = Fused {
+            let epilogue = Epilogue {
                 bias: has_bias.then(|| vector(&bias, device)),
                 gelu,
-                stream: has_stream.then(|| matrix(&stream, [tokens, rows], device)),
-                ..Fused::default()
+                residual: has_residual.then(|| matrix(&residual, [tokens, rows], device)),
+                ..Epilogue::default()
             };
             let mut known: Vec<f32> =
                 expected.iter().enumerate().map(|(at, y)| if has_bias { y + bias[at % rows] } else { *y }).collect();
             if let Some(gelu) = gelu {
                 known = gelu_reference(&known, gelu);
             }
-            if has_stream {
-                known.iter_mut().zip(&stream).for_each(|(y, stream)| *y += stream);
+            if has_residual {
+                known.iter_mut().zip(&residual).for_each(|(y, residual)| *y += residual);
             }
-            assert_close(&name, &floats(product(fused)).await, &known, tolerance);
+            assert_close(&name, &floats(product(epilogue)).await, &known, tolerance);
         }
 
         let norm = noise(columns, 33);
-        let fused = |is_gated| {
+        let epilogue = |is_swiglu| {
             let norm = Some(Norm { weight: vector(&norm, device), eps: 1e-5 });
-            Fused { norm, is_gated, ..Fused::default() }
+            Epilogue { norm, is_swiglu, ..Epilogue::default() }
         };
         let normal = quant_matmul_reference(&rms_norm_reference(&numbers, &norm, 1e-5), &words, shape);
-        assert_close(&name, &floats(product(fused(false))).await, &normal, 2.0 * tolerance);
+        assert_close(&name, &floats(product(epilogue(false))).await, &normal, 2.0 * tolerance);
         if rows.is_multiple_of(2) {
             // A product of two sums, each of which is some units large and as far off.
             let known = swiglu_reference(&normal, rows / 2);
             let largest = normal.iter().fold(1.0_f32, |largest, y| largest.max(y.abs()));
-            assert_close(&name, &floats(product(fused(true))).await, &known, 4.0 * largest * tolerance);
+            assert_close(&name, &floats(product(epilogue(true))).await, &known, 4.0 * largest * tolerance);
         }
     }
     let name = format!("{} [{rows}, {columns}] x {tokens}", kind.name());
@@ -651,7 +652,8 @@ async fn rounded_activations_keep_zeros_and_what_is_not_finite() {
     for tokens in [1, 2, 3] {
         let product = async |x: &[f32]| {
             let x = matrix(&x.repeat(tokens), [tokens, 64], &device);
-            floats(quant_matmul(x, words_tensor(&words, &device), Fused::default(), shape, Activations::Rounded)).await
+            floats(quant_matmul(x, words_tensor(&words, &device), Epilogue::default(), shape, Activations::Rounded))
+                .await
         };
         assert_eq!(product(&[0.0; 64]).await, vec![0.0; 3 * tokens]);
         for poison in [f32::NAN, f32::INFINITY] {

@@ -1,4 +1,4 @@
-//! The language model with pictures against PyTorch (`training/fixtures_llm.py`, `training/multimodal_fixtures.py`): every
+//! The language model with images against PyTorch (`training/fixtures_llm.py`, `training/multimodal_fixtures.py`): every
 //! module alone, then the four tasks from pixels to answer; and what the loop promises whatever the weights.
 
 mod common;
@@ -7,21 +7,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, Tensor, TensorData};
 use common::{assert_close, cpu, floats, gpu, matrix};
-use setokim::config::{SetokimConfig, VisionConfig};
-use setokim::detok::Detokenizer;
-use setokim::device::OpenDevice;
-use setokim::diffusion::{DiffusionHead, DrawOptions};
-use setokim::event::{Answer, AnswerPart, Event, Finish};
-use setokim::generate::AnswerOptions;
-use setokim::language::{Language, Position};
-use setokim::mask_head::{FeatureMaps, MaskHead, MaskLogits};
-use setokim::preprocess::{Crop, Picture};
-use setokim::projector::Projector;
-use setokim::seen::Seen;
-use setokim::setokim::Setokim;
+use setokim::formats::manifest::Manifest;
+use setokim::formats::safetensors::read_safetensors_f32;
+use setokim::image::Image;
+use setokim::image::preprocess::Crop;
+use setokim::model::config::{SetokimConfig, VisionConfig};
+use setokim::model::decode::AnswerOptions;
+use setokim::model::detok::Detokenizer;
+use setokim::model::diffusion::{DiffusionHead, DiffusionOptions};
+use setokim::model::encoded_image::EncodedImage;
+use setokim::model::events::{Answer, AnswerPart, Event, Finish};
+use setokim::model::language::{Language, Position};
+use setokim::model::mask_head::{FeatureMaps, MaskHead, MaskLogits};
+use setokim::model::projector::Projector;
+use setokim::model::setokim::Setokim;
+use setokim::model::shard_loader::ShardLoader;
+use setokim::model::vision::VisionEncoder;
+use setokim::nn::tensor_store::TensorStore;
+use setokim::runtime::device::OpenDevice;
 use setokim::text::{Message, Part, Role, Tokenizer};
-use setokim::vision::VisionEncoder;
-use setokim::weights::{Manifest, ShardLoader, TensorStore, read_safetensors_f32};
 use setokim::{Error, Result};
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -40,7 +44,7 @@ const DETOK: &[u8] = include_bytes!("fixtures/detok_tiny.safetensors");
 const TASKS: &[u8] = include_bytes!("fixtures/tasks_tiny.safetensors");
 const ASKED: &str = include_str!("fixtures/tasks_tiny.json");
 
-/// Side of the tiny model's square picture.
+/// Side of the tiny model's square image.
 const SIDE: u32 = 32;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -88,8 +92,8 @@ fn golden_bytes(file: &[u8], name: &str) -> Vec<u8> {
     file.tensor(name).expect("in the fixture").data().to_vec()
 }
 
-fn golden_picture(file: &[u8], name: &str) -> Picture {
-    Picture::from_rgb(golden_bytes(file, name), SIDE, SIDE).expect("a picture")
+fn golden_picture(file: &[u8], name: &str) -> Image {
+    Image::from_rgb(golden_bytes(file, name), SIDE, SIDE).expect("a picture")
 }
 
 // --- modules
@@ -109,7 +113,7 @@ async fn projector_equals_pytorch() {
     }
 }
 
-/// The prompt of the fixture: words around one picture.
+/// The prompt of the fixture: words around one image.
 fn golden_positions() -> Vec<Position> {
     let tokens = golden(EXPECTED, "normalized_tokens");
     let slots = golden_integers(EXPECTED, "slots");
@@ -140,14 +144,14 @@ async fn words_and_visual_tokens_give_pytorchs_hidden_states() {
 async fn a_picture_is_seen_largest_token_first() {
     for open in devices().await {
         let model = tiny_model(open);
-        let picture = golden_picture(EXPECTED, "pixels");
-        let seen = model.see(&picture).await.expect("works");
+        let image = golden_picture(EXPECTED, "pixels");
+        let encoded = model.encode_image(&image).await.expect("works");
         let order: Vec<usize> = golden_integers(EXPECTED, "token_order").iter().map(|&id| id as usize).collect();
-        assert_eq!(seen.ids, order);
-        assert_close("tokens", &seen.tokens.concat(), &golden(EXPECTED, "normalized_tokens"), TOLERANCE);
-        let report = model.tokenize(&picture).await.expect("works").report;
-        for (label, id) in seen.labels.iter().zip(&report.labels) {
-            assert_eq!(seen.ids[*label as usize], *id as usize);
+        assert_eq!(encoded.ids, order);
+        assert_close("tokens", &encoded.tokens.concat(), &golden(EXPECTED, "normalized_tokens"), TOLERANCE);
+        let report = model.tokenize(&image).await.expect("works").report;
+        for (label, id) in encoded.labels.iter().zip(&report.labels) {
+            assert_eq!(encoded.ids[*label as usize], *id as usize);
         }
     }
 }
@@ -163,7 +167,7 @@ async fn diffusion_head_equals_pytorch() {
         let v = floats(head.forward(noise(), 500, condition())).await;
         assert_close("v", &v, &golden(EXPECTED, "diffusion_v_at_500"), TOLERANCE);
         for (guidance, name) in [(1.0, "diffusion_sample_5_steps"), (2.0, "diffusion_sample_5_steps_guidance_2")] {
-            let options = DrawOptions { steps: 5, guidance, ..DrawOptions::default() };
+            let options = DiffusionOptions { steps: 5, guidance, ..DiffusionOptions::default() };
             let drawn = floats(head.sample(noise(), condition(), &options)).await;
             assert_close(name, &drawn, &golden(EXPECTED, name), DRAWN_TOLERANCE);
         }
@@ -178,12 +182,12 @@ async fn mask_head_equals_pytorch() {
         let mut store = tiny_store(&open);
         let vision = VisionEncoder::load(&mut store, &config.vision).expect("loads");
         let head = MaskHead::load(&mut store, &config.mask_head.expect("has one"), 16, vit).expect("loads");
-        let picture = golden_picture(EXPECTED, "pixels");
+        let image = golden_picture(EXPECTED, "pixels");
         let pixels: Vec<f32> =
-            (0..3).flat_map(|c| picture.rgb().iter().skip(c).step_by(3)).map(|&v| f32::from(v) / 127.5 - 1.0).collect();
+            (0..3).flat_map(|c| image.rgb().iter().skip(c).step_by(3)).map(|&v| f32::from(v) / 127.5 - 1.0).collect();
         let pixels = Tensor::<4>::from_data(TensorData::new(pixels, [1, 3, 32, 32]), (&open.device, DType::F32));
         let (features, stem) = vision.forward_with_stem(pixels);
-        let norm = setokim::layers::LayerNorm::without_affine(16, 1e-6, &open.device);
+        let norm = setokim::nn::norms::LayerNorm::without_affine(16, 1e-6, &open.device);
         let maps = FeatureMaps {
             features: norm.forward(features.squeeze_dim(0)),
             stride4: stem[1].clone(),
@@ -222,22 +226,22 @@ fn asked(task: &str) -> String {
     asked[task]["words"].as_str().expect("words").to_owned()
 }
 
-/// As `training/multimodal_fixtures.py` has it: greedy, drawn from no noise, and no words where a picture is wanted.
+/// As `training/multimodal_fixtures.py` has it: greedy, drawn from no noise, and no words where an image is wanted.
 fn options() -> AnswerOptions {
-    let draw = DrawOptions { steps: 5, guidance: 2.0, temperature: 0.0, seed: 0 };
-    AnswerOptions { max_tokens: 12, draw, insist: true, ..AnswerOptions::default() }
+    let diffusion = DiffusionOptions { steps: 5, guidance: 2.0, temperature: 0.0, seed: 0 };
+    AnswerOptions { max_tokens: 12, diffusion, required: true, ..AnswerOptions::default() }
 }
 
 fn task_golden(task: &str, name: &str) -> Vec<i32> {
     golden_integers(TASKS, &format!("{task}.{name}"))
 }
 
-fn task_picture(task: &str, name: &str) -> Picture {
+fn task_picture(task: &str, name: &str) -> Image {
     golden_picture(TASKS, &format!("{task}.{name}"))
 }
 
 /// More than one step of 8 bits is not rounding.
-fn assert_same_picture(ours: &Picture, theirs: &Picture) {
+fn assert_same_picture(ours: &Image, theirs: &Image) {
     assert_eq!((ours.width(), ours.height()), (theirs.width(), theirs.height()));
     let off = ours.rgb().iter().zip(theirs.rgb()).map(|(a, b)| a.abs_diff(*b)).max().expect("pixels");
     assert!(off <= 1, "a pixel is off by {off}");
@@ -258,16 +262,16 @@ async fn ignore(_: Event) {}
 async fn segment_gives_pytorchs_mask() {
     for open in devices().await {
         let model = tiny_model(open);
-        let seen = model.see(&task_picture("segment", "source")).await.expect("works");
-        let segment = model.segment(&seen, &asked("segment"), &options(), &NEVER, ignore).await.expect("works");
-        let found = segment.found.expect("PyTorch found something");
+        let encoded = model.encode_image(&task_picture("segment", "source")).await.expect("works");
+        let segment = model.segment(&encoded, &asked("segment"), &options(), &NEVER, ignore).await.expect("works");
+        let found = segment.mask.expect("PyTorch found something");
         let mask: Vec<u8> = found.mask.bits().iter().map(|&bit| bit.into()).collect();
         assert_eq!(mask, golden_bytes(TASKS, "segment.mask"));
         assert_close("score", &[found.score], &golden(TASKS, "segment.score"), TOLERANCE);
         let before = task_golden("segment", "ids").len() - 1;
-        assert_eq!(segment.said.is_empty(), before == 0);
+        assert_eq!(segment.text.is_empty(), before == 0);
         assert_eq!(segment.usage.answer_tokens, before + 1);
-        assert!(found.tokens.iter().all(|token| seen.ids.contains(&token.id) && token.covered >= 0.5));
+        assert!(found.tokens.iter().all(|token| encoded.ids.contains(&token.id) && token.covered >= 0.5));
     }
 }
 
@@ -277,22 +281,22 @@ async fn generate_draws_pytorchs_picture_token_by_token() {
         let model = tiny_model(open);
         let mut indices = Vec::new();
         let record = async |event: Event| {
-            if let Event::VisualToken { index, kept } = event {
-                assert_eq!(kept, None, "there is nothing to keep");
+            if let Event::VisualToken { index, copied } = event {
+                assert_eq!(copied, None, "there is nothing to keep");
                 indices.push(index);
             }
         };
         let made = model.generate(&asked("generate"), &options(), &NEVER, record).await.expect("works");
-        let drawing = made.drawing.expect("insisted");
-        assert_eq!(indices, (0..drawing.tokens.len()).collect::<Vec<_>>());
-        assert_eq!(made.usage.visual_tokens, drawing.tokens.len());
+        let generated = made.image.expect("insisted");
+        assert_eq!(indices, (0..generated.tokens.len()).collect::<Vec<_>>());
+        assert_eq!(made.usage.visual_tokens, generated.tokens.len());
         assert_eq!(made.usage.answer_tokens, task_golden("generate", "ids").len());
-        assert_close("tokens", &drawing.values.concat(), &golden(TASKS, "generate.tokens"), DRAWN_TOLERANCE);
-        let labels: Vec<i32> = drawing.labels.iter().map(|&label| label as i32).collect();
+        assert_close("tokens", &generated.values.concat(), &golden(TASKS, "generate.tokens"), DRAWN_TOLERANCE);
+        let labels: Vec<i32> = generated.labels.iter().map(|&label| label as i32).collect();
         assert_eq!(labels, task_golden("generate", "labels"));
-        assert_eq!(drawing.tokens.iter().map(|token| token.patches).sum::<usize>(), labels.len());
-        assert_same_picture(&drawing.picture, &task_picture("generate", "pixels"));
-        assert_eq!(drawing.label_map().expect("fits").get(0, 0), Some(drawing.labels[0]));
+        assert_eq!(generated.tokens.iter().map(|token| token.patches).sum::<usize>(), labels.len());
+        assert_same_picture(&generated.image, &task_picture("generate", "pixels"));
+        assert_eq!(generated.label_map().expect("fits").get(0, 0), Some(generated.labels[0]));
     }
 }
 
@@ -301,29 +305,29 @@ async fn edit_keeps_what_pytorch_keeps() {
     for open in devices().await {
         let model = tiny_model(open);
         let source = task_picture("edit", "source");
-        let seen = model.see(&source).await.expect("works");
+        let encoded = model.encode_image(&source).await.expect("works");
         let edit = async |options: AnswerOptions| {
-            let edit = model.edit(&seen, &asked("edit"), &options, &NEVER, ignore).await.expect("works");
-            edit.drawing.expect("insisted")
+            let edit = model.edit(&encoded, &asked("edit"), &options, &NEVER, ignore).await.expect("works");
+            edit.image.expect("insisted")
         };
-        let drawing = edit(options()).await;
-        let kept: Vec<i32> = drawing.tokens.iter().map(|token| token.kept.map_or(-1, |id| id as i32)).collect();
-        assert_eq!(kept, task_golden("edit", "kept"));
-        assert_close("tokens", &drawing.values.concat(), &golden(TASKS, "edit.tokens"), DRAWN_TOLERANCE);
-        for (value, token) in drawing.values.iter().zip(&drawing.tokens) {
-            if let Some(id) = token.kept {
-                let slot = seen.ids.iter().position(|&other| other == id).expect("a token of the source");
-                assert_eq!(*value, seen.tokens[slot], "a kept token is an exact copy");
-                assert!(!drawing.removed.contains(&id));
+        let generated = edit(options()).await;
+        let copied: Vec<i32> = generated.tokens.iter().map(|token| token.copied.map_or(-1, |id| id as i32)).collect();
+        assert_eq!(copied, task_golden("edit", "kept"));
+        assert_close("tokens", &generated.values.concat(), &golden(TASKS, "edit.tokens"), DRAWN_TOLERANCE);
+        for (value, token) in generated.values.iter().zip(&generated.tokens) {
+            if let Some(id) = token.copied {
+                let slot = encoded.ids.iter().position(|&other| other == id).expect("a token of the source");
+                assert_eq!(*value, encoded.tokens[slot], "a kept token is an exact copy");
+                assert!(!generated.removed.contains(&id));
             }
         }
-        assert_same_picture(&drawing.picture, &task_picture("edit", "pasted"));
+        assert_same_picture(&generated.image, &task_picture("edit", "pasted"));
 
-        let whole = edit(AnswerOptions { paste: false, ..options() }).await;
-        assert_same_picture(&whole.picture, &task_picture("edit", "pixels"));
-        let anew = edit(AnswerOptions { pointers: false, ..options() }).await;
-        assert!(anew.tokens.iter().all(|token| token.kept.is_none()));
-        assert_eq!(anew.removed.len(), seen.ids.len());
+        let whole = edit(AnswerOptions { composite: false, ..options() }).await;
+        assert_same_picture(&whole.image, &task_picture("edit", "pixels"));
+        let anew = edit(AnswerOptions { copy_tokens: false, ..options() }).await;
+        assert!(anew.tokens.iter().all(|token| token.copied.is_none()));
+        assert_eq!(anew.removed.len(), encoded.ids.len());
     }
 }
 
@@ -342,12 +346,12 @@ async fn chat_says_what_pytorch_says() {
 
 // --- the loop
 
-async fn see_two(model: &Setokim) -> [Seen; 2] {
-    let first = model.see(&task_picture("chat", "source")).await.expect("works");
-    [first, model.see(&task_picture("chat", "second")).await.expect("works")]
+async fn see_two(model: &Setokim) -> [EncodedImage; 2] {
+    let first = model.encode_image(&task_picture("chat", "source")).await.expect("works");
+    [first, model.encode_image(&task_picture("chat", "second")).await.expect("works")]
 }
 
-async fn chat(model: &Setokim, messages: &[Message], images: &[&Seen], max_tokens: usize) -> Result<Answer> {
+async fn chat(model: &Setokim, messages: &[Message], images: &[&EncodedImage], max_tokens: usize) -> Result<Answer> {
     let options = AnswerOptions { max_tokens, ..options() };
     model.chat(messages, images, &options, &NEVER, ignore).await
 }
@@ -357,7 +361,7 @@ fn told(answer: &Answer) -> Vec<String> {
     let part = |part: &AnswerPart| match part {
         AnswerPart::Text(text) => text.clone(),
         AnswerPart::Mask(mask) => format!("{mask:?}"),
-        AnswerPart::Image(drawing) => format!("{:?} {:?}", drawing.values, drawing.picture.rgb()),
+        AnswerPart::Image(generated) => format!("{:?} {:?}", generated.values, generated.image.rgb()),
     };
     answer.parts.iter().map(part).collect()
 }
@@ -392,24 +396,24 @@ async fn the_same_request_gives_the_same_answer_whatever_came_before() {
         let [first, second] = see_two(&model).await;
         let mut messages = vec![user(vec![Part::Image, words("where is the dog ?")])];
         let opening = chat(&model, &messages, &[&first], 6).await.expect("works");
-        assert_eq!(opening.usage.remembered_tokens, 0);
+        assert_eq!(opening.usage.cached_tokens, 0);
         messages.push(Message::text(Role::Assistant, "at the top"));
         messages.push(user(vec![Part::Image, words("and here ?")]));
 
         let warm = chat(&model, &messages, &[&first, &second], 10).await.expect("works");
-        assert_eq!(warm.usage.remembered_tokens, opening.usage.prompt_tokens, "the first turn is not read again");
+        assert_eq!(warm.usage.cached_tokens, opening.usage.prompt_tokens, "the first turn is not read again");
         let other = chat(&model, &[Message::text(Role::User, "hello")], &[], 6).await.expect("works");
-        assert_eq!(other.usage.remembered_tokens, 0);
+        assert_eq!(other.usage.cached_tokens, 0);
         let cold = chat(&model, &messages, &[&first, &second], 10).await.expect("works");
-        assert_eq!(cold.usage.remembered_tokens, 0);
+        assert_eq!(cold.usage.cached_tokens, 0);
         let again = chat(&model, &messages, &[&first, &second], 10).await.expect("works");
-        assert!(again.usage.remembered_tokens > 0);
+        assert!(again.usage.cached_tokens > 0);
         assert_eq!(told(&warm), told(&cold), "remembered turns change nothing");
         assert_eq!(told(&warm), told(&again), "the same request twice");
 
-        // Another picture in the same words is another prompt.
+        // Another image in the same words is another prompt.
         let swapped = chat(&model, &messages, &[&second, &first], 10).await.expect("works");
-        assert_eq!(swapped.usage.remembered_tokens, 0);
+        assert_eq!(swapped.usage.cached_tokens, 0);
     }
 }
 
@@ -418,22 +422,22 @@ async fn an_abort_takes_effect_within_one_token_and_leaves_no_trace() {
     let model = tiny_model(cpu().await);
     let prompt = asked("generate");
     let draw =
-        async || model.generate(&prompt, &options(), &NEVER, ignore).await.expect("works").drawing.expect("insisted");
+        async || model.generate(&prompt, &options(), &NEVER, ignore).await.expect("works").image.expect("insisted");
     let expected = draw().await;
     let abort = AtomicBool::new(false);
-    let mut seen = 0;
+    let mut encoded = 0;
     let stop_at_the_first = async |event: Event| {
         if let Event::VisualToken { .. } = event {
-            seen += 1;
+            encoded += 1;
             abort.store(true, Ordering::Relaxed);
         }
     };
     let aborted = model.generate(&prompt, &options(), &abort, stop_at_the_first).await;
     assert_eq!(aborted.expect_err("was aborted").code(), "aborted");
-    assert_eq!(seen, 1);
+    assert_eq!(encoded, 1);
     let again = draw().await;
     assert_eq!(again.values, expected.values);
-    assert_eq!(again.picture, expected.picture);
+    assert_eq!(again.image, expected.image);
 
     let before = AtomicBool::new(true);
     let aborted = model.generate(&prompt, &options(), &before, ignore).await;
@@ -445,9 +449,9 @@ async fn a_seed_decides_the_noise() {
     let model = tiny_model(cpu().await);
     let prompt = asked("generate");
     let draw = async |seed| {
-        let draw = DrawOptions { seed, temperature: 1.0, ..options().draw };
-        let options = AnswerOptions { draw, ..options() };
-        model.generate(&prompt, &options, &NEVER, ignore).await.expect("works").drawing.expect("insisted").values
+        let diffusion = DiffusionOptions { seed, temperature: 1.0, ..options().diffusion };
+        let options = AnswerOptions { diffusion, ..options() };
+        model.generate(&prompt, &options, &NEVER, ignore).await.expect("works").image.expect("insisted").values
     };
     assert_eq!(draw(1).await, draw(1).await);
     assert_ne!(draw(1).await, draw(2).await);
@@ -478,7 +482,7 @@ async fn typed_control_tokens_stay_text() {
         let Position::Word(id) = position else { panic!("there is no picture") };
         assert!(*id >= special.keep_first + special.keep_count, "{id} is a control token");
     }
-    // A picture is where it is put, not where it is spelled.
+    // An image is where it is put, not where it is spelled.
     let answer = chat(&model, &[Message::text(Role::User, spelled)], &[], 4).await;
     assert!(answer.is_ok());
 }
@@ -505,7 +509,7 @@ async fn requests_that_make_no_sense_are_typed_errors() {
     assert_eq!(empty.map_err(code).err(), Some("prompt-invalid"));
     let empty = model.edit(&first, "", &options(), &NEVER, ignore).await;
     assert_eq!(empty.map_err(code).err(), Some("prompt-invalid"));
-    let no_steps = AnswerOptions { draw: DrawOptions { steps: 0, ..options().draw }, ..options() };
+    let no_steps = AnswerOptions { diffusion: DiffusionOptions { steps: 0, ..options().diffusion }, ..options() };
     let drawn = model.generate("a dog", &no_steps, &NEVER, ignore).await;
     assert_eq!(drawn.map_err(code).err(), Some("setting-invalid"));
 
@@ -527,12 +531,12 @@ async fn a_margin_decides_between_a_picture_and_words_unless_only_a_picture_may_
         let config = SetokimConfig { picture_margin, ..config() };
         let model = Setokim::load_with_text(config, tiny_store(&open), tokenizer(), open).expect("the model");
         let [first, _] = see_two(&model).await;
-        let may_refuse = AnswerOptions { insist: false, ..options() };
+        let may_refuse = AnswerOptions { required: false, ..options() };
         let edit = model.edit(&first, "remove the dog", &may_refuse, &NEVER, ignore).await.expect("works");
-        let begins_with_a_picture = edit.drawing.is_some() && edit.said.is_empty();
+        let begins_with_a_picture = edit.image.is_some() && edit.text.is_empty();
         assert_eq!(begins_with_a_picture, draws);
         let edit = model.edit(&first, "remove the dog", &options(), &NEVER, ignore).await.expect("works");
-        assert!(edit.drawing.is_some());
+        assert!(edit.image.is_some());
     }
 }
 
@@ -540,10 +544,10 @@ async fn a_margin_decides_between_a_picture_and_words_unless_only_a_picture_may_
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn words_take_the_place_of_a_drawing_unless_it_is_insisted_on() {
     let model = tiny_model(cpu().await);
-    for insist in [false, true] {
-        let options = AnswerOptions { insist, ..options() };
+    for required in [false, true] {
+        let options = AnswerOptions { required, ..options() };
         let made = model.generate("a dog", &options, &NEVER, ignore).await.expect("works");
-        assert_eq!((made.drawing.is_some(), made.said.is_empty()), (insist, insist));
+        assert_eq!((made.image.is_some(), made.text.is_empty()), (required, required));
     }
 }
 
@@ -556,10 +560,10 @@ async fn only_a_refusal_takes_the_place_of_a_drawing_where_the_config_names_some
         let config = SetokimConfig { picture_margin: 1e3, refusals, ..config() }; // it would rather speak
         let model = Setokim::load_with_text(config, tiny_store(&open), tokenizer(), open).expect("the model");
         let [first, _] = see_two(&model).await;
-        let may_refuse = AnswerOptions { insist: false, max_tokens: 16, ..options() };
+        let may_refuse = AnswerOptions { required: false, max_tokens: 16, ..options() };
         let edit = model.edit(&first, "remove the dog", &may_refuse, &NEVER, ignore).await.expect("works");
-        let is_refusal = ["i can not", "there is no"].iter().any(|refusal| edit.said.starts_with(refusal));
-        assert_eq!((is_refusal, edit.said.is_empty()), (are_meant, false), "{}", edit.said);
+        let is_refusal = ["i can not", "there is no"].iter().any(|refusal| edit.text.starts_with(refusal));
+        assert_eq!((is_refusal, edit.text.is_empty()), (are_meant, false), "{}", edit.text);
         chats.push(chat(&model, &messages, &[], 8).await.expect("works").text());
     }
     assert_eq!(chats[0], chats[1], "a chat may say anything");
@@ -585,9 +589,9 @@ async fn the_limit_and_stop_strings_end_an_answer() {
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn a_drawn_picture_and_a_mask_can_be_talked_about() {
     let model = tiny_model(cpu().await);
-    let drawing = model.generate(&asked("generate"), &options(), &NEVER, ignore).await.expect("works").drawing;
-    let drawing = drawing.expect("insisted");
-    let drawn = drawing.to_seen();
+    let generated = model.generate(&asked("generate"), &options(), &NEVER, ignore).await.expect("works").image;
+    let generated = generated.expect("insisted");
+    let drawn = generated.to_encoded();
     let messages = [
         Message::text(Role::User, "draw a dog"),
         Message { role: Role::Assistant, parts: vec![Part::Image] },
@@ -601,10 +605,10 @@ async fn a_drawn_picture_and_a_mask_can_be_talked_about() {
     assert_eq!(turns.len(), 3);
     assert!(turns.iter().all(|turn| turn.last() == Some(&Position::Word(special.assistant))));
     assert_eq!(turns[1][0], Position::Word(special.image_start));
-    assert_eq!(turns[1][1], Position::Visual { slot: 0, token: drawing.values[0].clone() });
+    assert_eq!(turns[1][1], Position::Visual { slot: 0, token: generated.values[0].clone() });
     assert_eq!(turns[2][..2], [Position::Word(special.segment), Position::Word(special.end)]);
     chat(&model, &messages, &[&drawn], 6).await.expect("works");
-    // Nobody has looked at the drawing yet: the mask head does so now.
+    // Nobody has looked at the generated yet: the mask head does so now.
     model.segment(&drawn, "the dog", &options(), &NEVER, ignore).await.expect("works");
 }
 
@@ -613,9 +617,9 @@ async fn a_tokenizer_alone_says_that_it_cannot_talk() {
     let open = cpu().await;
     let model = Setokim::load(config(), tiny_store(&open), open).expect("loads without a language model");
     assert_eq!(chat(&model, &[Message::text(Role::User, "hi")], &[], 4).await.expect_err("no").code(), "unsupported");
-    let picture = task_picture("edit", "source");
-    assert_eq!(model.see(&picture).await.expect_err("no").code(), "unsupported");
-    model.tokenize(&picture).await.expect("pictures still work");
+    let image = task_picture("edit", "source");
+    assert_eq!(model.encode_image(&image).await.expect_err("no").code(), "unsupported");
+    model.tokenize(&image).await.expect("pictures still work");
     assert_eq!(model.tasks(), ["tokenize", "reconstruct"]);
     let whole = tiny_model(cpu().await);
     assert_eq!(whole.tasks(), ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"]);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use setokim::postprocess::Rle;
+use setokim::image::masks::Rle;
 
 const MODEL: [&str; 4] = ["--model", "tests/fixtures/tiny-setokim", "--device", "cpu"];
 
@@ -37,8 +37,8 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// A picture of four coloured quarters, 50 x 40.
-fn picture(path: &Path) {
+/// An image of four coloured quarters, 50 x 40.
+fn write_image(path: &Path) {
     let color = |x: u32, y: u32| [if x < 25 { 220 } else { 40 }, if y < 20 { 200 } else { 60 }, 90];
     image::RgbImage::from_fn(50, 40, |x, y| image::Rgb(color(x, y))).save(path).expect("written");
 }
@@ -47,7 +47,7 @@ fn picture(path: &Path) {
 fn chat_answers_and_repeats_itself() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = folder.path().join("image.png");
-    picture(&image);
+    write_image(&image);
     let arguments = ["chat", "what is <image> ?", "--image", text(&image), "-n", "8"];
     assert_eq!(succeeds(&arguments), succeeds(&arguments));
     fails_with("prompt-invalid", &[&["chat", "<image>"], &MODEL[..]].concat());
@@ -63,7 +63,7 @@ fn chat_answers_and_repeats_itself() {
 fn a_bad_turn_does_not_end_the_chat() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = folder.path().join("image.png");
-    picture(&image);
+    write_image(&image);
     let input = format!("hello\n/image absent.png\nwhat ?\n/image {}\nwhat is this ?\n\n/quit\n", text(&image));
     let output = run(&[&["chat", "--interactive", "-n", "4"], &MODEL[..]].concat(), &input);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -76,7 +76,7 @@ fn a_bad_turn_does_not_end_the_chat() {
 fn segment_writes_a_mask_of_the_pictures_size() {
     let folder = tempfile::tempdir().expect("a folder");
     let [image, mask, over] = ["image.png", "mask.png", "over.png"].map(|name| folder.path().join(name));
-    picture(&image);
+    write_image(&image);
     let arguments = [
         "segment",
         text(&image),
@@ -87,7 +87,7 @@ fn segment_writes_a_mask_of_the_pictures_size() {
         text(&over),
         "--json",
         "-",
-        "--insist",
+        "--required",
     ];
     let json: Value = serde_json::from_str(&succeeds(&arguments)).expect("JSON");
     if json["matches"] == true {
@@ -111,13 +111,13 @@ fn generate_follows_its_seed() {
     let draw = |seed: &str, target: &Path| {
         let tokens = text(&tokens);
         let common = ["generate", "fish", "--steps", "4", "--guidance", "2", "--tokens", tokens, "--seed", seed];
-        succeeds(&[&common[..], &["--insist", "-o", text(target)]].concat());
+        succeeds(&[&common[..], &["--required", "-o", text(target)]].concat());
         image::open(target).expect("a picture").into_rgb8()
     };
-    let picture = draw("1", &first);
-    assert_eq!(picture.dimensions(), (32, 32));
-    assert_eq!(picture, draw("1", &again));
-    assert_ne!(picture, draw("2", &other));
+    let image = draw("1", &first);
+    assert_eq!(image.dimensions(), (32, 32));
+    assert_eq!(image, draw("1", &again));
+    assert_ne!(image, draw("2", &other));
     assert_eq!(image::open(&tokens).expect("a picture").into_rgb8().dimensions(), (32, 32));
     let bad = ["generate", "fish", "--steps", "0", "-o", text(&first)];
     fails_with("setting-invalid", &[&bad[..], &MODEL[..]].concat());
@@ -127,14 +127,14 @@ fn generate_follows_its_seed() {
 fn edit_reports_what_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     let [image, out] = ["image.png", "out.png"].map(|name| folder.path().join(name));
-    picture(&image);
+    write_image(&image);
     let arguments =
-        ["edit", text(&image), "remove the dog", "-o", text(&out), "--json", "-", "--insist", "--steps", "4"];
+        ["edit", text(&image), "remove the dog", "-o", text(&out), "--json", "-", "--required", "--steps", "4"];
     let json: Value = serde_json::from_str(&succeeds(&arguments)).expect("JSON");
     assert!(!json["tokens"].as_array().expect("tokens").is_empty());
     assert_eq!(image::open(&out).expect("a picture").into_rgb8().dimensions(), (50, 40));
-    let anew: Value = serde_json::from_str(&succeeds(&[&arguments[..], &["--no-pointers"]].concat())).expect("JSON");
-    assert!(anew["tokens"].as_array().expect("tokens").iter().all(|token| token["kept"].is_null()));
+    let anew: Value = serde_json::from_str(&succeeds(&[&arguments[..], &["--no-copy-tokens"]].concat())).expect("JSON");
+    assert!(anew["tokens"].as_array().expect("tokens").iter().all(|token| token["copied"].is_null()));
 }
 
 #[test]

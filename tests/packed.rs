@@ -7,9 +7,10 @@ use burn::tensor::Device;
 use proptest::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use setokim::kernels::quant_matmul::{WeightKind, dequantize};
-use setokim::llm::{Linear, WeightSource};
-use setokim::weights::{TensorStore, part_name};
+use setokim::formats::blocks::{WeightKind, dequantize};
+use setokim::model::llm::WeightSource;
+use setokim::nn::linear::Linear;
+use setokim::nn::tensor_store::{TensorStore, part_name};
 use setokim::{Error, Result};
 
 mod common;

@@ -9,13 +9,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use common::{cpu, gpu};
-use setokim::config::SetokimConfig;
-use setokim::device::OpenDevice;
-use setokim::generate::AnswerOptions;
-use setokim::preprocess::Picture;
-use setokim::setokim::Setokim;
+use setokim::image::Image;
+use setokim::model::config::SetokimConfig;
+use setokim::model::decode::AnswerOptions;
+use setokim::model::setokim::Setokim;
+use setokim::nn::tensor_store::TensorStore;
+use setokim::runtime::device::OpenDevice;
 use setokim::text::{Message, Part, Role, Tokenizer};
-use setokim::weights::TensorStore;
 
 const CONFIG: &str = include_str!("fixtures/tiny-setokim/config.json");
 const SHARD: &[u8] = include_bytes!("fixtures/tiny-setokim/setok-00001-of-00001.safetensors");
@@ -39,37 +39,37 @@ fn model(open: OpenDevice) -> Setokim {
     Setokim::load_with_text(config, store, Tokenizer::from_json(TOKENIZER).unwrap(), open).unwrap()
 }
 
-/// Pictures and words of a few sizes, by the number of the request.
-fn picture(request: usize) -> Picture {
+/// Images and words of a few sizes, by the number of the request.
+fn image(request: usize) -> Image {
     let (width, height) = ((8 + request % 5) as u32, (8 + request % 3) as u32);
     let rgb = (0..width * height * 3).map(|at| (at * (7 + request as u32 % 4) % 251) as u8).collect();
-    Picture::from_rgb(rgb, width, height).unwrap()
+    Image::from_rgb(rgb, width, height).unwrap()
 }
 
 /// One request, and its whole answer as text.
 async fn ask(model: &Setokim, request: usize) -> String {
     static NEVER: AtomicBool = AtomicBool::new(false);
     let mut options = AnswerOptions { max_tokens: 4, ..AnswerOptions::default() };
-    options.draw.steps = 2;
-    let picture = picture(request / 6);
-    let said = ["what is this?", "where is the dog?", "<user> [SEG]"][request / 6 % 3];
+    options.diffusion.steps = 2;
+    let image = image(request / 6);
+    let text = ["what is this?", "where is the dog?", "<user> [SEG]"][request / 6 % 3];
     match request % 6 {
-        0 => format!("{:?}", model.tokenize(&picture).await.unwrap().clusters),
-        1 => format!("{:?}", model.reconstruct(&picture).await.unwrap().0.rgb()),
+        0 => format!("{:?}", model.tokenize(&image).await.unwrap().clusters),
+        1 => format!("{:?}", model.reconstruct(&image).await.unwrap().0.rgb()),
         2 | 3 => {
-            let seen = model.see(&picture).await.unwrap();
-            let parts = vec![Part::Image, Part::Text(said.into())];
+            let encoded = model.encode_image(&image).await.unwrap();
+            let parts = vec![Part::Image, Part::Text(text.into())];
             let messages = [Message { role: Role::User, parts }];
-            let answer = model.chat(&messages, &[&seen], &options, &NEVER, async |_| ()).await.unwrap();
+            let answer = model.chat(&messages, &[&encoded], &options, &NEVER, async |_| ()).await.unwrap();
             format!("{:?} {}", answer.to_message(), answer.usage.answer_tokens)
         }
         4 => {
-            let seen = model.see(&picture).await.unwrap();
-            let answer = model.segment(&seen, said, &options, &NEVER, async |_| ()).await.unwrap();
-            format!("{:?} {}", answer.found.map(|found| found.mask), answer.said)
+            let encoded = model.encode_image(&image).await.unwrap();
+            let answer = model.segment(&encoded, text, &options, &NEVER, async |_| ()).await.unwrap();
+            format!("{:?} {}", answer.mask.map(|found| found.mask), answer.text)
         }
         // Errors are part of long use too.
-        _ => Picture::decode(&[1, 2, 3]).unwrap_err().to_string(),
+        _ => Image::decode(&[1, 2, 3]).unwrap_err().to_string(),
     }
 }
 

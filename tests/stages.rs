@@ -4,14 +4,17 @@ mod common;
 
 use burn::tensor::{DType, Tensor, TensorData};
 use common::{assert_close, cpu, floats, gpu, matrix};
-use setokim::config::{SetokimConfig, SiglipConfig, VisionConfig};
-use setokim::detok::Detokenizer;
-use setokim::device::OpenDevice;
-use setokim::preprocess::Picture;
-use setokim::setok::{Clusters, SetokTokenizer};
-use setokim::setokim::Setokim;
-use setokim::vision::VisionEncoder;
-use setokim::weights::{Manifest, ShardLoader, TensorStore, read_safetensors_f32};
+use setokim::formats::manifest::Manifest;
+use setokim::formats::safetensors::read_safetensors_f32;
+use setokim::image::Image;
+use setokim::model::config::{SetokimConfig, SiglipConfig, VisionConfig};
+use setokim::model::detok::Detokenizer;
+use setokim::model::setok::{Clusters, SetokTokenizer};
+use setokim::model::setokim::Setokim;
+use setokim::model::shard_loader::ShardLoader;
+use setokim::model::vision::VisionEncoder;
+use setokim::nn::tensor_store::TensorStore;
+use setokim::runtime::device::OpenDevice;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 /// A dozen f32 layers in another order of summation, values near 1.
@@ -123,10 +126,10 @@ async fn the_whole_tokenizer_equals_pytorch_from_pixels_to_pixels() {
     let file = safetensors::SafeTensors::deserialize(SETOK).expect("a fixture");
     let rgb = file.tensor("pixels").expect("in the fixture").data().to_vec();
     let expected = file.tensor("reconstructed_pixels").expect("in the fixture").data().to_vec();
-    let picture = Picture::from_rgb(rgb, 32, 32).expect("a picture");
+    let image = Image::from_rgb(rgb, 32, 32).expect("a picture");
     for open in devices().await {
         let model = tiny_model(open);
-        let (again, visual) = model.reconstruct(&picture).await.expect("works");
+        let (again, visual) = model.reconstruct(&image).await.expect("works");
         assert_eq!(visual.clusters.labels, golden_integers(SETOK, "labels"));
         assert_eq!(visual.clusters.centers, golden_integers(SETOK, "centers"));
         assert_close("score", &visual.clusters.score, &golden(SETOK, "score").1, TOLERANCE);
@@ -146,20 +149,20 @@ async fn the_whole_tokenizer_equals_pytorch_from_pixels_to_pixels() {
         }
         // The same partition under other numbers.
         let regions: Vec<i32> = visual.clusters.labels.iter().map(|&label| 10 * label as i32 - 3).collect();
-        let by_region = model.name_regions(&picture, &regions).await.expect("works");
-        let said: Vec<_> = by_region.into_values().map(|named| named.name).collect();
-        assert_eq!(said, names.iter().map(|named| named.name.clone()).collect::<Vec<_>>());
-        assert_eq!(model.name_regions(&picture, &regions[1..]).await.expect_err("too few").code(), "setting-invalid");
+        let by_region = model.name_regions(&image, &regions).await.expect("works");
+        let text: Vec<_> = by_region.into_values().map(|named| named.name).collect();
+        assert_eq!(text, names.iter().map(|named| named.name.clone()).collect::<Vec<_>>());
+        assert_eq!(model.name_regions(&image, &regions[1..]).await.expect_err("too few").code(), "setting-invalid");
     }
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn the_same_picture_twice_gives_the_same_tokens() {
-    let picture = Picture::from_rgb((0..48 * 40 * 3).map(|i| (i * 37 % 251) as u8).collect(), 48, 40).expect("rgb");
+    let image = Image::from_rgb((0..48 * 40 * 3).map(|i| (i * 37 % 251) as u8).collect(), 48, 40).expect("rgb");
     for open in devices().await {
         let model = tiny_model(open);
-        let first = model.tokenize(&picture).await.expect("first");
-        let second = model.tokenize(&picture).await.expect("second");
+        let first = model.tokenize(&image).await.expect("first");
+        let second = model.tokenize(&image).await.expect("second");
         assert_eq!(first.clusters, second.clusters);
         let (a, b) = (first.tensor.expect("tokens"), second.tensor.expect("tokens"));
         assert_eq!(floats(a).await, floats(b).await);

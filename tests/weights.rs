@@ -11,11 +11,12 @@ use common::assert_close;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
-use setokim::precision::Precision;
-use setokim::weights::{
-    Manifest, Progress, ShardLoader, TensorStore, read_config, read_safetensors_f32, read_weights,
-    write_safetensors_f32,
-};
+use setokim::formats::manifest::Manifest;
+use setokim::formats::quantize::Precision;
+use setokim::formats::safetensors::{read_safetensors_f32, write_safetensors_f32};
+use setokim::model::folder::{Progress, read_config, read_weights};
+use setokim::model::shard_loader::ShardLoader;
+use setokim::nn::tensor_store::TensorStore;
 use setokim::{Error, Result};
 use sha2::{Digest, Sha256};
 
@@ -77,7 +78,10 @@ fn code<T>(result: Result<T>) -> &'static str {
 fn reads_a_manifest() {
     let text = manifest_of(&[("a-1_2.safetensors", b"x"), ("tokenizer.json", b"{}")]);
     let manifest = Manifest::parse(&text).expect("a sound manifest");
-    assert_eq!(manifest.files.iter().map(setokim::weights::FileEntry::is_shard).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(
+        manifest.files.iter().map(setokim::formats::manifest::FileEntry::is_shard).collect::<Vec<_>>(),
+        [true, false]
+    );
     assert_eq!(manifest.files[1].bytes, 2);
     let again = serde_json::to_string(&manifest).expect("plain data");
     assert_eq!(Manifest::parse(&again).expect("our own manifest"), manifest);
@@ -405,17 +409,17 @@ fn reads_our_folder_with_progress() {
         [("config.json", b"{}"), ("manifest.json", manifest.as_bytes()), ("a.safetensors", &a), ("b.safetensors", &b)];
     let folder = folder(&files);
     assert_eq!(read_config(folder.path()).expect("config.json"), "{}");
-    let mut seen = vec![];
+    let mut encoded = vec![];
     let mut store = store();
     read_weights(folder.path(), &mut store, &mut |Progress { file, done, total }| {
-        seen.push((file.to_string(), done, total));
+        encoded.push((file.to_string(), done, total));
     })
     .expect("a sound folder");
     assert_eq!(values(&mut store, "a", [2]), [1.0, 2.0]);
     assert_eq!(values(&mut store, "b", [1]), [3.0]);
     let total = (a.len() + b.len()) as u64;
-    assert!(seen.is_sorted_by_key(|(_, done, _)| *done) && seen.iter().all(|(_, _, all)| *all == total));
-    assert_eq!(seen.last(), Some(&("b.safetensors".into(), total, total)));
+    assert!(encoded.is_sorted_by_key(|(_, done, _)| *done) && encoded.iter().all(|(_, _, all)| *all == total));
+    assert_eq!(encoded.last(), Some(&("b.safetensors".into(), total, total)));
 }
 
 #[test]

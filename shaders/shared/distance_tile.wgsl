@@ -26,9 +26,9 @@ fn distance_tile(row0: u32, column0: u32, local: u32, sums: ptr<function, Sums>)
     for (var channel0 = 0u; channel0 < params[1]; channel0 += SLICE) {
         workgroupBarrier();
         for (var t = local; t < TILE * SLICE; t += 64u) {
-            let place = (t % SLICE) * STRIDE + t / SLICE;
-            sh_slices[place] = feature(row0 + t / SLICE, channel0 + t % SLICE);
-            sh_slices[COLUMNS + place] = feature(column0 + t / SLICE, channel0 + t % SLICE);
+            let offset = (t % SLICE) * STRIDE + t / SLICE;
+            sh_slices[offset] = feature(row0 + t / SLICE, channel0 + t % SLICE);
+            sh_slices[COLUMNS + offset] = feature(column0 + t / SLICE, channel0 + t % SLICE);
         }
         workgroupBarrier();
         for (var d = 0u; d < SLICE; d++) {

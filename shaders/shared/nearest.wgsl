@@ -1,4 +1,4 @@
-// The smallest of some distances. Joined in front of knn_density.wgsl and join_neighbors.wgsl; needs shared/far.wgsl.
+// The smallest of some distances. Joined in front of knn_density.wgsl and reduce_neighbors.wgsl; needs shared/far.wgsl.
 
 const MAX_K = 32u;
 

@@ -1,5 +1,5 @@
 // Reads a packed matrix W [N, K] four weights at a time (layout: src/kernels/quant_matmul.rs). K is a multiple of 4.
-// Joined in front of quant_matvec.wgsl, quant_gate.wgsl, quant_matmul.wgsl and quant_rows.wgsl, which
+// Joined in front of quant_matvec.wgsl, quant_swiglu.wgsl, quant_matmul.wgsl and quant_rows.wgsl, which
 // declare `params`: [kind, N, K, words before the scales, ...].
 
 @group(0) @binding(0) var<storage, read> words: array<u32>;

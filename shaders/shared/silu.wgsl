@@ -1,4 +1,4 @@
-// silu(g) = g / (1 + exp(-g)). Joined in front of swiglu.wgsl and quant_gate.wgsl.
+// silu(g) = g / (1 + exp(-g)). Joined in front of swiglu.wgsl and quant_swiglu.wgsl.
 
 fn silu(gate: f32) -> f32 {
     // By the smaller of the two powers, which never overflows.

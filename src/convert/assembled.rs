@@ -9,14 +9,14 @@ use super::files::tensors_of_folder;
 use super::heads::{random_heads, random_values};
 use super::text::{add_controls, special_tokens, tokenizer_from_gguf};
 use super::{Draft, Lazy, Precision, Tensors, encode};
-use crate::config::{
+use crate::formats::blocks::WeightKind;
+use crate::formats::gguf::{Gguf, RawTensor};
+use crate::model::config::{
     ClusterConfig, DetokenizerConfig, DiffusionConfig, MergerConfig, PreprocessConfig, SetokimConfig, SiglipConfig,
     VisionConfig,
 };
-use crate::gguf::{Gguf, RawTensor};
-use crate::kernels::quant_matmul::WeightKind;
-use crate::llm::{LlamaConfig, gguf_name, in_rotate_half_order, weight_names};
-use crate::weights::{read_config, read_tokenizer};
+use crate::model::folder::{read_config, read_tokenizer};
+use crate::model::llm::{LlamaConfig, gguf_name, in_rotate_half_order, weight_names};
 use crate::{Error, Result};
 
 /// Width of a token where nothing has been learned that would decide it.
@@ -29,7 +29,7 @@ const EMBEDDING_STD: f32 = 0.02;
 ///
 /// # Errors
 /// [`Error::Config`], [`Error::Gguf`], [`Error::Tokenizer`] for a model that this library cannot run, [`Error::Io`] and
-/// what [`crate::weights`] says.
+/// what [`crate::nn::weights`] says.
 pub(crate) fn draft_from_parts(siglip: &Path, language: &Path, seed: u64) -> Result<Draft> {
     let mut config = SetokimConfig::from_json(&read_config(siglip)?)?;
     let VisionConfig::Siglip(tower) = config.vision.clone() else {

@@ -8,10 +8,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Draft, Part, Precisions, encode};
-use crate::config::SetokimConfig;
-use crate::gguf::RawTensor;
-use crate::kernels::quant_matmul::WeightKind;
-use crate::weights::{FileEntry, MANIFEST_FORMAT, Manifest, part_name};
+use crate::formats::blocks::WeightKind;
+use crate::formats::gguf::RawTensor;
+use crate::formats::manifest::{FileEntry, MANIFEST_FORMAT, Manifest};
+use crate::model::config::SetokimConfig;
+use crate::nn::tensor_store::part_name;
 use crate::{Error, Result};
 
 /// Bytes of a shard at the most, unless asked otherwise: small enough for a browser to fetch again when a download breaks.

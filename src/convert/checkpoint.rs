@@ -7,8 +7,8 @@ use pytorch_reader::{PickleValue, PytorchReader};
 use super::assembled::is_read;
 use super::files::{tensors_of_folder, tensors_of_torch, torch_error};
 use super::{Draft, Tensors};
-use crate::config::{SetokimConfig, VisionConfig};
-use crate::weights::{read_config, read_tokenizer};
+use crate::model::config::{SetokimConfig, VisionConfig};
+use crate::model::folder::{read_config, read_tokenizer};
 use crate::{Error, Result};
 
 /// What a checkpoint of stage 2 or 3 puts in front of the model's own names; beside it stands what only training needs.
@@ -41,7 +41,7 @@ pub(crate) fn draft_from_checkpoint(path: &Path, tokenizer: Option<Vec<u8>>) -> 
 /// A model folder of ours: another bundle, or what `training.export` writes. `tokenizer` replaces the folder's.
 ///
 /// # Errors
-/// As [`crate::weights::read_weights`]; [`Error::Config`]; [`Error::Convert`] for a language model without a tokenizer.
+/// As [`crate::model::folder::read_weights`]; [`Error::Config`]; [`Error::Convert`] for a language model without a tokenizer.
 pub(crate) fn draft_from_folder(folder: &Path, tokenizer: Option<Vec<u8>>) -> Result<Draft> {
     let tokenizer = match tokenizer {
         None if folder.join("tokenizer.json").is_file() => Some(read_tokenizer(folder)?),

@@ -9,15 +9,17 @@ use std::rc::Rc;
 use pytorch_reader::{DType, PytorchReader};
 
 use super::{Lazy, Tensors};
-use crate::gguf::RawTensor;
-use crate::kernels::quant_matmul::WeightKind;
-use crate::weights::{self, TensorPlace};
+use crate::formats::blocks::WeightKind;
+use crate::formats::gguf::RawTensor;
+use crate::formats::safetensors::{TensorPlace, list_tensors, read_bytes, rows_and_columns};
+use crate::model::folder::shard_files;
+use crate::nn::tensor_store::part_name;
 use crate::{Error, Result};
 
 /// The tensors of a folder of safetensors: one of ours, or Hugging Face's.
 pub(crate) fn tensors_of_folder(folder: &Path) -> Result<Tensors> {
     let mut tensors = Tensors::new();
-    for path in weights::shard_files(folder)? {
+    for path in shard_files(folder)? {
         tensors.extend(tensors_of_safetensors(&path)?);
     }
     Ok(with_joined_parts(tensors))
@@ -27,7 +29,7 @@ pub(crate) fn tensors_of_folder(folder: &Path) -> Result<Tensors> {
 pub(crate) fn tensors_of_safetensors(path: &Path) -> Result<Tensors> {
     let mut file = BufReader::new(File::open(path).map_err(|error| Error::io(path, error))?);
     let length = file.get_ref().metadata().map_err(|error| Error::io(path, error))?.len();
-    let places = weights::list_tensors(&path.display().to_string(), &mut file, length)?;
+    let places = list_tensors(&path.display().to_string(), &mut file, length)?;
     let lazy = |place: TensorPlace| -> (String, Lazy) {
         let (name, path) = (place.name.clone(), path.to_owned());
         (name, Rc::new(move || read_place(&path, &place)))
@@ -42,7 +44,7 @@ fn read_place(path: &PathBuf, place: &TensorPlace) -> Result<RawTensor<'static>>
     let read = || {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(place.bytes.start))?;
-        weights::read_bytes(&mut file, (place.bytes.end - place.bytes.start) as usize)
+        read_bytes(&mut file, (place.bytes.end - place.bytes.start) as usize)
     };
     let bytes = read().map_err(|error| Error::io(path, error))?;
     filled(path, &place.name, RawTensor { kind, shape: place.shape.clone(), bytes: Cow::Owned(bytes) })
@@ -51,7 +53,7 @@ fn read_place(path: &PathBuf, place: &TensorPlace) -> Result<RawTensor<'static>>
 /// Refuses a tensor whose bytes do not fill its shape, and one without any: its other sizes could be anything.
 fn filled(path: &Path, name: &str, tensor: RawTensor<'static>) -> Result<RawTensor<'static>> {
     let shape = if tensor.shape.is_empty() { &[1][..] } else { &tensor.shape }; // a number is a row of one
-    let bytes = weights::rows_and_columns(shape).and_then(|(rows, columns)| tensor.kind.byte_count(&[rows, columns]));
+    let bytes = rows_and_columns(shape).and_then(|(rows, columns)| tensor.kind.byte_count(&[rows, columns]));
     if bytes != Some(tensor.bytes.len()) {
         let reason = format!("tensor `{name}` of shape {:?} has {} bytes", tensor.shape, tensor.bytes.len());
         return Err(Error::Shard { name: path.display().to_string(), reason });
@@ -64,7 +66,7 @@ fn with_joined_parts(mut tensors: Tensors) -> Tensors {
     let firsts: Vec<String> =
         tensors.keys().filter_map(|name| Some(name.strip_suffix(".part.0")?.to_owned())).collect();
     for name in firsts {
-        let parts: Vec<Lazy> = (0..).map_while(|part| tensors.remove(&weights::part_name(&name, part))).collect();
+        let parts: Vec<Lazy> = (0..).map_while(|part| tensors.remove(&part_name(&name, part))).collect();
         tensors.insert(name, Rc::new(move || joined(&parts)));
     }
     tensors

@@ -8,14 +8,14 @@ use burn::tensor::Device;
 use super::assembled::le_bytes;
 use super::{Lazy, Tensors};
 use crate::Result;
-use crate::config::SetokimConfig;
-use crate::detok::Detokenizer;
-use crate::diffusion::{DiffusionHead, DrawOptions, Noise};
-use crate::gguf::RawTensor;
-use crate::kernels::quant_matmul::WeightKind;
-use crate::projector::Projector;
-use crate::setok::SetokTokenizer;
-use crate::weights::TensorStore;
+use crate::formats::blocks::WeightKind;
+use crate::formats::gguf::RawTensor;
+use crate::model::config::SetokimConfig;
+use crate::model::detok::Detokenizer;
+use crate::model::diffusion::{DiffusionHead, DiffusionOptions, Noise};
+use crate::model::projector::Projector;
+use crate::model::setok::SetokTokenizer;
+use crate::nn::tensor_store::TensorStore;
 
 /// Every tensor of merger, detokenizer, projector and diffusion head that `config` asks for, as a network has them before
 /// training: matrices keep the size of what passes through them, norms do nothing, biases are 0.
@@ -61,5 +61,5 @@ pub(crate) fn random_values(name: &str, count: usize, std: f32, seed: u64) -> Ve
     let hash = name
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    Noise::new(&DrawOptions { seed: seed ^ hash, temperature: std, ..DrawOptions::default() }).take(count)
+    Noise::new(&DiffusionOptions { seed: seed ^ hash, temperature: std, ..DiffusionOptions::default() }).take(count)
 }

@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::Result;
-use crate::gguf::RawTensor;
-use crate::weights::read_config;
+use crate::formats::gguf::RawTensor;
+use crate::model::folder::read_config;
 
-pub use crate::precision::{Part, Precision, Precisions, encode};
+pub use crate::formats::quantize::{Part, Precision, Precisions, encode};
 pub use bundle::{Report, ReportRow, SHARD_BYTES, write_bundle};
 pub use reference::LeftOut;
 
@@ -38,7 +38,7 @@ pub struct Draft {
     pub tokenizer: Option<Vec<u8>>,
     /// By the names of our bundles.
     pub(crate) tensors: Tensors,
-    /// What a person should know of the model: parts that are random, settings that could not be kept.
+    /// What a person should know of the model: parts that are random, settings that could not be copied.
     pub notes: Vec<String>,
 }
 
@@ -60,7 +60,7 @@ pub struct SourceOptions {
 /// # Errors
 /// [`crate::Error::Convert`] for something else, for a language model without a tokenizer, and for a part of the reference code
 /// that has no counterpart; [`crate::Error::Config`], [`crate::Error::Gguf`], [`crate::Error::Tokenizer`] for models that this library cannot
-/// run; [`crate::Error::Io`], and what [`crate::weights`] says.
+/// run; [`crate::Error::Io`], and what [`crate::nn::weights`] says.
 pub fn open_source(source: &Path, options: SourceOptions) -> Result<Draft> {
     if let Some(language) = &options.language {
         return assembled::draft_from_parts(source, language, options.seed);

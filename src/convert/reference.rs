@@ -11,14 +11,14 @@ use super::assembled::{is_read, le_bytes, with_new_rows};
 use super::files::{tensors_of_folder, tensors_of_torch};
 use super::text::{add_controls, special_tokens};
 use super::{Draft, Lazy, Tensors};
-use crate::config::{
+use crate::formats::blocks::WeightKind;
+use crate::formats::gguf::RawTensor;
+use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS};
+use crate::model::config::{
     ClusterConfig, MergerConfig, PreprocessConfig, SetokimConfig, SiglipConfig, SpecialTokens, VisionConfig,
 };
-use crate::gguf::RawTensor;
-use crate::kernels::quant_matmul::WeightKind;
-use crate::kernels::{MAX_CENTERS, MAX_NEIGHBORS};
-use crate::llm::{LlamaConfig, weight_names};
-use crate::weights::{read_config, read_tokenizer};
+use crate::model::folder::{read_config, read_tokenizer};
+use crate::model::llm::{LlamaConfig, weight_names};
 use crate::{Error, Result};
 
 /// Parts of a reference checkpoint that a person may do without.
@@ -79,7 +79,7 @@ pub(crate) fn is_reference(config: &str) -> bool {
 ///
 /// # Errors
 /// [`Error::Convert`] names the first part that has no counterpart here and was not left out; [`Error::Config`],
-/// [`Error::Tokenizer`], [`Error::TensorMissing`], [`Error::Io`] and what [`crate::weights`] says.
+/// [`Error::Tokenizer`], [`Error::TensorMissing`], [`Error::Io`] and what [`crate::nn::weights`] says.
 pub(crate) fn draft_from_reference(folder: &Path, tokenizer: Option<Vec<u8>>, without: &[LeftOut]) -> Result<Draft> {
     let text = read_config(folder)?;
     let settings: ReferenceConfig = serde_json::from_str(&text).map_err(|error| Error::Config(error.to_string()))?;

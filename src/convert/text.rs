@@ -1,9 +1,9 @@
-//! Tokenizers for a bundle: Hugging Face's `tokenizer.json` with the control tokens that pictures need.
+//! Tokenizers for a bundle: Hugging Face's `tokenizer.json` with the control tokens that images need.
 
 use tokenizers::{AddedToken, Tokenizer as Bpe};
 
-use crate::config::SpecialTokens;
-use crate::gguf::Gguf;
+use crate::formats::gguf::Gguf;
+use crate::model::config::SpecialTokens;
 use crate::text::Tokenizer;
 use crate::text::template::names;
 use crate::text::tokenizer::bpe_from_gguf;

@@ -5,8 +5,8 @@ use burn::tensor::{DType, TensorData};
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
+use super::gemm_panels::{Batches, Panels, Product, View, forwards};
 use super::launch::{Launch, SOFTMAX, dispatch_2d};
-use super::panels::{Batches, Panels, Product, View, forwards};
 use super::simd::{F32x8, SimdTask, exp, in_lanes, with_simd};
 use super::{fill_rows, matmul};
 

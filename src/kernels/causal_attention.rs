@@ -6,14 +6,11 @@ use burn::tensor::{DType, TensorData};
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
-use super::append_keys::{Heads, rotate, rotate_reference};
+use super::append_kv::{Heads, rotate, rotate_reference};
 use super::attention::{attention_reference, softmax_in_place};
 use super::fill_rows;
-use super::launch::{CAUSAL_ATTENTION, JOIN_ATTENTION, Launch, dispatch_2d};
+use super::launch::{CAUSAL_ATTENTION, Launch, REDUCE_ATTENTION, dispatch_2d};
 use super::simd::{F32x8, LANES, SimdTask, with_simd};
-
-/// The widest head that `causal_attention.wgsl` has workgroup memory for. It reads four numbers at a time.
-pub const MAX_HEAD_DIM: usize = 256;
 
 /// Position `start + t` looks at positions up to itself, in the plainest form.
 ///
@@ -45,24 +42,24 @@ pub fn causal_attention_reference(
 /// processors busy, for as long as the context is.
 const SPAN: usize = 512;
 
-/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `place`: `[1]`, `keys`, `values`: `[KV, capacity, D]`, where a
+/// `rows`: `[T, (H + 2 KV) x D]`, `rotation`: `[capacity, D]`, `offset`: `[1]`, `keys`, `values`: `[KV, capacity, D]`, where a
 /// single new position is written and several have been already; output: `[T, H x D]`.
 pub(super) fn launch(
     rows: CubeTensor,
     rotation: CubeTensor,
-    place: CubeTensor,
+    offset: CubeTensor,
     keys: &CubeTensor,
     values: &CubeTensor,
 ) -> CubeTensor {
     let (tokens, width) = (rows.meta.shape()[0], rows.meta.shape()[1]);
     let Heads { queries, keys: key_heads, dim, capacity } = Heads::new(width, keys.meta.shape());
-    // By the capacity, because only the device knows the place: a span that nothing is in yet ends at once.
+    // By the capacity, because only the device knows the offset: a span that nothing is in yet ends at once.
     let (spans, span) = if tokens == 1 { (capacity.div_ceil(SPAN), SPAN) } else { (1, capacity) };
     let sizes = [tokens, queries, key_heads, dim, capacity].map(|number| number as u32);
     let params = [&sizes[..], &[scale(dim).to_bits(), spans as u32, span as u32]].concat();
     let launch = Launch::new(CAUSAL_ATTENTION, rows)
         .input(rotation)
-        .input(place)
+        .input(offset)
         .params(&params)
         .in_place(keys)
         .in_place(values);
@@ -76,7 +73,7 @@ pub(super) fn launch(
     let (launch, found) = launch.output([tokens * queries, spans, dim + 4], DType::F32);
     launch.run(groups);
     let params = [tokens * queries, spans, dim].map(|number| number as u32);
-    let (launch, y) = Launch::new(JOIN_ATTENTION, found).params(&params).output(shape, DType::F32);
+    let (launch, y) = Launch::new(REDUCE_ATTENTION, found).params(&params).output(shape, DType::F32);
     launch.run(dispatch_2d(tokens * queries));
     y
 }
@@ -89,11 +86,11 @@ fn scale(head_dim: usize) -> f32 {
 pub(super) fn attend(
     rows: &FlexTensor,
     rotation: &FlexTensor,
-    place: &FlexTensor,
+    offset: &FlexTensor,
     keys: &FlexTensor,
     values: &FlexTensor,
 ) -> FlexTensor {
-    let start = place.storage::<u32>()[0] as usize;
+    let start = offset.storage::<u32>()[0] as usize;
     let heads = Heads::new(rows.shape()[1], &keys.shape());
     let (tokens, rows, rotation) = (rows.shape()[0], rows.to_contiguous(), rotation.to_contiguous());
     let width = heads.queries * heads.dim;
@@ -139,7 +136,7 @@ impl SimdTask for Attend<'_> {
         let group = self.group_width / head_dim;
         let last_row = self.first_row + self.out.len() / self.group_width - 1;
         let mut all_weights = vec![0.0; group * (self.start + last_row / key_heads + 1)];
-        let mut turned = vec![0.0; self.group_width];
+        let mut rotated = vec![0.0; self.group_width];
         for (row, out) in (self.first_row..).zip(self.out.chunks_exact_mut(self.group_width)) {
             let (token, head) = (row / key_heads, row % key_heads);
             let q = &self.rows[token * self.heads.width() + head * self.group_width..][..self.group_width];
@@ -147,13 +144,13 @@ impl SimdTask for Attend<'_> {
             let seen = self.start + token + 1;
             let [keys, values] = [self.keys, self.values].map(|cache| &cache[first..][..seen * head_dim]);
             let angles = &self.rotation[(seen - 1) * head_dim..][..head_dim];
-            for (q, turned) in q.chunks_exact(head_dim).zip(turned.chunks_exact_mut(head_dim)) {
-                rotate(q, angles, turned);
+            for (q, rotated) in q.chunks_exact(head_dim).zip(rotated.chunks_exact_mut(head_dim)) {
+                rotate(q, angles, rotated);
             }
             let weights = &mut all_weights[..group * seen];
             // No adapters with closures: those would be compiled without SIMD.
             for (part, keys) in keys.chunks(CACHED * head_dim).enumerate() {
-                for (q, weights) in turned.chunks_exact(head_dim).zip(weights.chunks_exact_mut(seen)) {
+                for (q, weights) in rotated.chunks_exact(head_dim).zip(weights.chunks_exact_mut(seen)) {
                     let weights = &mut weights[part * CACHED..];
                     for (weight, key) in weights.iter_mut().zip(keys.chunks_exact(head_dim)) {
                         *weight = dot::<V>(q, key);

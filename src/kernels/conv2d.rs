@@ -5,11 +5,11 @@ use burn::tensor::{DType, TensorData};
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
+use super::gemm_panels::{Panels, View};
 use super::launch::{CONV2D, Launch, TILE, dispatch_2d};
 use super::matmul::multiply_rows;
-use super::panels::{Panels, View};
 
-/// Sizes of a convolution of one picture.
+/// Sizes of a convolution of one image.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv2dShape {
     pub inputs: usize,
@@ -43,8 +43,8 @@ pub fn conv2d_reference(x: &[f32], weight: &[f32], bias: &[f32], shape: Conv2dSh
     };
     let mut y = Vec::new();
     for (weight, bias) in weight.chunks_exact(inputs * kernel * kernel).zip(bias) {
-        for place in 0..rows * columns {
-            let (row, column) = (place / columns * stride, place % columns * stride);
+        for at in 0..rows * columns {
+            let (row, column) = (at / columns * stride, at % columns * stride);
             let products = weight.iter().enumerate().map(|(i, weight)| {
                 let (input, within) = (i / (kernel * kernel), i % (kernel * kernel));
                 f64::from(*weight) * pixel(input, row + within / kernel, column + within % kernel)
@@ -89,9 +89,9 @@ pub(super) fn convolve(
     let met = inputs * kernel * kernel;
     let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
     let mut y = vec![0.0; batch * outputs * rows * columns];
-    let pictures = x.storage::<f32>().chunks_exact(inputs * height * width);
-    for (picture, y) in pictures.zip(y.chunks_exact_mut(outputs * rows * columns)) {
-        let pixels = Panels::new(View::rows(&gather(picture, shape), rows * columns));
+    let images = x.storage::<f32>().chunks_exact(inputs * height * width);
+    for (image, y) in images.zip(y.chunks_exact_mut(outputs * rows * columns)) {
+        let pixels = Panels::new(View::rows(&gather(image, shape), rows * columns));
         multiply_rows(View::rows(weight.storage(), met), &pixels, y);
         for (channel, bias) in y.chunks_exact_mut(rows * columns).zip(bias.storage::<f32>()) {
             channel.iter_mut().for_each(|value| *value += bias);
@@ -100,7 +100,7 @@ pub(super) fn convolve(
     FlexTensor::from_data(TensorData::new(y, [batch, outputs, rows, columns]))
 }
 
-/// For each weight of an output the pixels that it meets, `[I x K x K, H' x W']`; 0 outside of the picture.
+/// For each weight of an output the pixels that it meets, `[I x K x K, H' x W']`; 0 outside of the image.
 fn gather(x: &[f32], shape: Conv2dShape) -> Vec<f32> {
     let Conv2dShape { inputs, height, width, kernel, stride, padding, .. } = shape;
     let [rows, columns] = shape.output();

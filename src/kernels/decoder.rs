@@ -8,10 +8,10 @@ use burn::tensor::{DType, Device, Int, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 
-use super::best_two::FOUND;
-use super::draw_token::{DRAW, Draw};
-use super::next_token::{ROUND, words_data};
-use super::{append_keys, best_two, causal_attention, draw_token, next_token, rms_norm, swiglu, tensor};
+use super::next_token::{MAX_RUN_AHEAD, words_data};
+use super::sample_token::{DRAW, DeviceSampling};
+use super::top2::FOUND;
+use super::{append_kv, causal_attention, next_token, rms_norm, sample_token, swiglu, tensor, top2};
 
 /// The steps of a decoder layer.
 #[backend_extension(Cube, Flex)]
@@ -22,21 +22,21 @@ pub trait DecoderOps: Backend {
     fn cached_attention(
         rows: FloatTensor<Self>,
         rotation: FloatTensor<Self>,
-        place: IntTensor<Self>,
+        offset: IntTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     /// See [`swiglu`](fn@swiglu).
     fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// See [`best_two`](fn@best_two).
-    fn best_two(logits: FloatTensor<Self>) -> IntTensor<Self>;
+    /// See [`top2`](fn@top2).
+    fn top2(logits: FloatTensor<Self>) -> IntTensor<Self>;
     /// See [`Next::choose`].
-    fn draw_token(logits: FloatTensor<Self>, how: IntTensor<Self>, place: IntTensor<Self>) -> IntTensor<Self>;
-    /// See [`Next::take`]; id, place and ring come back.
+    fn sample_token(logits: FloatTensor<Self>, how: IntTensor<Self>, offset: IntTensor<Self>) -> IntTensor<Self>;
+    /// See [`Next::take`]; id, offset and ring come back.
     fn next_token(
         found: IntTensor<Self>,
         id: IntTensor<Self>,
-        place: IntTensor<Self>,
+        offset: IntTensor<Self>,
         ring: IntTensor<Self>,
     ) -> (IntTensor<Self>, IntTensor<Self>, IntTensor<Self>);
     /// See [`Next::begin`].
@@ -50,32 +50,32 @@ impl DecoderOps for CubeBackend {
     fn cached_attention(
         rows: FloatTensor<Self>,
         rotation: FloatTensor<Self>,
-        place: IntTensor<Self>,
+        offset: IntTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         if rows.shape()[0] > 1 {
-            append_keys::launch(rows.clone(), rotation.clone(), place.clone(), &keys, &values);
+            append_kv::launch(rows.clone(), rotation.clone(), offset.clone(), &keys, &values);
         }
-        (causal_attention::launch(rows, rotation, place, &keys, &values), keys, values)
+        (causal_attention::launch(rows, rotation, offset, &keys, &values), keys, values)
     }
     fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         swiglu::launch(x)
     }
-    fn best_two(logits: FloatTensor<Self>) -> IntTensor<Self> {
-        best_two::launch(logits)
+    fn top2(logits: FloatTensor<Self>) -> IntTensor<Self> {
+        top2::launch(logits)
     }
-    fn draw_token(logits: FloatTensor<Self>, how: IntTensor<Self>, place: IntTensor<Self>) -> IntTensor<Self> {
-        draw_token::launch(logits, how, place)
+    fn sample_token(logits: FloatTensor<Self>, how: IntTensor<Self>, offset: IntTensor<Self>) -> IntTensor<Self> {
+        sample_token::launch(logits, how, offset)
     }
     fn next_token(
         found: IntTensor<Self>,
         id: IntTensor<Self>,
-        place: IntTensor<Self>,
+        offset: IntTensor<Self>,
         ring: IntTensor<Self>,
     ) -> (IntTensor<Self>, IntTensor<Self>, IntTensor<Self>) {
-        next_token::launch(found, &id, &place, &ring);
-        (id, place, ring)
+        next_token::launch(found, &id, &offset, &ring);
+        (id, offset, ring)
     }
     fn write_words(tensor: IntTensor<Self>, words: Vec<u32>) -> IntTensor<Self> {
         next_token::write(&tensor, words);
@@ -90,30 +90,30 @@ impl DecoderOps for Flex {
     fn cached_attention(
         rows: FloatTensor<Self>,
         rotation: FloatTensor<Self>,
-        place: IntTensor<Self>,
+        offset: IntTensor<Self>,
         mut keys: FloatTensor<Self>,
         mut values: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        append_keys::append(&rows, &rotation, &place, &mut keys, &mut values);
-        (causal_attention::attend(&rows, &rotation, &place, &keys, &values), keys, values)
+        append_kv::append(&rows, &rotation, &offset, &mut keys, &mut values);
+        (causal_attention::attend(&rows, &rotation, &offset, &keys, &values), keys, values)
     }
     fn swiglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         swiglu::multiply(&x)
     }
-    fn best_two(logits: FloatTensor<Self>) -> IntTensor<Self> {
-        tensor(best_two::best_two_reference(logits.to_contiguous().storage()).to_vec(), [FOUND])
+    fn top2(logits: FloatTensor<Self>) -> IntTensor<Self> {
+        tensor(top2::top2_reference(logits.to_contiguous().storage()).to_vec(), [FOUND])
     }
-    fn draw_token(logits: FloatTensor<Self>, how: IntTensor<Self>, place: IntTensor<Self>) -> IntTensor<Self> {
-        let (logits, how, place) = (logits.to_contiguous(), how.to_contiguous(), place.storage::<u32>()[0]);
-        tensor(draw_token::draw_words(logits.storage(), how.storage(), place).to_vec(), [FOUND])
+    fn sample_token(logits: FloatTensor<Self>, how: IntTensor<Self>, offset: IntTensor<Self>) -> IntTensor<Self> {
+        let (logits, how, offset) = (logits.to_contiguous(), how.to_contiguous(), offset.storage::<u32>()[0]);
+        tensor(sample_token::sample_words(logits.storage(), how.storage(), offset).to_vec(), [FOUND])
     }
     fn next_token(
         found: IntTensor<Self>,
         _id: IntTensor<Self>,
-        place: IntTensor<Self>,
+        offset: IntTensor<Self>,
         ring: IntTensor<Self>,
     ) -> (IntTensor<Self>, IntTensor<Self>, IntTensor<Self>) {
-        next_token::next(&found, &place, &ring)
+        next_token::next(&found, &offset, &ring)
     }
     fn write_words(_tensor: IntTensor<Self>, words: Vec<u32>) -> IntTensor<Self> {
         FlexTensor::from_data(words_data(words))
@@ -143,18 +143,18 @@ pub struct Cache {
 /// # Shapes
 /// - `rows`: `[T, (H + 2 KV) x D]`: the queries, the keys, then the values of a position
 /// - `rotation`: `[capacity, D]`, for every position of the cache the cosines of the pairs `(i, i + D / 2)`, then their sines
-/// - `place`: `[1]` as u32, the position of the first; all of them must fit the cache
+/// - `offset`: `[1]` as u32, the position of the first; all of them must fit the cache
 /// - output: `[T, H x D]`
 pub fn cached_attention(
     rows: Tensor<2>,
     rotation: Tensor<2>,
-    place: Tensor<1, Int>,
+    offset: Tensor<1, Int>,
     cache: Cache,
 ) -> (Tensor<2>, Cache) {
     assert_eq!(rotation.dims()[0], cache.keys.dims()[1], "positions with a rotation");
     let (keys, values) = (cache.keys.into_dispatch(), cache.values.into_dispatch());
-    let (rows, rotation, place) = (rows.into_dispatch(), rotation.into_dispatch(), place.into_dispatch());
-    let (mixed, keys, values) = Dispatch::cached_attention(rows, rotation, place, keys, values);
+    let (rows, rotation, offset) = (rows.into_dispatch(), rotation.into_dispatch(), offset.into_dispatch());
+    let (mixed, keys, values) = Dispatch::cached_attention(rows, rotation, offset, keys, values);
     (Tensor::from_dispatch(mixed), Cache { keys: Tensor::from_dispatch(keys), values: Tensor::from_dispatch(values) })
 }
 
@@ -169,9 +169,9 @@ pub fn swiglu(x: Tensor<2>) -> Tensor<2> {
 /// The two best tokens.
 ///
 /// # Shapes
-/// - `logits`: `[1, V]`, output: `[6]` as [`best_two_reference`](super::best_two_reference) has it
-pub fn best_two(logits: Tensor<2>) -> Tensor<1, Int> {
-    Tensor::from_dispatch(Dispatch::best_two(logits.into_dispatch()))
+/// - `logits`: `[1, V]`, output: `[6]` as [`top2_reference`](super::top2_reference) has it
+pub fn top2(logits: Tensor<2>) -> Tensor<1, Int> {
+    Tensor::from_dispatch(Dispatch::top2(logits.into_dispatch()))
 }
 
 /// What a token that follows another is made from, on the device: nothing of it need pass through the CPU.
@@ -180,52 +180,57 @@ pub struct Next {
     /// The token to read, `[1]`.
     pub id: Tensor<1, Int>,
     /// The position that it will have, `[1]`.
-    pub place: Tensor<1, Int>,
-    /// What [`Next::choose`] found at the last [`ROUND`] positions, each at its own modulo that: `[ROUND x 6]`.
+    pub offset: Tensor<1, Int>,
+    /// What [`Next::choose`] found at the last [`MAX_RUN_AHEAD`] positions, each at its own modulo that: `[MAX_RUN_AHEAD x 6]`.
     pub ring: Tensor<1, Int>,
-    /// The words of a [`Draw`], `[20]`, where tokens are drawn; the best is taken otherwise.
+    /// The words of a [`DeviceSampling`], `[20]`, where tokens are drawn; the best is taken otherwise.
     draw: Option<Tensor<1, Int>>,
 }
 
 impl Next {
     /// Memory for one.
-    pub fn new(is_drawn: bool, device: &Device) -> Self {
+    pub fn new(is_sampled: bool, device: &Device) -> Self {
         let zeros = |count: usize| Tensor::from_data(words_data(vec![0; count]), (device, DType::U32));
-        Self { id: zeros(1), place: zeros(1), ring: zeros(ROUND * FOUND), draw: is_drawn.then(|| zeros(DRAW)) }
-    }
-
-    /// Whether tokens are drawn.
-    pub fn is_drawn(&self) -> bool {
-        self.draw.is_some()
-    }
-
-    /// Another token and place, in the same memory where it is a GPU's; and how the next [`ROUND`] tokens are drawn.
-    pub fn begin(&mut self, id: u32, place: u32, draw: Option<&Draw>) {
-        write(&mut self.id, vec![id]);
-        write(&mut self.place, vec![place]);
-        if let (Some(words), Some(draw)) = (&mut self.draw, draw) {
-            write(words, draw.words(place));
+        Self {
+            id: zeros(1),
+            offset: zeros(1),
+            ring: zeros(MAX_RUN_AHEAD * FOUND),
+            draw: is_sampled.then(|| zeros(DRAW)),
         }
     }
 
-    /// The token after the one at `place`: the best, or one drawn.
+    /// Whether tokens are drawn.
+    pub fn is_sampled(&self) -> bool {
+        self.draw.is_some()
+    }
+
+    /// Another token and offset, in the same memory where it is a GPU's; and how the next [`MAX_RUN_AHEAD`] tokens are drawn.
+    pub fn begin(&mut self, id: u32, offset: u32, draw: Option<&DeviceSampling>) {
+        write(&mut self.id, vec![id]);
+        write(&mut self.offset, vec![offset]);
+        if let (Some(words), Some(draw)) = (&mut self.draw, draw) {
+            write(words, draw.words(offset));
+        }
+    }
+
+    /// The token after the one at `offset`: the best, or one drawn.
     ///
     /// # Shapes
     /// - `logits`: `[1, V]`
-    /// - output: `[6]` as [`best_two_reference`](super::best_two_reference) or
-    ///   [`draw_token_reference`](super::draw_token_reference) has it
+    /// - output: `[6]` as [`top2_reference`](super::top2_reference) or
+    ///   [`sample_token_reference`](super::sample_token_reference) has it
     pub fn choose(&self, logits: Tensor<2>) -> Tensor<1, Int> {
-        let Some(draw) = &self.draw else { return best_two(logits) };
-        let [draw, place] = [draw, &self.place].map(|tensor| tensor.clone().into_dispatch());
-        Tensor::from_dispatch(Dispatch::draw_token(logits.into_dispatch(), draw, place))
+        let Some(draw) = &self.draw else { return top2(logits) };
+        let [draw, offset] = [draw, &self.offset].map(|tensor| tensor.clone().into_dispatch());
+        Tensor::from_dispatch(Dispatch::sample_token(logits.into_dispatch(), draw, offset))
     }
 
     /// What was chosen becomes the next token, in the same memory where it is a GPU's.
     pub fn take(&mut self, found: Tensor<1, Int>) {
-        let [id, place, ring] = [&self.id, &self.place, &self.ring].map(|tensor| tensor.clone().into_dispatch());
-        let (id, place, ring) = Dispatch::next_token(found.into_dispatch(), id, place, ring);
+        let [id, offset, ring] = [&self.id, &self.offset, &self.ring].map(|tensor| tensor.clone().into_dispatch());
+        let (id, offset, ring) = Dispatch::next_token(found.into_dispatch(), id, offset, ring);
         self.id = Tensor::from_dispatch(id);
-        self.place = Tensor::from_dispatch(place);
+        self.offset = Tensor::from_dispatch(offset);
         self.ring = Tensor::from_dispatch(ring);
     }
 }

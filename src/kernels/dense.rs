@@ -9,7 +9,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
 
-use super::fused::{Fused, Steps};
+use super::epilogue::{Epilogue, Steps};
 use super::gelu::Gelu;
 use super::{attention, conv2d, gelu, layer_norm, matmul};
 
@@ -22,7 +22,7 @@ pub trait DenseOps: Backend {
         weight: FloatTensor<Self>,
         norm: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        stream: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
         steps: Steps,
     ) -> FloatTensor<Self>;
     /// See [`matmul`](fn@matmul).
@@ -56,10 +56,10 @@ impl DenseOps for CubeBackend {
         weight: FloatTensor<Self>,
         norm: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        stream: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
         steps: Steps,
     ) -> FloatTensor<Self> {
-        matmul::launch_fused(x, weight, [norm, bias, stream], steps)
+        matmul::launch_with(x, weight, [norm, bias, residual], steps)
     }
     fn dense_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
         matmul::launch(a, b)
@@ -98,10 +98,10 @@ impl DenseOps for Flex {
         weight: FloatTensor<Self>,
         norm: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        stream: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
         steps: Steps,
     ) -> FloatTensor<Self> {
-        matmul::multiply_fused(x, weight, [norm, bias, stream], steps)
+        matmul::multiply_with(x, weight, [norm, bias, residual], steps)
     }
     fn dense_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
         matmul::multiply(a, b)
@@ -138,12 +138,12 @@ impl DenseOps for Flex {
 ///
 /// # Shapes
 /// - `x`: `[T, K]`, `weight`: `[K, N]`
-/// - output: `[T, N]`, `[T, N / 2]` where it is gated
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, fused: Fused) -> Tensor<2> {
-    fused.check(x.dims(), weight.dims()[1]);
+/// - output: `[T, N]`, `[T, N / 2]` where it is passed through SwiGLU
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, epilogue: Epilogue) -> Tensor<2> {
+    epilogue.check(x.dims(), weight.dims()[1]);
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    let ([norm, bias, stream], steps) = fused.into_parts(&x);
-    Tensor::from_dispatch(Dispatch::dense_linear(x, weight, norm, bias, stream, steps))
+    let ([norm, bias, residual], steps) = epilogue.into_parts(&x);
+    Tensor::from_dispatch(Dispatch::dense_linear(x, weight, norm, bias, residual, steps))
 }
 
 /// `a b`, matrix by matrix; a dimension of the batch that is 1 in one of them serves the whole of the other's.

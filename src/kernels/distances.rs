@@ -1,7 +1,7 @@
 //! Distances of patches to all patches, some rows at a time: no `[N, N]` matrix exists.
 
 use super::for_each_row;
-use super::panels::{Panels, SquaredDifference, View};
+use super::gemm_panels::{Panels, SquaredDifference, View};
 
 /// Rows whose distances are in memory at a time, for each thread.
 const BLOCK_ROWS: usize = 16;

@@ -1,13 +1,11 @@
 //! Local density of every patch (MODEL: `rho`; reference code `tokenizer.py::cluster_dpc_knn`).
 
+use crate::limits::MAX_NEIGHBORS;
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::distances::{map_distances, map_distances_reference};
-use super::launch::{JOIN_NEIGHBORS, KNN_DENSITY, Launch, Spans, dispatch_2d, empty, matrix};
-
-/// The kernel keeps its neighbours in registers, this many at most.
-pub const MAX_NEIGHBORS: usize = 32;
+use super::launch::{KNN_DENSITY, Launch, REDUCE_NEIGHBORS, Spans, dispatch_2d, empty, matrix};
 
 /// `exp(-mean of the k smallest squared distances)`, the patch itself included; -1 for a patch that is not finite.
 ///
@@ -43,7 +41,7 @@ pub(super) fn launch(features: CubeTensor, k: usize) -> CubeTensor {
     }
     let params = [n, c, k, spans.count].map(|number| number as u32);
     let (launch, density) =
-        Launch::new(JOIN_NEIGHBORS, features).params(&params).input(nearest).output([n], DType::F32);
+        Launch::new(REDUCE_NEIGHBORS, features).params(&params).input(nearest).output([n], DType::F32);
     launch.run(dispatch_2d(n));
     density
 }

@@ -44,7 +44,7 @@ const DISTANCE_TILE: &str = shared!("distance_tile");
 const REGISTER_TILE: &str = shared!("register_tile");
 const TILED_PRODUCT: &str = shared!("tiled_product");
 const GELU_FORMS: &str = shared!("gelu");
-const PLUS: &str = shared!("plus");
+const EPILOGUE: &str = shared!("epilogue");
 const SILU: &str = shared!("silu");
 const QUANT_WEIGHTS: &str = shared!("quant_weights");
 
@@ -64,38 +64,38 @@ macro_rules! kernel {
 }
 
 pub const KNN_DENSITY: Kernel = kernel!("knn_density", [FAR, NEAREST, TILE_OF_SUMS, DISTANCE_TILE], 64, 3);
-pub const JOIN_NEIGHBORS: Kernel = kernel!("join_neighbors", [FAR, NEAREST], 64, 4);
+pub const REDUCE_NEIGHBORS: Kernel = kernel!("reduce_neighbors", [FAR, NEAREST], 64, 4);
 pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", [FAR, TILE_OF_SUMS, DISTANCE_TILE], 64, 4);
-pub const JOIN_PEAKS: Kernel = kernel!("join_peaks", [FAR], 64, 3);
+pub const REDUCE_PEAKS: Kernel = kernel!("reduce_peaks", [FAR], 64, 3);
 pub const SELECT_CENTERS: Kernel = kernel!("select_centers", [], 256, 5);
 pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", [FAR], 64, 4);
 pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", [], 64, 4);
-pub const MATMUL: Kernel = kernel!("matmul", [GELU_FORMS, PLUS, TILE_OF_SUMS, REGISTER_TILE, TILED_PRODUCT], 64, 6);
+pub const MATMUL: Kernel = kernel!("matmul", [GELU_FORMS, EPILOGUE, TILE_OF_SUMS, REGISTER_TILE, TILED_PRODUCT], 64, 6);
 pub const CONV2D: Kernel = kernel!("conv2d", [TILE_OF_SUMS, REGISTER_TILE, TILED_PRODUCT], 64, 5);
 pub const SOFTMAX: Kernel = kernel!("softmax", [], 64, 3);
 pub const LAYER_NORM: Kernel = kernel!("layer_norm", [], 256, 5);
 pub const GELU: Kernel = kernel!("gelu", [GELU_FORMS], 64, 3);
 pub const RMS_NORM: Kernel = kernel!("rms_norm", [], 64, 4);
-pub const APPEND_KEYS: Kernel = kernel!("append_keys", [], 64, 6);
+pub const APPEND_KV: Kernel = kernel!("append_kv", [], 64, 6);
 pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", [], 64, 7);
-pub const JOIN_ATTENTION: Kernel = kernel!("join_attention", [], 64, 3);
+pub const REDUCE_ATTENTION: Kernel = kernel!("reduce_attention", [], 64, 3);
 pub const SWIGLU: Kernel = kernel!("swiglu", [SILU], 64, 3);
-pub const BEST_TWO: Kernel = kernel!("best_two", [], 256, 3);
-pub const DRAW_TOKEN: Kernel = kernel!("draw_token", [], 256, 5);
+pub const TOP2: Kernel = kernel!("top2", [], 256, 3);
+pub const SAMPLE_TOKEN: Kernel = kernel!("sample_token", [], 256, 5);
 pub const NEXT_TOKEN: Kernel = kernel!("next_token", [], 64, 4);
-pub const QUANT_MATVEC: Kernel = kernel!("quant_matvec", [GELU_FORMS, PLUS, QUANT_WEIGHTS], 64, 7);
-pub const QUANT_GATE: Kernel = kernel!("quant_gate", [SILU, QUANT_WEIGHTS], 64, 5);
+pub const QUANT_MATVEC: Kernel = kernel!("quant_matvec", [GELU_FORMS, EPILOGUE, QUANT_WEIGHTS], 64, 7);
+pub const QUANT_SWIGLU: Kernel = kernel!("quant_swiglu", [SILU, QUANT_WEIGHTS], 64, 5);
 pub const QUANT_MATMUL: Kernel =
-    kernel!("quant_matmul", [GELU_FORMS, PLUS, TILE_OF_SUMS, REGISTER_TILE, QUANT_WEIGHTS], 64, 6);
+    kernel!("quant_matmul", [GELU_FORMS, EPILOGUE, TILE_OF_SUMS, REGISTER_TILE, QUANT_WEIGHTS], 64, 6);
 pub const QUANT_ROWS: Kernel = kernel!("quant_rows", [QUANT_WEIGHTS], 64, 4);
-pub const PASTE_LAYERS: Kernel = kernel!("paste_layers", [], 64, 5);
+pub const COMPOSITE_LAYERS: Kernel = kernel!("composite_layers", [], 64, 5);
 
 /// All shaders, for the tests that validate them.
 pub const SHADERS: [Kernel; 25] = [
     KNN_DENSITY,
-    JOIN_NEIGHBORS,
+    REDUCE_NEIGHBORS,
     PEAK_DISTANCE,
-    JOIN_PEAKS,
+    REDUCE_PEAKS,
     SELECT_CENTERS,
     ASSIGN_CLUSTERS,
     CLUSTER_MEAN,
@@ -105,18 +105,18 @@ pub const SHADERS: [Kernel; 25] = [
     LAYER_NORM,
     GELU,
     RMS_NORM,
-    APPEND_KEYS,
+    APPEND_KV,
     CAUSAL_ATTENTION,
-    JOIN_ATTENTION,
+    REDUCE_ATTENTION,
     SWIGLU,
-    BEST_TWO,
-    DRAW_TOKEN,
+    TOP2,
+    SAMPLE_TOKEN,
     NEXT_TOKEN,
     QUANT_MATVEC,
-    QUANT_GATE,
+    QUANT_SWIGLU,
     QUANT_MATMUL,
     QUANT_ROWS,
-    PASTE_LAYERS,
+    COMPOSITE_LAYERS,
 ];
 
 impl KernelSource for Kernel {

@@ -1,14 +1,14 @@
-//! Product of matrices of plain numbers.
+//! Product of matrices of plain floats.
 
 use burn::tensor::{DType, Shape, TensorData};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
+use super::epilogue::Steps;
 use super::fill_rows;
-use super::fused::Steps;
+use super::gemm_panels::{Batches, Panels, Product, View, forwards};
 use super::launch::{Launch, MATMUL, TILE, dispatch_2d};
-use super::panels::{Batches, Panels, Product, View, forwards};
 
 /// `a b + bias`, in the plainest form.
 ///
@@ -28,17 +28,17 @@ pub fn matmul_reference(a: &[f32], b: &[f32], bias: &[f32], inner: usize) -> Vec
 }
 
 /// `x`: `[T, K]`, `weight`: `[K, N]`, with what goes with a product.
-pub(super) fn launch_fused(
+pub(super) fn launch_with(
     x: CubeTensor,
     weight: CubeTensor,
-    [norm, bias, stream]: [CubeTensor; 3],
+    [norm, bias, residual]: [CubeTensor; 3],
     steps: Steps,
 ) -> CubeTensor {
     let x = steps.begin_launch(x, norm);
     // What is not there may be laid out as it likes.
     let bias = if steps.bias { into_contiguous(bias) } else { bias };
-    let stream = if steps.stream { into_contiguous(stream) } else { stream };
-    steps.finish_launch(launch_plus(x, weight, bias, stream, steps.bits()))
+    let residual = if steps.residual { into_contiguous(residual) } else { residual };
+    steps.finish_launch(launch_plus(x, weight, bias, residual, steps.bits()))
 }
 
 /// `a`: `[.., M, K]`, `b`: `[.., K, N]`, with up to two dimensions of batch; any strides.
@@ -47,7 +47,7 @@ pub(super) fn launch(a: CubeTensor, b: CubeTensor) -> CubeTensor {
     launch_plus(a, b.clone(), b.clone(), b, 0)
 }
 
-fn launch_plus(a: CubeTensor, b: CubeTensor, bias: CubeTensor, stream: CubeTensor, flags: u32) -> CubeTensor {
+fn launch_plus(a: CubeTensor, b: CubeTensor, bias: CubeTensor, residual: CubeTensor, flags: u32) -> CubeTensor {
     let ([a_outer, a_inner, rows, inner], a_strides) = batches(&a);
     let ([b_outer, b_inner, b_rows, columns], b_strides) = batches(&b);
     assert_eq!(inner, b_rows, "columns of a and rows of b");
@@ -59,7 +59,8 @@ fn launch_plus(a: CubeTensor, b: CubeTensor, bias: CubeTensor, stream: CubeTenso
     let params: Vec<u32> = params.into_iter().map(|number| number as u32).collect();
 
     let shape = product_shape(a.meta.shape(), b.meta.shape());
-    let launch = Launch::strided(MATMUL, a).strided_input(b).params(&params).strided_input(bias).strided_input(stream);
+    let launch =
+        Launch::strided(MATMUL, a).strided_input(b).params(&params).strided_input(bias).strided_input(residual);
     let (launch, y) = launch.output(shape, DType::F32);
     launch.run(dispatch_2d(tiles));
     y
@@ -84,16 +85,16 @@ fn batches(tensor: &CubeTensor) -> ([usize; 4], [usize; 4]) {
     (std::array::from_fn(size), std::array::from_fn(stride))
 }
 
-/// [`launch_fused`] on the CPU.
-pub(super) fn multiply_fused(
+/// [`launch_with`] on the CPU.
+pub(super) fn multiply_with(
     x: FlexTensor,
     weight: FlexTensor,
-    [norm, bias, stream]: [FlexTensor; 3],
+    [norm, bias, residual]: [FlexTensor; 3],
     steps: Steps,
 ) -> FlexTensor {
     let (y, shape) = product(steps.begin(x, &norm), weight);
     let [tokens, columns] = [shape[0], shape[1]];
-    let y = steps.finish(y, columns, &bias, &stream);
+    let y = steps.finish(y, columns, &bias, &residual);
     FlexTensor::from_data(TensorData::new(y, [tokens, steps.width(columns)]))
 }
 

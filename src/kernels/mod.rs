@@ -1,6 +1,6 @@
 //! Hand-written WGSL on a GPU, Rust elsewhere, behind sets of burn operations: clustering here, products with plain
 //! numbers in `dense.rs`, with packed weights in `quant_matmul.rs`, what a decoder does between them in `decoder.rs`, and a
-//! detokenizer's layers in `paste_layers.rs`.
+//! detokenizer's layers in `composite_layers.rs`.
 //!
 //! Each operation has one name in four places: `shaders/x.wgsl`, the launch and the reference in `kernels/x.rs`, and the
 //! parity test in `tests/kernels.rs`. The reference sums in `f64` and is meant to be read; the CPU device runs vector code
@@ -8,52 +8,53 @@
 
 mod launch;
 
-mod append_keys;
+mod append_kv;
 mod assign_clusters;
 mod attention;
-mod best_two;
 mod causal_attention;
 mod cluster_mean;
+pub mod composite_layers;
 mod conv2d;
 pub mod decoder;
 pub mod dense;
 mod distances;
-mod draw_token;
-pub mod fused;
+pub mod epilogue;
 mod gelu;
+mod gemm_panels;
 mod knn_density;
 mod layer_norm;
 mod matmul;
 mod next_token;
-mod panels;
-pub mod paste_layers;
 mod peak_distance;
 pub mod quant_matmul;
 mod rms_norm;
+mod sample_token;
+pub mod sampling;
 mod select_centers;
 mod simd;
 mod swiglu;
+mod top2;
 
-pub use append_keys::{append_keys_reference, rotate_reference};
+pub use append_kv::{append_kv_reference, rotate_reference};
 pub use assign_clusters::assign_clusters_reference;
 pub use attention::{attention_reference, softmax_reference};
-pub use best_two::{FOUND, best_two_reference};
-pub use causal_attention::{MAX_HEAD_DIM, causal_attention_reference};
+pub use causal_attention::causal_attention_reference;
 pub use cluster_mean::cluster_mean_reference;
+pub use composite_layers::composite_layers_reference;
 pub use conv2d::{Conv2dShape, conv2d_reference};
-pub use draw_token::{Draw, MOST_DRAWN, draw_token_reference};
 pub use gelu::{Gelu, gelu_reference};
-pub use knn_density::{MAX_NEIGHBORS, knn_density_reference};
+pub use knn_density::knn_density_reference;
 pub(crate) use launch::keep_memory;
 pub use launch::{Kernel, SHADERS};
 pub use layer_norm::layer_norm_reference;
 pub use matmul::matmul_reference;
-pub use next_token::{ROUND, next_token_reference};
-pub use paste_layers::paste_layers_reference;
+pub use next_token::{MAX_RUN_AHEAD, next_token_reference};
 pub use peak_distance::peak_distance_reference;
 pub use rms_norm::rms_norm_reference;
-pub use select_centers::{CenterRule, MAX_CENTERS, Selection, select_centers_reference};
+pub use sample_token::{DeviceSampling, MAX_TOP_K, sample_token_reference};
+pub use select_centers::{CenterRule, Selection, select_centers_reference};
 pub use swiglu::swiglu_reference;
+pub use top2::{FOUND, top2_reference};
 
 use burn::backend::{
     Backend, backend_extension,

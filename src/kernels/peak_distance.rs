@@ -4,7 +4,7 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::distances::{map_distances, map_distances_reference};
-use super::launch::{JOIN_PEAKS, Launch, PEAK_DISTANCE, Spans, dispatch_2d, empty, matrix};
+use super::launch::{Launch, PEAK_DISTANCE, REDUCE_PEAKS, Spans, dispatch_2d, empty, matrix};
 
 /// Smallest distance to a higher patch (-1 where there is none) and largest distance to any patch. Patch `j` is higher
 /// than `i` when its density is greater, or equal with `j < i`.
@@ -51,7 +51,7 @@ pub(super) fn launch(features: CubeTensor, density: CubeTensor) -> CubeTensor {
         launch.in_place(&found).run(groups);
     }
     let params = [n, spans.count].map(|number| number as u32);
-    let (launch, peaks) = Launch::new(JOIN_PEAKS, found).params(&params).output([2, n], DType::F32);
-    launch.run(dispatch_2d(n.div_ceil(JOIN_PEAKS.workgroup as usize)));
+    let (launch, peaks) = Launch::new(REDUCE_PEAKS, found).params(&params).output([2, n], DType::F32);
+    launch.run(dispatch_2d(n.div_ceil(REDUCE_PEAKS.workgroup as usize)));
     peaks
 }

@@ -24,99 +24,15 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
-use super::fused::{Fused, Steps};
-
-/// Weights that share one scale.
-pub const BLOCK: usize = 32;
-/// Columns come in groups of this many, so that every kind can be read by whole words.
-pub const COLUMN_GROUP: usize = 4;
-
-/// How weights are stored, in a file or packed. The names are ggml's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(non_camel_case_types, reason = "ggml's own names")]
-pub enum WeightKind {
-    F32,
-    F16,
-    BF16,
-    Q8_0,
-    Q4_0,
-    Q4_1,
-}
-
-impl WeightKind {
-    /// All kinds, in the order of their numbers in the shaders.
-    pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0, Self::Q4_1];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::BF16 => "BF16",
-            Self::Q8_0 => "Q8_0",
-            Self::Q4_0 => "Q4_0",
-            Self::Q4_1 => "Q4_1",
-        }
-    }
-
-    /// Weights a block.
-    pub const fn block_len(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 => BLOCK,
-        }
-    }
-
-    /// Bytes a block takes in a file.
-    pub const fn block_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-            Self::Q8_0 => 2 + 32,
-            Self::Q4_0 => 2 + 16,
-            Self::Q4_1 => 4 + 16,
-        }
-    }
-
-    /// Bytes a tensor takes in a file, or `None` where its rows are not whole blocks or the size overflows.
-    pub fn byte_count(self, shape: &[usize]) -> Option<usize> {
-        let row = *shape.last()?;
-        if row % self.block_len() != 0 {
-            return None;
-        }
-        let weights = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size))?;
-        (weights / self.block_len()).checked_mul(self.block_bytes())
-    }
-
-    const fn is_block_kind(self) -> bool {
-        self.block_len() > 1
-    }
-
-    /// f16 numbers a block has as scales.
-    const fn scales_per_block(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 | Self::BF16 => 0,
-            Self::Q8_0 | Self::Q4_0 => 1,
-            Self::Q4_1 => 2,
-        }
-    }
-
-    /// Bits of a quant.
-    const fn bits(self) -> usize {
-        match self {
-            Self::F32 => 32,
-            Self::F16 | Self::BF16 => 16,
-            Self::Q8_0 => 8,
-            Self::Q4_0 | Self::Q4_1 => 4,
-        }
-    }
-}
+use super::epilogue::{Epilogue, Steps};
+use crate::formats::blocks::{BLOCK, WeightKind, little_endian_word, packs};
 
 /// What the CPU multiplies weights with. A GPU always takes f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activations {
     /// f32, as they come.
     Exact,
-    /// Blocks of 32 whole numbers of 16 bits that share a scale: an error of 1/65,000 of the largest of a block, for up to
+    /// Blocks of 32 integers of 16 bits that share a scale: an error of 1/65,000 of the largest of a block, for up to
     /// twice the speed. Weights that are not in blocks get f32.
     #[default]
     Rounded,
@@ -133,8 +49,7 @@ pub struct PackedShape {
 impl PackedShape {
     /// `None` where the columns do not fit the packed layout: not whole blocks, or not whole [`COLUMN_GROUP`]s.
     pub fn new(kind: WeightKind, rows: usize, columns: usize) -> Option<Self> {
-        let fits = columns > 0 && columns.is_multiple_of(kind.block_len()) && columns.is_multiple_of(COLUMN_GROUP);
-        fits.then_some(Self { kind, rows, columns })
+        packs(kind, columns).then_some(Self { kind, rows, columns })
     }
 
     /// Words of all quants: where the scales begin.
@@ -175,42 +90,6 @@ pub fn pack(bytes: &[u8], shape: PackedShape) -> Vec<u32> {
         words.extend(bytes.chunks_exact(4).map(little_endian_word));
     }
     words
-}
-
-fn little_endian_word(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-}
-
-/// Every weight of a file's blocks as f32, exactly as ggml's reference code computes it.
-pub fn dequantize(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
-    let half_at = |block: &[u8], at: usize| half::f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
-    let blocks = bytes.chunks_exact(kind.block_bytes());
-    let mut weights = Vec::with_capacity(blocks.len() * kind.block_len());
-    for block in blocks {
-        match kind {
-            WeightKind::F32 => weights.push(f32::from_bits(little_endian_word(block))),
-            WeightKind::F16 => weights.push(half_at(block, 0)),
-            WeightKind::BF16 => weights.push(half::bf16::from_le_bytes([block[0], block[1]]).to_f32()),
-            WeightKind::Q8_0 => {
-                let scale = half_at(block, 0);
-                weights.extend(block[2..].iter().map(|&quant| scale * f32::from(quant as i8)));
-            }
-            WeightKind::Q4_0 => {
-                let scale = half_at(block, 0);
-                weights.extend(nibbles(&block[2..]).map(|quant| scale * (f32::from(quant) - 8.0)));
-            }
-            WeightKind::Q4_1 => {
-                let (scale, minimum) = (half_at(block, 0), half_at(block, 2));
-                weights.extend(nibbles(&block[4..]).map(|quant| scale * f32::from(quant) + minimum));
-            }
-        }
-    }
-    weights
-}
-
-/// All low nibbles, then all high ones.
-fn nibbles(bytes: &[u8]) -> impl Iterator<Item = u8> {
-    bytes.iter().map(|byte| byte & 15).chain(bytes.iter().map(|byte| byte >> 4))
 }
 
 /// One weight of a packed matrix, found the long way.
@@ -272,7 +151,7 @@ pub trait QuantOps: Backend {
         words: IntTensor<Self>,
         norm: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        stream: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
         product: PackedProduct,
     ) -> FloatTensor<Self>;
     /// See [`quant_rows`].
@@ -290,20 +169,20 @@ pub struct PackedProduct {
 /// `x W^T` with packed `W`, and what goes with it.
 ///
 /// # Shapes
-/// - `x`: `[T, K]`, `words`: a packed `[N, K]` as u32, result: `[T, N]`, `[T, N / 2]` where it is gated
+/// - `x`: `[T, K]`, `words`: a packed `[N, K]` as u32, result: `[T, N]`, `[T, N / 2]` where it is passed through SwiGLU
 pub fn quant_matmul(
     x: Tensor<2>,
     words: Tensor<1, Int>,
-    fused: Fused,
+    epilogue: Epilogue,
     shape: PackedShape,
     activations: Activations,
 ) -> Tensor<2> {
     assert_eq!(x.dims()[1], shape.columns, "columns of x and of the packed matrix");
-    fused.check(x.dims(), shape.rows);
+    epilogue.check(x.dims(), shape.rows);
     let (x, words) = (x.into_dispatch(), words.into_dispatch());
-    let ([norm, bias, stream], steps) = fused.into_parts(&x);
+    let ([norm, bias, residual], steps) = epilogue.into_parts(&x);
     let product = PackedProduct { shape, steps, activations };
-    Tensor::from_dispatch(Dispatch::quant_matmul(x, words, norm, bias, stream, product))
+    Tensor::from_dispatch(Dispatch::quant_matmul(x, words, norm, bias, residual, product))
 }
 
 /// Rows of a packed `W`, unpacked: the embedding lookup. An id past the last row gives the last row.

@@ -5,9 +5,6 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::{Launch, SELECT_CENTERS};
 
-/// The kernel sorts the centres in workgroup memory, this many at most.
-pub const MAX_CENTERS: usize = 1024;
-
 /// Which patches become centres.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CenterRule {

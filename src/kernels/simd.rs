@@ -1,14 +1,14 @@
 //! Eight f32 numbers or 32 whole ones at a time: AVX-512 or AVX2 on x86-64 (found out at run time), simd128 in wasm, plain
 //! arrays elsewhere.
 
-use super::quant_matmul::BLOCK;
+use crate::formats::blocks::BLOCK;
 
 /// Numbers in one [`F32x8`].
 pub const LANES: usize = 8;
 
 /// Eight f32 numbers.
 pub trait F32x8: Copy {
-    /// The whole numbers of the same processor.
+    /// The integers of the same processor.
     type Whole: I16x32;
     type Pairs: I16Pairs<Floats = Self>;
 
@@ -28,7 +28,7 @@ pub trait F32x8: Copy {
     fn sum(self) -> f32;
     /// The largest of numbers from 0 on.
     fn largest(self) -> f32;
-    /// Rounded to the nearest whole numbers, ties to even; what is beyond 2^22 gives any number.
+    /// Rounded to the nearest integers, ties to even; what is beyond 2^22 gives any number.
     fn to_whole(parts: [Self; BLOCK / LANES]) -> Self::Whole;
     /// Signed bytes as numbers.
     fn from_i8(bytes: &[u8; LANES]) -> Self;
@@ -48,7 +48,7 @@ pub trait F32x8: Copy {
     }
 }
 
-/// 32 whole numbers of 16 bits, of which two make a product without rounding.
+/// 32 integers of 16 bits, of which two make a product without rounding.
 pub trait I16x32: Copy {
     /// Sums of products, in as many parts as are at hand.
     type Sums: Copy;
@@ -65,9 +65,9 @@ pub trait I16x32: Copy {
     fn total(sums: Self::Sums) -> f32;
 }
 
-/// Eight pairs of whole numbers of 16 bits.
+/// Eight pairs of integers of 16 bits.
 pub trait I16Pairs: Copy {
-    /// Eight whole numbers of 32 bits.
+    /// Eight integers of 32 bits.
     type Sums: Copy;
     type Floats;
 
@@ -317,10 +317,10 @@ impl F32x8 for Plain {
     #[inline(always)]
     fn mul_add(self, factor: Self, term: Self) -> Self {
         // Where it is not an instruction, `f32::mul_add` is a slow library call.
-        let fused = cfg!(target_arch = "aarch64");
+        let epilogue = cfg!(target_arch = "aarch64");
         Self(std::array::from_fn(|lane| {
             let (a, b, c) = (self.0[lane], factor.0[lane], term.0[lane]);
-            if fused { a.mul_add(b, c) } else { a * b + c }
+            if epilogue { a.mul_add(b, c) } else { a * b + c }
         }))
     }
 
@@ -619,7 +619,7 @@ mod avx2 {
     }
 }
 
-/// Whole numbers in vectors twice as wide as those of [`avx2`], multiplied and added by one instruction. Floats stay as they
+/// Integers in vectors twice as wide as those of [`avx2`], multiplied and added by one instruction. Floats stay as they
 /// are: what is done with them waits for memory.
 #[cfg(target_arch = "x86_64")]
 mod avx512 {

@@ -1,12 +1,12 @@
-//! Chat: any turns of text and pictures, answered with whatever the model sees fit.
+//! Chat: any turns of text and images, answered with whatever the model sees fit.
 
 use std::sync::atomic::AtomicBool;
 
 use crate::Result;
-use crate::event::{Answer, AnswerPart, Event};
-use crate::generate::{AnswerOptions, Request, Rules};
-use crate::seen::Seen;
-use crate::setokim::Setokim;
+use crate::model::decode::{AnswerOptions, Request, Rules};
+use crate::model::encoded_image::EncodedImage;
+use crate::model::events::{Answer, AnswerPart, Event};
+use crate::model::setokim::Setokim;
 use crate::text::{Message, Part, Role};
 
 impl Setokim {
@@ -15,13 +15,13 @@ impl Setokim {
     /// Turns that the last request had as well are not read again.
     ///
     /// # Errors
-    /// [`crate::Error::Prompt`] when there is nothing to answer, or pictures and their places are not equally many;
+    /// [`crate::Error::Prompt`] when there is nothing to answer, or images and their places are not equally many;
     /// [`crate::Error::ContextOverflow`]; [`crate::Error::Aborted`]; [`crate::Error::Unsupported`] for a model without a
     /// language model.
     pub async fn chat(
         &self,
         messages: &[Message],
-        images: &[&Seen],
+        images: &[&EncodedImage],
         options: &AnswerOptions,
         abort: &AtomicBool,
         on_event: impl AsyncFnMut(Event),
@@ -31,7 +31,7 @@ impl Setokim {
         let rules = Rules {
             text: true,
             mask: language.mask_head.is_some() && source.is_some(),
-            picture: language.diffusion.is_some() && self.detok().is_some(),
+            image: language.diffusion.is_some() && self.detok().is_some(),
             single: false,
             edit: false,
         };
@@ -41,7 +41,7 @@ impl Setokim {
 }
 
 impl Answer {
-    /// The answer as a message, to go on with the chat; its pictures, in order, are [`Answer::images`].
+    /// The answer as a message, to go on with the chat; its images, in order, are [`Answer::images`].
     pub fn to_message(&self) -> Message {
         let part = |part: &AnswerPart| match part {
             AnswerPart::Text(text) => Part::Text(text.clone()),

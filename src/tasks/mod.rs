@@ -10,47 +10,47 @@ pub use self::segment::Segment;
 
 use std::sync::atomic::AtomicBool;
 
-use crate::drawing::Drawing;
-use crate::event::{Event, Usage};
-use crate::generate::{AnswerOptions, Request, Rules};
-use crate::language::MAX_REQUEST_BYTES;
-use crate::seen::Seen;
-use crate::setokim::Setokim;
+use crate::limits::MAX_REQUEST_BYTES;
+use crate::model::decode::{AnswerOptions, Request, Rules};
+use crate::model::encoded_image::EncodedImage;
+use crate::model::events::{Event, Usage};
+use crate::model::rendering::GeneratedImage;
+use crate::model::setokim::Setokim;
 use crate::text::Message;
 use crate::{Error, Result};
 
 /// The answer to a prompt or to an instruction.
 #[derive(Debug, Clone)]
-pub struct Drawn {
-    /// In the frame of the source picture, where there is one. None when the model answered in words, as to a prompt for
+pub struct Generated {
+    /// In the frame of the source image, where there is one. None when the model answered in words, as to a prompt for
     /// something that it cannot draw or an instruction about something absent.
-    pub drawing: Option<Drawing>,
-    /// What it said in place of a picture.
-    pub said: String,
+    pub image: Option<GeneratedImage>,
+    /// What it text in place of an image.
+    pub text: String,
     pub usage: Usage,
 }
 
 impl Setokim {
-    /// A picture for one message, or words in its place; of `source`, which the message then names.
-    async fn draw(
+    /// An image for one message, or words in its place; of `source`, which the message then names.
+    async fn generate_image(
         &self,
         message: Message,
-        source: Option<&Seen>,
+        source: Option<&EncodedImage>,
         options: &AnswerOptions,
         abort: &AtomicBool,
         on_event: impl AsyncFnMut(Event),
-    ) -> Result<Drawn> {
+    ) -> Result<Generated> {
         let language = self.language()?;
         language.diffusion.as_ref().ok_or(Error::Unsupported("diffusion head"))?;
         self.detok().ok_or(Error::Unsupported("detokenizer"))?;
-        let rules = Rules { text: !options.insist, mask: false, picture: true, single: true, edit: source.is_some() };
+        let rules = Rules { text: !options.required, mask: false, image: true, single: true, edit: source.is_some() };
         let turns = language.turns(&[message], source.as_slice())?;
         let answer = self.answer(Request { turns, source, rules, options }, abort, on_event).await?;
-        let drawing = answer.images().next().cloned();
-        if options.insist && drawing.is_none() {
+        let image = answer.images().next().cloned();
+        if options.required && image.is_none() {
             return Err(Error::Setting("max_tokens leaves no room for a picture".into()));
         }
-        Ok(Drawn { drawing, said: answer.text(), usage: answer.usage })
+        Ok(Generated { image, text: answer.text(), usage: answer.usage })
     }
 
     /// What this model can do, by the names of its methods.
@@ -73,7 +73,7 @@ impl Setokim {
 ///
 /// # Errors
 /// [`Error::Prompt`] when nothing is left.
-fn typed<'a>(what: &str, text: &'a str) -> Result<&'a str> {
+fn check_text<'a>(what: &str, text: &'a str) -> Result<&'a str> {
     match text.trim() {
         text if text.len() > MAX_REQUEST_BYTES => {
             Err(Error::Prompt(format!("the {what} is longer than {} MiB", MAX_REQUEST_BYTES >> 20)))

@@ -2,33 +2,33 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::typed;
-use crate::event::{Event, Usage};
-use crate::generate::{AnswerOptions, Request, Rules};
-use crate::mask_head::Segmentation;
-use crate::seen::Seen;
-use crate::setokim::Setokim;
+use super::check_text;
+use crate::model::decode::{AnswerOptions, Request, Rules};
+use crate::model::encoded_image::EncodedImage;
+use crate::model::events::{Event, Usage};
+use crate::model::mask_head::Segmentation;
+use crate::model::setokim::Setokim;
 use crate::text::{Message, Part, Role};
 use crate::{Error, Result};
 
 /// The answer to a phrase.
 #[derive(Debug, Clone)]
 pub struct Segment {
-    /// None when nothing in the picture matches.
-    pub found: Option<Segmentation>,
-    /// What the model said in place of a mask, such as "there is no dog".
-    pub said: String,
+    /// None when nothing in the image matches.
+    pub mask: Option<Segmentation>,
+    /// What the model text in place of a mask, such as "there is no dog".
+    pub text: String,
     pub usage: Usage,
 }
 
 impl Setokim {
-    /// The mask of what `phrase` means in a picture.
+    /// The mask of what `phrase` means in an image.
     ///
     /// # Errors
     /// [`Error::Prompt`] for an empty phrase, else as [`Setokim::chat`].
     pub async fn segment(
         &self,
-        seen: &Seen,
+        encoded: &EncodedImage,
         phrase: &str,
         options: &AnswerOptions,
         abort: &AtomicBool,
@@ -36,12 +36,12 @@ impl Setokim {
     ) -> Result<Segment> {
         let language = self.language()?;
         language.mask_head.as_ref().ok_or(Error::Unsupported("mask head"))?;
-        let words = format!("segment {}", typed("phrase", phrase)?);
+        let words = format!("segment {}", check_text("phrase", phrase)?);
         let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words)] };
-        let rules = Rules { text: !options.insist, mask: true, picture: false, single: true, edit: false };
-        let turns = language.turns(&[message], &[seen])?;
-        let answer = self.answer(Request { turns, source: Some(seen), rules, options }, abort, on_event).await?;
-        let found = answer.masks().find(|found| found.mask.area() > 0).cloned();
-        Ok(Segment { found, said: answer.text(), usage: answer.usage })
+        let rules = Rules { text: !options.required, mask: true, image: false, single: true, edit: false };
+        let turns = language.turns(&[message], &[encoded])?;
+        let answer = self.answer(Request { turns, source: Some(encoded), rules, options }, abort, on_event).await?;
+        let mask = answer.masks().find(|found| found.mask.area() > 0).cloned();
+        Ok(Segment { mask, text: answer.text(), usage: answer.usage })
     }
 }

@@ -10,14 +10,14 @@ pub mod names {
     pub const ASSISTANT: &str = "<assistant>";
     /// Ends a message.
     pub const END: &str = "<end>";
-    /// Before and after the visual tokens of a picture.
+    /// Before and after the visual tokens of an image.
     pub const IMAGE: &str = "[Img]";
     pub const IMAGE_END: &str = "[/Img]";
     /// Stands for a visual token that the diffusion head draws.
     pub const VISUAL: &str = "<vis>";
     /// Asks the mask decoder for a mask.
     pub const SEGMENT: &str = "[SEG]";
-    /// Stands for visual token `index` of the last picture, unchanged.
+    /// Stands for visual token `index` of the last image, unchanged.
     pub fn keep(index: usize) -> String {
         format!("<keep_{index}>")
     }
@@ -34,7 +34,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     Text(String),
-    /// The next picture of the request.
+    /// The next image of the request.
     Image,
     /// A mask that the assistant answered with; only our own template has a token for it.
     Mask,
@@ -56,7 +56,7 @@ impl Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PromptPiece {
     Ids(Vec<u32>),
-    /// The visual tokens of picture number `.0`, counted over the whole chat.
+    /// The visual tokens of image number `.0`, counted over the whole chat.
     Image(usize),
 }
 

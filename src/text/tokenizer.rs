@@ -18,7 +18,8 @@ use tokenizers::{
 };
 
 use super::template::names;
-use crate::gguf::Gguf;
+use crate::formats::gguf::Gguf;
+use crate::limits::{MAX_TOKENIZER_BYTES, MAX_VOCABULARY};
 use crate::{Error, Result};
 
 /// Tokens that end an answer, whatever the file says: a chat model may end with either of two.
@@ -29,11 +30,6 @@ const DIGIT: &str = r"\p{N}";
 const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEFAULT: [&str; 4] = [r"[\p{P}\$\+<=>\^~\|]+", GPT_2, r"\p{N}+", r"[0-9][0-9][0-9]"];
-
-/// Most bytes of a `tokenizer.json`.
-pub const MAX_JSON_BYTES: usize = 64 << 20;
-/// Every id lies below this. A table of all ids is made, so one absurd id would cost gigabytes.
-pub const MAX_TOKENS: usize = 1 << 20;
 
 /// GGUF's `tokenizer.ggml.token_type`.
 const TYPE_CONTROL: i64 = 3;
@@ -103,8 +99,8 @@ impl Tokenizer {
 
     /// Reads Hugging Face's `tokenizer.json`, if it is byte-level BPE.
     pub fn from_json(text: &[u8]) -> Result<Self> {
-        if text.len() > MAX_JSON_BYTES {
-            return Err(invalid(format!("it is longer than {} MiB", MAX_JSON_BYTES >> 20)));
+        if text.len() > MAX_TOKENIZER_BYTES {
+            return Err(invalid(format!("it is longer than {} MiB", MAX_TOKENIZER_BYTES >> 20)));
         }
         check_plain(text)?;
         let mut bpe = Bpe::<Steps>::from_bytes(text).map_err(invalid)?;
@@ -124,8 +120,8 @@ impl Tokenizer {
         let mut tokens = Vec::new();
         let mut controls = HashMap::new();
         for (name, id) in bpe.get_vocab(true) {
-            if id as usize >= MAX_TOKENS {
-                return Err(invalid(format!("a token has the id {id}; they end at {MAX_TOKENS}")));
+            if id as usize >= MAX_VOCABULARY {
+                return Err(invalid(format!("a token has the id {id}; they end at {MAX_VOCABULARY}")));
             }
             if tokens.len() <= id as usize {
                 tokens.resize(id as usize + 1, None);
@@ -281,8 +277,8 @@ fn listed_tokens<'a>(gguf: &'a Gguf<'_>) -> Result<(Family, Vec<(&'a str, i64)>)
     }
     let family = Family::named(gguf.optional_string("tokenizer.ggml.pre")?.unwrap_or("default"))?;
     let names = gguf.strings("tokenizer.ggml.tokens")?;
-    if names.len() > MAX_TOKENS {
-        return Err(invalid(format!("it has {} tokens, more than {MAX_TOKENS}", names.len())));
+    if names.len() > MAX_VOCABULARY {
+        return Err(invalid(format!("it has {} tokens, more than {MAX_VOCABULARY}", names.len())));
     }
     let types = gguf.optional_integers("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![1; names.len()]);
     if types.len() != names.len() {

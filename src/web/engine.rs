@@ -14,23 +14,24 @@ use web_sys::MessageChannel;
 
 use super::js_error;
 use super::values::{
-    js_answer, js_drawing, js_event, js_mask, js_picture, js_value, messages, object, picture, pictures, set, settings,
+    image, images, js_answer, js_event, js_generated_image, js_image, js_mask, js_value, messages, object, set,
+    settings,
 };
 use crate::Result;
-use crate::drawing::Drawing;
-use crate::event::{Event, Usage};
-use crate::language::{check_messages, read_floats};
-use crate::preprocess::Picture;
-use crate::seen::{Album, Seen};
-use crate::setokim::{Setokim, VisualTokens};
-use crate::weights::HeldWeights;
+use crate::image::Image;
+use crate::model::encoded_image::{EncodedImage, ImageCache};
+use crate::model::events::{Event, Usage};
+use crate::model::language::{check_messages, read_floats};
+use crate::model::rendering::GeneratedImage;
+use crate::model::setokim::{Setokim, VisualTokens};
+use crate::nn::tensor_store::HeldWeights;
 
 #[wasm_bindgen]
 pub struct Engine {
     model: Setokim,
     weights: WeightsReport,
-    /// So that a chat that goes on does not look at its pictures again.
-    album: RefCell<Album>,
+    /// So that a chat that goes on does not look at its images again.
+    image_cache: RefCell<ImageCache>,
 }
 
 #[derive(Serialize)]
@@ -91,36 +92,36 @@ impl Engine {
     /// `{ bytes }` or `{ rgba, width, height }` -> features of its patches `[N, C]`, row-major, as the encoder leaves them.
     pub async fn features(&self, shown: JsValue) -> Result<Float32Array, JsValue> {
         let features = async {
-            let square = self.model.preprocess(&picture(&shown)?)?;
+            let square = self.model.preprocess(&image(&shown)?)?;
             read_floats(self.model.encode(&square)).await
         };
         features.await.map(|values| Float32Array::from(values.as_slice())).map_err(js_error)
     }
 
-    /// Encoded picture -> semantic tokens.
+    /// Encoded image -> semantic tokens.
     pub async fn tokenize(&self, bytes: Vec<u8>) -> Result<JsValue, JsValue> {
-        self.tokens_of(Picture::decode(&bytes)).await.map_err(js_error)
+        self.tokens_of(Image::decode(&bytes)).await.map_err(js_error)
     }
 
     /// `height` rows of `width` pixels of RGBA -> semantic tokens.
     pub async fn tokenize_rgba(&self, rgba: Vec<u8>, width: u32, height: u32) -> Result<JsValue, JsValue> {
-        self.tokens_of(Picture::from_rgba(&rgba, width, height)).await.map_err(js_error)
+        self.tokens_of(Image::from_rgba(&rgba, width, height)).await.map_err(js_error)
     }
 
-    /// Encoded picture -> tokens -> picture.
+    /// Encoded image -> tokens -> image.
     pub async fn reconstruct(&self, bytes: Vec<u8>) -> Result<JsValue, JsValue> {
-        self.picture_of(Picture::decode(&bytes)).await.map_err(js_error)
+        self.image_of(Image::decode(&bytes)).await.map_err(js_error)
     }
 
-    /// `height` rows of `width` pixels of RGBA -> tokens -> picture.
+    /// `height` rows of `width` pixels of RGBA -> tokens -> image.
     pub async fn reconstruct_rgba(&self, rgba: Vec<u8>, width: u32, height: u32) -> Result<JsValue, JsValue> {
-        self.picture_of(Picture::from_rgba(&rgba, width, height)).await.map_err(js_error)
+        self.image_of(Image::from_rgba(&rgba, width, height)).await.map_err(js_error)
     }
 
-    /// Answers the last of some messages, into which the pictures belong in their order.
+    /// Answers the last of some messages, into which the images belong in their order.
     pub async fn chat(
         &self,
-        said: Array,
+        chat: Array,
         shown: Array,
         options: JsValue,
         on_event: Function,
@@ -128,23 +129,23 @@ impl Engine {
     ) -> Result<JsValue, JsValue> {
         let abort = abort.flag.clone();
         let chat = async {
-            let (said, options) = (messages(&said)?, settings(options)?);
-            check_messages(&said, shown.length() as usize)?; // before any picture is looked at
-            let mut seen = Vec::new();
-            for picture in pictures(&shown)? {
-                seen.push(self.see(picture).await?);
+            let (chat, options) = (messages(&chat)?, settings(options)?);
+            check_messages(&chat, shown.length() as usize)?; // before any image is looked at
+            let mut encoded = Vec::new();
+            for image in images(&shown)? {
+                encoded.push(self.encode_image(image).await?);
             }
-            let seen: Vec<&Seen> = seen.iter().map(|seen| &**seen).collect();
-            let answer = self.model.chat(&said, &seen, &options, &abort, tell(&on_event)).await?;
-            for drawing in answer.images() {
-                self.album.borrow_mut().add(drawing.to_seen());
+            let encoded: Vec<&EncodedImage> = encoded.iter().map(|encoded| &**encoded).collect();
+            let answer = self.model.chat(&chat, &encoded, &options, &abort, tell(&on_event)).await?;
+            for generated in answer.images() {
+                self.image_cache.borrow_mut().add(generated.to_encoded());
             }
             Ok(js_answer(&answer))
         };
         chat.await.map_err(js_error)
     }
 
-    /// The mask of what a phrase means in a picture.
+    /// The mask of what a phrase means in an image.
     pub async fn segment(
         &self,
         shown: JsValue,
@@ -155,18 +156,18 @@ impl Engine {
     ) -> Result<JsValue, JsValue> {
         let abort = abort.flag.clone();
         let segment = async {
-            let (seen, options) = (self.see(picture(&shown)?).await?, settings(options)?);
-            let answer = self.model.segment(&seen, &phrase, &options, &abort, tell(&on_event)).await?;
+            let (encoded, options) = (self.encode_image(image(&shown)?).await?, settings(options)?);
+            let answer = self.model.segment(&encoded, &phrase, &options, &abort, tell(&on_event)).await?;
             Ok(object([
-                ("found", answer.found.as_ref().map_or(JsValue::NULL, js_mask)),
-                ("said", answer.said.into()),
+                ("mask", answer.mask.as_ref().map_or(JsValue::NULL, js_mask)),
+                ("text", answer.text.into()),
                 ("usage", js_value(&answer.usage)),
             ]))
         };
         segment.await.map_err(js_error)
     }
 
-    /// A picture of what a prompt describes.
+    /// An image of what a prompt describes.
     pub async fn generate(
         &self,
         prompt: String,
@@ -177,12 +178,12 @@ impl Engine {
         let abort = abort.flag.clone();
         let generate = async {
             let answer = self.model.generate(&prompt, &settings(options)?, &abort, tell(&on_event)).await?;
-            Ok(self.js_drawn(answer.drawing.as_ref(), answer.said, &answer.usage))
+            Ok(self.js_generated(answer.image.as_ref(), answer.text, &answer.usage))
         };
         generate.await.map_err(js_error)
     }
 
-    /// A picture, changed as an instruction says.
+    /// An image, changed as an instruction says.
     pub async fn edit(
         &self,
         shown: JsValue,
@@ -193,9 +194,9 @@ impl Engine {
     ) -> Result<JsValue, JsValue> {
         let abort = abort.flag.clone();
         let edit = async {
-            let (seen, options) = (self.see(picture(&shown)?).await?, settings(options)?);
-            let answer = self.model.edit(&seen, &instruction, &options, &abort, tell(&on_event)).await?;
-            Ok(self.js_drawn(answer.drawing.as_ref(), answer.said, &answer.usage))
+            let (encoded, options) = (self.encode_image(image(&shown)?).await?, settings(options)?);
+            let answer = self.model.edit(&encoded, &instruction, &options, &abort, tell(&on_event)).await?;
+            Ok(self.js_generated(answer.image.as_ref(), answer.text, &answer.usage))
         };
         edit.await.map_err(js_error)
     }
@@ -203,29 +204,29 @@ impl Engine {
 
 impl Engine {
     pub(super) fn new(model: Setokim, weights: WeightsReport) -> Self {
-        Self { model, weights, album: RefCell::default() }
+        Self { model, weights, image_cache: RefCell::default() }
     }
 
-    /// A picture or words; the picture can be asked about from now on.
-    fn js_drawn(&self, drawing: Option<&Drawing>, said: String, usage: &Usage) -> JsValue {
-        if let Some(drawing) = drawing {
-            self.album.borrow_mut().add(drawing.to_seen());
+    /// An image or words; the image can be asked about from now on.
+    fn js_generated(&self, generated: Option<&GeneratedImage>, text: String, usage: &Usage) -> JsValue {
+        if let Some(generated) = generated {
+            self.image_cache.borrow_mut().add(generated.to_encoded());
         }
         object([
-            ("image", drawing.map_or(JsValue::NULL, js_drawing)),
-            ("said", said.into()),
+            ("image", generated.map_or(JsValue::NULL, js_generated_image)),
+            ("text", text.into()),
             ("usage", js_value(usage)),
         ])
     }
 
-    async fn tokens_of(&self, picture: Result<Picture>) -> Result<JsValue> {
-        let visual = self.model.tokenize(&picture?).await?;
+    async fn tokens_of(&self, image: Result<Image>) -> Result<JsValue> {
+        let visual = self.model.tokenize(&image?).await?;
         self.js_tokens(&visual).await
     }
 
-    async fn picture_of(&self, picture: Result<Picture>) -> Result<JsValue> {
-        let (again, visual) = self.model.reconstruct(&picture?).await?;
-        let result = js_picture(&again);
+    async fn image_of(&self, image: Result<Image>) -> Result<JsValue> {
+        let (again, visual) = self.model.reconstruct(&image?).await?;
+        let result = js_image(&again);
         set(&result, "tokens", self.js_tokens(&visual).await?);
         Ok(result)
     }
@@ -238,12 +239,12 @@ impl Engine {
         Ok(tokens)
     }
 
-    async fn see(&self, picture: Picture) -> Result<Rc<Seen>> {
-        if let Some(seen) = self.album.borrow_mut().find(&picture) {
-            return Ok(seen);
+    async fn encode_image(&self, image: Image) -> Result<Rc<EncodedImage>> {
+        if let Some(encoded) = self.image_cache.borrow_mut().find(&image) {
+            return Ok(encoded);
         }
-        let seen = self.model.see(&picture).await?;
-        Ok(self.album.borrow_mut().add(seen))
+        let encoded = self.model.encode_image(&image).await?;
+        Ok(self.image_cache.borrow_mut().add(encoded))
     }
 }
 

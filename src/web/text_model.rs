@@ -9,11 +9,11 @@ use super::engine::{Abort, next_task};
 use super::js_error;
 use super::values::{js_value, object, settings};
 use crate::Result;
-use crate::complete::{CompleteOptions, Completion, complete};
-use crate::device::{self, DeviceReport};
-use crate::gguf::Gguf;
+use crate::formats::gguf::Gguf;
 use crate::kernels::quant_matmul::Activations;
-use crate::llm::Llama;
+use crate::model::complete::{CompleteOptions, Completion, complete};
+use crate::model::llm::Llama;
+use crate::runtime::device::{self, DeviceReport};
 use crate::text::Tokenizer;
 
 #[wasm_bindgen]

@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 
-use crate::drawing::Drawing;
-use crate::event::{Answer, AnswerPart, Event};
-use crate::mask_head::Segmentation;
-use crate::preprocess::Picture;
+use crate::image::Image;
+use crate::model::events::{Answer, AnswerPart, Event};
+use crate::model::mask_head::Segmentation;
+use crate::model::rendering::GeneratedImage;
 use crate::text::{Message, Part, Role};
 use crate::{Error, Result};
 
@@ -39,20 +39,20 @@ pub(super) fn settings<T: DeserializeOwned>(value: JsValue) -> Result<T> {
 }
 
 /// `{ bytes }` of an encoded file, or `{ rgba, width, height }`.
-pub(super) fn picture(value: &JsValue) -> Result<Picture> {
+pub(super) fn image(value: &JsValue) -> Result<Image> {
     let bytes = |key: &str| get(value, key).dyn_into::<Uint8Array>().ok().map(|array| array.to_vec());
     if let Some(bytes) = bytes("bytes") {
-        return Picture::decode(&bytes);
+        return Image::decode(&bytes);
     }
     let side = |key: &str| get(value, key).as_f64().filter(|side| side.fract() == 0.0 && (0.0..=1e9).contains(side));
     match (bytes("rgba"), side("width"), side("height")) {
-        (Some(rgba), Some(width), Some(height)) => Picture::from_rgba(&rgba, width as u32, height as u32),
+        (Some(rgba), Some(width), Some(height)) => Image::from_rgba(&rgba, width as u32, height as u32),
         _ => Err(Error::ImageDecode("neither `bytes` nor `rgba`, `width` and `height` were given".into())),
     }
 }
 
-pub(super) fn pictures(values: &Array) -> Result<Vec<Picture>> {
-    values.iter().map(|value| picture(&value)).collect()
+pub(super) fn images(values: &Array) -> Result<Vec<Image>> {
+    values.iter().map(|value| image(&value)).collect()
 }
 
 /// `{ role, parts: { type, text? }[] }[]`
@@ -88,11 +88,11 @@ fn get(value: &JsValue, key: &str) -> JsValue {
 
 // --- out
 
-pub(super) fn js_picture(picture: &Picture) -> JsValue {
+pub(super) fn js_image(image: &Image) -> JsValue {
     object([
-        ("width", picture.width().into()),
-        ("height", picture.height().into()),
-        ("rgba", Uint8Array::from(picture.to_rgba().as_slice()).into()),
+        ("width", image.width().into()),
+        ("height", image.height().into()),
+        ("rgba", Uint8Array::from(image.to_rgba().as_slice()).into()),
     ])
 }
 
@@ -107,25 +107,25 @@ pub(super) fn js_mask(found: &Segmentation) -> JsValue {
     ])
 }
 
-/// The picture's properties, and which token drew what.
-pub(super) fn js_drawing(drawing: &Drawing) -> JsValue {
-    let value = js_picture(&drawing.picture);
-    set(&value, "grid", js_value(&drawing.grid));
-    set(&value, "crop", js_value(&drawing.crop));
-    set(&value, "labels", Uint32Array::from(drawing.labels.as_slice()).into());
-    set(&value, "tokens", js_value(&drawing.tokens));
-    set(&value, "removed", js_value(&drawing.removed));
+/// The image's properties, and which token drew what.
+pub(super) fn js_generated_image(generated: &GeneratedImage) -> JsValue {
+    let value = js_image(&generated.image);
+    set(&value, "grid", js_value(&generated.grid));
+    set(&value, "crop", js_value(&generated.crop));
+    set(&value, "labels", Uint32Array::from(generated.labels.as_slice()).into());
+    set(&value, "tokens", js_value(&generated.tokens));
+    set(&value, "removed", js_value(&generated.removed));
     value
 }
 
 pub(super) fn js_event(event: &Event) -> JsValue {
     match event {
         Event::Text(text) => js_text(text),
-        Event::VisualToken { index, kept } => {
-            object([("type", "visual-token".into()), ("index", js_value(index)), ("kept", js_value(kept))])
+        Event::VisualToken { index, copied } => {
+            object([("type", "visual-token".into()), ("index", js_value(index)), ("copied", js_value(copied))])
         }
         Event::Mask(found) => object([("type", "mask".into()), ("mask", js_mask(found))]),
-        Event::Image(drawing) => object([("type", "image".into()), ("image", js_drawing(drawing))]),
+        Event::Image(generated) => object([("type", "image".into()), ("image", js_generated_image(generated))]),
         Event::Done(usage) => object([("type", "done".into()), ("usage", js_value(usage))]),
     }
 }
@@ -134,7 +134,7 @@ pub(super) fn js_answer(answer: &Answer) -> JsValue {
     let part = |part: &AnswerPart| match part {
         AnswerPart::Text(text) => js_text(text),
         AnswerPart::Mask(found) => object([("type", "mask".into()), ("mask", js_mask(found))]),
-        AnswerPart::Image(drawing) => object([("type", "image".into()), ("image", js_drawing(drawing))]),
+        AnswerPart::Image(generated) => object([("type", "image".into()), ("image", js_generated_image(generated))]),
     };
     let parts: Array = answer.parts.iter().map(part).collect();
     object([("parts", parts.into()), ("usage", js_value(&answer.usage))])

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part of this file")]
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use setokim::device::{self, DeviceChoice, OpenDevice};
+use setokim::runtime::device::{self, DeviceChoice, OpenDevice};
 
 /// The GPU device, software adapters included. A machine without any fails the test: a run that found no adapter has
 /// shown nothing.

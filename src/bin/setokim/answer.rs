@@ -5,14 +5,15 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use clap::Args;
-use setokim::diffusion::DrawOptions;
-use setokim::drawing::Drawing;
-use setokim::event::{Event, Usage};
-use setokim::generate::AnswerOptions;
-use setokim::postprocess::{OverlayStyle, overlay, png_from_picture};
-use setokim::preprocess::Picture;
-use setokim::seen::Seen;
-use setokim::setokim::Setokim;
+use setokim::image::Image;
+use setokim::image::overlay::{OverlayStyle, overlay};
+use setokim::image::png_from_image;
+use setokim::model::decode::AnswerOptions;
+use setokim::model::diffusion::DiffusionOptions;
+use setokim::model::encoded_image::EncodedImage;
+use setokim::model::events::{Event, Usage};
+use setokim::model::rendering::GeneratedImage;
+use setokim::model::setokim::Setokim;
 
 use crate::{ModelArgs, read_file, write_file};
 
@@ -21,59 +22,62 @@ pub static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// How visual tokens are drawn.
 #[derive(Args)]
-pub struct DrawArgs {
-    /// The same seed draws the same picture.
-    #[arg(long, default_value_t = DrawOptions::default().seed)]
+pub struct DiffusionArgs {
+    /// The same seed draws the same image.
+    #[arg(long, default_value_t = DiffusionOptions::default().seed)]
     seed: u64,
     /// Denoising steps a token.
-    #[arg(long, default_value_t = DrawOptions::default().steps)]
+    #[arg(long, default_value_t = DiffusionOptions::default().steps)]
     steps: usize,
     /// Above 1 follows the words more than the model would.
-    #[arg(long, default_value_t = DrawOptions::default().guidance)]
+    #[arg(long, default_value_t = DiffusionOptions::default().guidance)]
     guidance: f32,
     /// Scale of the noise that tokens are drawn from.
-    #[arg(long, default_value_t = DrawOptions::default().temperature)]
-    noise: f32,
+    #[arg(long, default_value_t = DiffusionOptions::default().temperature)]
+    diffusion_temperature: f32,
 }
 
-impl DrawArgs {
+impl DiffusionArgs {
     pub fn options(&self) -> AnswerOptions {
-        let Self { seed, steps, guidance, noise } = *self;
-        AnswerOptions { draw: DrawOptions { steps, guidance, temperature: noise, seed }, ..AnswerOptions::default() }
+        let Self { seed, steps, guidance, diffusion_temperature: temperature } = *self;
+        AnswerOptions {
+            diffusion: DiffusionOptions { steps, guidance, temperature, seed },
+            ..AnswerOptions::default()
+        }
     }
 }
 
-/// Loads the model, and fails before it reads any picture if it cannot talk.
+/// Loads the model, and fails before it reads any image if it cannot talk.
 pub fn load(args: &ModelArgs) -> Result<Setokim> {
     let model = args.load()?;
     model.language()?;
     Ok(model)
 }
 
-pub fn see(model: &Setokim, image: &Path) -> Result<Seen> {
-    Ok(pollster::block_on(model.see(&Picture::decode(&read_file(image)?)?))?)
+pub fn encode_image(model: &Setokim, image: &Path) -> Result<EncodedImage> {
+    Ok(pollster::block_on(model.encode_image(&Image::decode(&read_file(image)?)?))?)
 }
 
 pub async fn ignore(_: Event) {}
 
-pub fn write_picture(target: &Path, picture: &Picture) -> Result<()> {
-    write_file(target, &png_from_picture(picture)?)
+pub fn write_image(target: &Path, image: &Image) -> Result<()> {
+    write_file(target, &png_from_image(image)?)
 }
 
-/// The picture, and into `tokens` each pixel in the colour of the token that drew it.
-pub fn write_drawing(target: &Path, tokens: Option<&Path>, drawing: &Drawing) -> Result<()> {
-    write_picture(target, &drawing.picture)?;
+/// The image, and into `tokens` each pixel in the colour of the token that drew it.
+pub fn write_generated(target: &Path, tokens: Option<&Path>, generated: &GeneratedImage) -> Result<()> {
+    write_image(target, &generated.image)?;
     let Some(tokens) = tokens else { return Ok(()) };
     let style = OverlayStyle { opacity: 1.0, border: 0 };
-    write_picture(tokens, &overlay(&drawing.picture, &drawing.label_map()?, style)?)
+    write_image(tokens, &overlay(&generated.image, &generated.label_map()?, style)?)
 }
 
 /// One line on standard error.
 pub fn report(usage: &Usage) {
     let seconds = &usage.seconds;
-    let total = seconds.prefill + seconds.decode + seconds.draw + seconds.mask + seconds.paint;
+    let total = seconds.prefill + seconds.decode + seconds.denoise + seconds.mask + seconds.render;
     eprintln!(
-        "{} tokens read ({} remembered), {} made ({} visual) in {total:.1} s",
-        usage.prompt_tokens, usage.remembered_tokens, usage.answer_tokens, usage.visual_tokens
+        "{} tokens read ({} cached), {} made ({} visual) in {total:.1} s",
+        usage.prompt_tokens, usage.cached_tokens, usage.answer_tokens, usage.visual_tokens
     );
 }

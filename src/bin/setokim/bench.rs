@@ -8,11 +8,11 @@ use burn::tensor::kind::Basic;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use clap::Args;
 use serde::Serialize;
-use setokim::config::ClusterConfig;
-use setokim::device::{self, DeviceChoice};
-use setokim::preprocess::Picture;
-use setokim::setok;
-use setokim::setokim::Setokim;
+use setokim::image::Image;
+use setokim::model::config::ClusterConfig;
+use setokim::model::setok;
+use setokim::model::setokim::Setokim;
+use setokim::runtime::device::{self, DeviceChoice};
 
 use crate::{growth, parse_device, write_json};
 
@@ -88,10 +88,10 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         eprintln!("encoder on {name}");
         let model = Setokim::open(&args.model, open, |_| ())?;
         let side = model.config().vision.image_size() as u32;
-        let picture = Picture::from_rgb(gradient(side), side, side)?;
-        let encode = || finished(model.encode(&model.preprocess(&picture)?));
+        let image = Image::from_rgb(gradient(side), side, side)?;
+        let encode = || finished(model.encode(&model.preprocess(&image)?));
         cases.push(time(format!("encoder {}", model.config().name), &name, args.seconds, encode)?);
-        let tokenize = || pollster::block_on(model.tokenize(&picture)).map(|_| ());
+        let tokenize = || pollster::block_on(model.tokenize(&image)).map(|_| ());
         cases.push(time(format!("tokenize {}", model.config().name), &name, args.seconds, tokenize)?);
     }
     write_json(&args.json, &cases)

@@ -1,33 +1,33 @@
-//! `chat`: text and pictures in, streamed text out.
+//! `chat`: text and images in, streamed text out.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use setokim::event::{Answer, Event};
-use setokim::generate::AnswerOptions;
-use setokim::postprocess::png_from_picture;
-use setokim::sample::Sampling;
-use setokim::seen::Seen;
-use setokim::setokim::Setokim;
+use setokim::image::png_from_image;
+use setokim::model::decode::AnswerOptions;
+use setokim::model::encoded_image::EncodedImage;
+use setokim::model::events::{Answer, Event};
+use setokim::model::sampler::Sampling;
+use setokim::model::setokim::Setokim;
 use setokim::text::{Message, Part, Role};
 
 use crate::ModelArgs;
-use crate::answer::{self, DrawArgs, NEVER};
+use crate::answer::{self, DiffusionArgs, NEVER};
 
-/// Where a picture stands in a text.
+/// Where an image stands in a text.
 const PLACE: &str = "<image>";
 
 #[derive(Args)]
 pub struct ChatArgs {
-    /// What to say; `<image>` says where each picture stands. Without it pictures come first.
+    /// What to say; `<image>` says where each image stands. Without it images come first.
     #[arg(required_unless_present = "interactive")]
     text: Option<String>,
-    /// A picture to talk about; may be given several times.
+    /// An image to talk about; may be given several times.
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
-    /// Go on talking: a line of standard input is a turn, `/image FILE` adds a picture to the next one.
+    /// Go on talking: a line of standard input is a turn, `/image FILE` adds an image to the next one.
     #[arg(long)]
     interactive: bool,
     /// Tokens of an answer at the most.
@@ -36,11 +36,11 @@ pub struct ChatArgs {
     /// 0 always takes the best word; 1 draws as the model says.
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
-    /// Save pictures and masks of the answers in this folder, as picture-1.png, mask-2.png, ...
+    /// Save images and masks of the answers in this folder, as image-1.png, mask-2.png, ...
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     #[command(flatten)]
-    draw: DrawArgs,
+    diffusion: DiffusionArgs,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -51,16 +51,16 @@ struct Chat<'a> {
     options: AnswerOptions,
     save: Option<&'a Path>,
     messages: Vec<Message>,
-    images: Vec<Seen>,
+    images: Vec<EncodedImage>,
     saved: usize,
 }
 
 pub fn chat(args: &ChatArgs) -> Result<()> {
     let model = answer::load(&args.model)?;
-    let drawn = args.draw.options();
+    let options = args.diffusion.options();
     let sampling =
-        Sampling { temperature: args.temperature, seed: drawn.draw.seed, ..AnswerOptions::default().sampling };
-    let options = AnswerOptions { max_tokens: args.max_tokens, sampling, ..drawn };
+        Sampling { temperature: args.temperature, seed: options.diffusion.seed, ..AnswerOptions::default().sampling };
+    let options = AnswerOptions { max_tokens: args.max_tokens, sampling, ..options };
     let mut chat =
         Chat { model: &model, options, save: args.save.as_deref(), messages: Vec::new(), images: Vec::new(), saved: 0 };
     let mut waiting = args.image.clone();
@@ -101,24 +101,24 @@ impl Chat<'_> {
 
     /// Says something, prints the answer as it comes, and goes on from there. A turn that fails has not happened.
     fn turn(&mut self, text: &str, images: &[PathBuf]) -> Result<()> {
-        let (messages, pictures) = (self.messages.len(), self.images.len());
+        let before = (self.messages.len(), self.images.len());
         let result = self.try_turn(text, images);
         if result.is_err() {
-            self.messages.truncate(messages);
-            self.images.truncate(pictures);
+            self.messages.truncate(before.0);
+            self.images.truncate(before.1);
         }
         result
     }
 
     fn try_turn(&mut self, text: &str, images: &[PathBuf]) -> Result<()> {
-        for image in images {
-            self.images.push(answer::see(self.model, image)?);
+        for path in images {
+            self.images.push(answer::encode_image(self.model, path)?);
         }
         self.messages.push(Message { role: Role::User, parts: parts(text, images.len()) });
         let answer = self.answer()?;
         self.save(&answer)?;
         self.messages.push(answer.to_message());
-        self.images.extend(answer.images().map(setokim::drawing::Drawing::to_seen));
+        self.images.extend(answer.images().map(setokim::model::rendering::GeneratedImage::to_encoded));
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl Chat<'_> {
                 written = write!(stdout, "{text}").and_then(|()| stdout.flush());
             }
         };
-        let images: Vec<&Seen> = self.images.iter().collect();
+        let images: Vec<&EncodedImage> = self.images.iter().collect();
         let answer = pollster::block_on(self.model.chat(&self.messages, &images, &self.options, &NEVER, show))?;
         written.and_then(|()| writeln!(stdout)).context("standard output")?;
         answer::report(&answer.usage);
@@ -140,8 +140,8 @@ impl Chat<'_> {
     }
 
     fn save(&mut self, answer: &Answer) -> Result<()> {
-        for drawing in answer.images() {
-            self.save_one("picture", || Ok(png_from_picture(&drawing.picture)?))?;
+        for generated in answer.images() {
+            self.save_one("picture", || Ok(png_from_image(&generated.image)?))?;
         }
         for found in answer.masks() {
             self.save_one("mask", || Ok(found.mask.to_png()?))?;
@@ -162,7 +162,7 @@ impl Chat<'_> {
     }
 }
 
-/// Text and the places of its pictures: where it says so, or in front.
+/// Text and the places of its images: where it says so, or in front.
 fn parts(text: &str, images: usize) -> Vec<Part> {
     let mut parts = Vec::new();
     if !text.contains(PLACE) {

@@ -6,10 +6,10 @@ use anyhow::Result;
 use burn::tensor::{DType, Tensor, TensorData};
 use clap::Args;
 use serde::Serialize;
-use setokim::config::ClusterConfig;
-use setokim::kernels::MAX_CENTERS;
-use setokim::setok;
-use setokim::weights::read_safetensors_f32;
+use setokim::formats::safetensors::read_safetensors_f32;
+use setokim::limits::MAX_CENTERS;
+use setokim::model::config::ClusterConfig;
+use setokim::model::setok;
 
 use crate::{DeviceArgs, read_file, write_json};
 
@@ -18,14 +18,14 @@ pub struct ClusterArgs {
     /// A safetensors file with a tensor `features` [N, C].
     features: PathBuf,
     /// Patches that a density is the mean of, the patch itself included.
-    #[arg(long = "k", value_name = "K")]
+    #[arg(long, value_name = "K")]
     neighbors: usize,
     /// A centre's density x delta is above this.
     #[arg(long, value_name = "T")]
     threshold: f32,
     /// Clusters at the most: the highest scores are kept. All patches (up to 1024) when not given.
     #[arg(long, value_name = "M")]
-    k_max: Option<usize>,
+    max_clusters: Option<usize>,
     /// Where to write: a file, or `-` for standard output.
     #[arg(long, default_value = "-", value_name = "FILE|-")]
     json: PathBuf,
@@ -50,7 +50,7 @@ pub fn cluster(args: &ClusterArgs) -> Result<()> {
     let config = ClusterConfig {
         neighbors: args.neighbors,
         threshold: args.threshold,
-        max_clusters: args.k_max.unwrap_or(n.min(MAX_CENTERS)),
+        max_clusters: args.max_clusters.unwrap_or(n.min(MAX_CENTERS)),
         ..ClusterConfig::default()
     };
     config.check(n)?;

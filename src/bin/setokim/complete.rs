@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use setokim::complete::{CompleteOptions, Completion, complete as run};
-use setokim::gguf::Gguf;
+use setokim::formats::gguf::Gguf;
 use setokim::kernels::quant_matmul::Activations;
-use setokim::llm::Llama;
-use setokim::sample::Sampling;
+use setokim::model::complete::{CompleteOptions, Completion, complete as run};
+use setokim::model::llm::Llama;
+use setokim::model::sampler::Sampling;
 use setokim::text::Tokenizer;
 
 use crate::{DeviceArgs, read_file};

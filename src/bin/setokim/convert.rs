@@ -7,8 +7,8 @@ use clap::Args;
 use setokim::convert::{
     LeftOut, Part, Precision, Precisions, Report, ReportRow, SHARD_BYTES, SourceOptions, open_source, write_bundle,
 };
-use setokim::device::DeviceChoice;
-use setokim::setokim::Setokim;
+use setokim::model::setokim::Setokim;
+use setokim::runtime::device::DeviceChoice;
 
 use crate::{DeviceArgs, read_file};
 

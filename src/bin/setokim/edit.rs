@@ -1,15 +1,15 @@
-//! `edit`: a picture and an instruction -> a picture.
+//! `edit`: an image and an instruction -> an image.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use setokim::drawing::{Drawing, DrawnToken};
-use setokim::event::Usage;
-use setokim::generate::AnswerOptions;
+use setokim::model::decode::AnswerOptions;
+use setokim::model::events::Usage;
+use setokim::model::rendering::{GeneratedImage, GeneratedToken};
 
-use crate::answer::{self, DrawArgs, NEVER, ignore};
+use crate::answer::{self, DiffusionArgs, NEVER, ignore};
 use crate::{ModelArgs, write_json};
 
 #[derive(Args)]
@@ -24,18 +24,18 @@ pub struct EditArgs {
     tokens: Option<PathBuf>,
     /// Draw every token anew, as in the paper, in place of copying those that stay.
     #[arg(long)]
-    no_pointers: bool,
-    /// Paint the whole picture, in place of taking the pixels of what stays from the source.
+    no_copy_tokens: bool,
+    /// Paint the whole image, in place of taking the pixels of what stays from the source.
     #[arg(long)]
-    no_paste: bool,
-    /// Do not take words for an answer: give a picture in any case.
+    no_composite: bool,
+    /// Do not take words for an answer: give an image in any case.
     #[arg(long)]
-    insist: bool,
+    required: bool,
     /// Write the answer as JSON to a file, or to standard output for `-`.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
     #[command(flatten)]
-    draw: DrawArgs,
+    diffusion: DiffusionArgs,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -43,50 +43,50 @@ pub struct EditArgs {
 #[derive(Serialize)]
 struct Report {
     instruction: String,
-    /// Of the new picture, in order.
-    tokens: Vec<DrawnToken>,
-    /// Of the source picture, by their number in `setokim tokenize`.
+    /// Of the new image, in order.
+    tokens: Vec<GeneratedToken>,
+    /// Of the source image, by their number in `setokim tokenize`.
     removed: Vec<usize>,
-    said: String,
+    text: String,
     usage: Usage,
 }
 
 pub fn edit(args: &EditArgs) -> Result<()> {
     let model = answer::load(&args.model)?;
-    let seen = answer::see(&model, &args.image)?;
+    let encoded = answer::encode_image(&model, &args.image)?;
     let options = AnswerOptions {
-        pointers: !args.no_pointers,
-        paste: !args.no_paste,
-        insist: args.insist,
-        ..args.draw.options()
+        copy_tokens: !args.no_copy_tokens,
+        composite: !args.no_composite,
+        required: args.required,
+        ..args.diffusion.options()
     };
-    let edit = pollster::block_on(model.edit(&seen, &args.instruction, &options, &NEVER, ignore))?;
-    if let Some(drawing) = &edit.drawing {
-        answer::write_drawing(&args.output, args.tokens.as_deref(), drawing)?;
+    let edit = pollster::block_on(model.edit(&encoded, &args.instruction, &options, &NEVER, ignore))?;
+    if let Some(generated) = &edit.image {
+        answer::write_generated(&args.output, args.tokens.as_deref(), generated)?;
     }
     if let Some(target) = &args.json {
-        let drawing = edit.drawing.as_ref();
+        let generated = edit.image.as_ref();
         let report = Report {
             instruction: args.instruction.clone(),
-            tokens: drawing.map_or_else(Vec::new, |drawing| drawing.tokens.clone()),
-            removed: drawing.map_or_else(Vec::new, |drawing| drawing.removed.clone()),
-            said: edit.said,
+            tokens: generated.map_or_else(Vec::new, |generated| generated.tokens.clone()),
+            removed: generated.map_or_else(Vec::new, |generated| generated.removed.clone()),
+            text: edit.text,
             usage: edit.usage,
         };
         return write_json(target, &report);
     }
-    match &edit.drawing {
-        Some(drawing) => print_changes(drawing, &args.output),
-        None => println!("no picture: {}", edit.said),
+    match &edit.image {
+        Some(generated) => print_changes(generated, &args.output),
+        None => println!("no picture: {}", edit.text),
     }
     answer::report(&edit.usage);
     Ok(())
 }
 
-fn print_changes(drawing: &Drawing, target: &std::path::Path) {
-    let kept = drawing.tokens.iter().filter(|token| token.kept.is_some()).count();
-    let removed: Vec<String> = drawing.removed.iter().map(ToString::to_string).collect();
+fn print_changes(generated: &GeneratedImage, target: &std::path::Path) {
+    let copied = generated.tokens.iter().filter(|token| token.copied.is_some()).count();
+    let removed: Vec<String> = generated.removed.iter().map(ToString::to_string).collect();
     let removed = if removed.is_empty() { "none".into() } else { removed.join(", ") };
-    let new = drawing.tokens.len() - kept;
-    println!("{kept} tokens kept, {new} drawn, removed: {removed} -> {}", target.display());
+    let new = generated.tokens.len() - copied;
+    println!("{copied} tokens copied, {new} new, removed: {removed} -> {}", target.display());
 }

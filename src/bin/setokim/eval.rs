@@ -9,10 +9,10 @@ use clap::{Args, ValueEnum};
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
 use serde_json::Value;
-use setokim::preprocess::Picture;
-use setokim::setokim::Setokim;
+use setokim::image::Image;
+use setokim::model::setokim::Setokim;
 
-use crate::answer::DrawArgs;
+use crate::answer::DiffusionArgs;
 use crate::eval_tasks::{self, Tasks, Truth, Values};
 use crate::{LateBar, ModelArgs, read_file, write_json};
 
@@ -33,7 +33,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
-    draw: DrawArgs,
+    diffusion: DiffusionArgs,
     /// Where to write: a file, or `-` for standard output.
     #[arg(long, default_value = "-", value_name = "FILE|-")]
     json: PathBuf,
@@ -48,9 +48,9 @@ pub enum Suite {
     ScenesCombo,
     /// Wordings that training never used.
     ScenesWords,
-    /// Questions and instructions about things that no picture shows and training never named.
+    /// Questions and instructions about things that no image shows and training never named.
     ScenesStrange,
-    /// Pictures and questions of the public benchmark easy-VQA; it has no split `val`.
+    /// Images and questions of the public benchmark easy-VQA; it has no split `val`.
     EasyVqa,
 }
 
@@ -110,7 +110,7 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
             let has_edited = pack.tensor("edited_images").is_ok();
             ensure!(has_edited == tasks[i].draw(), "scene {i}: tasks to draw and edited pictures must come together");
             let after = has_edited.then(|| truth(&pack, &model, "edited_", i)).transpose()?;
-            let options = args.draw.options();
+            let options = args.diffusion.options();
             let measured = eval_tasks::measure(&model, &before, after.as_ref(), &tasks[i], &options, &mut values);
             pollster::block_on(measured)?;
         }
@@ -162,7 +162,7 @@ fn truth(pack: &SafeTensors<'_>, model: &Setokim, prefix: &str, i: usize) -> Res
         labels.names.get(name as usize).map(|name| (name.clone(), color.cloned()))
     };
     Ok(Truth {
-        picture: Picture::from_rgb(rgb, side as u32, side as u32)?,
+        image: Image::from_rgb(rgb, side as u32, side as u32)?,
         regions: bytes("regions")?.1,
         patch_regions: row(pack, &format!("{prefix}patch_regions"), i)?,
         names: known.map(name).collect::<Option<_>>().context("a name that the model does not know")?,
@@ -180,11 +180,11 @@ fn row(pack: &SafeTensors<'_>, name: &str, i: usize) -> Result<Vec<i32>> {
 
 /// Named values of one scene; a name may come several times (once per region, say).
 async fn measure(model: &Setokim, scene: &Scene<'_>, side: u32) -> Result<Vec<(&'static str, f64)>> {
-    let picture = Picture::from_rgb(scene.rgb.to_vec(), side, side)?;
-    let (again, visual) = model.reconstruct(&picture).await?;
+    let image = Image::from_rgb(scene.rgb.to_vec(), side, side)?;
+    let (again, visual) = model.reconstruct(&image).await?;
     let tokens = visual.report.tokens.len();
     let mut values = vec![
-        ("psnr", psnr(picture.rgb(), again.rgb())),
+        ("psnr", psnr(image.rgb(), again.rgb())),
         ("tokens", tokens as f64),
         ("regions", scene.regions as f64),
         ("tokens_exact", f64::from(tokens == scene.regions)),

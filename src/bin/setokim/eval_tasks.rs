@@ -1,18 +1,18 @@
 //! `eval` of the four tasks, from a pack of `training/tasks_pack.py`; the same definitions as
 //! `training/evaluate_tasks.py`.
 //!
-//! Pictures that the model draws are judged by its own eyes: tokenised again and named. What the same judge says of the
-//! true picture stands beside every such figure, under the same name with `_real`.
+//! Images that the model draws are judged by its own eyes: tokenised again and named. What the same judge says of the
+//! true image stands beside every such figure, under the same name with `_real`.
 
 use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Result;
 use serde::Deserialize;
-use setokim::generate::AnswerOptions;
-use setokim::preprocess::Picture;
-use setokim::seen::Seen;
-use setokim::setok::TokenName;
-use setokim::setokim::{Setokim, VisualTokens};
+use setokim::image::Image;
+use setokim::model::decode::AnswerOptions;
+use setokim::model::encoded_image::EncodedImage;
+use setokim::model::setok::TokenName;
+use setokim::model::setokim::{Setokim, VisualTokens};
 use setokim::text::{Message, Part, Role};
 
 use crate::answer::{NEVER, ignore};
@@ -25,7 +25,7 @@ pub struct Tasks {
     references: Vec<Reference>,
     #[serde(default)]
     captions: Vec<Caption>,
-    /// Packs of pictures from elsewhere only ask.
+    /// Packs of images from elsewhere only ask.
     #[serde(flatten)]
     drawn: Option<DrawnTasks>,
 }
@@ -46,12 +46,12 @@ struct Question {
     answer: String,
 }
 
-/// Of all that is to be seen.
+/// Of all that is to be encoded.
 #[derive(Deserialize)]
 struct Caption {
     kind: String,
     question: String,
-    /// What must be said of each thing, in any order.
+    /// What must be text of each thing, in any order.
     things: Vec<String>,
     background: String,
 }
@@ -96,9 +96,9 @@ struct Gone {
     name: String,
 }
 
-/// A picture and what is where in it.
+/// An image and what is where in it.
 pub struct Truth {
-    pub picture: Picture,
+    pub image: Image,
     /// Region of each pixel.
     pub regions: Vec<u8>,
     /// Region of each patch.
@@ -127,18 +127,18 @@ pub async fn measure(
     values: &mut Values,
 ) -> Result<()> {
     let mut add = |name: String, value: f64| values.entry(name).or_default().push(value);
-    let seen = model.see(&scene.picture).await?;
+    let encoded = model.encode_image(&scene.image).await?;
     for question in &tasks.questions {
-        let is_right = f64::from(ask(model, &seen, &question.question, options).await? == question.answer);
+        let is_right = f64::from(ask(model, &encoded, &question.question, options).await? == question.answer);
         add("questions".into(), is_right);
         add(format!("question_{}", question.kind), is_right);
     }
     for caption in &tasks.captions {
-        let said = ask(model, &seen, &caption.question, options).await?;
-        add(caption.kind.clone(), f64::from(caption.is_right(&said)));
+        let text = ask(model, &encoded, &caption.question, options).await?;
+        add(caption.kind.clone(), f64::from(caption.is_right(&text)));
     }
     for Reference { phrase, region } in &tasks.references {
-        let found = model.segment(&seen, phrase, options, &NEVER, ignore).await?.found;
+        let found = model.segment(&encoded, phrase, options, &NEVER, ignore).await?.mask;
         match region {
             Some(region) => {
                 let is_true = scene.regions.iter().map(|at| at == region);
@@ -148,24 +148,24 @@ pub async fn measure(
         }
     }
     if let (Some(tasks), Some(edited)) = (&tasks.drawn, edited) {
-        measure_generation(model, &scene.picture, tasks, options, &mut add).await?;
-        measure_edit(model, &seen, (scene, edited), &tasks.edit, options, &mut add).await?;
+        measure_generation(model, &scene.image, tasks, options, &mut add).await?;
+        measure_edit(model, &encoded, (scene, edited), &tasks.edit, options, &mut add).await?;
     }
     Ok(())
 }
 
 async fn measure_generation(
     model: &Setokim,
-    real: &Picture,
+    real: &Image,
     tasks: &DrawnTasks,
     options: &AnswerOptions,
     add: &mut impl FnMut(String, f64),
 ) -> Result<()> {
-    let drawn = model.generate(&tasks.prompt, options, &NEVER, ignore).await?.drawing;
-    for (suffix, picture) in [("", drawn.as_ref().map(|drawing| &drawing.picture)), ("_real", Some(real))] {
-        let found = match picture {
-            Some(picture) => look(model, picture).await?,
-            None => Vec::new(), // it said that it cannot
+    let drawn = model.generate(&tasks.prompt, options, &NEVER, ignore).await?.image;
+    for (suffix, image) in [("", drawn.as_ref().map(|generated| &generated.image)), ("_real", Some(real))] {
+        let found = match image {
+            Some(image) => look(model, image).await?,
+            None => Vec::new(), // it text that it cannot
         };
         for object in &tasks.objects {
             add(format!("generate_objects{suffix}"), f64::from(found.iter().any(|f| f.name == object.name)));
@@ -177,29 +177,29 @@ async fn measure_generation(
 
 async fn measure_edit(
     model: &Setokim,
-    seen: &Seen,
+    encoded: &EncodedImage,
     (scene, edited): (&Truth, &Truth),
     edit: &Edit,
     options: &AnswerOptions,
     add: &mut impl FnMut(String, f64),
 ) -> Result<()> {
-    let answer = model.edit(seen, &edit.instruction, options, &NEVER, ignore).await?.drawing;
-    let patch = scene.picture.width() as usize / model.config().vision.grid();
+    let answer = model.edit(encoded, &edit.instruction, options, &NEVER, ignore).await?.image;
+    let patch = scene.image.width() as usize / model.config().vision.grid();
     for (suffix, square, open) in [("", patch, &edit.open[..]), ("_exact", 1, &[])] {
         let is_judged_right = match &answer {
-            Some(drawing) => edit_is_right(model, edit, open, (scene, edited), &drawing.picture).await?,
+            Some(generated) => edit_is_right(model, edit, open, (scene, edited), &generated.image).await?,
             None => false,
         };
         if suffix.is_empty() {
             add("edit_judged".into(), f64::from(is_judged_right));
         }
-        let psnr = answer.as_ref().map_or(0.0, |drawing| unchanged(scene, edited, &drawing.picture, square, open));
+        let psnr = answer.as_ref().map_or(0.0, |generated| unchanged(scene, edited, &generated.image, square, open));
         let is_right = f64::from(is_judged_right && psnr >= UNCHANGED_PSNR);
         add(format!("edit{suffix}"), is_right);
         add(format!("edit{suffix}_{}", edit.kind), is_right);
         add(format!("edit_unchanged{suffix}"), f64::from(psnr >= UNCHANGED_PSNR));
     }
-    let is_real_right = edit_is_right(model, edit, &edit.open, (scene, edited), &edited.picture).await?;
+    let is_real_right = edit_is_right(model, edit, &edit.open, (scene, edited), &edited.image).await?;
     add("edit_judged_real".into(), f64::from(is_real_right));
     Ok(())
 }
@@ -207,22 +207,22 @@ async fn measure_edit(
 /// dB outside the changed region: about what a good JPEG keeps.
 const UNCHANGED_PSNR: f64 = 30.0;
 
-async fn ask(model: &Setokim, seen: &Seen, words: &str, options: &AnswerOptions) -> Result<String> {
+async fn ask(model: &Setokim, encoded: &EncodedImage, words: &str, options: &AnswerOptions) -> Result<String> {
     let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words.to_owned())] };
-    let answer = model.chat(&[message], &[seen], options, &NEVER, ignore).await?;
+    let answer = model.chat(&[message], &[encoded], options, &NEVER, ignore).await?;
     Ok(answer.text().trim().to_owned())
 }
 
 impl Caption {
     /// Whether it says what there is to say of every thing and nothing else, on the right background.
-    fn is_right(&self, said: &str) -> bool {
-        let Some(said) = said.strip_suffix(&self.background) else { return false };
-        let mut said: Vec<_> =
-            said.trim_end_matches([',', ' ']).split(", ").flat_map(|part| part.split(" and ")).collect();
+    fn is_right(&self, text: &str) -> bool {
+        let Some(text) = text.strip_suffix(&self.background) else { return false };
+        let mut text: Vec<_> =
+            text.trim_end_matches([',', ' ']).split(", ").flat_map(|part| part.split(" and ")).collect();
         let mut things: Vec<_> = self.things.iter().map(String::as_str).collect();
-        said.sort_unstable();
+        text.sort_unstable();
         things.sort_unstable();
-        said == things
+        text == things
     }
 }
 
@@ -235,7 +235,7 @@ fn iou(found: &[bool], truth: impl Iterator<Item = bool>) -> f64 {
     f64::from(both) / f64::from(either.max(1))
 }
 
-/// A thing in a picture, as the model sees it.
+/// A thing in an image, as the model sees it.
 struct Found {
     name: String,
     color: Option<String>,
@@ -249,8 +249,8 @@ impl Found {
     }
 }
 
-async fn look(model: &Setokim, picture: &Picture) -> Result<Vec<Found>> {
-    let visual = model.tokenize(picture).await?;
+async fn look(model: &Setokim, image: &Image) -> Result<Vec<Found>> {
+    let visual = model.tokenize(image).await?;
     let names = model.name_tokens(&visual).await?.unwrap_or_default();
     let things = names.into_iter().enumerate().filter(|(_, name)| name.is_object);
     Ok(things.map(|(id, TokenName { name, color, .. })| Found { name, color, cell: cell(&visual, id) }).collect())
@@ -258,7 +258,7 @@ async fn look(model: &Setokim, picture: &Picture) -> Result<Vec<Found>> {
 
 const CELLS: [&str; 9] =
     ["top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right"];
-/// Of the picture's side.
+/// Of the image's side.
 const CELL_BORDERS: [f64; 2] = [0.37, 0.63];
 
 /// Where the centre of a token's patches lies.
@@ -276,10 +276,10 @@ fn cell(visual: &VisualTokens, id: usize) -> &'static str {
 
 /// PSNR over the squares of `square` x `square` pixels in which the true edit leaves every pixel alone, apart from the places
 /// `open`. Of single pixels, what is new must have the very place and outline of the true answer.
-fn unchanged(scene: &Truth, edited: &Truth, answer: &Picture, square: usize, open: &[Open]) -> f64 {
-    let pixels = |picture: &Picture| picture.rgb().as_chunks::<3>().0.to_vec();
-    let (before, after, answer) = (pixels(&scene.picture), pixels(&edited.picture), pixels(answer));
-    let width = scene.picture.width() as usize;
+fn unchanged(scene: &Truth, edited: &Truth, answer: &Image, square: usize, open: &[Open]) -> f64 {
+    let pixels = |image: &Image| image.rgb().as_chunks::<3>().0.to_vec();
+    let (before, after, answer) = (pixels(&scene.image), pixels(&edited.image), pixels(answer));
+    let width = scene.image.width() as usize;
     let square_of = |at: usize| (at / width / square, at % width / square);
     let touched: HashSet<_> = (0..before.len()).filter(|&at| before[at] != after[at]).map(square_of).collect();
     let is_open = |at: usize| {
@@ -293,19 +293,19 @@ fn unchanged(scene: &Truth, edited: &Truth, answer: &Picture, square: usize, ope
     if truth.is_empty() { f64::INFINITY } else { psnr(truth.as_flattened(), answer.as_flattened()) }
 }
 
-/// Whether what is new has the right name and colour, and what went is not to be seen any more. A thing in an `open` place may
+/// Whether what is new has the right name and colour, and what went is not to be encoded any more. A thing in an `open` place may
 /// stand anywhere in its cell, as in generation; all others must be where they truly are.
 async fn edit_is_right(
     model: &Setokim,
     edit: &Edit,
     open: &[Open],
     (scene, edited): (&Truth, &Truth),
-    answer: &Picture,
+    answer: &Image,
 ) -> Result<bool> {
     let has_appeared = if open.is_empty() {
         let new = model.name_regions(answer, &edited.patch_regions).await?;
         edit.changed.iter().all(|&region| match new.get(&(region as i32)) {
-            Some(said) => (&said.name, &said.color) == (&edited.names[region].0, &edited.names[region].1),
+            Some(text) => (&text.name, &text.color) == (&edited.names[region].0, &edited.names[region].1),
             None => true, // hidden, so that it owns no patch
         })
     } else {
@@ -316,7 +316,7 @@ async fn edit_is_right(
     let is_gone = |gone: &Gone| {
         // What was moved is no longer where it was; what was recoloured is.
         let stays = edit.open.is_empty() && edit.changed.iter().any(|&region| edited.names[region].0 == gone.name);
-        stays || old.get(&(gone.region as i32)).is_none_or(|said| said.name != gone.name)
+        stays || old.get(&(gone.region as i32)).is_none_or(|text| text.name != gone.name)
     };
     Ok(has_appeared && edit.gone.iter().all(is_gone))
 }

@@ -1,13 +1,13 @@
-//! `generate`: a prompt -> a picture.
+//! `generate`: a prompt -> an image.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use setokim::generate::AnswerOptions;
+use setokim::model::decode::AnswerOptions;
 
 use crate::ModelArgs;
-use crate::answer::{self, DrawArgs, NEVER, ignore};
+use crate::answer::{self, DiffusionArgs, NEVER, ignore};
 
 #[derive(Args)]
 pub struct GenerateArgs {
@@ -18,25 +18,25 @@ pub struct GenerateArgs {
     /// Write which pixels each visual token drew, a colour a token.
     #[arg(long, value_name = "MASK.png")]
     tokens: Option<PathBuf>,
-    /// Do not take words for an answer: give a picture in any case.
+    /// Do not take words for an answer: give an image in any case.
     #[arg(long)]
-    insist: bool,
+    required: bool,
     #[command(flatten)]
-    draw: DrawArgs,
+    diffusion: DiffusionArgs,
     #[command(flatten)]
     model: ModelArgs,
 }
 
 pub fn generate(args: &GenerateArgs) -> Result<()> {
     let model = answer::load(&args.model)?;
-    let options = AnswerOptions { insist: args.insist, ..args.draw.options() };
+    let options = AnswerOptions { required: args.required, ..args.diffusion.options() };
     let made = pollster::block_on(model.generate(&args.prompt, &options, &NEVER, ignore))?;
-    match &made.drawing {
-        Some(drawing) => {
-            answer::write_drawing(&args.output, args.tokens.as_deref(), drawing)?;
-            println!("{} tokens -> {}", drawing.tokens.len(), args.output.display());
+    match &made.image {
+        Some(generated) => {
+            answer::write_generated(&args.output, args.tokens.as_deref(), generated)?;
+            println!("{} tokens -> {}", generated.tokens.len(), args.output.display());
         }
-        None => println!("no picture: {}", made.said),
+        None => println!("no picture: {}", made.text),
     }
     answer::report(&made.usage);
     Ok(())

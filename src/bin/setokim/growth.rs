@@ -1,4 +1,4 @@
-//! How cost grows: the encoder with the side of the picture, decoding with the context.
+//! How cost grows: the encoder with the side of the image, decoding with the context.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -7,12 +7,16 @@ use std::rc::Rc;
 
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use setokim::config::{SetokimConfig, VisionConfig};
-use setokim::gguf::RawTensor;
-use setokim::kernels::quant_matmul::{Activations, WeightKind};
-use setokim::llm::{KvCache, Linear, Llama, LlamaConfig, WeightSource};
-use setokim::vision::VisionEncoder;
-use setokim::weights::{TensorStore, read_config, read_weights, write_safetensors_f32};
+use setokim::formats::blocks::WeightKind;
+use setokim::formats::gguf::RawTensor;
+use setokim::formats::safetensors::write_safetensors_f32;
+use setokim::kernels::quant_matmul::Activations;
+use setokim::model::config::{SetokimConfig, VisionConfig};
+use setokim::model::folder::{read_config, read_weights};
+use setokim::model::llm::{KvCache, Llama, LlamaConfig, WeightSource};
+use setokim::model::vision::VisionEncoder;
+use setokim::nn::linear::Linear;
+use setokim::nn::tensor_store::TensorStore;
 
 /// Sizes of SmolLM2-135M: what a small language model in a page is today.
 pub const SMOLLM2: &str = r#"{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,

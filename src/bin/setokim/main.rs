@@ -11,8 +11,8 @@ mod eval;
 mod eval_tasks;
 mod generate;
 mod growth;
-mod picture;
 mod segment;
+mod tokenize;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use setokim::device::{self, DeviceChoice, OpenDevice};
-use setokim::setokim::Setokim;
+use setokim::model::setokim::Setokim;
+use setokim::runtime::device::{self, DeviceChoice, OpenDevice};
 
 /// See, talk, segment, generate and edit, on your own machine.
 #[derive(Parser)]
@@ -34,25 +34,25 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Group the patches of a picture into semantic tokens.
-    Tokenize(picture::TokenizeArgs),
-    /// Paint a picture again from its semantic tokens alone.
-    Reconstruct(picture::ReconstructArgs),
+    /// Group the patches of an image into semantic tokens.
+    Tokenize(tokenize::TokenizeArgs),
+    /// Paint an image again from its semantic tokens alone.
+    Reconstruct(tokenize::ReconstructArgs),
     /// Write the encoder's patch features as safetensors (`features`, [N, C]).
-    Features(picture::FeaturesArgs),
+    Features(tokenize::FeaturesArgs),
     /// Cluster any [N, C] f32 tensor named `features`.
     Cluster(cluster::ClusterArgs),
     /// Score the model on a pack of scenes whose truth is known.
     Eval(eval::EvalArgs),
     /// Time the kernels, their references and the encoder on this machine's devices.
     Bench(bench::BenchArgs),
-    /// Talk, about pictures too.
+    /// Talk, about images too.
     Chat(chat::ChatArgs),
-    /// Find what a phrase means in a picture.
+    /// Find what a phrase means in an image.
     Segment(segment::SegmentArgs),
     /// Draw what a prompt describes.
     Generate(generate::GenerateArgs),
-    /// Change a picture as an instruction says.
+    /// Change an image as an instruction says.
     Edit(edit::EditArgs),
     /// Continue a prompt as it stands, with a GGUF model.
     Complete(complete::CompleteArgs),
@@ -149,9 +149,9 @@ fn write_json(target: &Path, value: &impl serde::Serialize) -> Result<()> {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
-        Command::Tokenize(args) => picture::tokenize(&args),
-        Command::Reconstruct(args) => picture::reconstruct(&args),
-        Command::Features(args) => picture::features(&args),
+        Command::Tokenize(args) => tokenize::tokenize(&args),
+        Command::Reconstruct(args) => tokenize::reconstruct(&args),
+        Command::Features(args) => tokenize::features(&args),
         Command::Cluster(args) => cluster::cluster(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Bench(args) => bench::bench(&args),

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use setokim::event::Usage;
-use setokim::generate::AnswerOptions;
-use setokim::mask_head::{CoveredToken, Segmentation};
-use setokim::palette::palette;
-use setokim::postprocess::{Mask, OverlayStyle, Rle};
-use setokim::preprocess::Picture;
+use setokim::image::Image;
+use setokim::image::masks::{Mask, Rle};
+use setokim::image::overlay::OverlayStyle;
+use setokim::image::palette::palette;
+use setokim::model::decode::AnswerOptions;
+use setokim::model::events::Usage;
+use setokim::model::mask_head::{CoveredToken, Segmentation};
 
 use crate::answer::{self, NEVER, ignore};
 use crate::{ModelArgs, write_file, write_json};
@@ -20,15 +21,15 @@ pub struct SegmentArgs {
     image: PathBuf,
     /// What to find, such as "the red ball".
     phrase: String,
-    /// The mask at the picture's own size: white where it matches. Not written when nothing does.
+    /// The mask at the image's own size: white where it matches. Not written when nothing does.
     #[arg(short, long, value_name = "MASK.png")]
     output: PathBuf,
-    /// Write the picture with the mask coloured over it.
+    /// Write the image with the mask coloured over it.
     #[arg(long, value_name = "OUT.png")]
     overlay: Option<PathBuf>,
     /// Do not take words for an answer: give a mask in any case.
     #[arg(long)]
-    insist: bool,
+    required: bool,
     /// Write the answer as JSON to a file, or to standard output for `-`.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
@@ -44,38 +45,38 @@ struct Report {
     /// Semantic tokens of which at least half lies in the mask.
     tokens: Vec<CoveredToken>,
     mask: Option<Rle>,
-    said: String,
+    text: String,
     usage: Usage,
 }
 
 pub fn segment(args: &SegmentArgs) -> Result<()> {
     let model = answer::load(&args.model)?;
-    let seen = answer::see(&model, &args.image)?;
-    let options = AnswerOptions { insist: args.insist, ..AnswerOptions::default() };
-    let segment = pollster::block_on(model.segment(&seen, &args.phrase, &options, &NEVER, ignore))?;
-    if let Some(found) = &segment.found {
+    let encoded = answer::encode_image(&model, &args.image)?;
+    let options = AnswerOptions { required: args.required, ..AnswerOptions::default() };
+    let segment = pollster::block_on(model.segment(&encoded, &args.phrase, &options, &NEVER, ignore))?;
+    if let Some(found) = &segment.mask {
         write_file(&args.output, &found.mask.to_png()?)?;
         if let Some(target) = &args.overlay {
-            answer::write_picture(target, &laid_over(&seen.picture, &found.mask)?)?;
+            answer::write_image(target, &laid_over(&encoded.image, &found.mask)?)?;
         }
     }
     if let Some(target) = &args.json {
-        let found = segment.found.as_ref();
+        let found = segment.mask.as_ref();
         let report = Report {
             phrase: args.phrase.clone(),
             matches: found.is_some(),
             score: found.map(|found| found.score),
             tokens: found.map_or_else(Vec::new, |found| found.tokens.clone()),
             mask: found.map(|found| found.mask.to_rle()),
-            said: segment.said,
+            text: segment.text,
             usage: segment.usage,
         };
         return write_json(target, &report);
     }
-    match &segment.found {
+    match &segment.mask {
         Some(found) => print_found(found, &args.output),
-        None if segment.said.is_empty() => println!("nothing matches"),
-        None => println!("nothing matches: {}", segment.said),
+        None if segment.text.is_empty() => println!("nothing matches"),
+        None => println!("nothing matches: {}", segment.text),
     }
     answer::report(&segment.usage);
     Ok(())
@@ -88,14 +89,14 @@ fn print_found(found: &Segmentation, target: &std::path::Path) {
     println!("{share:.1} % of the picture, score {:.2}, {tokens} -> {}", found.score, target.display());
 }
 
-/// The picture with the mask in the colour of token 0.
-fn laid_over(picture: &Picture, mask: &Mask) -> Result<Picture> {
+/// The image with the mask in the colour of token 0.
+fn laid_over(image: &Image, mask: &Mask) -> Result<Image> {
     let opacity = OverlayStyle::default().opacity;
-    let mut rgb = picture.rgb().to_vec();
+    let mut rgb = image.rgb().to_vec();
     for (pixel, _) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(mask.bits()).filter(|(_, bit)| **bit) {
         for (value, color) in pixel.iter_mut().zip(palette(0)) {
             *value = (f32::from(*value) * (1.0 - opacity) + f32::from(color) * opacity).round() as u8;
         }
     }
-    Ok(Picture::from_rgb(rgb, picture.width(), picture.height())?)
+    Ok(Image::from_rgb(rgb, image.width(), image.height())?)
 }

@@ -1,5 +1,5 @@
 //! The packed product on the CPU. For one token weights are unpacked 32 at a time into registers; for several, a few
-//! megabytes at a time, for the product of plain numbers.
+//! megabytes at a time, for the product of plain floats.
 //!
 //! The loops are written once, over [`F32x8`], and compiled for every kind of SIMD.
 #![allow(clippy::needless_range_loop, reason = "with iterators the inner loops stay rolled and run at half the speed")]
@@ -14,8 +14,8 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::{Activations, BLOCK, PackedProduct, PackedShape, QuantOps, WeightKind, rounded};
 use crate::kernels::fill_rows;
+use crate::kernels::gemm_panels::{Panels, View};
 use crate::kernels::matmul::multiply_rows;
-use crate::kernels::panels::{Panels, View};
 use crate::kernels::simd::{F32x8, LANES, SimdTask, with_simd};
 
 #[cfg(target_endian = "big")]
@@ -32,7 +32,7 @@ impl QuantOps for Flex {
         words: IntTensor<Self>,
         norm: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        stream: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
         PackedProduct { shape, steps, activations }: PackedProduct,
     ) -> FloatTensor<Self> {
         let x = steps.begin(x, &norm).to_contiguous();
@@ -45,7 +45,7 @@ impl QuantOps for Flex {
             (1, _) => vector(x.storage(), packed),
             _ => matrix(x.storage(), packed),
         };
-        let y = steps.finish(y, shape.rows, &bias, &stream);
+        let y = steps.finish(y, shape.rows, &bias, &residual);
         FlexTensor::from_data(TensorData::new(y, Shape::from([tokens, steps.width(shape.rows)])))
     }
 
@@ -143,7 +143,7 @@ fn unpack(packed: Packed<'_>, first_row: usize, out: &mut [f32]) {
     with_weights!(packed.shape.kind, W => with_simd(UnpackRows::<W> { weights: PhantomData, packed, first_row, out }));
 }
 
-/// Rows filled up with zeros to whole blocks, so that no loop needs a tail. Only rows of plain numbers can need it.
+/// Rows filled up with zeros to whole blocks, so that no loop needs a tail. Only rows of plain floats can need it.
 fn whole_blocks(x: &[f32], columns: usize) -> Cow<'_, [f32]> {
     if columns.is_multiple_of(BLOCK) {
         return Cow::Borrowed(x);

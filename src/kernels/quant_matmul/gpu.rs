@@ -5,10 +5,11 @@ use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{COLUMN_GROUP, PackedProduct, PackedShape, QuantOps};
-use crate::kernels::launch::{Launch, QUANT_GATE, QUANT_MATMUL, QUANT_MATVEC, QUANT_ROWS, TILE, dispatch_2d};
+use super::{PackedProduct, PackedShape, QuantOps};
+use crate::formats::blocks::COLUMN_GROUP;
+use crate::kernels::launch::{Launch, QUANT_MATMUL, QUANT_MATVEC, QUANT_ROWS, QUANT_SWIGLU, TILE, dispatch_2d};
 
-/// Rows of a workgroup in `quant_matvec.wgsl`, and gates in `quant_gate.wgsl`.
+/// Rows of a workgroup in `quant_matvec.wgsl`, and gates in `quant_swiglu.wgsl`.
 const MATVEC_ROWS: usize = 4;
 
 impl QuantOps for CubeBackend {
@@ -17,16 +18,16 @@ impl QuantOps for CubeBackend {
         words: IntTensor<Self>,
         norm: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        stream: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
         PackedProduct { shape, steps, .. }: PackedProduct,
     ) -> FloatTensor<Self> {
         let tokens = x.meta.shape()[0];
-        match (tokens, steps.norm, steps.is_gated) {
+        match (tokens, steps.norm, steps.is_swiglu) {
             (1, Some(eps), true) => gate(x, words, norm, eps, shape),
             (1, norm_eps, false) => {
                 let eps = norm_eps.unwrap_or_default().to_bits() as usize;
                 let params = params(shape, &[1, steps.bits() as usize, eps]);
-                let launch = Launch::new(QUANT_MATVEC, words).input(x).params(&params).input(bias).input(stream);
+                let launch = Launch::new(QUANT_MATVEC, words).input(x).params(&params).input(bias).input(residual);
                 let (launch, output) = launch.output([1, shape.rows], DType::F32);
                 launch.input(norm).run(dispatch_2d(shape.rows.div_ceil(MATVEC_ROWS)));
                 output
@@ -34,7 +35,7 @@ impl QuantOps for CubeBackend {
             _ => {
                 let x = steps.begin_launch(x, norm);
                 let params = params(shape, &[tokens, steps.bits() as usize]);
-                let launch = Launch::new(QUANT_MATMUL, words).input(x).params(&params).input(bias).input(stream);
+                let launch = Launch::new(QUANT_MATMUL, words).input(x).params(&params).input(bias).input(residual);
                 let (launch, output) = launch.output([tokens, shape.rows], DType::F32);
                 launch.run(dispatch_2d(shape.rows.div_ceil(TILE) * tokens.div_ceil(TILE)));
                 steps.finish_launch(output)
@@ -56,7 +57,7 @@ impl QuantOps for CubeBackend {
 fn gate(x: CubeTensor, words: CubeTensor, norm: CubeTensor, eps: f32, shape: PackedShape) -> CubeTensor {
     let params = params(shape, &[eps.to_bits() as usize]);
     let gates = shape.rows / 2;
-    let launch = Launch::new(QUANT_GATE, words).input(x).params(&params).input(norm);
+    let launch = Launch::new(QUANT_SWIGLU, words).input(x).params(&params).input(norm);
     let (launch, output) = launch.output([1, gates], DType::F32);
     launch.run(dispatch_2d(gates.div_ceil(MATVEC_ROWS)));
     output

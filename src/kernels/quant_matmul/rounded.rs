@@ -1,4 +1,4 @@
-//! The packed product on the CPU with activations of 16 bits: whole numbers multiply twice as many at a time as floats, and
+//! The packed product on the CPU with activations of 16 bits: integers multiply twice as many at a time as floats, and
 //! weights need no conversion. Sums of a block are exact; blocks add up in f32.
 #![allow(clippy::needless_range_loop, reason = "with iterators the inner loops stay rolled and run at half the speed")]
 

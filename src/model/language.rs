@@ -1,0 +1,313 @@
+//! The language model and its ties to images: words and visual tokens in, hidden states out; and what it remembers of
+//! the last request.
+
+use std::sync::{Mutex, PoisonError};
+
+use burn::tensor::{DType, Tensor, TensorData};
+
+use crate::limits::{MAX_IMAGES, MAX_REQUEST_BYTES};
+use crate::model::config::{SetokimConfig, SpecialTokens, VisionConfig};
+use crate::model::diffusion::DiffusionHead;
+use crate::model::encoded_image::EncodedImage;
+use crate::model::llm::{KvCache, Llama};
+use crate::model::mask_head::MaskHead;
+use crate::model::projector::Projector;
+use crate::nn::tensor_store::TensorStore;
+use crate::text::template::names;
+use crate::text::{ChatTemplate, Message, Part, PromptPiece, Role, Tokenizer};
+use crate::{Error, Result};
+
+/// What the language model reads at one position.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Position {
+    /// A word or a control token.
+    Word(u32),
+    /// Visual token number `slot` of its image, in the projector's unit.
+    Visual { slot: usize, token: Vec<f32> },
+}
+
+/// What is read in one go: everything up to where the assistant speaks, then everything up to where it speaks again.
+pub type Turn = Vec<Position>;
+
+/// What a token of the vocabulary means for the decoding loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    Text,
+    /// Ends the answer.
+    End,
+    ImageStart,
+    ImageEnd,
+    /// The next visual token is to be drawn.
+    Visual,
+    /// The next visual token is this one of the source image.
+    Copied(usize),
+    Segment,
+    /// Never part of an answer.
+    Other,
+}
+
+/// The language model, its tokenizer and the heads around it; tensors `llm.*`, `projector.*`, `diffusion.*`, `mask_head.*`.
+pub struct Language {
+    llm: Llama,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) projector: Projector,
+    pub(crate) diffusion: Option<DiffusionHead>,
+    pub(crate) mask_head: Option<MaskHead>,
+    special: SpecialTokens,
+    /// How an answer begins that refuses; see [`SetokimConfig::refusals`].
+    pub(crate) refusals: Vec<Vec<u32>>,
+    prefix: Mutex<Option<PrefixCache>>,
+}
+
+impl Language {
+    /// # Errors
+    /// As [`crate::model::setokim::Setokim::load`]; [`Error::Tokenizer`] or [`Error::Config`] when tokenizer, config and
+    /// embeddings do not belong together; [`Error::Unsupported`] for a config without `llm`.
+    pub fn load(config: &SetokimConfig, store: &mut TensorStore, tokenizer: Tokenizer) -> Result<Self> {
+        let (Some(llm), Some(special), Some(merger)) = (&config.llm, config.special_tokens, &config.merger) else {
+            return Err(Error::Unsupported("language model"));
+        };
+        tokenizer.check_embeddings(llm.vocab_size)?;
+        check_names(&tokenizer, &special)?;
+        let device = store.device().clone();
+        let (hidden, token_width) = (llm.hidden_size, merger.token_width);
+        let diffusion = match &config.diffusion {
+            Some(diffusion) => Some(DiffusionHead::load(store, diffusion, token_width, hidden)?),
+            None => None,
+        };
+        let mask_head = match (&config.mask_head, &config.vision) {
+            (Some(mask_head), VisionConfig::Vit(vit)) => Some(MaskHead::load(store, mask_head, hidden, vit)?),
+            _ => None,
+        };
+        Ok(Self {
+            llm: Llama::load(llm.clone(), store, "llm.", &device)?,
+            projector: Projector::load(store, token_width, hidden)?,
+            diffusion,
+            mask_head,
+            refusals: config.refusals.iter().map(|words| tokenizer.encode(words)).collect::<Result<_>>()?,
+            tokenizer,
+            special,
+            prefix: Mutex::new(None),
+        })
+    }
+
+    pub fn llama(&self) -> &Llama {
+        &self.llm
+    }
+
+    pub fn kind(&self, id: u32) -> TokenKind {
+        let special = &self.special;
+        match id {
+            id if id == special.end => TokenKind::End,
+            id if id == special.image_start => TokenKind::ImageStart,
+            id if id == special.image_end => TokenKind::ImageEnd,
+            id if id == special.visual => TokenKind::Visual,
+            id if id == special.segment => TokenKind::Segment,
+            id if (special.keep_first..special.keep_first + special.keep_count).contains(&id) => {
+                TokenKind::Copied((id - special.keep_first) as usize)
+            }
+            // Control tokens add no bytes, and neither do the rows that pad the embeddings.
+            id if !self.tokenizer.bytes(id).is_empty() => TokenKind::Text,
+            _ => TokenKind::Other,
+        }
+    }
+
+    /// A visual token wears the embedding of its own pointer `<keep_slot>`, so that "keep token 3" is found by matching.
+    ///
+    /// # Shapes
+    /// - output: `[T, H]`
+    pub fn embed(&self, positions: &[Position]) -> Result<Tensor<2>> {
+        let id = |position: &Position| match position {
+            Position::Word(id) => *id,
+            Position::Visual { slot, .. } => self.special.keep_first + *slot as u32,
+        };
+        let words = self.llm.embed(&positions.iter().map(id).collect::<Vec<_>>())?; // [t, h]
+        let widths = positions.iter().filter_map(|position| match position {
+            Position::Word(_) => None,
+            Position::Visual { token, .. } => Some(token.len()),
+        });
+        let Some(width) = widths.max() else { return Ok(words) };
+
+        let mut tokens = vec![0.0; positions.len() * width];
+        let mut is_visual = vec![0.0; positions.len()];
+        for (at, position) in positions.iter().enumerate() {
+            if let Position::Visual { token, .. } = position {
+                tokens[at * width..][..token.len()].copy_from_slice(token);
+                is_visual[at] = 1.0;
+            }
+        }
+        let device = (self.llm.device(), DType::F32);
+        let tokens = Tensor::<2>::from_data(TensorData::new(tokens, [positions.len(), width]), device);
+        let is_visual = Tensor::<2>::from_data(TensorData::new(is_visual, [positions.len(), 1]), device);
+        Ok(words + self.projector.forward(tokens) * is_visual)
+    }
+
+    /// Hidden states of new positions, which join those in `cache`.
+    ///
+    /// # Shapes
+    /// - output: `[T, H]`
+    pub fn forward(&self, positions: &[Position], cache: &mut KvCache) -> Result<Tensor<2>> {
+        self.llm.forward(self.embed(positions)?, cache)
+    }
+
+    /// The hidden state after the last of some new positions.
+    ///
+    /// # Shapes
+    /// - output: `[1, H]`
+    pub(crate) fn read(&self, positions: &[Position], cache: &mut KvCache) -> Result<Tensor<2>> {
+        Ok(self.forward(positions, cache)?.narrow(0, positions.len() - 1, 1))
+    }
+
+    /// Logits of the next token after a hidden state `[1, H]`: `[vocabulary]`.
+    pub(crate) async fn logits(&self, hidden: Tensor<2>) -> Result<Vec<f32>> {
+        read_floats(self.llm.logits(hidden)).await
+    }
+
+    /// A chat as the language model reads it, cut where the assistant begins to speak. Images take the places of
+    /// [`Part::Image`] in their order.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] when there is nothing to answer, or images and their places are not equally many.
+    pub fn turns(&self, messages: &[Message], images: &[&EncodedImage]) -> Result<Vec<Turn>> {
+        check_messages(messages, images.len())?;
+        let mut turns = vec![Turn::new()];
+        for piece in ChatTemplate::Setokim.encode(&self.tokenizer, messages)? {
+            match piece {
+                PromptPiece::Ids(ids) => ids.into_iter().for_each(|id| self.push(&mut turns, Position::Word(id))),
+                PromptPiece::Image(at) => {
+                    let tokens = images[at].tokens.iter().cloned().enumerate();
+                    tokens.for_each(|(slot, token)| self.push(&mut turns, Position::Visual { slot, token }));
+                }
+            }
+        }
+        turns.retain(|turn| !turn.is_empty());
+        Ok(turns)
+    }
+
+    fn push(&self, turns: &mut Vec<Turn>, position: Position) {
+        let ends = position == Position::Word(self.special.assistant);
+        if let Some(turn) = turns.last_mut() {
+            turn.push(position);
+        }
+        if ends {
+            turns.push(Turn::new());
+        }
+    }
+}
+
+/// What can be wrong with a chat, as far as it can be told without looking at an image.
+pub(crate) fn check_messages(messages: &[Message], images: usize) -> Result<()> {
+    let invalid = |message: String| Err(Error::Prompt(message));
+    let text = |part: &Part| if let Part::Text(text) = part { text.len() } else { 0 };
+    let bytes: usize = messages.iter().flat_map(|message| &message.parts).map(text).sum();
+    if bytes > MAX_REQUEST_BYTES {
+        return invalid(format!("it has {bytes} bytes of text, more than {} MiB", MAX_REQUEST_BYTES >> 20));
+    }
+    if images > MAX_IMAGES {
+        return invalid(format!("it has {images} pictures, more than {MAX_IMAGES}"));
+    }
+    let Some(last) = messages.last() else { return invalid("there are no messages".into()) };
+    if last.role != Role::User {
+        return invalid("the last message is not the user's: there is nothing to answer".into());
+    }
+    // An image may come without words, but not with blank ones; the assistant may have had nothing to say.
+    let says_nothing = |Message { role, parts }: &Message| {
+        let mut texts =
+            parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.trim()) } else { None });
+        let is_wordless = !texts.clone().any(|text| !text.is_empty());
+        *role == Role::User && is_wordless && (parts.is_empty() || texts.next().is_some())
+    };
+    if let Some(at) = messages.iter().position(says_nothing) {
+        return invalid(format!("message {} is empty", at + 1));
+    }
+    let places = messages.iter().flat_map(|message| &message.parts).filter(|&part| *part == Part::Image).count();
+    if places != images {
+        return invalid(format!("it mentions {places} pictures and comes with {images}"));
+    }
+    Ok(())
+}
+
+/// Ids in the config and names in the tokenizer must mean the same.
+fn check_names(tokenizer: &Tokenizer, special: &SpecialTokens) -> Result<()> {
+    let fixed = [
+        (names::BEGIN, special.begin),
+        (names::END, special.end),
+        (names::USER, special.user),
+        (names::ASSISTANT, special.assistant),
+        (names::IMAGE, special.image_start),
+        (names::IMAGE_END, special.image_end),
+        (names::VISUAL, special.visual),
+        (names::SEGMENT, special.segment),
+    ];
+    let keep = (0..special.keep_count).map(|i| (names::keep(i as usize), special.keep_first + i));
+    for (name, id) in fixed.map(|(name, id)| (name.to_owned(), id)).into_iter().chain(keep) {
+        let known = tokenizer.control(&name)?;
+        if known != id {
+            return Err(Error::Config(format!(
+                "special_tokens says {id} where the tokenizer has {known} for `{name}`"
+            )));
+        }
+    }
+    Ok(())
+}
+
+// --- prefix
+
+/// Whole turns that the language model has read. It saves reading them again and changes nothing else: a turn is always
+/// read in one go, so its numbers are bit for bit the same whether they are remembered or made anew.
+pub(crate) struct PrefixCache {
+    pub(crate) cache: KvCache,
+    turns: Vec<Turn>,
+}
+
+impl PrefixCache {
+    /// Positions of its turns.
+    pub(crate) fn len(&self) -> usize {
+        self.turns.iter().map(Vec::len).sum()
+    }
+
+    pub(crate) fn turns(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Notes a turn that the cache has just read.
+    pub(crate) fn push(&mut self, turn: Turn) {
+        self.turns.push(turn);
+    }
+}
+
+impl Language {
+    /// What is remembered of the beginning of `turns`, with room for `room` positions in all. The last turn is never
+    /// among it: its hidden state is wanted anew.
+    pub(crate) fn cached_prefix(&self, turns: &[Turn], room: usize) -> Result<PrefixCache> {
+        let remembered = self.prefix.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut prefix) = remembered.filter(|prefix| prefix.cache.capacity() >= room) else {
+            // Rooms of few sizes, so that the next turn mostly finds one that is large enough.
+            let capacity = room.next_power_of_two().max(MIN_ROOM).min(self.context());
+            return Ok(PrefixCache { cache: self.llm.new_cache(capacity)?, turns: Vec::new() });
+        };
+        let known = prefix.turns.iter().zip(&turns[..turns.len().saturating_sub(1)]);
+        let same = known.take_while(|(ours, theirs)| ours == theirs).count();
+        prefix.turns.truncate(same);
+        prefix.cache.truncate(prefix.len());
+        Ok(prefix)
+    }
+
+    /// Keeps the turns for the next request and forgets the answer: it will come back as part of a turn.
+    pub(crate) fn keep_prefix(&self, mut prefix: PrefixCache) {
+        prefix.cache.truncate(prefix.len());
+        *self.prefix.lock().unwrap_or_else(PoisonError::into_inner) = Some(prefix);
+    }
+
+    /// Positions that the language model can tell apart.
+    pub(crate) fn context(&self) -> usize {
+        self.llm.config().max_position_embeddings
+    }
+}
+
+const MIN_ROOM: usize = 512;
+
+pub(crate) async fn read_floats<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    let data = tensor.into_data_async().await.map_err(|error| Error::DeviceLost(error.to_string()))?;
+    data.try_into_vec().map_err(|error| Error::DeviceLost(format!("{error:?}")))
+}

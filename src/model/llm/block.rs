@@ -1,0 +1,41 @@
+//! One layer: attention, then feed-forward, each on a normed copy and added to the residual.
+
+use burn::tensor::Tensor;
+
+use super::attention::{Attention, Positions};
+use super::config::LlamaConfig;
+use super::kv_cache::LayerCache;
+use super::mlp::Mlp;
+use super::rms_norm::RmsNorm;
+use super::source::WeightSource;
+use crate::Result;
+
+#[derive(Debug, Clone)]
+pub struct Block {
+    input_layernorm: RmsNorm,
+    self_attn: Attention,
+    post_attention_layernorm: RmsNorm,
+    mlp: Mlp,
+}
+
+impl Block {
+    pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
+        let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
+        let norm = |source: &mut dyn WeightSource, name| {
+            RmsNorm::load(source, &format!("{prefix}.{name}.weight"), hidden, eps)
+        };
+        Ok(Self {
+            input_layernorm: norm(source, "input_layernorm")?,
+            self_attn: Attention::load(config, source, &format!("{prefix}.self_attn"))?,
+            post_attention_layernorm: norm(source, "post_attention_layernorm")?,
+            mlp: Mlp::load(config, source, &format!("{prefix}.mlp"))?,
+        })
+    }
+
+    /// # Shapes
+    /// - `x`: `[T, H]`, result: `[T, H]`
+    pub fn forward(&self, x: Tensor<2>, positions: &Positions, cache: &mut LayerCache) -> Tensor<2> {
+        let x = self.self_attn.forward(x, self.input_layernorm.epilogue(), positions, cache);
+        self.mlp.forward(x, self.post_attention_layernorm.epilogue())
+    }
+}

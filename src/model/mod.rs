@@ -1,0 +1,24 @@
+//! The model: its parts in the order in which data passes through them, and [`Setokim`](setokim::Setokim), the whole.
+
+pub mod config;
+#[cfg(not(target_family = "wasm"))]
+pub mod folder;
+pub mod setokim;
+pub mod shard_loader;
+
+pub mod detok;
+pub mod encoded_image;
+pub mod projector;
+pub mod setok;
+pub mod vision;
+
+pub mod complete;
+pub mod decode;
+pub mod events;
+pub mod language;
+pub mod llm;
+pub mod sampler;
+
+pub mod diffusion;
+pub mod mask_head;
+pub mod rendering;

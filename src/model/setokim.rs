@@ -1,0 +1,349 @@
+//! The whole model. Read [`Setokim::tokenize`] and [`Setokim::reconstruct`] for the data path.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::tensor::Tensor;
+use serde::Serialize;
+use web_time::Instant;
+
+use crate::image::Image;
+use crate::image::image_from_pixels;
+use crate::image::preprocess::{Crop, Normalisation, Preprocessed, preprocess};
+use crate::image::resize::frame_from_square;
+use crate::model::config::SetokimConfig;
+use crate::model::detok::Detokenizer;
+use crate::model::encoded_image::{EncodedImage, order_by_area};
+use crate::model::language::{Language, read_floats};
+use crate::model::mask_head::FeatureMaps;
+use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
+use crate::model::vision::VisionEncoder;
+use crate::nn::tensor_store::TensorStore;
+use crate::runtime::device::{DeviceKind, OpenDevice};
+use crate::text::Tokenizer;
+use crate::{Error, Result};
+
+/// A loaded model on its device.
+pub struct Setokim {
+    config: SetokimConfig,
+    device: OpenDevice,
+    vision: VisionEncoder,
+    setok: SetokTokenizer,
+    heads: Option<NameHeads>,
+    detok: Option<Detokenizer>,
+    language: Option<Language>,
+}
+
+/// An image as semantic tokens: what a person or a program wants to know of them.
+#[derive(Debug, Clone, Serialize)]
+pub struct TokenReport {
+    pub image: Size,
+    /// Rows and columns of patches.
+    pub grid: [usize; 2],
+    /// Token of each patch, row by row: an index into `tokens`.
+    pub labels: Vec<u32>,
+    /// The part of the image that the grid covers, in its own pixels; beyond the image where it was padded.
+    pub crop: Crop,
+    pub tokens: Vec<Token>,
+    pub device: DeviceKind,
+    pub timings_ms: Timings,
+}
+
+/// Pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Size {
+    pub width: u32,
+    pub height: u32,
+}
+
+/// One semantic token.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Token {
+    pub id: usize,
+    /// Row and column of the patch that the cluster gathered around.
+    pub center: [usize; 2],
+    pub patches: usize,
+    /// Density x distance to the nearest denser patch.
+    pub score: f32,
+}
+
+/// Milliseconds per stage. A GPU works while the program goes on, so there the wait shows in the first stage that reads
+/// something back: `cluster`, then `detokenize`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Timings {
+    pub preprocess: f64,
+    pub encode: f64,
+    pub cluster: f64,
+    pub merge: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detokenize: Option<f64>,
+}
+
+/// An image as the model holds it between stages.
+pub struct VisualTokens {
+    /// `[L, D]`; none for a bare vision tower.
+    pub tensor: Option<Tensor<2>>,
+    pub clusters: Clusters,
+    pub report: TokenReport,
+}
+
+impl Setokim {
+    /// Builds the model from its tensors. Names in `store` that no module takes are logged, not refused: a checkpoint may
+    /// carry more than this version can use.
+    ///
+    /// # Errors
+    /// [`Error::TensorMissing`], [`Error::TensorShape`], [`Error::TensorType`] when config and weights disagree.
+    pub fn load(config: SetokimConfig, store: TensorStore, device: OpenDevice) -> Result<Self> {
+        Self::build(config, store, None, device)
+    }
+
+    /// [`Setokim::load`] with the language model, for which `text` is the tokenizer.
+    ///
+    /// # Errors
+    /// As [`Setokim::load`], and what [`Language::load`] says.
+    pub fn load_with_text(
+        config: SetokimConfig,
+        store: TensorStore,
+        text: Tokenizer,
+        device: OpenDevice,
+    ) -> Result<Self> {
+        Self::build(config, store, Some(text), device)
+    }
+
+    fn build(
+        config: SetokimConfig,
+        mut store: TensorStore,
+        text: Option<Tokenizer>,
+        device: OpenDevice,
+    ) -> Result<Self> {
+        let vision = VisionEncoder::load(&mut store, &config.vision)?;
+        let setok = SetokTokenizer::load(&mut store, &config)?;
+        let token_width = config.merger.map_or(0, |merger| merger.token_width);
+        let heads = match &config.labels {
+            Some(labels) if store.contains("heads.name.weight") => {
+                Some(NameHeads::load(&mut store, labels, token_width)?)
+            }
+            _ => None,
+        };
+        let detok = match &config.detokenizer {
+            Some(detokenizer) => Some(Detokenizer::load(&mut store, detokenizer, &config.vision, token_width)?),
+            None => None,
+        };
+        let language = text.map(|text| Language::load(&config, &mut store, text)).transpose()?;
+        for name in store.leftover() {
+            log::debug!("tensor `{name}` is not used");
+        }
+        Ok(Self { config, device, vision, setok, heads, detok, language })
+    }
+
+    /// Loads a model folder: `config.json`, `manifest.json` and shards, or a Hugging Face SigLIP folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and what [`crate::nn::weights`] and [`Setokim::load`] say.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn open(
+        folder: &std::path::Path,
+        device: OpenDevice,
+        mut progress: impl FnMut(crate::model::folder::Progress<'_>),
+    ) -> Result<Self> {
+        let config = SetokimConfig::from_json(&crate::model::folder::read_config(folder)?)?;
+        let mut store = TensorStore::new(&device.device);
+        crate::model::folder::read_weights(folder, &mut store, &mut progress)?;
+        let text = match &config.llm {
+            Some(_) => Some(Tokenizer::from_json(&crate::model::folder::read_tokenizer(folder)?)?),
+            None => None,
+        };
+        Self::build(config, store, text, device)
+    }
+
+    pub fn config(&self) -> &SetokimConfig {
+        &self.config
+    }
+
+    pub fn device(&self) -> &OpenDevice {
+        &self.device
+    }
+
+    /// The language model and its heads.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a tokenizer alone.
+    pub fn language(&self) -> Result<&Language> {
+        self.language.as_ref().ok_or(Error::Unsupported("language model"))
+    }
+
+    pub(crate) fn detok(&self) -> Option<&Detokenizer> {
+        self.detok.as_ref()
+    }
+
+    /// Image -> the encoder's square.
+    pub fn preprocess(&self, image: &Image) -> Result<Preprocessed> {
+        let (mean, std) = self.config.vision.normalization();
+        let size = self.config.vision.image_size();
+        preprocess(image, size, self.config.preprocess.resize, &Normalisation { mean, std })
+    }
+
+    /// Square -> patch features `[N, C]`, as the encoder leaves them.
+    pub fn encode(&self, square: &Preprocessed) -> Tensor<2> {
+        self.vision.forward(square.to_tensor(&self.device.device)).squeeze_dim(0)
+    }
+
+    /// Image -> semantic tokens. Reads back from the device once.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] when the encoder's features are; [`Error::DeviceLost`].
+    pub async fn tokenize(&self, image: &Image) -> Result<VisualTokens> {
+        let mut clock = Clock::start();
+        let square = self.preprocess(image)?;
+        let preprocess = clock.lap();
+        let features = self.setok.normalize(self.encode(&square));
+        let encode = clock.lap();
+        let clusters = self.setok.cluster(features.clone()).await?;
+        let cluster = clock.lap();
+        let tensor = self.setok.merge(features, &clusters);
+        let merge = clock.lap();
+        let timings_ms = Timings { preprocess, encode, cluster, merge, detokenize: None };
+        let report = self.report(&square, &clusters, timings_ms);
+        Ok(VisualTokens { tensor, clusters, report })
+    }
+
+    /// Image -> what the language model reads of it. Reads back from the device twice.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a model without a language model, else as [`Setokim::tokenize`].
+    pub async fn encode_image(&self, image: &Image) -> Result<EncodedImage> {
+        let mut clock = Clock::start();
+        let projector = &self.language()?.projector;
+        let square = self.preprocess(image)?;
+        let (features, stem) = self.features_with_stem(&square);
+        let clusters = self.setok.cluster(features.clone()).await?;
+        let tokens = self.setok.merge(features.clone(), &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let [_, width] = tokens.dims();
+        let tokens = read_floats(projector.normalize(tokens)).await?;
+        let order = order_by_area(&clusters);
+        let mut slots = vec![0; order.len()];
+        for (slot, &cluster) in order.iter().enumerate() {
+            slots[cluster] = slot as u32;
+        }
+        let side = self.config.vision.grid();
+        Ok(EncodedImage {
+            image: image.clone(),
+            crop: square.crop,
+            grid: [side, side],
+            labels: clusters.labels.iter().map(|&cluster| slots[cluster]).collect(),
+            tokens: order.iter().map(|&cluster| tokens[cluster * width..][..width].to_vec()).collect(),
+            ids: order,
+            maps: maps_from_stem(features, stem),
+            milliseconds: clock.lap(),
+        })
+    }
+
+    /// What the mask head sees of an image.
+    pub(crate) fn feature_maps(&self, image: &Image) -> Result<FeatureMaps> {
+        let (features, stem) = self.features_with_stem(&self.preprocess(image)?);
+        maps_from_stem(features, stem).ok_or(Error::Unsupported("convolutional stem for masks"))
+    }
+
+    /// Normalised features `[N, C]`, and the stem's stages.
+    fn features_with_stem(&self, square: &Preprocessed) -> (Tensor<2>, Vec<Tensor<4>>) {
+        let (features, stem) = self.vision.forward_with_stem(square.to_tensor(&self.device.device));
+        (self.setok.normalize(features.squeeze_dim(0)), stem)
+    }
+
+    /// Image -> semantic tokens -> image: what the tokens remember, in the image's own size.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the model has no detokenizer, else as [`Setokim::tokenize`].
+    pub async fn reconstruct(&self, image: &Image) -> Result<(Image, VisualTokens)> {
+        let mut visual = self.tokenize(image).await?;
+        let mut clock = Clock::start();
+        let tokens = visual.tensor.clone().ok_or(Error::Unsupported("token merger"))?;
+        let square = self.detokenize(tokens).await?;
+        visual.report.timings_ms.detokenize = Some(clock.lap());
+        let Size { width, height } = visual.report.image;
+        Ok((frame_from_square(&square, &visual.report.crop, width, height)?, visual))
+    }
+
+    /// Semantic tokens `[L, D]` -> the square image they describe.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the model has no detokenizer; [`Error::DeviceLost`].
+    pub async fn detokenize(&self, tokens: Tensor<2>) -> Result<Image> {
+        let detok = self.detok.as_ref().ok_or(Error::Unsupported("detokenizer"))?;
+        let pixels = detok.forward(tokens).into_data_async().await.map_err(|e| Error::DeviceLost(e.to_string()))?;
+        let pixels: Vec<f32> = pixels.try_into_vec().map_err(|e| Error::DeviceLost(format!("{e:?}")))?;
+        image_from_pixels(&pixels, self.config.vision.image_size())
+    }
+
+    /// What each token shows, in words; nothing for a model without name heads. Reads back from the device once.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<Vec<TokenName>>> {
+        match (&self.heads, &visual.tensor) {
+            (Some(heads), Some(tokens)) => Ok(Some(heads.forward(tokens.clone()).await?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What each of some given regions shows, in words. `regions` says of each patch which it belongs to; numbers that no
+    /// patch has are left out. Reads back from the device once.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the regions are not one for each patch; [`Error::Unsupported`] for a model without merger
+    /// or name heads; [`Error::DeviceLost`].
+    pub async fn name_regions(&self, image: &Image, regions: &[i32]) -> Result<BTreeMap<i32, TokenName>> {
+        let heads = self.heads.as_ref().ok_or(Error::Unsupported("name heads"))?;
+        let features = self.setok.normalize(self.encode(&self.preprocess(image)?));
+        let [patches, _] = features.dims();
+        if regions.len() != patches {
+            return Err(Error::Setting(format!("{} regions are given for {patches} patches", regions.len())));
+        }
+        let present: Vec<i32> = regions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let labels = regions.iter().map(|region| present.partition_point(|other| other < region)).collect();
+        let clusters = Clusters::of_labels(labels, present.len());
+        let tokens = self.setok.merge(features, &clusters).ok_or(Error::Unsupported("token merger"))?;
+        Ok(present.into_iter().zip(heads.forward(tokens).await?).collect())
+    }
+
+    fn report(&self, square: &Preprocessed, clusters: &Clusters, timings_ms: Timings) -> TokenReport {
+        let side = self.config.vision.grid();
+        let sizes = clusters.sizes();
+        let token = |(id, &center): (usize, &usize)| Token {
+            id,
+            center: [center / side, center % side],
+            patches: sizes[id],
+            score: clusters.score[center],
+        };
+        TokenReport {
+            image: Size { width: square.width, height: square.height },
+            grid: [side, side],
+            labels: clusters.labels.iter().map(|&label| label as u32).collect(),
+            crop: square.crop,
+            tokens: clusters.centers.iter().enumerate().map(token).collect(),
+            device: self.device.report.device,
+            timings_ms,
+        }
+    }
+}
+
+/// The mask head reads the stem's first two stages.
+fn maps_from_stem(features: Tensor<2>, stem: Vec<Tensor<4>>) -> Option<FeatureMaps> {
+    let mut stages = stem.into_iter();
+    let (stride2, stride4) = (stages.next()?, stages.next()?);
+    Some(FeatureMaps { features, stride4, stride2 })
+}
+
+/// Measures laps in milliseconds.
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn lap(&mut self) -> f64 {
+        let lap = self.0.elapsed().as_secs_f64() * 1e3;
+        self.0 = Instant::now();
+        lap
+    }
+}
