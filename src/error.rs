@@ -27,8 +27,8 @@ pub enum Error {
     TensorShape { name: String, want: Vec<usize>, got: Vec<usize> },
     #[error("tensor `{name}` is stored as {dtype}, which is not supported here")]
     TensorType { name: String, dtype: String },
-    #[error("the features hold a value that is not a number (first in row {row})")]
-    NotFinite { row: usize },
+    #[error("the {what} hold a value that is not finite (first in row {row})")]
+    NotFinite { what: &'static str, row: usize },
     #[error("the clustering settings do not fit: {0}")]
     Clustering(String),
     #[error("the GGUF file is not valid: {0}")]
@@ -101,7 +101,7 @@ impl Error {
             Self::TensorType { .. } => {
                 "Convert the weights to F32, F16, BF16 or a packed type of docs/weights.md first."
             }
-            Self::NotFinite { .. } => "Check the weights and the input: the encoder should never give NaN or infinity.",
+            Self::NotFinite { .. } => "Check the weights and the input: a sound model never gives NaN or infinity.",
             Self::Clustering(_) => "Choose 1 <= k <= number of patches, k <= 32, k_max >= 1 and a finite threshold.",
             Self::Gguf(_) => "Download the GGUF file again; F32, F16, Q8_0, Q4_0 and Q4_1 tensors are supported.",
             Self::Tokenizer(_) => "Check that the vocabulary belongs to this model.",

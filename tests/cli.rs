@@ -89,7 +89,8 @@ fn features_of_a_hugging_face_tower_can_be_clustered() {
     let (shape, values) = read_safetensors_f32(&std::fs::read(&out).expect("written"), "features").expect("features");
     assert_eq!(shape, [16, 32]);
     assert!(values.iter().all(|x| x.is_finite()));
-    let json = succeeds(&["cluster", text(&out), "--neighbors", "3", "--threshold", "0.01", "--device", "cpu", "--json", "-"]);
+    let json =
+        succeeds(&["cluster", text(&out), "--neighbors", "3", "--threshold", "0.01", "--device", "cpu", "--json", "-"]);
     let json: Value = serde_json::from_str(&json).expect("JSON");
     for (name, length) in [("labels", 16), ("density", 16), ("delta", 16), ("score", 16)] {
         assert_eq!(json[name].as_array().expect(name).len(), length);

@@ -148,7 +148,7 @@ async fn not_a_number_is_an_error_that_names_the_row() {
         features[31 * 6 + 2] = poison;
         for open in devices().await {
             let result = cluster_on(&open, &features, [40, 6], &settings(4, 0.5, 16)).await;
-            assert!(matches!(result, Err(Error::NotFinite { row: 31 })), "{poison}: {result:?}");
+            assert!(matches!(result, Err(Error::NotFinite { what: "features", row: 31 })), "{poison}: {result:?}");
         }
     }
 }

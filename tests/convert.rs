@@ -64,7 +64,7 @@ async fn features(model: &Setokim) -> Vec<f32> {
 async fn logits(llama: &Llama, ids: &[u32]) -> Vec<f32> {
     let mut cache = llama.new_cache(ids.len()).expect("room");
     let hidden = llama.forward(llama.embed(ids).expect("known ids"), &mut cache).expect("room");
-    floats(llama.logits(hidden)).await
+    floats(llama.logits(hidden, None)).await
 }
 
 fn code<T>(result: Result<T>) -> &'static str {
@@ -82,7 +82,7 @@ async fn answers(model: &Setokim) {
     let encoded = model.encode_image(&image()).await.expect("seen");
     assert!(!encoded.tokens.is_empty());
     let message = Message { role: Role::User, parts: vec![Piece::Image, Piece::Text("what is this ?".into())] };
-    let options = setokim::model::decode::AnswerOptions { max_tokens: 6, ..Default::default() };
+    let options = setokim::model::answer::AnswerOptions { max_tokens: 6, ..Default::default() };
     model.chat(&[message], &[&encoded], &options, &NEVER, async |_| ()).await.expect("an answer");
 }
 

@@ -427,7 +427,7 @@ fn pixels_become_a_picture() {
     assert_eq!(image_from_pixels(&pixels, 3).expect_err("another size").code(), "setting-invalid");
     assert_eq!(image_from_pixels(&[], 0).expect_err("no size").code(), "setting-invalid");
     pixels[6] = f32::NAN;
-    assert!(matches!(image_from_pixels(&pixels, 2), Err(Error::NotFinite { row: 1 })));
+    assert!(matches!(image_from_pixels(&pixels, 2), Err(Error::NotFinite { what: "pixels", row: 1 })));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use setokim::kernels::decoder::{Cache, Next, cached_attention, rms_norm, swiglu,
 use setokim::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear, matmul, softmax};
 use setokim::kernels::epilogue::{Epilogue, Norm};
 use setokim::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, DeviceSampling, FOUND, Gelu, MAX_RUN_AHEAD, MAX_TOP_K, SHADERS, Selection,
-    append_kv_reference, assign_clusters_reference, attention_reference, causal_attention_reference,
+    CenterRule, ClusterOps, Conv2dShape, DeviceSampling, Gelu, MAX_RUN_AHEAD, MAX_TOP_K, SHADERS, Selection,
+    TokenChoice, append_kv_reference, assign_clusters_reference, attention_reference, causal_attention_reference,
     cluster_mean_reference, composite_layers_reference, conv2d_reference, gelu_reference, knn_density_reference,
     layer_norm_reference, matmul_reference, next_token_reference, peak_distance_reference, rms_norm_reference,
     rotate_reference, sample_token_reference, select_centers_reference, softmax_reference, swiglu_reference,
@@ -572,12 +572,12 @@ async fn next_token_equals_its_reference() {
     for device in [gpu().await.device, cpu().await.device] {
         let mut next = Next::new(false, &device);
         next.begin(41, 30, None);
-        let (mut offset, mut ring) = (30, vec![0; MAX_RUN_AHEAD * FOUND]);
+        let (mut offset, mut ring) = (30, vec![0; MAX_RUN_AHEAD * TokenChoice::WORDS]);
         // Once round the ring, and two further.
         for step in 0..MAX_RUN_AHEAD + 2 {
-            let found: Vec<u32> = (0..FOUND).map(|i| (100 * step + i) as u32).collect();
+            let found: Vec<u32> = (0..TokenChoice::WORDS).map(|i| (100 * step + i) as u32).collect();
             let expected = next_token_reference(&found, offset, &ring);
-            next.take(Tensor::from_data(TensorData::new(found, [FOUND]), (&device, DType::U32)));
+            next.take(Tensor::from_data(TensorData::new(found, [TokenChoice::WORDS]), (&device, DType::U32)));
             let ours = (words(next.id.clone()).await, words(next.offset.clone()).await, words(next.ring.clone()).await);
             assert_eq!(ours, (vec![expected.0], vec![expected.1], expected.2.clone()), "step {step} on {device:?}");
             (_, offset, ring) = expected;

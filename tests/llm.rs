@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -18,9 +19,10 @@ use setokim::kernels::epilogue::{Epilogue, Norm};
 use setokim::kernels::quant_matmul::{
     Activations, PackedShape, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
-use setokim::kernels::{FOUND, Gelu, gelu_reference, rms_norm_reference, swiglu_reference};
-use setokim::model::complete::{CompleteOptions, Finish, complete, next_logits};
-use setokim::model::llm::{Found, GgufSource, KvCache, Llama, LlamaConfig};
+use setokim::kernels::{Gelu, gelu_reference, rms_norm_reference, swiglu_reference};
+use setokim::model::complete::{CompleteOptions, complete};
+use setokim::model::decode::{Finish, TokenMask};
+use setokim::model::llm::{GgufSource, KvCache, Llama, LlamaConfig};
 use setokim::model::sampler::{Sampler, Sampling};
 use setokim::nn::tensor_store::TensorStore;
 use setokim::text::template::names;
@@ -59,7 +61,7 @@ fn tiny(device: &Device) -> Tiny {
 /// Logits of every position, `[T, vocabulary]`.
 async fn all_logits(model: &Llama, cache: &mut KvCache, ids: &[u32]) -> Vec<f32> {
     let hidden = model.forward(model.embed(ids).unwrap(), cache).unwrap();
-    floats(model.logits(hidden)).await
+    floats(model.logits(hidden, None)).await
 }
 
 async fn logits_equal_numpy(device: &Device) {
@@ -118,6 +120,17 @@ async fn ahead(model: &Llama, ids: &[u32], rounds: &[usize], cache: &mut KvCache
     sampled_ahead(model, ids, rounds, &mut Sampler::new(Sampling::greedy()).unwrap(), cache).await
 }
 
+/// Lets everything through.
+fn open_mask(model: &Llama) -> Arc<TokenMask> {
+    Arc::new(TokenMask::new(model.config().vocab_size, model.device(), |_| true, |_| true))
+}
+
+/// Logits of the token after `ids`, which the model reads.
+async fn next_logits(model: &Llama, cache: &mut KvCache, ids: &[u32]) -> setokim::Result<Vec<f32>> {
+    let hidden = model.forward(model.embed(ids)?, cache)?;
+    Ok(floats(model.logits(hidden.narrow(0, ids.len() - 1, 1), None)).await)
+}
+
 /// The tokens after `ids`, chosen in rounds of so many.
 async fn sampled_ahead(
     model: &Llama,
@@ -126,16 +139,22 @@ async fn sampled_ahead(
     sampler: &mut Sampler,
     cache: &mut KvCache,
 ) -> Vec<u32> {
+    let vocabulary = model.config().vocab_size;
+    let mask = open_mask(model);
     let mut made: Vec<u32> = Vec::new();
-    let mut unread = ids.to_vec();
     for &count in rounds {
-        let found = model.choose_ahead(&unread, count, sampler.for_device().as_ref(), cache).unwrap();
-        let Found { rows, first, count } = found;
-        sampler.skip(count);
-        let rows: Vec<u32> = rows.into_data_async().await.unwrap().try_into_vec().unwrap();
-        let (rows, _) = rows.as_chunks::<FOUND>();
-        made.extend((first..first + count).map(|at| rows[at % rows.len()][0]));
-        unread = vec![made[made.len() - 1]];
+        let sampling = sampler.for_device();
+        let chosen = match (made.last(), ids) {
+            (Some(&last), _) | (None, &[last]) => {
+                model.choose_ahead(last, count, &mask, sampling.as_ref(), cache).unwrap()
+            }
+            (None, _) => {
+                let hidden = model.forward(model.embed(ids).unwrap(), cache).unwrap();
+                model.choose(hidden.narrow(0, ids.len() - 1, 1), &mask, sampling.as_ref())
+            }
+        };
+        sampler.skip(chosen.count());
+        made.extend(chosen.read(vocabulary).await.unwrap().iter().map(|choice| choice.next));
     }
     made
 }

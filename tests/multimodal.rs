@@ -11,12 +11,13 @@ use setokim::formats::manifest::Manifest;
 use setokim::formats::safetensors::read_safetensors_f32;
 use setokim::image::Image;
 use setokim::image::preprocess::Crop;
+use setokim::model::answer::AnswerOptions;
 use setokim::model::config::{SetokimConfig, VisionConfig};
-use setokim::model::decode::AnswerOptions;
+use setokim::model::decode::Finish;
 use setokim::model::detok::Detokenizer;
 use setokim::model::diffusion::{DiffusionHead, DiffusionOptions};
 use setokim::model::encoded_image::EncodedImage;
-use setokim::model::events::{Answer, AnswerPart, Event, Finish};
+use setokim::model::events::{Answer, AnswerPart, Event};
 use setokim::model::language::{Language, Position};
 use setokim::model::mask_head::{FeatureMaps, MaskHead, MaskLogits};
 use setokim::model::projector::Projector;
@@ -135,7 +136,7 @@ async fn words_and_visual_tokens_give_pytorchs_hidden_states() {
         let mut cache = language.llama().new_cache(64).expect("fits");
         let hidden = language.forward(&positions, &mut cache).expect("fits");
         assert_close("hidden", &floats(hidden.clone()).await, &golden(EXPECTED, "hidden"), TOLERANCE);
-        let logits = floats(language.llama().logits(hidden)).await;
+        let logits = floats(language.llama().logits(hidden, None)).await;
         assert_close("logits", &logits, &golden(EXPECTED, "logits"), TOLERANCE);
     }
 }

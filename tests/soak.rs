@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use common::{cpu, gpu};
 use setokim::image::Image;
+use setokim::model::answer::AnswerOptions;
 use setokim::model::config::SetokimConfig;
-use setokim::model::decode::AnswerOptions;
 use setokim::model::setokim::Setokim;
 use setokim::nn::tensor_store::TensorStore;
 use setokim::runtime::device::OpenDevice;

@@ -124,7 +124,7 @@ pub fn encode<'a>(name: &str, raw: RawTensor<'a>, precision: Precision) -> Resul
     }
     let values = raw.to_f32();
     if let Some(at) = values.iter().position(|&value| !can_hold(kind, value)) {
-        return Err(Error::NotFinite { row: at * rows / values.len() });
+        return Err(Error::NotFinite { what: "weights", row: at * rows / values.len() });
     }
     Ok(RawTensor { kind, shape: raw.shape, bytes: Cow::Owned(bytes_of(kind, &values)?) })
 }
@@ -264,7 +264,7 @@ mod tests {
             [(f32::NAN, Precision::Q8), (f32::INFINITY, Precision::Q4), (7e4, Precision::F16), (9e6, Precision::Q8)]
         {
             let tensor = raw(&[2, 32], |i| if i == 40 { bad } else { 0.0 });
-            assert!(matches!(encode("a.weight", tensor, precision), Err(Error::NotFinite { row: 1 })));
+            assert!(matches!(encode("a.weight", tensor, precision), Err(Error::NotFinite { row: 1, .. })));
         }
     }
 }

@@ -113,7 +113,7 @@ pub fn image_from_pixels(pixels: &[f32], size: usize) -> Result<Image> {
         return Err(Error::Setting(format!("{} values do not make a picture of {size} x {size}", pixels.len())));
     }
     if let Some(at) = pixels.iter().position(|value| value.is_nan()) {
-        return Err(Error::NotFinite { row: at / size % size });
+        return Err(Error::NotFinite { what: "pixels", row: at / size % size });
     }
     let plane = size * size;
     let value = |at: usize| ((pixels[at].clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;

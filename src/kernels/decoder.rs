@@ -10,7 +10,7 @@ use burn_flex::FlexTensor;
 
 use super::next_token::{MAX_RUN_AHEAD, words_data};
 use super::sample_token::{DRAW, DeviceSampling};
-use super::top2::FOUND;
+use super::top2::TokenChoice;
 use super::{append_kv, causal_attention, next_token, rms_norm, sample_token, swiglu, tensor, top2};
 
 /// The steps of a decoder layer.
@@ -101,11 +101,11 @@ impl DecoderOps for Flex {
         swiglu::multiply(&x)
     }
     fn top2(logits: FloatTensor<Self>) -> IntTensor<Self> {
-        tensor(top2::top2_reference(logits.to_contiguous().storage()).to_vec(), [FOUND])
+        tensor(top2::top2_reference(logits.to_contiguous().storage()).to_vec(), [TokenChoice::WORDS])
     }
     fn sample_token(logits: FloatTensor<Self>, how: IntTensor<Self>, offset: IntTensor<Self>) -> IntTensor<Self> {
         let (logits, how, offset) = (logits.to_contiguous(), how.to_contiguous(), offset.storage::<u32>()[0]);
-        tensor(sample_token::sample_words(logits.storage(), how.storage(), offset).to_vec(), [FOUND])
+        tensor(sample_token::sample_words(logits.storage(), how.storage(), offset).to_vec(), [TokenChoice::WORDS])
     }
     fn next_token(
         found: IntTensor<Self>,
@@ -194,7 +194,7 @@ impl Next {
         Self {
             id: zeros(1),
             offset: zeros(1),
-            ring: zeros(MAX_RUN_AHEAD * FOUND),
+            ring: zeros(MAX_RUN_AHEAD * TokenChoice::WORDS),
             draw: is_sampled.then(|| zeros(DRAW)),
         }
     }

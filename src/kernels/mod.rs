@@ -54,7 +54,7 @@ pub use rms_norm::rms_norm_reference;
 pub use sample_token::{DeviceSampling, MAX_TOP_K, sample_token_reference};
 pub use select_centers::{CenterRule, Selection, select_centers_reference};
 pub use swiglu::swiglu_reference;
-pub use top2::{FOUND, top2_reference};
+pub use top2::{TokenChoice, top2_reference};
 
 use burn::backend::{
     Backend, backend_extension,

@@ -7,7 +7,7 @@ use burn_flex::FlexTensor;
 
 use super::launch::{Launch, NEXT_TOKEN};
 use super::tensor;
-use super::top2::FOUND;
+use super::top2::TokenChoice;
 
 /// Tokens that can be chosen before they are read: rows of the ring.
 pub const MAX_RUN_AHEAD: usize = 16;
@@ -18,7 +18,7 @@ pub const MAX_RUN_AHEAD: usize = 16;
 /// - `found`: as [`top2_reference`](super::top2_reference) has it; `ring`: `[MAX_RUN_AHEAD, 6]`
 pub fn next_token_reference(found: &[u32], offset: u32, ring: &[u32]) -> (u32, u32, Vec<u32>) {
     let mut ring = ring.to_vec();
-    ring[offset as usize % MAX_RUN_AHEAD * FOUND..][..FOUND].copy_from_slice(found);
+    ring[offset as usize % MAX_RUN_AHEAD * TokenChoice::WORDS..][..TokenChoice::WORDS].copy_from_slice(found);
     (found[0], offset + 1, ring)
 }
 

@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::launch::{Launch, SAMPLE_TOKEN};
 use super::next_token::MAX_RUN_AHEAD;
 use super::sampling::{Candidate, Filter, sample};
-use super::top2::{FOUND, top2_reference};
+use super::top2::{TokenChoice, top2_reference};
 
 /// Tokens that can be drawn among.
 pub const MAX_TOP_K: usize = 64;
@@ -40,7 +40,7 @@ impl DeviceSampling {
 ///
 /// # Shapes
 /// - `logits`: `[V]`, output: `[6]`
-pub fn sample_token_reference(logits: &[f32], how: &DeviceSampling, at: usize) -> [u32; FOUND] {
+pub fn sample_token_reference(logits: &[f32], how: &DeviceSampling, at: usize) -> [u32; TokenChoice::WORDS] {
     let mut found = top2_reference(logits);
     let filter = Filter { top_k: how.top_k, temperature: how.temperature, top_p: how.top_p };
     let candidates = (0..).zip(logits).filter(|(_, logit)| !logit.is_nan());
@@ -50,7 +50,7 @@ pub fn sample_token_reference(logits: &[f32], how: &DeviceSampling, at: usize) -
 }
 
 /// The same on the CPU device.
-pub(super) fn sample_words(logits: &[f32], how: &[u32], offset: u32) -> [u32; FOUND] {
+pub(super) fn sample_words(logits: &[f32], how: &[u32], offset: u32) -> [u32; TokenChoice::WORDS] {
     let float = |i: usize| f32::from_bits(how[i]);
     let uniforms = std::array::from_fn(|i| float(4 + i));
     let (draw, first) =
@@ -62,7 +62,7 @@ pub(super) fn sample_words(logits: &[f32], how: &[u32], offset: u32) -> [u32; FO
 pub(super) fn launch(logits: CubeTensor, how: CubeTensor, offset: CubeTensor) -> CubeTensor {
     let count = logits.meta.shape()[1];
     let launch = Launch::new(SAMPLE_TOKEN, logits).input(how).input(offset).params(&[count as u32]);
-    let (launch, found) = launch.output([FOUND], DType::U32);
+    let (launch, found) = launch.output([TokenChoice::WORDS], DType::U32);
     launch.run((1, 1));
     found
 }

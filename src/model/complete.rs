@@ -1,13 +1,13 @@
 //! The raw continuation of a prompt: no chat template, no images. The plainest use of the language model.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use web_time::Instant;
 
-use crate::kernels::sampling::{Candidate, top2};
-use crate::kernels::{FOUND, MAX_RUN_AHEAD};
-use crate::model::llm::{Found, KvCache, Llama};
+use crate::model::decode::{Allowed, Decoder, Finish, Output, Step, TokenMask, decode};
+use crate::model::llm::Llama;
 use crate::model::sampler::{Sampler, Sampling};
 use crate::text::{TextStream, Tokenizer};
 use crate::{Error, Result};
@@ -18,6 +18,7 @@ use crate::{Error, Result};
 pub struct CompleteOptions {
     /// New tokens at the most.
     pub max_tokens: usize,
+    /// How tokens are chosen.
     pub sampling: Sampling,
     /// The text ends before the first of these.
     pub stop: Vec<String>,
@@ -29,192 +30,105 @@ impl Default for CompleteOptions {
     }
 }
 
-/// One token made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    pub id: u32,
-    /// The two best tokens before any sampling setting: how close the choice was.
-    pub best: [Option<Candidate>; 2],
-}
-
-/// Why a completion ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// The model ended the text.
-    End,
-    /// A stop string came.
-    Stop,
-    /// `max_tokens` were made.
-    Length,
-}
-
+/// A continuation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
+    /// The new text, without the prompt.
     pub text: String,
     /// Every token made, with the end token if the model gave one.
     pub steps: Vec<Step>,
+    /// The prompt's tokens.
     pub prompt_ids: Vec<u32>,
+    /// Why it ended.
     pub finish: Finish,
-    /// Seconds until the first token's logits, and for the logits of all others.
+    /// Seconds until the first token was chosen.
     pub prefill_seconds: f64,
+    /// Seconds for choosing and reading the others.
     pub decode_seconds: f64,
 }
 
 /// Continues `prompt`; `on_text` gets each piece of text as soon as it can be shown, and the next token waits for it (a
 /// page lets others have their turn then). `abort` is looked at before every token. Whatever happens, the model is as it was.
+///
+/// # Errors
+/// [`Error::Prompt`] for an empty prompt; [`Error::ContextOverflow`]; [`Error::Tokenizer`] where tokenizer and embeddings do
+/// not belong together; [`Error::Aborted`]; [`Error::DeviceLost`].
 pub async fn complete(
     model: &Llama,
     tokenizer: &Tokenizer,
     prompt: &str,
     options: &CompleteOptions,
     abort: &AtomicBool,
-    mut on_text: impl AsyncFnMut(&str),
+    on_text: impl AsyncFnMut(&str),
 ) -> Result<Completion> {
     if prompt.is_empty() {
         return Err(Error::Prompt("it is empty".into()));
     }
-    tokenizer.check_embeddings(model.config().vocab_size)?;
+    let vocabulary = model.config().vocab_size;
+    tokenizer.check_embeddings(vocabulary)?;
+    let sampler = Sampler::new(options.sampling.clone())?;
     let prompt_ids = tokenizer.encode_document(prompt)?;
     let mut cache = model.new_cache(prompt_ids.len().saturating_add(options.max_tokens))?;
-    let mut sampler = Sampler::new(options.sampling.clone())?;
-    let mut stream = TextStream::new(&options.stop);
-    let mut done = Completion {
+
+    let started = Instant::now();
+    let hidden = model.forward(model.embed(&prompt_ids)?, &mut cache)?.narrow(0, prompt_ids.len() - 1, 1);
+    let reading = started.elapsed().as_secs_f64();
+    let mut decoder = Decoder::new(model, &mut cache, sampler, prompt_ids.clone(), hidden);
+    let mut output = TextOutput {
+        tokenizer,
+        mask: Arc::new(TokenMask::new(vocabulary, model.device(), |_| true, |id| !tokenizer.is_end(id))),
+        stream: TextStream::new(&options.stop),
+        on_text,
         text: String::new(),
         steps: Vec::new(),
+    };
+    let finish = decode(&mut decoder, options.max_tokens, abort, &mut output).await?;
+    let rest = output.stream.finish();
+    output.show(rest).await;
+    Ok(Completion {
+        text: output.text,
+        steps: output.steps,
         prompt_ids,
-        finish: Finish::Length,
-        prefill_seconds: 0.0,
-        decode_seconds: 0.0,
-    };
-    let mut show = async |text: String, done: &mut Completion| {
+        finish,
+        prefill_seconds: reading + decoder.first_seconds,
+        decode_seconds: decoder.other_seconds,
+    })
+}
+
+/// Text as it comes.
+struct TextOutput<'a, F> {
+    tokenizer: &'a Tokenizer,
+    /// Lets everything through.
+    mask: Arc<TokenMask>,
+    stream: TextStream,
+    on_text: F,
+    text: String,
+    steps: Vec<Step>,
+}
+
+impl<F: AsyncFnMut(&str)> TextOutput<'_, F> {
+    async fn show(&mut self, text: String) {
         if !text.is_empty() {
-            on_text(&text).await;
-            done.text += &text;
-        }
-    };
-
-    let can_be_ahead = *model.device() != Device::flex() && options.sampling.fits_device();
-    let mut ahead = can_be_ahead.then_some(Ahead { tokens: 1 });
-    let mut history = done.prompt_ids.clone();
-    let mut read = 0; // tokens of `history` that the model has read
-    'answer: while done.steps.len() < options.max_tokens {
-        check_abort(abort)?;
-        let started = web_time::Instant::now();
-        let left = options.max_tokens - done.steps.len();
-        let (unread, is_first) = (&history[read..], read == 0);
-        let steps = match &ahead {
-            // The prompt takes its own time, so it is read alone.
-            Some(ahead) => {
-                let count = if is_first { 1 } else { ahead.tokens.min(left) };
-                device_steps(model, &mut cache, unread, count, &mut sampler).await?
-            }
-            None => vec![sampled_step(model, &mut cache, unread, &history, &mut sampler).await?],
-        };
-        let seconds = started.elapsed().as_secs_f64();
-        *(if is_first { &mut done.prefill_seconds } else { &mut done.decode_seconds }) += seconds;
-        if let Some(ahead) = ahead.as_mut().filter(|_| !is_first) {
-            ahead.adapt(seconds);
-        }
-        read = history.len() + steps.len() - 1;
-
-        for step in steps {
-            check_abort(abort)?;
-            let id = step.id;
-            history.push(id);
-            done.steps.push(step);
-            show(stream.push(tokenizer.bytes(id)), &mut done).await;
-            if tokenizer.is_end(id) {
-                done.finish = Finish::End;
-                break 'answer;
-            }
-            if stream.stopped() {
-                done.finish = Finish::Stop;
-                break 'answer;
-            }
+            (self.on_text)(&text).await;
+            self.text += &text;
         }
     }
-    show(stream.finish(), &mut done).await;
-    Ok(done)
 }
 
-fn check_abort(abort: &AtomicBool) -> Result<()> {
-    if abort.load(Ordering::Relaxed) { Err(Error::Aborted) } else { Ok(()) }
-}
-
-/// How many tokens a GPU chooses on its own before they are read back. Each wait for it costs a browser a millisecond or more.
-struct Ahead {
-    tokens: usize,
-}
-
-impl Ahead {
-    /// Text should come at least so often.
-    const SECONDS: f64 = 0.05;
-
-    /// After a round that took so long.
-    fn adapt(&mut self, seconds: f64) {
-        let fits = |tokens: usize| seconds * tokens as f64 / self.tokens as f64 <= Self::SECONDS;
-        let doubled = (2 * self.tokens).min(MAX_RUN_AHEAD);
-        self.tokens = if fits(doubled) {
-            doubled
-        } else if fits(self.tokens) {
-            self.tokens
-        } else {
-            self.tokens.div_ceil(2)
-        };
+impl<F: AsyncFnMut(&str)> Output for TextOutput<'_, F> {
+    fn allowed(&self) -> Allowed<'_> {
+        Allowed::Masked(&self.mask)
     }
-}
 
-/// The token after `ids`, and those that follow it, `count` in all or as many as the device chooses alone.
-async fn device_steps(
-    model: &Llama,
-    cache: &mut KvCache,
-    ids: &[u32],
-    count: usize,
-    sampler: &mut Sampler,
-) -> Result<Vec<Step>> {
-    let lost = |error: String| Error::DeviceLost(error);
-    let Found { rows, first, count } = model.choose_ahead(ids, count, sampler.for_device().as_ref(), cache)?;
-    sampler.skip(count);
-    let rows = rows.into_data_async().await.map_err(|error| lost(error.to_string()))?;
-    let rows = rows.try_into_vec::<u32>().map_err(|error| lost(format!("{error:?}")))?;
-    let (rows, _) = rows.as_chunks::<FOUND>();
-    if rows.is_empty() {
-        return Err(lost("the device returned no choice".into()));
-    }
-    let none = model.config().vocab_size as u32;
-    (first..first + count)
-        .map(|at| {
-            let [id, first, first_logit, second, second_logit, bad] = rows[at % rows.len()];
-            if bad < none {
-                return Err(Error::NotFinite { row: bad as usize });
-            }
-            let best = [(first, first_logit), (second, second_logit)];
-            let best = best.map(|(id, bits)| (id < none).then_some(Candidate { id, logit: f32::from_bits(bits) }));
-            Ok(Step { id, best })
+    async fn take(&mut self, step: Step, _decoder: &mut Decoder<'_>) -> Result<Option<Finish>> {
+        let id = step.id;
+        self.steps.push(step);
+        let text = self.stream.push(self.tokenizer.bytes(id));
+        self.show(text).await;
+        Ok(match () {
+            () if self.tokenizer.is_end(id) => Some(Finish::End),
+            () if self.stream.stopped() => Some(Finish::Stop),
+            () => None,
         })
-        .collect()
-}
-
-/// The token that the sampler takes after `ids`, the end of `history`.
-async fn sampled_step(
-    model: &Llama,
-    cache: &mut KvCache,
-    ids: &[u32],
-    history: &[u32],
-    sampler: &mut Sampler,
-) -> Result<Step> {
-    let logits = next_logits(model, cache, ids).await?;
-    Ok(Step { id: sampler.choose(&logits, history)?, best: top2(&logits) })
-}
-
-/// Logits of the token after `ids`, which the model reads and `cache` remembers.
-///
-/// # Shapes
-/// - `ids`: `[T]`, result: `[vocabulary]`
-pub async fn next_logits(model: &Llama, cache: &mut KvCache, ids: &[u32]) -> Result<Vec<f32>> {
-    let hidden = model.forward(model.embed(ids)?, cache)?;
-    let last = hidden.narrow(0, ids.len() - 1, 1); // [1, H]
-    let data = model.logits(last).into_data_async().await.map_err(|error| Error::DeviceLost(error.to_string()))?;
-    data.try_into_vec::<f32>().map_err(|error| Error::DeviceLost(error.to_string()))
+    }
 }

@@ -1,382 +1,275 @@
-//! The one decoding loop. Words come from the head of the language model, visual tokens from the diffusion head or from
-//! the source image, masks from the mask head; each is read back by the language model before the next is chosen.
+//! The one decoding loop, for chats, tasks and plain completions: which token comes next, and the next few where a GPU can
+//! choose and read them alone. What becomes of the tokens is up to an [`Output`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::{DType, Tensor, TensorData};
-use serde::{Deserialize, Serialize};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use serde::Serialize;
 use web_time::Instant;
 
-use crate::model::diffusion::{DiffusionOptions, Noise};
-use crate::model::encoded_image::EncodedImage;
-use crate::model::events::{Answer, AnswerPart, Event, Finish, Seconds, Usage};
-use crate::model::language::{Language, Position, PrefixCache, TokenKind, Turn, read_floats};
-use crate::model::mask_head::{MaskLogits, Segmentation};
-use crate::model::rendering::PlacedToken;
-use crate::model::sampler::{Sampler, Sampling};
-use crate::model::setokim::Setokim;
-use crate::text::TextStream;
+use crate::kernels::sampling::{Candidate, top2};
+use crate::kernels::{MAX_RUN_AHEAD, TokenChoice};
+use crate::model::llm::{KvCache, Llama};
+use crate::model::sampler::Sampler;
+use crate::runtime::readback::read_floats;
 use crate::{Error, Result};
 
-/// How an answer is made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AnswerOptions {
-    /// Tokens at the most, visual ones included; fewer where the context ends.
-    pub max_tokens: usize,
-    /// How words are chosen, and whether an image goes on.
-    pub sampling: Sampling,
-    /// The text ends before the first of these.
-    pub stop: Vec<String>,
-    /// How visual tokens are drawn.
-    pub diffusion: DiffusionOptions,
-    /// Whether a task must answer with the mask or image that it is for, though the model would rather say something.
-    pub required: bool,
-    /// Whether an image may copy tokens of the one before it. The paper draws every token anew.
-    pub copy_tokens: bool,
-    /// Whether pixels that no changed token owns are taken from the source image.
-    pub composite: bool,
+/// One token made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    pub id: u32,
+    /// The two best tokens before any sampling setting: how close the choice was.
+    pub best: [Option<Candidate>; 2],
 }
 
-impl Default for AnswerOptions {
-    fn default() -> Self {
-        Self {
-            max_tokens: 256,
-            sampling: Sampling::greedy(),
-            stop: Vec::new(),
-            diffusion: DiffusionOptions::default(),
-            required: false,
-            copy_tokens: true,
-            composite: true,
-        }
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model ended it.
+    End,
+    /// A stop string came.
+    Stop,
+    /// It has as many tokens as it may have.
+    Length,
+}
+
+/// What is made of the tokens of an answer.
+pub(crate) trait Output {
+    /// Which tokens may come next.
+    fn allowed(&self) -> Allowed<'_>;
+
+    /// What the logit of a token becomes where [`Allowed::EachToken`] decides.
+    fn adjusted(&self, _id: u32, logit: f32) -> f32 {
+        logit
+    }
+
+    /// Takes a token; gives why the answer is over, if it is. A token that is more than text is read through `decoder`.
+    async fn take(&mut self, step: Step, decoder: &mut Decoder<'_>) -> Result<Option<Finish>>;
+}
+
+/// Which tokens may come next.
+pub(crate) enum Allowed<'a> {
+    /// Those of a mask, which a device can apply alone.
+    Masked(&'a Arc<TokenMask>),
+    /// As [`Output::adjusted`] says, which looks at logits that were read back.
+    EachToken,
+}
+
+/// Tokens that may come as long as an answer is text.
+#[derive(Debug)]
+pub struct TokenMask {
+    /// Added to the logits, `[vocabulary]`: 0, or minus infinity for what must not come. None where everything may.
+    pub(crate) bias: Option<Tensor<1>>,
+    /// Whether a token is text and nothing else, by id: after it the next can be chosen at once.
+    is_text: Vec<bool>,
+}
+
+impl TokenMask {
+    /// `allows` and `is_text` are asked for each of `vocabulary` ids.
+    pub fn new(
+        vocabulary: usize,
+        device: &Device,
+        allows: impl Fn(u32) -> bool,
+        is_text: impl Fn(u32) -> bool,
+    ) -> Self {
+        let ids = || 0..vocabulary as u32;
+        let bias: Vec<f32> = ids().map(|id| if allows(id) { 0.0 } else { f32::NEG_INFINITY }).collect();
+        let is_needed = bias.iter().any(|&bias| bias != 0.0);
+        let on_device = || Tensor::from_data(TensorData::new(bias, [vocabulary]), (device, DType::F32));
+        Self { bias: is_needed.then(on_device), is_text: ids().map(is_text).collect() }
     }
 }
 
-/// What may stand in an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rules {
-    pub(crate) text: bool,
-    pub(crate) mask: bool,
-    pub(crate) image: bool,
-    /// The answer is over after a mask or an image.
-    pub(crate) single: bool,
-    /// An image comes in the frame of the source image even if it copies nothing of it.
-    pub(crate) edit: bool,
+/// What the language model has before it when a token is to be chosen.
+enum Pending {
+    /// The hidden state after everything, `[1, H]`.
+    Hidden(Tensor<2>),
+    /// A token that it has chosen and not read.
+    Unread(u32),
 }
 
-/// A request to the loop.
-pub(crate) struct Request<'a> {
-    pub(crate) turns: Vec<Turn>,
-    /// The last image of the prompt: masks and pointers are about it.
-    pub(crate) source: Option<&'a EncodedImage>,
-    pub(crate) rules: Rules,
-    pub(crate) options: &'a AnswerOptions,
-}
-
-impl Setokim {
-    /// Answers a request; `on_event` is told what happens as it happens, and `abort` is looked at before every token.
-    /// Whatever happens, the model is as it was: the same request gives the same answer again.
-    pub(crate) async fn answer(
-        &self,
-        request: Request<'_>,
-        abort: &AtomicBool,
-        on_event: impl AsyncFnMut(Event),
-    ) -> Result<Answer> {
-        let language = self.language()?;
-        request.options.diffusion.check()?;
-        let sampler = Sampler::new(request.options.sampling.clone())?;
-        let prompt: usize = request.turns.iter().map(Vec::len).sum();
-        let must_draw = request.rules.image && !request.rules.text;
-        let least = if must_draw { self.longest_image() } else { 1 };
-        let (needed, available) = (prompt + least, language.context());
-        if needed > available {
-            return Err(Error::ContextOverflow { needed, available });
-        }
-        let limit = request.options.max_tokens.min(available - prompt);
-        let prefix = language.cached_prefix(&request.turns, prompt + limit)?;
-        let mut run = Run {
-            model: self,
-            language,
-            abort,
-            on_event,
-            sampler,
-            noise: Noise::new(&request.options.diffusion),
-            stream: TextStream::new(&request.options.stop),
-            history: words(&request.turns),
-            usage: Usage {
-                prompt_tokens: prompt,
-                cached_tokens: prefix.len(),
-                answer_tokens: 0,
-                visual_tokens: 0,
-                finish: Finish::Length,
-                seconds: Seconds::default(),
-            },
-            prefix,
-            canvas: None,
-            text: String::new(),
-            parts: Vec::new(),
-            request,
-        };
-        match run.answer(limit).await {
-            Ok(()) => {
-                language.keep_prefix(run.prefix);
-                Ok(Answer { parts: run.parts, usage: run.usage })
-            }
-            Err(Error::Aborted) => {
-                language.keep_prefix(run.prefix);
-                Err(Error::Aborted)
-            }
-            Err(error) => Err(error), // what was read may be broken: forget it
-        }
-    }
-
-    /// Positions of the longest image: its tokens, their brackets and the end of the answer.
-    fn longest_image(&self) -> usize {
-        self.config().cluster.max_clusters + 3
-    }
-}
-
-/// All words of some turns, for the repetition penalty.
-fn words(turns: &[Turn]) -> Vec<u32> {
-    let word = |position: &Position| match position {
-        Position::Word(id) => Some(*id),
-        Position::Visual { .. } => None,
-    };
-    turns.iter().flatten().filter_map(word).collect()
-}
-
-/// An answer being made.
-struct Run<'a, E> {
-    model: &'a Setokim,
-    language: &'a Language,
-    request: Request<'a>,
-    abort: &'a AtomicBool,
-    on_event: E,
+/// Chooses tokens one after another, and reads them.
+pub(crate) struct Decoder<'a> {
+    llm: &'a Llama,
+    cache: &'a mut KvCache,
     sampler: Sampler,
-    noise: Noise,
-    stream: TextStream,
-    /// Words of prompt and answer.
+    /// Tokens of prompt and answer, for the repetition penalty.
     history: Vec<u32>,
-    prefix: PrefixCache,
-    /// The image being made, between `[Img]` and `[/Img]`.
-    canvas: Option<Vec<PlacedToken>>,
-    /// Text since the last mask or image.
-    text: String,
-    parts: Vec<AnswerPart>,
-    usage: Usage,
+    pending: Pending,
+    /// The state that the last token was chosen from, where only one was.
+    chosen_from: Option<Tensor<2>>,
+    ahead: Option<RunAhead>,
+    /// Seconds until the first token was chosen, since the decoder was made.
+    pub(crate) first_seconds: f64,
+    /// Seconds for choosing and reading the others.
+    pub(crate) other_seconds: f64,
 }
 
-impl<E: AsyncFnMut(Event)> Run<'_, E> {
-    async fn answer(&mut self, limit: usize) -> Result<()> {
-        let mut clock = Instant::now();
-        let mut hidden = self.prefill()?;
-        while self.usage.answer_tokens < limit {
-            self.check_abort()?;
-            let id = self.choose(&hidden).await?;
-            // The first logits are there once the prompt has been read, also where the device works on its own.
-            let is_first = self.usage.answer_tokens == 0;
-            let seconds = &mut self.usage.seconds;
-            *(if is_first { &mut seconds.prefill } else { &mut seconds.decode }) += lap(&mut clock);
-            self.usage.answer_tokens += 1;
-
-            let kind = self.language.kind(id);
-            let position = match kind {
-                TokenKind::Visual | TokenKind::Copied(_) => {
-                    let position = self.next_stroke(kind, &hidden).await?;
-                    self.usage.seconds.denoise += lap(&mut clock);
-                    position
-                }
-                TokenKind::ImageStart => {
-                    self.end_text().await;
-                    self.canvas = Some(Vec::new());
-                    Position::Word(id)
-                }
-                TokenKind::ImageEnd => {
-                    self.render().await?;
-                    self.usage.seconds.render += lap(&mut clock);
-                    Position::Word(id)
-                }
-                TokenKind::Text => {
-                    let text = self.stream.push(self.language.tokenizer.bytes(id));
-                    self.say(text).await;
-                    Position::Word(id)
-                }
-                TokenKind::Segment | TokenKind::End | TokenKind::Other => Position::Word(id),
-            };
-            if kind == TokenKind::End || (kind == TokenKind::ImageEnd && self.request.rules.single) {
-                self.usage.finish = Finish::End;
-                break;
-            }
-            if self.stream.stopped() {
-                self.usage.finish = Finish::Stop;
-                break;
-            }
-            hidden = self.language.read(&[position], &mut self.prefix.cache)?;
-            if kind == TokenKind::Segment {
-                self.end_text().await;
-                self.mask(&hidden).await?;
-                self.usage.seconds.mask += lap(&mut clock);
-                if self.request.rules.single {
-                    self.usage.finish = Finish::End;
-                    break;
-                }
-            }
-        }
-        self.end_text().await;
-        self.render().await?; // an image that the limit cut short
-        self.usage.seconds.render += lap(&mut clock);
-        self.emit(Event::Done(self.usage)).await;
-        Ok(())
-    }
-
-    /// Reads the turns that are not remembered; the hidden state after the last.
-    fn prefill(&mut self) -> Result<Tensor<2>> {
-        let mut hidden = None;
-        for turn in &self.request.turns[self.prefix.turns()..] {
-            self.check_abort()?;
-            hidden = Some(self.language.read(turn, &mut self.prefix.cache)?);
-            self.prefix.push(turn.clone());
-        }
-        hidden.ok_or_else(|| Error::Prompt("there is nothing to read".into()))
-    }
-
-    async fn choose(&mut self, hidden: &Tensor<2>) -> Result<u32> {
-        let mut logits = self.language.logits(hidden.clone()).await?;
-        let margin = if self.may_refuse() { self.model.config().picture_margin } else { 0.0 };
-        for (id, logit) in (0..).zip(&mut logits) {
-            match self.language.kind(id) {
-                kind if !self.allows(id, kind) => *logit = f32::NEG_INFINITY,
-                TokenKind::ImageStart => *logit -= margin,
-                _ => {}
-            }
-        }
-        let id = self.sampler.choose(&logits, &self.history)?;
-        self.history.push(id);
-        Ok(id)
-    }
-
-    /// Whether this is where a model says that what it should change is not there.
-    fn may_refuse(&self) -> bool {
-        let Rules { text, image, .. } = self.request.rules;
-        self.usage.answer_tokens == 0 && self.request.source.is_some() && text && image
-    }
-
-    /// Whether a token may come next. Training decides the form of an answer; this keeps every model to it.
-    fn allows(&self, id: u32, kind: TokenKind) -> bool {
-        let rules = &self.request.rules;
-        match (&self.canvas, kind) {
-            (Some(placed), TokenKind::Visual) => placed.len() < self.model.config().cluster.max_clusters,
-            (Some(placed), TokenKind::Copied(token)) => {
-                let is_full = placed.len() >= self.model.config().cluster.max_clusters;
-                let is_there = self.request.source.is_some_and(|source| token < source.tokens.len());
-                // As in training, a token is copied once.
-                let is_new = placed.iter().all(|placed| placed.copied != Some(token));
-                self.request.options.copy_tokens && !is_full && is_there && is_new
-            }
-            (Some(placed), TokenKind::ImageEnd) => !placed.is_empty(),
-            (Some(_), _) => false,
-            (None, _) if !self.may_go_on(id, kind) => false,
-            (None, TokenKind::Text | TokenKind::End) => rules.text,
-            (None, TokenKind::Segment) => rules.mask,
-            (None, TokenKind::ImageStart) => rules.image,
-            (None, _) => false,
+impl<'a> Decoder<'a> {
+    /// Goes on after `history`, whose last hidden state is `hidden`.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[1, H]`
+    pub fn new(llm: &'a Llama, cache: &'a mut KvCache, sampler: Sampler, history: Vec<u32>, hidden: Tensor<2>) -> Self {
+        let can_run_ahead = *llm.device() != Device::flex() && sampler.fits_device();
+        Self {
+            llm,
+            cache,
+            sampler,
+            history,
+            pending: Pending::Hidden(hidden),
+            chosen_from: None,
+            ahead: can_run_ahead.then_some(RunAhead { tokens: 1 }),
+            first_seconds: 0.0,
+            other_seconds: 0.0,
         }
     }
 
-    /// Where a mask or an image is asked for, a model that names its refusals makes it at once or refuses.
-    fn may_go_on(&self, id: u32, kind: TokenKind) -> bool {
-        let text = &self.history[self.history.len() - self.usage.answer_tokens..];
-        let refusals = &self.language.refusals;
-        match kind {
-            _ if !self.request.rules.single || refusals.is_empty() => true,
-            TokenKind::Segment | TokenKind::ImageStart => text.is_empty(),
-            _ => refusals.iter().any(|refusal| refusal.iter().zip(text.iter().chain([&id])).all(|(a, b)| a == b)),
-        }
+    /// The hidden state that the last token was chosen from.
+    ///
+    /// # Shapes
+    /// - output: `[1, H]`
+    pub(crate) fn chosen_from(&self) -> Result<Tensor<2>> {
+        self.chosen_from.clone().ok_or_else(|| Error::Prompt("a visual token came where only text can come".into()))
     }
 
-    /// The next visual token of the image being made.
-    async fn next_stroke(&mut self, kind: TokenKind, hidden: &Tensor<2>) -> Result<Position> {
-        let (value, copied) = match (kind, self.request.source) {
-            (TokenKind::Copied(token), Some(source)) => (source.tokens[token].clone(), Some(token)),
-            _ => (self.denoise(hidden).await?, None),
+    /// Reads the token chosen last as `embedding`, rather than as itself; the hidden state after it.
+    ///
+    /// # Shapes
+    /// - `embedding`, output: `[1, H]`
+    pub(crate) fn read(&mut self, embedding: Tensor<2>) -> Result<Tensor<2>> {
+        let hidden = self.llm.forward(embedding, self.cache)?;
+        self.pending = Pending::Hidden(hidden.clone());
+        Ok(hidden)
+    }
+
+    /// The next token, or the next few, at most `limit`. All but the last have been read.
+    async fn next(&mut self, limit: usize, output: &impl Output) -> Result<Vec<Step>> {
+        let is_first = matches!(self.pending, Pending::Hidden(_));
+        let started = Instant::now();
+        let steps = match (output.allowed(), &self.ahead) {
+            (Allowed::Masked(mask), Some(ahead)) => {
+                let count = if is_first { 1 } else { ahead.tokens.min(limit) };
+                self.chosen_by_device(count, mask).await?
+            }
+            (Allowed::Masked(mask), None) => {
+                let hidden = self.hidden()?;
+                let logits = read_floats(self.llm.logits(hidden, mask.bias.as_ref())).await?;
+                vec![self.chosen_from_logits(&logits)?]
+            }
+            (Allowed::EachToken, _) => {
+                let hidden = self.hidden()?;
+                let mut logits = read_floats(self.llm.logits(hidden, None)).await?;
+                (0..).zip(&mut logits).for_each(|(id, logit)| *logit = output.adjusted(id, *logit));
+                vec![self.chosen_from_logits(&logits)?]
+            }
         };
-        let placed = self.canvas.get_or_insert_default();
-        let slot = placed.len();
-        placed.push(PlacedToken { value: value.clone(), copied });
-        self.usage.visual_tokens += 1;
-        let copied = copied.and_then(|token| self.request.source.map(|source| source.ids[token]));
-        self.emit(Event::VisualToken { index: slot, copied }).await;
-        Ok(Position::Visual { slot, token: value })
-    }
-
-    async fn denoise(&mut self, hidden: &Tensor<2>) -> Result<Vec<f32>> {
-        let diffusion = self.language.diffusion.as_ref().ok_or(Error::Unsupported("diffusion head"))?;
-        let width = diffusion.token_width();
-        let noise = TensorData::new(self.noise.take(width), [1, width]);
-        let noise = Tensor::<2>::from_data(noise, (&hidden.device(), DType::F32));
-        let token = read_floats(diffusion.sample(noise, hidden.clone(), &self.request.options.diffusion)).await?;
-        match token.iter().all(|value| value.is_finite()) {
-            true => Ok(token),
-            false => Err(Error::NotFinite { row: self.usage.visual_tokens }),
+        if let (Some(ahead), false) = (&mut self.ahead, is_first) {
+            ahead.adapt(started.elapsed().as_secs_f64());
         }
+        self.history.extend(steps.iter().map(|step| step.id));
+        let last = steps.last().ok_or_else(|| Error::DeviceLost("the device returned no token".into()))?;
+        self.pending = Pending::Unread(last.id);
+        Ok(steps)
     }
 
-    /// Paints the image being made, if there is one.
-    async fn render(&mut self) -> Result<()> {
-        let Some(placed) = self.canvas.take().filter(|placed| !placed.is_empty()) else { return Ok(()) };
-        let is_edit = self.request.rules.edit || placed.iter().any(|token| token.copied.is_some());
-        let source = self.request.source.filter(|_| is_edit);
-        let generated = self.model.render(&placed, source, self.request.options.composite).await?;
-        self.parts.push(AnswerPart::Image(generated.clone()));
-        self.emit(Event::Image(generated)).await;
-        Ok(())
-    }
-
-    /// The mask that the `[SEG]` just read asks for.
-    async fn mask(&mut self, hidden: &Tensor<2>) -> Result<()> {
-        let head = self.language.mask_head.as_ref().ok_or(Error::Unsupported("mask head"))?;
-        let encoded = self.request.source.ok_or_else(|| Error::Prompt("there is no picture to segment".into()))?;
-        let maps = match &encoded.maps {
-            Some(maps) => maps.clone(),
-            None => self.model.feature_maps(&encoded.image)?,
+    /// The hidden state to choose from: reads what is unread.
+    fn hidden(&mut self) -> Result<Tensor<2>> {
+        let hidden = match &self.pending {
+            Pending::Hidden(hidden) => hidden.clone(),
+            Pending::Unread(id) => self.llm.forward(self.llm.embed(&[*id])?, self.cache)?,
         };
-        let logits = head.forward(hidden.clone(), &maps);
-        let [_, side, _] = logits.dims();
-        let logits = MaskLogits::new(read_floats(logits).await?, side)?;
-        let segmentation = Segmentation::new(&logits, encoded)?;
-        self.parts.push(AnswerPart::Mask(segmentation.clone()));
-        self.emit(Event::Mask(segmentation)).await;
-        Ok(())
+        self.chosen_from = Some(hidden.clone());
+        Ok(hidden)
     }
 
-    async fn say(&mut self, text: String) {
-        if !text.is_empty() {
-            self.text += &text;
-            self.emit(Event::Text(text)).await;
-        }
+    fn chosen_from_logits(&mut self, logits: &[f32]) -> Result<Step> {
+        Ok(Step { id: self.sampler.choose(logits, &self.history)?, best: top2(logits) })
     }
 
-    /// Shows what text was held back, and begins a new part.
-    async fn end_text(&mut self) {
-        let rest = self.stream.finish();
-        self.say(rest).await;
-        if !self.text.is_empty() {
-            self.parts.push(AnswerPart::Text(std::mem::take(&mut self.text)));
-        }
-    }
-
-    async fn emit(&mut self, event: Event) {
-        (self.on_event)(event).await;
-    }
-
-    fn check_abort(&self) -> Result<()> {
-        if self.abort.load(Ordering::Relaxed) { Err(Error::Aborted) } else { Ok(()) }
+    /// Up to `count` tokens; none after one that is more than text, for which something else than it may have to be read.
+    async fn chosen_by_device(&mut self, count: usize, mask: &Arc<TokenMask>) -> Result<Vec<Step>> {
+        let sampling = self.sampler.for_device();
+        let before = self.cache.len();
+        let (chosen, read) = match &self.pending {
+            Pending::Hidden(hidden) => {
+                self.chosen_from = Some(hidden.clone());
+                (self.llm.choose(hidden.clone(), mask, sampling.as_ref()), 0)
+            }
+            Pending::Unread(id) => {
+                self.chosen_from = None;
+                (self.llm.choose_ahead(*id, count, mask, sampling.as_ref(), self.cache)?, 1)
+            }
+        };
+        let choices = chosen.read(self.llm.config().vocab_size).await?;
+        let texts = choices.iter().take_while(|choice| mask.is_text[choice.next as usize]).count();
+        let used = choices.len().min(texts + 1);
+        self.sampler.skip(used);
+        self.cache.truncate(before + if read == 0 { 0 } else { used });
+        choices.into_iter().take(used).map(step_of).collect()
     }
 }
 
-/// Seconds since the last lap.
-fn lap(clock: &mut Instant) -> f64 {
-    let lap = clock.elapsed().as_secs_f64();
-    *clock = Instant::now();
-    lap
+fn step_of(choice: TokenChoice) -> Result<Step> {
+    match choice.first_nan {
+        Some(id) => Err(Error::NotFinite { what: "logits", row: id as usize }),
+        None => Ok(Step { id: choice.next, best: choice.best }),
+    }
+}
+
+/// Lets `output` take up to `limit` tokens; gives why it ended. `abort` is looked at before every token.
+pub(crate) async fn decode(
+    decoder: &mut Decoder<'_>,
+    limit: usize,
+    abort: &AtomicBool,
+    output: &mut impl Output,
+) -> Result<Finish> {
+    let mut clock = Instant::now();
+    let mut made = 0;
+    while made < limit {
+        check_abort(abort)?;
+        let steps = decoder.next(limit - made, output).await?;
+        let seconds = clock.elapsed().as_secs_f64();
+        *(if made == 0 { &mut decoder.first_seconds } else { &mut decoder.other_seconds }) += seconds;
+        for step in steps {
+            check_abort(abort)?;
+            made += 1;
+            if let Some(finish) = output.take(step, decoder).await? {
+                return Ok(finish);
+            }
+        }
+        clock = Instant::now(); // what the output did has its own account
+    }
+    Ok(Finish::Length)
+}
+
+/// # Errors
+/// [`Error::Aborted`] when that was asked for.
+pub(crate) fn check_abort(abort: &AtomicBool) -> Result<()> {
+    if abort.load(Ordering::Relaxed) { Err(Error::Aborted) } else { Ok(()) }
+}
+
+/// How many tokens a GPU chooses on its own before they are read back. Each wait for it costs a browser a millisecond or more.
+struct RunAhead {
+    tokens: usize,
+}
+
+impl RunAhead {
+    /// Text should come at least so often.
+    const SECONDS: f64 = 0.05;
+
+    /// After a round that took so long.
+    fn adapt(&mut self, seconds: f64) {
+        let fits = |tokens: usize| seconds * tokens as f64 / self.tokens as f64 <= Self::SECONDS;
+        let doubled = (2 * self.tokens).min(MAX_RUN_AHEAD);
+        self.tokens = if fits(doubled) {
+            doubled
+        } else if fits(self.tokens) {
+            self.tokens
+        } else {
+            self.tokens.div_ceil(2)
+        };
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-pub use crate::model::complete::Finish;
+use crate::model::decode::Finish;
 use crate::model::mask_head::Segmentation;
 use crate::model::rendering::GeneratedImage;
 

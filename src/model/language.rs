@@ -1,12 +1,14 @@
 //! The language model and its ties to images: words and visual tokens in, hidden states out; and what it remembers of
 //! the last request.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::limits::{MAX_IMAGES, MAX_REQUEST_BYTES};
 use crate::model::config::{SetokimConfig, SpecialTokens, VisionConfig};
+use crate::model::decode::TokenMask;
 use crate::model::diffusion::DiffusionHead;
 use crate::model::encoded_image::EncodedImage;
 use crate::model::llm::{KvCache, Llama};
@@ -57,6 +59,7 @@ pub struct Language {
     /// How an answer begins that refuses; see [`SetokimConfig::refusals`].
     pub(crate) refusals: Vec<Vec<u32>>,
     prefix: Mutex<Option<PrefixCache>>,
+    masks: Mutex<BTreeMap<[bool; 3], Arc<TokenMask>>>,
 }
 
 impl Language {
@@ -88,6 +91,7 @@ impl Language {
             tokenizer,
             special,
             prefix: Mutex::new(None),
+            masks: Mutex::default(),
         })
     }
 
@@ -158,9 +162,19 @@ impl Language {
         Ok(self.forward(positions, cache)?.narrow(0, positions.len() - 1, 1))
     }
 
-    /// Logits of the next token after a hidden state `[1, H]`: `[vocabulary]`.
-    pub(crate) async fn logits(&self, hidden: Tensor<2>) -> Result<Vec<f32>> {
-        read_floats(self.llm.logits(hidden)).await
+    /// The tokens that may come while an answer is text: words and the end where it may be words, and what begins a mask or
+    /// an image.
+    pub(crate) fn token_mask(&self, text: bool, masks: bool, images: bool) -> Arc<TokenMask> {
+        let mut known = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        let allows = |id: u32| match self.kind(id) {
+            TokenKind::Text | TokenKind::End => text,
+            TokenKind::Segment => masks,
+            TokenKind::ImageStart => images,
+            _ => false,
+        };
+        let is_text = |id: u32| self.kind(id) == TokenKind::Text;
+        let make = || Arc::new(TokenMask::new(self.llm.config().vocab_size, self.llm.device(), allows, is_text));
+        known.entry([text, masks, images]).or_insert_with(make).clone()
     }
 
     /// A chat as the language model reads it, cut where the assistant begins to speak. Images take the places of
@@ -254,7 +268,7 @@ fn check_names(tokenizer: &Tokenizer, special: &SpecialTokens) -> Result<()> {
 // --- prefix
 
 /// Whole turns that the language model has read. It saves reading them again and changes nothing else: a turn is always
-/// read in one go, so its numbers are bit for bit the same whether they are remembered or made anew.
+/// read in one go, so its numbers are bit for bit the same whether they are cached or made anew.
 pub(crate) struct PrefixCache {
     pub(crate) cache: KvCache,
     turns: Vec<Turn>,
@@ -277,11 +291,11 @@ impl PrefixCache {
 }
 
 impl Language {
-    /// What is remembered of the beginning of `turns`, with room for `room` positions in all. The last turn is never
+    /// What is cached of the beginning of `turns`, with room for `room` positions in all. The last turn is never
     /// among it: its hidden state is wanted anew.
     pub(crate) fn cached_prefix(&self, turns: &[Turn], room: usize) -> Result<PrefixCache> {
-        let remembered = self.prefix.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut prefix) = remembered.filter(|prefix| prefix.cache.capacity() >= room) else {
+        let cached = self.prefix.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut prefix) = cached.filter(|prefix| prefix.cache.capacity() >= room) else {
             // Rooms of few sizes, so that the next turn mostly finds one that is large enough.
             let capacity = room.next_power_of_two().max(MIN_ROOM).min(self.context());
             return Ok(PrefixCache { cache: self.llm.new_cache(capacity)?, turns: Vec::new() });
@@ -306,8 +320,3 @@ impl Language {
 }
 
 const MIN_ROOM: usize = 512;
-
-pub(crate) async fn read_floats<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let data = tensor.into_data_async().await.map_err(|error| Error::DeviceLost(error.to_string()))?;
-    data.try_into_vec().map_err(|error| Error::DeviceLost(format!("{error:?}")))
-}

@@ -100,7 +100,7 @@ impl MaskLogits {
             return Err(Error::Setting(format!("{} mask logits do not fill {side} x {side}", values.len())));
         }
         match values.iter().position(|value| !value.is_finite()) {
-            Some(at) => Err(Error::NotFinite { row: at / side }),
+            Some(at) => Err(Error::NotFinite { what: "mask logits", row: at / side }),
             None => Ok(Self { values, side }),
         }
     }

@@ -12,6 +12,7 @@ pub mod projector;
 pub mod setok;
 pub mod vision;
 
+pub mod answer;
 pub mod complete;
 pub mod decode;
 pub mod events;

@@ -13,6 +13,7 @@ use crate::image::resize::frame_from_square;
 use crate::image::resize::resample;
 use crate::model::encoded_image::EncodedImage;
 use crate::model::setokim::Setokim;
+use crate::runtime::readback::{self, read_together};
 use crate::{Error, Result};
 
 /// An image that was drawn.
@@ -127,12 +128,8 @@ impl Setokim {
         let normal = Tensor::<2>::from_data(TensorData::new(values, [placed.len(), width]), device);
         let tokens = self.language()?.projector.denormalize(normal);
         let layout = detok.layout(tokens.clone()).ok_or(Error::Unsupported("detokenizer block"))?;
-        let read = Transaction::default().register(detok.forward(tokens)).register(layout).execute_async().await;
-        let read = read.map_err(|error| Error::DeviceLost(error.to_string()))?;
-        let lost = || Error::DeviceLost("the device returned no picture".into());
-        let [pixels, layout]: [TensorData; 2] = read.try_into().map_err(|_| lost())?;
-        let pixels: Vec<f32> = pixels.try_into_vec().map_err(|_| lost())?;
-        let layout: Vec<f32> = layout.try_into_vec().map_err(|_| lost())?;
+        let read = Transaction::default().register(detok.forward(tokens)).register(layout);
+        let [pixels, layout] = read_together(read).await?.map(readback::values::<f32>);
         let labels = layout.chunks_exact(placed.len()).map(argmax).collect();
         Ok((image_from_pixels(&pixels, self.config().vision.image_size())?, labels))
     }

@@ -82,7 +82,7 @@ impl Sampler {
     /// - `logits`: `[vocabulary]`
     pub fn choose(&mut self, logits: &[f32], history: &[u32]) -> Result<u32> {
         if let Some(row) = logits.iter().position(|logit| logit.is_nan()) {
-            return Err(Error::NotFinite { row });
+            return Err(Error::NotFinite { what: "logits", row });
         }
         let mut candidates: Vec<Candidate> = (0..).zip(logits).map(|(id, &logit)| Candidate { id, logit }).collect();
         penalise(&mut candidates, history, self.sampling.repetition_penalty);
@@ -91,6 +91,11 @@ impl Sampler {
         }
         let number = self.uniform();
         sample(candidates, self.sampling.filter(), number).ok_or_else(no_tokens)
+    }
+
+    /// See [`Sampling::fits_device`].
+    pub(crate) fn fits_device(&self) -> bool {
+        self.sampling.fits_device()
     }
 
     /// How a device draws the next tokens on its own; `None` where it takes the best. Those that it drew are to be

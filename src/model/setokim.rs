@@ -13,12 +13,13 @@ use crate::image::resize::frame_from_square;
 use crate::model::config::SetokimConfig;
 use crate::model::detok::Detokenizer;
 use crate::model::encoded_image::{EncodedImage, order_by_area};
-use crate::model::language::{Language, read_floats};
+use crate::model::language::Language;
 use crate::model::mask_head::FeatureMaps;
 use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
 use crate::model::vision::VisionEncoder;
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::device::{DeviceKind, OpenDevice};
+use crate::runtime::readback::read_floats;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
@@ -269,8 +270,7 @@ impl Setokim {
     /// [`Error::Unsupported`] when the model has no detokenizer; [`Error::DeviceLost`].
     pub async fn detokenize(&self, tokens: Tensor<2>) -> Result<Image> {
         let detok = self.detok.as_ref().ok_or(Error::Unsupported("detokenizer"))?;
-        let pixels = detok.forward(tokens).into_data_async().await.map_err(|e| Error::DeviceLost(e.to_string()))?;
-        let pixels: Vec<f32> = pixels.try_into_vec().map_err(|e| Error::DeviceLost(format!("{e:?}")))?;
+        let pixels = read_floats(detok.forward(tokens)).await?;
         image_from_pixels(&pixels, self.config.vision.image_size())
     }
 

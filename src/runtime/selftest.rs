@@ -18,11 +18,11 @@ use crate::kernels::quant_matmul::{
     Activations, PackedShape, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
 use crate::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, DeviceSampling, FOUND, Gelu, MAX_RUN_AHEAD, MAX_TOP_K, append_kv_reference,
-    assign_clusters_reference, attention_reference, causal_attention_reference, cluster_mean_reference,
-    composite_layers_reference, conv2d_reference, gelu_reference, knn_density_reference, layer_norm_reference,
-    matmul_reference, next_token_reference, peak_distance_reference, rms_norm_reference, rotate_reference,
-    sample_token_reference, select_centers_reference, swiglu_reference, top2_reference,
+    CenterRule, ClusterOps, Conv2dShape, DeviceSampling, Gelu, MAX_RUN_AHEAD, MAX_TOP_K, TokenChoice,
+    append_kv_reference, assign_clusters_reference, attention_reference, causal_attention_reference,
+    cluster_mean_reference, composite_layers_reference, conv2d_reference, gelu_reference, knn_density_reference,
+    layer_norm_reference, matmul_reference, next_token_reference, peak_distance_reference, rms_norm_reference,
+    rotate_reference, sample_token_reference, select_centers_reference, swiglu_reference, top2_reference,
 };
 use crate::{Error, Result};
 
@@ -306,8 +306,8 @@ fn attention_cases(kernels: &'static [&'static str], tokens: usize, start: usize
 /// A token that follows another, in a ring that has come round.
 fn next_token_case(device: &Device) -> Case {
     const PLACE: u32 = 37;
-    let found: [u32; FOUND] = [7, 11, 12, 13, 14, 15];
-    let (id, offset, ring) = next_token_reference(&found, PLACE, &[0; FOUND * MAX_RUN_AHEAD]);
+    let found: [u32; TokenChoice::WORDS] = [7, 11, 12, 13, 14, 15];
+    let (id, offset, ring) = next_token_reference(&found, PLACE, &[0; TokenChoice::WORDS * MAX_RUN_AHEAD]);
     let mut next = Next::new(false, device);
     next.begin(3, PLACE, None);
     next.take(Tensor::from_data(TensorData::from(found), (device, DType::U32)));

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use crate::Result;
-use crate::model::decode::{AnswerOptions, Request, Rules};
+use crate::model::answer::{AnswerOptions, Request, Task};
 use crate::model::encoded_image::EncodedImage;
 use crate::model::events::{Answer, AnswerPart, Event};
 use crate::model::setokim::Setokim;
@@ -28,15 +28,12 @@ impl Setokim {
     ) -> Result<Answer> {
         let language = self.language()?;
         let source = images.last().copied();
-        let rules = Rules {
-            text: true,
-            mask: language.mask_head.is_some() && source.is_some(),
-            image: language.diffusion.is_some() && self.detok().is_some(),
-            single: false,
-            edit: false,
+        let task = Task::Chat {
+            masks: language.mask_head.is_some() && source.is_some(),
+            images: language.diffusion.is_some() && self.detok().is_some(),
         };
         let turns = language.turns(messages, images)?;
-        self.answer(Request { turns, source, rules, options }, abort, on_event).await
+        self.answer(Request { turns, source, task, options }, abort, on_event).await
     }
 }
 

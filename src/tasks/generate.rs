@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::{Generated, check_text};
 use crate::Result;
-use crate::model::decode::AnswerOptions;
+use crate::model::answer::AnswerOptions;
 use crate::model::events::Event;
 use crate::model::setokim::Setokim;
 use crate::text::{Message, Role};

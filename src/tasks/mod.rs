@@ -11,7 +11,7 @@ pub use self::segment::Segment;
 use std::sync::atomic::AtomicBool;
 
 use crate::limits::MAX_REQUEST_BYTES;
-use crate::model::decode::{AnswerOptions, Request, Rules};
+use crate::model::answer::{AnswerOptions, Request, Task};
 use crate::model::encoded_image::EncodedImage;
 use crate::model::events::{Event, Usage};
 use crate::model::rendering::GeneratedImage;
@@ -43,9 +43,9 @@ impl Setokim {
         let language = self.language()?;
         language.diffusion.as_ref().ok_or(Error::Unsupported("diffusion head"))?;
         self.detok().ok_or(Error::Unsupported("detokenizer"))?;
-        let rules = Rules { text: !options.required, mask: false, image: true, single: true, edit: source.is_some() };
+        let task = if source.is_some() { Task::Edit } else { Task::Generate };
         let turns = language.turns(&[message], source.as_slice())?;
-        let answer = self.answer(Request { turns, source, rules, options }, abort, on_event).await?;
+        let answer = self.answer(Request { turns, source, task, options }, abort, on_event).await?;
         let image = answer.images().next().cloned();
         if options.required && image.is_none() {
             return Err(Error::Setting("max_tokens leaves no room for a picture".into()));

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::check_text;
-use crate::model::decode::{AnswerOptions, Request, Rules};
+use crate::model::answer::{AnswerOptions, Request, Task};
 use crate::model::encoded_image::EncodedImage;
 use crate::model::events::{Event, Usage};
 use crate::model::mask_head::Segmentation;
@@ -38,9 +38,10 @@ impl Setokim {
         language.mask_head.as_ref().ok_or(Error::Unsupported("mask head"))?;
         let words = format!("segment {}", check_text("phrase", phrase)?);
         let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words)] };
-        let rules = Rules { text: !options.required, mask: true, image: false, single: true, edit: false };
         let turns = language.turns(&[message], &[encoded])?;
-        let answer = self.answer(Request { turns, source: Some(encoded), rules, options }, abort, on_event).await?;
+        let answer = self
+            .answer(Request { turns, source: Some(encoded), task: Task::Segment, options }, abort, on_event)
+            .await?;
         let mask = answer.masks().find(|found| found.mask.area() > 0).cloned();
         Ok(Segment { mask, text: answer.text(), usage: answer.usage })
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use setokim::image::Image;
 use setokim::image::overlay::{OverlayStyle, overlay};
 use setokim::image::png_from_image;
-use setokim::model::decode::AnswerOptions;
+use setokim::model::answer::AnswerOptions;
 use setokim::model::diffusion::DiffusionOptions;
 use setokim::model::encoded_image::EncodedImage;
 use setokim::model::events::{Event, Usage};
@@ -40,10 +40,7 @@ pub struct DiffusionArgs {
 impl DiffusionArgs {
     pub fn options(&self) -> AnswerOptions {
         let Self { seed, steps, guidance, diffusion_temperature: temperature } = *self;
-        AnswerOptions {
-            diffusion: DiffusionOptions { steps, guidance, temperature, seed },
-            ..AnswerOptions::default()
-        }
+        AnswerOptions { diffusion: DiffusionOptions { steps, guidance, temperature, seed }, ..AnswerOptions::default() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `bench`: medians of the clustering kernels, their references, the encoder and decoding on every device there is.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -10,6 +11,7 @@ use clap::Args;
 use serde::Serialize;
 use setokim::image::Image;
 use setokim::model::config::ClusterConfig;
+use setokim::model::decode::TokenMask;
 use setokim::model::setok;
 use setokim::model::setokim::Setokim;
 use setokim::runtime::device::{self, DeviceChoice};
@@ -102,13 +104,14 @@ fn narrow_decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Case
     const TOKENS: usize = 16;
     eprintln!("decoding with narrow layers on {name}");
     let (model, mut cache) = growth::language(growth::NARROW, 64, device)?;
+    let all = Arc::new(TokenMask::new(model.config().vocab_size, device, |_| true, |_| true));
     let once = || {
         cache.truncate(0);
         let mut made = 0;
         while made < TOKENS {
-            let found = model.choose_ahead(&[7], TOKENS - made, None, &mut cache)?;
-            made += found.count;
-            finished(found.rows)?;
+            let chosen = model.choose_ahead(7, TOKENS - made, &all, None, &mut cache)?;
+            made += chosen.count();
+            pollster::block_on(chosen.read(model.config().vocab_size))?;
         }
         Ok(())
     };
@@ -125,7 +128,7 @@ fn decoding(args: &BenchArgs, name: &str, device: &Device) -> Result<Vec<Case>> 
         growth::fill(&model, &mut cache, context)?;
         let once = || {
             cache.truncate(context);
-            finished(model.logits(model.forward(model.embed(&[7])?, &mut cache)?))
+            finished(model.logits(model.forward(model.embed(&[7])?, &mut cache)?, None))
         };
         cases.push(time(format!("decode context={context}"), name, args.seconds, once)?);
         cache.truncate(context);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use setokim::image::png_from_image;
-use setokim::model::decode::AnswerOptions;
+use setokim::model::answer::AnswerOptions;
 use setokim::model::encoded_image::EncodedImage;
 use setokim::model::events::{Answer, Event};
 use setokim::model::sampler::Sampling;

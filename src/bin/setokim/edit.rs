@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use setokim::model::decode::AnswerOptions;
+use setokim::model::answer::AnswerOptions;
 use setokim::model::events::Usage;
 use setokim::model::rendering::{GeneratedImage, GeneratedToken};
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use anyhow::Result;
 use serde::Deserialize;
 use setokim::image::Image;
-use setokim::model::decode::AnswerOptions;
+use setokim::model::answer::AnswerOptions;
 use setokim::model::encoded_image::EncodedImage;
 use setokim::model::setok::TokenName;
 use setokim::model::setokim::{Setokim, VisualTokens};

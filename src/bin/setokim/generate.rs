@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use setokim::model::decode::AnswerOptions;
+use setokim::model::answer::AnswerOptions;
 
 use crate::ModelArgs;
 use crate::answer::{self, DiffusionArgs, NEVER, ignore};

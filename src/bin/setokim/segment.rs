@@ -9,7 +9,7 @@ use setokim::image::Image;
 use setokim::image::masks::{Mask, Rle};
 use setokim::image::overlay::OverlayStyle;
 use setokim::image::palette::palette;
-use setokim::model::decode::AnswerOptions;
+use setokim::model::answer::AnswerOptions;
 use setokim::model::events::Usage;
 use setokim::model::mask_head::{CoveredToken, Segmentation};
 

@@ -14,6 +14,8 @@ mod rms_norm;
 mod rope;
 mod source;
 
+use std::sync::Arc;
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use self::block::Block;
@@ -22,16 +24,18 @@ pub use self::gguf_source::{GgufSource, weight_names};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use self::gguf_source::{gguf_name, in_rotate_half_order};
 pub use self::kv_cache::KvCache;
-pub use self::recorded::Found;
+pub use self::recorded::ChosenTokens;
 use self::recorded::Recorded;
 use self::rms_norm::RmsNorm;
 use self::rope::Rope;
 pub use self::source::WeightSource;
 use crate::formats::gguf::Gguf;
-use crate::kernels::decoder::{Next, top2};
+use crate::kernels::decoder::Next;
+use crate::kernels::epilogue::Epilogue;
 use crate::kernels::in_pool;
 use crate::kernels::quant_matmul::Activations;
 use crate::kernels::{DeviceSampling, MAX_RUN_AHEAD};
+use crate::model::decode::TokenMask;
 use crate::nn::linear::{Linear, check_ids};
 use crate::{Error, Result};
 
@@ -130,39 +134,44 @@ impl Llama {
         self.norm.forward(x)
     }
 
-    /// Reads `ids` and chooses the token after them, the best or one drawn; where it is a single one and the device can do so
-    /// alone, also those that follow, each read in turn: `count` in all. Of the last only the choice is known; `cache` holds
-    /// all before it.
-    pub fn choose_ahead(
-        &self,
-        ids: &[u32],
-        count: usize,
-        draw: Option<&DeviceSampling>,
-        cache: &mut KvCache,
-    ) -> Result<Found> {
-        let is_gpu = self.device != Device::flex();
-        if let ([id], Some(embeddings), true) = (ids, self.embed_tokens.whole(), is_gpu) {
-            let count = count.clamp(1, MAX_RUN_AHEAD);
-            check_ids(ids, self.config.vocab_size)?;
-            cache.check_room(count)?;
-            return Recorded::run(self, embeddings, *id, count, draw, cache);
-        }
-        let x = self.embed(ids)?;
-        let hidden = self.forward(x, cache)?.narrow(0, ids.len() - 1, 1);
-        let logits = self.logits(hidden);
-        let rows = if draw.is_some() {
-            let mut next = Next::new(true, &self.device);
-            next.begin(0, 0, draw);
-            next.choose(logits)
-        } else {
-            top2(logits)
-        };
-        Ok(Found { rows, first: 0, count: 1 })
+    /// The token after a hidden state, chosen by the device: the best that `mask` lets through, or one sampled.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[1, H]`
+    pub fn choose(&self, hidden: Tensor<2>, mask: &TokenMask, sampling: Option<&DeviceSampling>) -> ChosenTokens {
+        let logits = self.logits(hidden, mask.bias.as_ref());
+        let mut next = Next::new(sampling.is_some(), &self.device);
+        next.begin(0, 0, sampling);
+        ChosenTokens { rows: next.choose(logits), first: 0, count: 1 }
     }
 
+    /// Reads `id` and chooses the token after it, and where the device can do so alone also those that follow, each read in
+    /// turn: `count` in all. Of the last only the choice is known; `cache` holds all before it.
+    pub fn choose_ahead(
+        &self,
+        id: u32,
+        count: usize,
+        mask: &Arc<TokenMask>,
+        sampling: Option<&DeviceSampling>,
+        cache: &mut KvCache,
+    ) -> Result<ChosenTokens> {
+        match self.embed_tokens.whole() {
+            Some(embeddings) if self.device != Device::flex() => {
+                let count = count.clamp(1, MAX_RUN_AHEAD);
+                check_ids(&[id], self.config.vocab_size)?;
+                cache.check_room(count)?;
+                Recorded::run(self, embeddings, id, count, mask, sampling, cache)
+            }
+            _ => Ok(self.choose(self.forward(self.embed(&[id])?, cache)?, mask, sampling)),
+        }
+    }
+
+    /// The logits of the next token after each hidden state, with a `bias` added to each row.
+    ///
     /// # Shapes
-    /// - `hidden`: `[T, H]`, result: `[T, vocabulary]`
-    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).forward(hidden)
+    /// - `hidden`: `[T, H]`, `bias`: `[vocabulary]`, result: `[T, vocabulary]`
+    pub fn logits(&self, hidden: Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<2> {
+        let head = self.lm_head.as_ref().unwrap_or(&self.embed_tokens);
+        head.forward_with(hidden, Epilogue { bias: bias.cloned(), ..Epilogue::default() })
     }
 }

@@ -1,6 +1,7 @@
 //! The launches of one token, recorded once and repeated: finding a pipeline, binding buffers and keeping account of memory is
 //! most of what a launch costs, and is the same for every token.
 
+use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use burn::backend::{Backend, BackendGraph, Dispatch, DispatchDevice, ExecutionError, TensorMetadata};
@@ -9,8 +10,10 @@ use burn::tensor::{Int, Tensor};
 use super::Llama;
 use super::kv_cache::KvCache;
 use crate::kernels::decoder::Next;
-use crate::kernels::{DeviceSampling, MAX_RUN_AHEAD, keep_memory};
+use crate::kernels::{DeviceSampling, MAX_RUN_AHEAD, TokenChoice, keep_memory};
+use crate::model::decode::TokenMask;
 use crate::nn::quantized_matrix::Rows;
+use crate::runtime::readback::read_words;
 use crate::{Error, Result};
 
 /// A step of decoding on a GPU, for one cache.
@@ -20,6 +23,8 @@ pub struct Recorded {
     /// The model's table, which is in one part.
     embeddings: Rows,
     next: Next,
+    /// What may be chosen.
+    mask: Arc<TokenMask>,
     device: DispatchDevice,
     step: Step,
     /// Work is ordered within a thread only.
@@ -37,21 +42,36 @@ enum Step {
 }
 
 /// The tokens chosen at consecutive positions, on the device.
-#[derive(Debug)]
-pub struct Found {
-    /// Rows `[6]` of [`Next::choose`], one after another.
-    pub rows: Tensor<1, Int>,
+pub struct ChosenTokens {
+    /// The words of [`TokenChoice`]s, one after another.
+    pub(super) rows: Tensor<1, Int>,
     /// The row of the first; after the last row comes row 0.
-    pub first: usize,
-    pub count: usize,
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+impl ChosenTokens {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Waits for them; `vocabulary` is the number of logits that each was chosen from.
+    pub async fn read(self, vocabulary: usize) -> Result<Vec<TokenChoice>> {
+        let words = read_words(self.rows).await?;
+        let (rows, _) = words.as_chunks::<{ TokenChoice::WORDS }>();
+        let row = |at: usize| rows.get(at % rows.len().max(1));
+        let choices = (self.first..self.first + self.count).map_while(row);
+        Ok(choices.map(|row| TokenChoice::from_words(row, vocabulary as u32)).collect())
+    }
 }
 
 impl Recorded {
-    fn new(model: &Llama, embeddings: &Rows, is_sampled: bool) -> Self {
+    fn new(model: &Llama, embeddings: &Rows, mask: &Arc<TokenMask>, is_sampled: bool) -> Self {
         let next = Next::new(is_sampled, &model.device);
         let device = next.id.clone().into_dispatch().device();
-        let (model, embeddings) = (model.clone(), embeddings.clone());
-        Self { model, embeddings, next, device, step: Step::First, thread: thread::current().id() }
+        let (model, embeddings, mask) = (model.clone(), embeddings.clone(), mask.clone());
+        Self { model, embeddings, next, mask, device, step: Step::First, thread: thread::current().id() }
     }
 
     /// Reads `id` at the end of the cache, which has room, and then each token chosen in turn, the best or one drawn: `count`
@@ -61,24 +81,25 @@ impl Recorded {
         embeddings: &Rows,
         id: u32,
         count: usize,
-        draw: Option<&DeviceSampling>,
+        mask: &Arc<TokenMask>,
+        sampling: Option<&DeviceSampling>,
         cache: &mut KvCache,
-    ) -> Result<Found> {
+    ) -> Result<ChosenTokens> {
         assert!(count <= MAX_RUN_AHEAD, "{count} tokens in a ring of {MAX_RUN_AHEAD}");
         let offset = cache.len();
-        let is_sampled = draw.is_some();
+        let is_sampled = sampling.is_some();
         let fits =
             |recorded: &Self| recorded.thread == thread::current().id() && recorded.next.is_sampled() == is_sampled;
         let recorded = cache.recorded.take().filter(fits);
-        let mut recorded = recorded.unwrap_or_else(|| Self::new(model, embeddings, is_sampled));
-        recorded.next.begin(id, offset as u32, draw);
+        let mut recorded = recorded.unwrap_or_else(|| Self::new(model, embeddings, mask, is_sampled));
+        recorded.next.begin(id, offset as u32, sampling);
         for _ in 0..count {
             recorded.step(cache)?;
         }
         cache.advance(count);
         let rows = recorded.next.ring.clone();
         cache.recorded = Some(recorded);
-        Ok(Found { rows, first: offset % MAX_RUN_AHEAD, count })
+        Ok(ChosenTokens { rows, first: offset % MAX_RUN_AHEAD, count })
     }
 
     /// Whether steps are repeated rather than launched.
@@ -103,7 +124,7 @@ impl Recorded {
     fn launch(&mut self, cache: &mut KvCache) {
         let x = self.embeddings.select_at(self.next.id.clone());
         let hidden = self.model.layers(x, self.next.offset.clone(), cache);
-        self.next.take(self.next.choose(self.model.logits(hidden)));
+        self.next.take(self.next.choose(self.model.logits(hidden, self.mask.bias.as_ref())));
     }
 
     fn launch_and_record(&mut self, cache: &mut KvCache) -> Result<Step, ExecutionError> {

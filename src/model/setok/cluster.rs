@@ -6,6 +6,7 @@ use burn::tensor::{Int, Tensor, Transaction};
 
 use crate::kernels::{CenterRule, ClusterOps, Selection};
 use crate::model::config::ClusterConfig;
+use crate::runtime::readback::{read_together, values};
 use crate::{Error, Result};
 
 /// What the clustering decided, read back from the device in one go.
@@ -48,8 +49,10 @@ impl Clusters {
 /// [`Error::Clustering`] when the settings do not fit `N`; [`Error::NotFinite`] when a feature is NaN or infinite.
 pub async fn cluster(features: Tensor<2>, config: &ClusterConfig) -> Result<Clusters> {
     let [n, c] = features.dims();
-    if n == 0 || c == 0 || n > MAX_PATCHES {
-        return Err(Error::Clustering(format!("{n} patches of width {c}: 1..={MAX_PATCHES} patches can be clustered")));
+    if n == 0 || c == 0 || n > MAX_CLUSTERED {
+        return Err(Error::Clustering(format!(
+            "{n} patches of width {c}: 1..={MAX_CLUSTERED} patches can be clustered"
+        )));
     }
     config.check(n)?;
     let rule =
@@ -64,30 +67,22 @@ pub async fn cluster(features: Tensor<2>, config: &ClusterConfig) -> Result<Clus
         .register(Tensor::<1, Int>::from_dispatch(selection))
         .register(Tensor::<1, Int>::from_dispatch(labels))
         .register(Tensor::<1>::from_dispatch(density))
-        .register(Tensor::<2>::from_dispatch(scores))
-        .execute_async()
-        .await
-        .map_err(|e| Error::DeviceLost(e.to_string()))?;
-    let [selection, labels, density, scores] = read.try_into().map_err(|_| lost("tensors"))?;
-    let selection = Selection::from_raw(&selection.try_into_vec::<i32>().map_err(|_| lost("centres"))?, n);
+        .register(Tensor::<2>::from_dispatch(scores));
+    let [selection, labels, density, scores] = read_together(read).await?;
+    let selection = Selection::from_raw(&values::<i32>(selection), n);
     if let Some(row) = selection.not_finite {
-        return Err(Error::NotFinite { row });
+        return Err(Error::NotFinite { what: "features", row });
     }
-    let labels: Vec<i32> = labels.try_into_vec().map_err(|_| lost("labels"))?;
-    let mut delta: Vec<f32> = scores.try_into_vec().map_err(|_| lost("scores"))?;
+    let mut delta: Vec<f32> = values(scores);
     let score = delta.split_off(n);
     Ok(Clusters {
-        labels: labels.into_iter().map(|label| label.max(0) as usize).collect(),
+        labels: values::<i32>(labels).into_iter().map(|label| label.max(0) as usize).collect(),
         centers: selection.centers,
-        density: density.try_into_vec().map_err(|_| lost("densities"))?,
+        density: values(density),
         delta,
         score,
     })
 }
 
 /// An index must survive as `f32` in `select_centers`.
-const MAX_PATCHES: usize = 1 << 24;
-
-fn lost(what: &str) -> Error {
-    Error::DeviceLost(format!("the device returned no {what}"))
-}
+const MAX_CLUSTERED: usize = 1 << 24;

@@ -1,11 +1,12 @@
 //! Names for tokens: two linear heads trained beside the tokenizer (the paper's concept-level contrast, at our scale).
 
-use burn::tensor::{Tensor, TensorData, Transaction};
+use burn::tensor::{Tensor, Transaction};
 
+use crate::Result;
 use crate::model::config::LabelsConfig;
 use crate::nn::linear::Linear;
 use crate::nn::tensor_store::TensorStore;
-use crate::{Error, Result};
+use crate::runtime::readback::{read_together, values};
 
 /// Says what a token shows; tensors `heads.{name,color}`.
 #[derive(Debug)]
@@ -39,18 +40,12 @@ impl NameHeads {
     /// # Shapes
     /// - `tokens`: `[L, D]`
     pub async fn forward(&self, tokens: Tensor<2>) -> Result<Vec<TokenName>> {
-        let logits = Transaction::default()
-            .register(self.name.forward(tokens.clone()))
-            .register(self.color.forward(tokens))
-            .execute_async()
-            .await
-            .map_err(|e| Error::DeviceLost(e.to_string()))?;
-        let rows = |data: &TensorData, width: usize| -> Vec<Vec<f32>> {
-            data.try_to_vec::<f32>().unwrap_or_default().chunks_exact(width).map(<[f32]>::to_vec).collect()
-        };
-        let names = rows(&logits[0], self.labels.names.len());
-        let colors = rows(&logits[1], self.labels.colors.len());
-        Ok(names.iter().zip(&colors).map(|(names, colors)| self.read(names, colors)).collect())
+        let read =
+            Transaction::default().register(self.name.forward(tokens.clone())).register(self.color.forward(tokens));
+        let [names, colors] = read_together(read).await?.map(values::<f32>);
+        let names = names.chunks_exact(self.labels.names.len());
+        let colors = colors.chunks_exact(self.labels.colors.len());
+        Ok(names.zip(colors).map(|(names, colors)| self.read(names, colors)).collect())
     }
 
     fn read(&self, names: &[f32], colors: &[f32]) -> TokenName {
