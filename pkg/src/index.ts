@@ -10,7 +10,7 @@ export {
   maskToImageBitmap,
   maskToImageData,
   maskToRle,
-  neighboursOf,
+  neighborsOf,
   patchAt,
   rleToMask,
   tokenAt,

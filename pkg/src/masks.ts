@@ -4,7 +4,7 @@ import type { Color } from "./palette.js";
 import { SetokimError } from "./errors.js";
 import type { Tokenization } from "./types.js";
 
-/** What these functions need of a tokenization; a drawing has it too. */
+/** What these functions need of a tokenization; the tokens of a generated image have it too. */
 export type Partition = Pick<Tokenization, "image" | "grid" | "labels" | "crop">;
 
 export interface Mask {
@@ -58,7 +58,7 @@ export function patchAt({ grid, crop }: Partition, x: number, y: number): number
 }
 
 /** Tokens that share an edge with this one, ascending. */
-export function neighboursOf({ grid, labels }: Partition, id: number): number[] {
+export function neighborsOf({ grid, labels }: Partition, id: number): number[] {
   const [rows, columns] = grid;
   const found = new Set<number>();
   for (let row = 0; row < rows; row += 1) {

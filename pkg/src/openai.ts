@@ -5,7 +5,7 @@
 
 import { streamOf, type Answering } from "./answering.js";
 import { SetokimError } from "./errors.js";
-import type { Answer, ChatEvent, ChatOptions, Drawing, Message, MessagePart, Usage } from "./tasks.js";
+import type { Answer, ChatEvent, ChatOptions, GeneratedImage, Message, MessagePart, Usage } from "./tasks.js";
 import type { SetokimApi } from "./types.js";
 
 export interface ImageUrlPart {
@@ -18,7 +18,7 @@ export interface ChatCompletionMessage {
   /** `system` and `developer` messages are left out: the model was not trained with any. */
   role: "user" | "assistant" | "system" | "developer";
   content: string | readonly ({ type: "text"; text: string } | ImageUrlPart)[] | null;
-  /** Pictures that the model drew, in messages that it answered. */
+  /** Images that the model made, in messages that it answered. */
   images?: readonly ImageUrlPart[];
 }
 
@@ -54,7 +54,7 @@ export interface ChatCompletion {
   model: string;
   choices: {
     index: 0;
-    /** `images` only when something was drawn. Masks have no place here: `Setokim.chat` gives them. */
+    /** `images` only when the model made some. Masks have no place here: `Setokim.chat` gives them. */
     message: { role: "assistant"; content: string; refusal: null; images?: ImageUrlPart[] };
     finish_reason: FinishReason;
     logprobs: null;
@@ -130,14 +130,14 @@ async function completed(
 ): Promise<ChatCompletion> {
   const { text, images, usage } = await model.chat(messages, options);
   const urls = await Promise.all(images.map(imageUrl));
-  const drawn = urls.length === 0 ? {} : { images: urls };
+  const generated = urls.length === 0 ? {} : { images: urls };
   return {
     ...head,
     object: "chat.completion",
     choices: [
       {
         index: 0,
-        message: { role: "assistant", content: text, refusal: null, ...drawn },
+        message: { role: "assistant", content: text, refusal: null, ...generated },
         finish_reason: finishReason(usage),
         logprobs: null,
       },
@@ -162,7 +162,7 @@ class ChunkStream implements ChatCompletionStream {
       yield this.#chunk({ role: "assistant", content: "" });
       for await (const event of this.#answering) {
         if (event.type === "text") yield this.#chunk({ content: event.text });
-        if (event.type === "image") yield this.#chunk({ images: [await imageUrl(event.image)] });
+        if (event.type === "image") yield this.#chunk({ images: [await imageUrl(event)] });
         if (event.type !== "done") continue;
         yield this.#chunk({}, finishReason(event.usage));
         if (!this.#includeUsage) continue;
@@ -225,7 +225,7 @@ function imagePart({ image_url: { url } }: ImageUrlPart): MessagePart {
   return { type: "image", image: url };
 }
 
-async function imageUrl({ image }: Drawing): Promise<ImageUrlPart> {
+async function imageUrl({ image }: Pick<GeneratedImage, "image">): Promise<ImageUrlPart> {
   const canvas = new OffscreenCanvas(image.width, image.height);
   const context = canvas.getContext("2d");
   if (context === null) throw new SetokimError("internal", "the browser gives no 2-D canvas");

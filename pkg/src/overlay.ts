@@ -26,7 +26,7 @@ export interface DrawOptions extends OverlayOptions {
 
 type Context2D = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
-/** Draws the regions of all tokens over what is on the canvas; takes a tokenization or a drawing. */
+/** Draws the regions of all tokens over what is on the canvas; takes a tokenization or the tokens of a generated image. */
 export function drawOverlay(
   context: Context2D,
   tokenization: Partition & { tokens: readonly { id: number }[] },

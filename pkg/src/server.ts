@@ -22,9 +22,9 @@ export function serve(port: ServerPort, host: Host): void {
       case "load":
         return host.load(message.body, (progress) => port.postMessage({ type: "progress", id, progress }, []), signal);
       case "tokenize":
-        return host.tokenize(message.body.picture);
+        return host.tokenize(message.body.image);
       case "reconstruct":
-        return host.reconstruct(message.body.picture);
+        return host.reconstruct(message.body.image);
       case "answer":
         return host.answer(
           message.body,

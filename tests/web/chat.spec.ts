@@ -117,11 +117,11 @@ test("suggests what fits the mode, the picture and the chosen token", async ({ c
 
 test("marks what was found in the picture, and says when nothing was", async ({ chat: page }) => {
   const turn = await ask(page, "Find", "find the balloon");
-  await expect(turn.locator(".found figcaption")).toHaveText("3.5 % of the picture · 93 % sure");
+  await expect(turn.locator(".masked figcaption")).toHaveText("3.5 % of the picture · 93 % sure");
   await expect(page.locator("#legend .legend-words")).toHaveText(["the balloon"]);
-  await expect(page.locator("#marks")).toHaveClass("on");
+  await expect(page.locator("#masks")).toHaveClass("on");
   await expect(page.locator("#overlay")).not.toHaveClass("on");
-  const inside = await page.locator("#marks").evaluate((node) => {
+  const inside = await page.locator("#masks").evaluate((node) => {
     const { width, height } = node as HTMLCanvasElement;
     const at = (x: number, y: number): number =>
       (node as HTMLCanvasElement).getContext("2d")?.getImageData(x * width, y * height, 1, 1).data[3] ?? 0;
@@ -150,15 +150,15 @@ test("marks what was found in the picture, and says when nothing was", async ({ 
 
 test("draws, shows the tokens, saves, and draws again with the next seed", async ({ chat: page }) => {
   const turn = await ask(page, "Draw", "a sun over grass");
-  await expect(turn.locator(".drawn figcaption")).toHaveText("3 tokens");
+  await expect(turn.locator(".generated figcaption")).toHaveText("3 tokens");
   await expect(turn.locator(".dot-token")).toHaveCount(3);
   await expect(turn.locator(".answer-meta")).toHaveText(/^seed 0 · /);
   await expect(turn.locator(".asked-picture")).toHaveCount(0);
   const tokens = turn.getByRole("button", { name: "Tokens" });
-  await expect(turn.locator(".drawn-tokens")).not.toHaveClass(/on/);
+  await expect(turn.locator(".generated-tokens")).not.toHaveClass(/on/);
   await tokens.click();
   await expect(tokens).toHaveAttribute("aria-pressed", "true");
-  await expect(turn.locator(".drawn-tokens")).toHaveClass(/on/);
+  await expect(turn.locator(".generated-tokens")).toHaveClass(/on/);
 
   const [saved] = await Promise.all([page.waitForEvent("download"), turn.getByRole("button", { name: "Save" }).click()]);
   expect(saved.suggestedFilename()).toBe("a-sun-over-grass.png");
@@ -178,20 +178,20 @@ test("shows a picture on its way, and nothing of one that was stopped", async ({
   await page.locator("#words").fill("slowly");
   await page.locator("#words").press("Enter");
   const turn = page.locator(".turn").last();
-  await expect(turn.locator(".drawn-frame.waiting")).toBeVisible();
+  await expect(turn.locator(".generated-frame.waiting")).toBeVisible();
   await expect(turn.locator("figcaption")).toHaveText("Token 2 …");
-  await expect(turn.locator(".drawn-progress .dot-token")).toHaveCount(2);
+  await expect(turn.locator(".generated-progress .dot-token")).toHaveCount(2);
   await page.keyboard.press("Escape");
   await expect(turn.locator(".answer-meta")).toHaveText("Stopped");
-  await expect(turn.locator(".drawn-frame")).toHaveCount(0);
+  await expect(turn.locator(".generated-frame")).toHaveCount(0);
 });
 
 test("edits, compares, takes the result as the picture, and goes back", async ({ chat: page }) => {
   const turn = await ask(page, "Edit", "remove the owl");
-  await expect(turn.locator(".drawn figcaption")).toHaveText("2 tokens kept, 1 new; gone: owl");
-  await expect(turn.locator(".dot-token.kept")).toHaveCount(2);
+  await expect(turn.locator(".generated figcaption")).toHaveText("2 tokens copied, 1 new; removed: owl");
+  await expect(turn.locator(".dot-token.copied")).toHaveCount(2);
   await turn.getByRole("slider").fill("30");
-  await expect(turn.locator(".drawn-frame")).toHaveCSS("--at", "30%");
+  await expect(turn.locator(".generated-frame")).toHaveCSS("--at", "30%");
   await shot(page, "edited");
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
   const edited = await middlePixel(page, "#picture");
@@ -368,7 +368,7 @@ test("takes the focus from a token when something is found, so that it can be se
   await expect(page.locator("#spot")).toHaveClass("on");
   await ask(page, "Find", "the balloon");
   await expect(page.locator("#spot")).not.toHaveClass("on");
-  await expect(page.locator("#marks")).toHaveClass("on");
+  await expect(page.locator("#masks")).toHaveClass("on");
   await expect(page.locator('#token-list [aria-selected="true"]')).toHaveCount(0);
 });
 
@@ -537,7 +537,7 @@ test("asks, finds, draws and edits with the real engine and random weights", asy
 test("draws with the real engine and the shipped weights", async ({ page }) => {
   await openPage(page, "?device=cpu");
   await ask(page, "Draw", "a cat on grass");
-  await expect(page.locator(".turn").last().locator(".drawn-frame")).toBeVisible();
+  await expect(page.locator(".turn").last().locator(".generated-frame")).toBeVisible();
 });
 
 test("sends nothing while it talks", async ({ chat: page }) => {

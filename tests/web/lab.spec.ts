@@ -283,7 +283,7 @@ test("holds the weights in the type that is asked for, from one download", async
     expect(stored).toContain("q8_0");
     expect(answered).toBeGreaterThan(0);
   }
-  const [stored = 0, f32 = 0, q4 = 0] = held.found.map((weights) => weights.memory_bytes);
+  const [stored = 0, f32 = 0, q4 = 0] = held.found.map((weights) => weights.memoryBytes);
   expect(q4).toBeGreaterThan(1e6);
   expect(q4).toBeLessThan(stored);
   expect(stored).toBeLessThan(f32);

@@ -412,8 +412,8 @@ test("on a GPU with no more than WebGPU's minimum the answers are the same", asy
     { base64: sample, url: tiny },
   );
   expect(outcome.devices.map(({ device }) => device)).toEqual(["gpu", "gpu"]);
-  expect(outcome.devices[1]?.adapter?.max_storage_binding).toBe(128 << 20);
-  expect(outcome.devices[0]?.adapter?.max_storage_binding).toBeGreaterThan(128 << 20);
+  expect(outcome.devices[1]?.adapter?.maxStorageBinding).toBe(128 << 20);
+  expect(outcome.devices[0]?.adapter?.maxStorageBinding).toBeGreaterThan(128 << 20);
   expect(outcome.answers[1]).toBe(outcome.answers[0]);
 });
 
@@ -422,7 +422,7 @@ test("a GPU that computes one kernel wrongly is refused, and the kernels of the 
   await openLab(page);
   const outcome = await page.evaluate(async (url) => {
     const good = await lib.Setokim.load(url, { device: "gpu", workerUrl: "/faults/worker.js" });
-    const tested = good.device.self_test;
+    const tested = good.device.selfTest;
     await good.dispose();
     const refused = await lib.Setokim.load(url, { device: "gpu", workerUrl: "/faults/wrong-kernel.js" }).catch((error: unknown) => error);
     return { tested, said: refused instanceof lib.SetokimError ? `${refused.code}: ${refused.message}` : "loaded" };

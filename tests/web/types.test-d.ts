@@ -12,13 +12,13 @@ import {
   type Answer,
   type AnswerEvent,
   type DeviceKind,
-  type Drawing,
   type Dtype,
+  type GeneratedTokens,
   type ImageInput,
-  type FoundMask,
   type LoadProgress,
   type Message,
   type Reconstruction,
+  type SegmentationMask,
   type SegmentEvent,
   type SetokimErrorCode,
   type Task,
@@ -46,7 +46,7 @@ export async function uses(file: File, files: File[], bitmap: ImageBitmap, canva
   await using setokim = await Setokim.load("/models/setokim-tiny/");
   await Setokim.load(new URL("https://example.org/m/"), { device: "gpu", worker: false, cache: false });
   await Setokim.load(files, { signal: AbortSignal.timeout(1), onProgress: ({ stage, fraction }) => `${stage}${fraction}` });
-  await Setokim.load("/m/", { dtype: "q4_0" });
+  await Setokim.load("/m/", { dtype: "q4_0", device: "webgpu" });
   // @ts-expect-error: no such type
   await Setokim.load("/m/", { dtype: "int4" });
   // @ts-expect-error: no such device
@@ -76,7 +76,7 @@ export async function uses(file: File, files: File[], bitmap: ImageBitmap, canva
   expectType<Equal<typeof setokim.weights, WeightTypes>>();
   expectType<Equal<typeof setokim.weights.memory, Dtype>>();
   // @ts-expect-error: read-only
-  setokim.weights = { stored: [], memory: "stored", memory_bytes: 0 };
+  setokim.weights = { stored: [], memory: "stored", memoryBytes: 0 };
   // @ts-expect-error: read-only
   setokim.device = { device: "cpu", reason: "", adapter: null };
 }
@@ -96,14 +96,15 @@ export async function asks(setokim: Setokim, file: File, context: CanvasRenderin
   expectType<Equal<typeof answer, Answer>>();
   messages.push(answer.message);
   for await (const event of setokim.chat(messages)) expectType<Equal<typeof event, AnswerEvent>>();
+  await setokim.chat(messages, { max_new_tokens: 10 });
   // @ts-expect-error: the name in Rust
   await setokim.chat(messages, { max_tokens: 10 });
 
-  const { mask } = await setokim.segment(file, "the dog", { insist: true });
-  expectType<Equal<typeof mask, FoundMask | null>>();
+  const { mask } = await setokim.segment(file, "the dog", { required: true });
+  expectType<Equal<typeof mask, SegmentationMask | null>>();
   if (mask !== null) maskToRle(mask);
-  // @ts-expect-error: nothing is drawn
-  await setokim.segment(file, "the dog", { steps: 5 });
+  // @ts-expect-error: no image is made
+  await setokim.segment(file, "the dog", { diffusion: { steps: 5 } });
   for await (const event of setokim.segment(file, "the dog")) {
     expectType<Equal<typeof event.type, "text" | "mask" | "done">>();
   }
@@ -117,13 +118,15 @@ export async function asks(setokim: Setokim, file: File, context: CanvasRenderin
   );
   for await (const word of words) expectType<Equal<typeof word, string>>();
 
-  const { image } = await setokim.generate("a dog", { steps: 25, guidance: 2, noise: 1, insist: true });
-  expectType<Equal<typeof image, Drawing | null>>();
+  const diffusion = { steps: 25, guidance: 2, temperature: 1 };
+  const { image, tokens } = await setokim.generate("a dog", { diffusion, required: true });
+  expectType<Equal<typeof image, ImageData | null>>();
   if (image === null) return;
-  tokenMask(image, 0, "image");
-  drawOverlay(context, image);
-  const edited = await setokim.edit(image.image, "make the dog red", { pointers: false, paste: false });
-  expectType<Equal<typeof edited.image, Drawing | null>>();
+  expectType<Equal<typeof tokens, GeneratedTokens>>(); // where there is an image, there are its tokens
+  tokenMask(tokens, 0, "image");
+  drawOverlay(context, tokens);
+  const edited = await setokim.edit(image, "make the dog red", { copyTokens: false, composite: false });
+  expectType<Equal<typeof edited.image, ImageData | null>>();
   setokim.generate("a cat").abort();
 }
 

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { SetokimError } from "../../../pkg/src/errors.ts";
-import { pictureFrom } from "../../../pkg/src/image.ts";
+import { imageFrom } from "../../../pkg/src/image.ts";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { Message } from "../../../pkg/src/tasks.ts";
 import { FakeServer, someBytes } from "../fake-server.ts";
@@ -83,17 +83,17 @@ describe("pictures", () => {
     const large = (128 << 20) + 1;
     const read = vi.fn();
     const blob = Object.assign(Object.create(null), { size: large, arrayBuffer: read, [Symbol.toStringTag]: "Blob" });
-    await expect(pictureFrom(blob as Blob)).rejects.toMatchObject({ code: "image-too-large" });
+    await expect(imageFrom(blob as Blob)).rejects.toMatchObject({ code: "image-too-large" });
     expect(read).not.toHaveBeenCalled();
-    await expect(pictureFrom(new ArrayBuffer(large))).rejects.toMatchObject({ code: "image-too-large" });
+    await expect(imageFrom(new ArrayBuffer(large))).rejects.toMatchObject({ code: "image-too-large" });
     vi.stubGlobal("fetch", async () => new Response("x", { headers: { "content-length": String(large) } }));
-    await expect(pictureFrom("https://example.org/p.png")).rejects.toMatchObject({ code: "image-too-large" });
+    await expect(imageFrom("https://example.org/p.png")).rejects.toMatchObject({ code: "image-too-large" });
   });
 
   it("that are cut off are network errors", async () => {
     const body = new ReadableStream({ start: (controller) => controller.error(new TypeError("cut")) });
     vi.stubGlobal("fetch", async () => new Response(body));
-    await expect(pictureFrom("https://example.org/p.png")).rejects.toMatchObject({ code: "network" });
+    await expect(imageFrom("https://example.org/p.png")).rejects.toMatchObject({ code: "network" });
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   maskToRle,
-  neighboursOf,
+  neighborsOf,
   patchAt,
   rleToMask,
   tokenAt,
@@ -56,12 +56,12 @@ describe("tokenAt", () => {
   });
 });
 
-describe("neighboursOf", () => {
+describe("neighborsOf", () => {
   it("counts edges, not corners", () => {
     const tokens = partition(["0011", "0211", "3333"]);
-    expect(neighboursOf(tokens, 2)).toEqual([0, 1, 3]);
-    expect(neighboursOf(tokens, 0)).toEqual([1, 2, 3]);
-    expect(neighboursOf(partition(["01", "10"]), 0)).toEqual([1]);
+    expect(neighborsOf(tokens, 2)).toEqual([0, 1, 3]);
+    expect(neighborsOf(tokens, 0)).toEqual([1, 2, 3]);
+    expect(neighborsOf(partition(["01", "10"]), 0)).toEqual([1]);
   });
 });
 

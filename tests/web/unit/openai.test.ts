@@ -2,25 +2,28 @@ import { beforeEach, afterEach, describe, expect, it, vi } from "vitest";
 import { Answering } from "../../../pkg/src/answering.ts";
 import { SetokimError } from "../../../pkg/src/errors.ts";
 import { openai, type ChatCompletionChunk } from "../../../pkg/src/openai.ts";
-import type { Answer, AnswerEvent, ChatOptions, Drawing, Message, Usage } from "../../../pkg/src/tasks.ts";
+import type { Answer, AnswerEvent, ChatOptions, GeneratedImage, Message, Usage } from "../../../pkg/src/tasks.ts";
 import { FakeImageData } from "../fake-worker.ts";
 
 const usage: Usage = {
   promptTokens: 10,
-  rememberedTokens: 0,
+  cachedTokens: 0,
   answerTokens: 5,
   visualTokens: 2,
   finish: "end",
-  seconds: { prefill: 0, decode: 0, draw: 0, mask: 0, paint: 0 },
+  seconds: { prefill: 0, decode: 0, denoise: 0, mask: 0, render: 0 },
 };
 
-const drawing: Drawing = {
+const generated: GeneratedImage = {
   image: new FakeImageData(new Uint8ClampedArray(4), 1, 1) as unknown as ImageData,
-  grid: [1, 1],
-  crop: { x: 0, y: 0, width: 1, height: 1 },
-  labels: Uint32Array.of(0),
-  tokens: [{ id: 0, kept: null, patches: 1 }],
-  removed: [],
+  tokens: {
+    image: { width: 1, height: 1 },
+    grid: [1, 1],
+    crop: { x: 0, y: 0, width: 1, height: 1 },
+    labels: Uint32Array.of(0),
+    tokens: [{ id: 0, copied: null, patches: 1 }],
+    removed: [],
+  },
 };
 
 /** Answers "a cat" with a picture; notes what it was asked. */
@@ -38,15 +41,15 @@ class FakeModel {
       const events: AnswerEvent[] = [
         { type: "text", text: "a " },
         { type: "text", text: "cat" },
-        { type: "visual-token", index: 0, kept: null },
-        { type: "image", image: drawing },
+        { type: "visual-token", index: 0, copied: null },
+        { type: "image", ...generated },
         { type: "done", usage: spent },
       ];
       for (const event of events) {
         await new Promise((resolve) => setTimeout(resolve, 1));
         emit(event);
       }
-      return { text: "a cat", masks: [], images: [drawing], parts: [], usage: spent, message: { role: "assistant", content: "" } };
+      return { text: "a cat", masks: [], images: [generated], parts: [], usage: spent, message: { role: "assistant", content: "" } };
     }, options.signal);
   }
 }

@@ -54,10 +54,10 @@ for (const worker of [true, false]) {
 
     it("holds the weights in the type that it is asked for, and says so", async () => {
       const stored = await load();
-      expect(stored.weights).toEqual({ stored: ["q8_0", "f32"], memory: "stored", memory_bytes: memoryBytes.stored });
+      expect(stored.weights).toEqual({ stored: ["q8_0", "f32"], memory: "stored", memoryBytes: memoryBytes.stored });
       await stored.dispose();
       const packed = await load({ dtype: "q4_0" });
-      expect(packed.weights).toEqual({ stored: ["q8_0", "f32"], memory: "q4_0", memory_bytes: memoryBytes.q4_0 });
+      expect(packed.weights).toEqual({ stored: ["q8_0", "f32"], memory: "q4_0", memoryBytes: memoryBytes.q4_0 });
       await packed.dispose();
       await expect(load({ dtype: "int4" })).rejects.toMatchObject({ code: "setting-invalid", message: expect.stringContaining("int4") });
     });

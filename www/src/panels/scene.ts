@@ -4,7 +4,7 @@
 import { colors, colorNames } from "../colors.ts";
 import { create, directions, element } from "../dom.ts";
 import type { Engine } from "../engine.ts";
-import { pictureFromCanvas } from "../picture.ts";
+import { openImageFromCanvas } from "../image.ts";
 import { drawScene, DRAWN_SIDE, loadSprites } from "../scene/draw.ts";
 import {
   captionOf,
@@ -46,7 +46,7 @@ export async function mountScene(engine: Engine): Promise<void> {
   element("scene-close", HTMLButtonElement).addEventListener("click", () => dialog.close());
   element("scene-use", HTMLButtonElement).addEventListener("click", () => {
     dialog.close();
-    void engine.show(composer.picture());
+    void engine.show(composer.image());
   });
 }
 
@@ -73,11 +73,11 @@ class SceneComposer {
   }
 
   /** The scene as a picture, with what it shows as its name. */
-  picture(): ReturnType<typeof pictureFromCanvas> {
+  image(): ReturnType<typeof openImageFromCanvas> {
     const canvas = create("canvas", "");
     canvas.width = canvas.height = DRAWN_SIDE;
     drawScene(canvas, this.#scene, this.#sprites);
-    return pictureFromCanvas(canvas, captionOf(this.#scene));
+    return openImageFromCanvas(canvas, captionOf(this.#scene));
   }
 
   show(): void {

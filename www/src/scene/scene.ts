@@ -5,7 +5,7 @@
 
 import type { ColorName } from "../colors.ts";
 import { withArticle } from "../names.ts";
-import { placeName } from "../refer.ts";
+import { placeName } from "../token-requests.ts";
 import { isColored, kindOf, sheet, type Background } from "./sheet.ts";
 
 export interface Thing {

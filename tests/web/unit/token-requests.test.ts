@@ -2,19 +2,19 @@
 
 import { expect, it } from "vitest";
 import type { Tokenization, TokenName } from "../../../pkg/src/types.ts";
-import { cellOf, phraseFor, placeName, requestsFor } from "../../../www/src/refer.ts";
+import { cellOf, phraseFor, placeName, requestsFor } from "../../../www/src/token-requests.ts";
 
 const thing = (name: string, color: string | null = null, confidence = 0.9): TokenName => ({
   name,
   color,
   confidence,
-  is_object: true,
+  isObject: true,
 });
 
 /** A 4 x 4 grid: background 0, and one patch for each thing, row by row. */
 function seen(...things: TokenName[]): Tokenization {
   const labels = Uint32Array.from({ length: 16 }, (_, patch) => (patch % 5 === 0 && patch / 5 < things.length ? patch / 5 + 1 : 0));
-  const names = [{ name: "grass", color: null, confidence: 0.99, is_object: false }, ...things];
+  const names = [{ name: "grass", color: null, confidence: 0.99, isObject: false }, ...things];
   return {
     image: { width: 128, height: 128 },
     grid: [4, 4],
@@ -23,7 +23,7 @@ function seen(...things: TokenName[]): Tokenization {
     tokens: names.map((_, id) => ({ id, center: [0, 0] as [number, number], patches: 1, score: 1 })),
     names,
     device: "cpu",
-    timings_ms: {},
+    timingsMs: {},
   };
 }
 
@@ -44,8 +44,8 @@ it("takes the shortest phrase that fits one thing only", () => {
 
 it("offers what fits the token", () => {
   const tokens = seen(thing("owl"), thing("ball", "red"));
-  const words = (id: number): string[] => requestsFor(tokens, id).requests.map((request) => `${request.mode}: ${request.words}`);
-  expect(words(1)).toEqual([
+  const prompt = (id: number): string[] => requestsFor(tokens, id).requests.map((request) => `${request.mode}: ${request.prompt}`);
+  expect(prompt(1)).toEqual([
     "chat: where is the owl?",
     "chat: what is at the top left?",
     "segment: the owl",
@@ -53,11 +53,11 @@ it("offers what fits the token", () => {
     "edit: replace the owl with a cat",
   ]);
   expect(requestsFor(tokens, 1).recolor).toEqual([]);
-  expect(words(2)[0]).toBe("chat: what color is the ball?");
+  expect(prompt(2)[0]).toBe("chat: what color is the ball?");
   const { recolor } = requestsFor(tokens, 2);
   expect(recolor).toHaveLength(7);
-  expect(recolor.map(({ request }) => request.words)).toContain("make the ball blue");
+  expect(recolor.map(({ request }) => request.prompt)).toContain("make the ball blue");
   expect(recolor.map(({ color }) => color)).not.toContain("red");
   // A background cannot be taken away, but the place can be another.
-  expect(words(0)).toEqual(["chat: what is the background?", "edit: put it at night"]);
+  expect(prompt(0)).toEqual(["chat: what is the background?", "edit: put it at night"]);
 });

@@ -43,6 +43,6 @@ export function suggestions(mode: AnswerTask, tokens: Tokenization | undefined, 
 function thingsIn(tokens: Tokenization | undefined, chosen: number | undefined): TokenName[] {
   if (tokens === undefined || tokens.names === null) return [];
   const first = tokens.names[tokens.tokens.findIndex(({ id }) => id === chosen)];
-  const sure = tokens.names.filter(({ is_object, confidence }) => is_object && confidence >= SURE);
+  const sure = tokens.names.filter(({ isObject, confidence }) => isObject && confidence >= SURE);
   return sure.toSorted((a, b) => Number(b === first) - Number(a === first) || b.confidence - a.confidence);
 }
