@@ -469,10 +469,10 @@ test("saves the picture, a mask of it, and the conversation", async ({ chat: pag
   );
   const json = JSON.parse(await textOf(await savedFrom(page, "#chat-save", "As data"))) as {
     model: string;
-    turns: { typed: string; masks: { counts: number[] }[] }[];
+    turns: { input: string; masks: { counts: number[] }[] }[];
   };
   expect(json.model).toBe("fake");
-  expect(json.turns.map(({ typed }) => typed)).toEqual(["what do you see?", "the owl", "the dog"]);
+  expect(json.turns.map(({ input }) => input)).toEqual(["what do you see?", "the owl", "the dog"]);
   expect(json.turns[1]?.masks[0]?.counts.reduce((sum, run) => sum + run, 0)).toBe(128 * 128);
   await page.locator("#chat-save").click();
   await shot(page, "save");

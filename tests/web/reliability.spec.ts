@@ -430,7 +430,7 @@ test("a GPU that computes one kernel wrongly is refused, and the kernels of the 
   expect(outcome.tested).toMatchObject({ failed: [] });
   const files = readdirSync(new URL("../../shaders", import.meta.url)).filter((name) => name.endsWith(".wgsl"));
   expect(outcome.tested?.kernels.toSorted()).toEqual(files.map((name) => name.replace(".wgsl", "")).sort());
-  expect(outcome.said).toMatch(/^device-unavailable: .*wrong results in knn_density, join_neighbors$/);
+  expect(outcome.said).toMatch(/^device-unavailable: .*wrong results in knn_density, reduce_neighbors$/);
 });
 
 // --- long use
