@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { cpSync, createReadStream, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { extname, join, normalize, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { defineConfig, type Connect, type Plugin } from "vite";
+import { type Connect, defineConfig, type Plugin } from "vite";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const models = join(root, "../models");
@@ -59,7 +59,11 @@ function offlinePage(): Plugin {
 
 function sampleNames(): string[] {
   const folder = join(models, "samples");
-  return existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(".png")).sort() : [];
+  return existsSync(folder)
+    ? readdirSync(folder)
+        .filter((name) => name.endsWith(".png"))
+        .sort()
+    : [];
 }
 
 /**

@@ -13,7 +13,15 @@ import type {
   SegmentationMask,
 } from "./tasks.js";
 import type { ImageInput } from "./types.js";
-import type { WasmAnswer, WasmEvent, WasmGeneratedImage, WasmMask, WasmMessage, WasmOptions, WasmPart } from "./wasm.js";
+import type {
+  WasmAnswer,
+  WasmEvent,
+  WasmGeneratedImage,
+  WasmMask,
+  WasmMessage,
+  WasmOptions,
+  WasmPart,
+} from "./wasm.js";
 
 /** Options under the names of Rust (those of `edit` are all there are); what was not given is left to it. */
 export function wasmOptions(options: EditOptions): WasmOptions {

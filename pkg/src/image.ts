@@ -106,9 +106,13 @@ async function imageFromUrl(url: string, signal?: AbortSignal, fetched?: () => v
     });
   }
   if (!response.ok) {
-    throw new SetokimError("network", `the picture at ${url} cannot be fetched: the server answers ${response.status}`, {
-      remedy: "Check the address of the picture.",
-    });
+    throw new SetokimError(
+      "network",
+      `the picture at ${url} cannot be fetched: the server answers ${response.status}`,
+      {
+        remedy: "Check the address of the picture.",
+      },
+    );
   }
   checkBytes(Number(response.headers.get("content-length")));
   let body: Blob;

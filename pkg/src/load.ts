@@ -2,7 +2,15 @@
 
 import type { ModelRecord, WeightCache } from "./cache.js";
 import { camelCased } from "./camel-case.js";
-import { abortedError, asSetokimError, isTrap, outOfMemory, SetokimError, throwIfAborted, WASM_MEMORY } from "./errors.js";
+import {
+  abortedError,
+  asSetokimError,
+  isTrap,
+  outOfMemory,
+  SetokimError,
+  throwIfAborted,
+  WASM_MEMORY,
+} from "./errors.js";
 import type { DeviceChoice, DeviceReport, Dtype, LoadProgress, LoadStage, ModelInfo } from "./types.js";
 import type { WasmEngine, WasmFile, WasmLoader, WasmModule } from "./wasm.js";
 import type { WeightSource } from "./weights.js";
@@ -249,7 +257,8 @@ class ProgressMeter {
     if (stage === "warmup") fraction += shares.compile;
     if (stage === "ready") fraction = 1;
     this.#fraction = Math.max(this.#fraction, fraction);
-    const loaded = stage === "download" ? downloaded : stage === "verify" || stage === "upload" ? this.#uploaded : this.#total;
+    const loaded =
+      stage === "download" ? downloaded : stage === "verify" || stage === "upload" ? this.#uploaded : this.#total;
     this.#listener?.({
       stage,
       loaded,

@@ -4,7 +4,7 @@ import { openCache } from "./cache.js";
 import { camelCased } from "./camel-case.js";
 import { asSetokimError, isFatal, isTrap, SetokimError } from "./errors.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
-import { readImage, type RequestImage } from "./image.js";
+import { type RequestImage, readImage } from "./image.js";
 import { loadEngine } from "./load.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
 import {
@@ -64,7 +64,11 @@ export class LocalHost implements Host {
       );
       this.#engine = engine;
       this.#countRequests();
-      return { ...camelCased<Pick<LoadReply, "device" | "weights">>({ device: engine.device(), weights: engine.weights() }), model, tasks: engine.tasks() };
+      return {
+        ...camelCased<Pick<LoadReply, "device" | "weights">>({ device: engine.device(), weights: engine.weights() }),
+        model,
+        tasks: engine.tasks(),
+      };
     });
   }
 
@@ -194,7 +198,39 @@ function hasSimd(): boolean {
   if (typeof WebAssembly === "undefined") return false;
   // (module (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt))
   return WebAssembly.validate(
-    Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11),
+    Uint8Array.of(
+      0,
+      97,
+      115,
+      109,
+      1,
+      0,
+      0,
+      0,
+      1,
+      5,
+      1,
+      96,
+      0,
+      1,
+      123,
+      3,
+      2,
+      1,
+      0,
+      10,
+      10,
+      1,
+      8,
+      0,
+      65,
+      0,
+      253,
+      15,
+      253,
+      98,
+      11,
+    ),
   );
 }
 

@@ -1,7 +1,7 @@
 /** From labels to masks and outlines. Pure functions; they run in a page, a worker or Node. */
 
-import type { Color } from "./palette.js";
 import { SetokimError } from "./errors.js";
+import type { Color } from "./palette.js";
 import type { Tokenization } from "./types.js";
 
 /** What these functions need of a tokenization; the tokens of a generated image have it too. */
@@ -66,7 +66,12 @@ export function neighborsOf({ grid, labels }: Partition, id: number): number[] {
   for (let row = 0; row < rows; row += 1) {
     for (let column = 0; column < columns; column += 1) {
       if (labels[row * columns + column] !== id) continue;
-      for (const [r, c] of [[row - 1, column], [row + 1, column], [row, column - 1], [row, column + 1]] as const) {
+      for (const [r, c] of [
+        [row - 1, column],
+        [row + 1, column],
+        [row, column - 1],
+        [row, column + 1],
+      ] as const) {
         if (r < 0 || r >= rows || c < 0 || c >= columns) continue;
         const other = labels[r * columns + c];
         if (other !== undefined && other !== id) found.add(other);

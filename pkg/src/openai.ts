@@ -3,7 +3,7 @@
  * structural: those of the `openai` package fit. It is the subpath `setokim/openai` of the package.
  */
 
-import { streamOf, type Answering } from "./answering.js";
+import { type Answering, streamOf } from "./answering.js";
 import { SetokimError } from "./errors.js";
 import type { Answer, ChatEvent, ChatOptions, GeneratedImage, Message, MessagePart, Usage } from "./tasks.js";
 import type { SetokimApi } from "./types.js";
@@ -218,9 +218,13 @@ function imagePart({ image_url: { url } }: ImageUrlPart): MessagePart {
   const base = typeof document === "undefined" ? globalThis.location?.href : document.baseURI;
   const { protocol, origin } = URL.canParse(url, base) ? new URL(url, base) : { protocol: "", origin: "" };
   if (protocol !== "data:" && protocol !== "blob:" && origin !== globalThis.location?.origin) {
-    throw new SetokimError("prompt-invalid", "a picture must be a data: or blob: URL, or come from this page's origin", {
-      remedy: "Fetch the picture yourself and pass it as a data: URL.",
-    });
+    throw new SetokimError(
+      "prompt-invalid",
+      "a picture must be a data: or blob: URL, or come from this page's origin",
+      {
+        remedy: "Fetch the picture yourself and pass it as a data: URL.",
+      },
+    );
   }
   return { type: "image", image: url };
 }

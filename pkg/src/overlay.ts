@@ -1,7 +1,7 @@
 /** Shows tokens over a picture: as shapes on a canvas, or as pixels. */
 
-import { forEachPatchPixel, tokenOutlines, type Outline, type Partition } from "./masks.js";
-import { cssColor, paletteColor, type Color } from "./palette.js";
+import { forEachPatchPixel, type Outline, type Partition, tokenOutlines } from "./masks.js";
+import { type Color, cssColor, paletteColor } from "./palette.js";
 import type { Rect } from "./types.js";
 
 export interface OverlayOptions {

@@ -2,8 +2,8 @@
 
 import { errorFromMessage, isFatal, SetokimError } from "./errors.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
-import { transferablesOf, type RequestImage } from "./image.js";
-import type { Calls, CallName, Reply, Request } from "./protocol.js";
+import { type RequestImage, transferablesOf } from "./image.js";
+import type { CallName, Calls, Reply, Request } from "./protocol.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
 import type { WasmAnswer, WasmEvent, WasmReconstruction } from "./wasm.js";
 

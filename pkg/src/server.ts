@@ -2,7 +2,7 @@
 
 import { asSetokimError, errorToMessage } from "./errors.js";
 import type { Host } from "./host.js";
-import type { CallMessage, Calls, CallName, Reply, Request } from "./protocol.js";
+import type { CallMessage, CallName, Calls, Reply, Request } from "./protocol.js";
 import type { WasmEvent, WasmPart } from "./wasm.js";
 
 /** The part of a worker's global scope (or of a `MessagePort`) that is used. */

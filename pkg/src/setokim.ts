@@ -1,7 +1,7 @@
 import { withoutAliases } from "./aliases.js";
 import { Answering } from "./answering.js";
 import { answerFrom, eventFrom, wasmMessages, wasmOptions } from "./answers.js";
-import { openCache, type CachedModel } from "./cache.js";
+import { type CachedModel, openCache } from "./cache.js";
 import { abortedError, asSetokimError, isFatal, SetokimError, throwIfAborted } from "./errors.js";
 import type { Host, LoadReply, LoadRequest, Question } from "./host.js";
 import { imageFrom, type RequestImage } from "./image.js";

@@ -127,13 +127,7 @@ export interface WasmEngine {
     onEvent: OnEvent,
     abort: WasmAbort,
   ): Promise<unknown>;
-  segment(
-    image: WasmImage,
-    phrase: string,
-    options: WasmOptions,
-    onEvent: OnEvent,
-    abort: WasmAbort,
-  ): Promise<unknown>;
+  segment(image: WasmImage, phrase: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   edit(
     image: WasmImage,
@@ -158,7 +152,10 @@ let started: Promise<WasmModule> | undefined;
 /** Instantiates the module once per realm; a failed try may be repeated. */
 export function startWasm(wasmUrl?: string): Promise<WasmModule> {
   started ??= init(wasmUrl === undefined ? undefined : { module_or_path: new URL(wasmUrl) }).then(
-    ({ memory }) => ({ ...(generated as Omit<WasmModule, "memoryBytes">), memoryBytes: () => memory.buffer.byteLength }),
+    ({ memory }) => ({
+      ...(generated as Omit<WasmModule, "memoryBytes">),
+      memoryBytes: () => memory.buffer.byteLength,
+    }),
     (error: unknown) => {
       started = undefined;
       throw error;

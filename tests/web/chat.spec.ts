@@ -2,7 +2,17 @@
 
 import { readFileSync } from "node:fs";
 import { expect, type Locator, type Page } from "@playwright/test";
-import { accessibilityFaults, fingerprint, middlePixel, openPage, savedFrom, settled, test as base, textOf, visit } from "./helpers.ts";
+import {
+  accessibilityFaults,
+  test as base,
+  fingerprint,
+  middlePixel,
+  openPage,
+  savedFrom,
+  settled,
+  textOf,
+  visit,
+} from "./helpers.ts";
 
 const fake = readFileSync(new URL("./fake-model.js", import.meta.url), "utf8");
 
@@ -63,10 +73,7 @@ test("goes on with the same picture, and starts anew with another", async ({ cha
 });
 
 test("stops by button and by Escape, between two words", async ({ chat: page }) => {
-  for (const stop of [
-    () => page.getByRole("button", { name: "Stop" }).click(),
-    () => page.keyboard.press("Escape"),
-  ]) {
+  for (const stop of [() => page.getByRole("button", { name: "Stop" }).click(), () => page.keyboard.press("Escape")]) {
     await page.locator("#words").fill("count to a thousand");
     await page.locator("#words").press("Enter");
     const turn = page.locator(".turn").last();
@@ -131,9 +138,9 @@ test("marks what was found in the picture, and says when nothing was", async ({ 
   expect(inside[1]).toBe(0);
   await ask(page, "Find", "the cat");
   await expect(page.locator("#legend .legend-words")).toHaveText(["the balloon", "the cat"]);
-  const colors = await page.locator("#legend li").evaluateAll((entries) =>
-    entries.map((entry) => getComputedStyle(entry, "::before").backgroundColor),
-  );
+  const colors = await page
+    .locator("#legend li")
+    .evaluateAll((entries) => entries.map((entry) => getComputedStyle(entry, "::before").backgroundColor));
   expect(new Set(colors).size).toBe(2);
   await shot(page, "found");
   await page.getByRole("button", { name: "Take off: the balloon" }).click();
@@ -160,7 +167,10 @@ test("draws, shows the tokens, saves, and draws again with the next seed", async
   await expect(tokens).toHaveAttribute("aria-pressed", "true");
   await expect(turn.locator(".generated-tokens")).toHaveClass(/on/);
 
-  const [saved] = await Promise.all([page.waitForEvent("download"), turn.getByRole("button", { name: "Save" }).click()]);
+  const [saved] = await Promise.all([
+    page.waitForEvent("download"),
+    turn.getByRole("button", { name: "Save" }).click(),
+  ]);
   expect(saved.suggestedFilename()).toBe("a-sun-over-grass.png");
   expect(readFileSync(await saved.path()).readUInt32BE(16)).toBe(128);
 
@@ -451,7 +461,10 @@ test("saves the picture, a mask of it, and the conversation", async ({ chat: pag
     if (context === null) throw new Error("no context");
     context.drawImage(image, 0, 0);
     const { data } = context.getImageData(0, 0, 128, 128);
-    return { white: data.filter((value, i) => i % 4 === 0 && value === 255).length, black: data.filter((value, i) => i % 4 === 0 && value === 0).length };
+    return {
+      white: data.filter((value, i) => i % 4 === 0 && value === 255).length,
+      black: data.filter((value, i) => i % 4 === 0 && value === 0).length,
+    };
   }, png.toString("base64"));
   expect(colors.white).toBe(6 * 64); // the owl's patches
   expect(colors.black).toBe(128 * 128 - 6 * 64);

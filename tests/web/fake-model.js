@@ -32,7 +32,9 @@ const state = { requests: 0, memory: 65_536 };
 const labels = () =>
   Uint32Array.from({ length: grid * grid }, (_, patch) => {
     const [row, column] = [Math.floor(patch / grid), patch % grid];
-    const box = boxes.find(([, top, bottom, left, right]) => row >= top && row <= bottom && column >= left && column <= right);
+    const box = boxes.find(
+      ([, top, bottom, left, right]) => row >= top && row <= bottom && column >= left && column <= right,
+    );
     return box?.[0] ?? (row < 7 ? 0 : 3);
   });
 
@@ -108,7 +110,8 @@ function maskOf(phrase, { width, height }) {
 async function tell(id, events, pause) {
   for (const event of events) {
     await new Promise((resolve) => setTimeout(resolve, pause));
-    if (aborted.has(id)) throw { code: "aborted", message: "stopped on request", remedy: "Ask again to get an answer." };
+    if (aborted.has(id))
+      throw { code: "aborted", message: "stopped on request", remedy: "Ask again to get an answer." };
     postMessage({ type: "event", id, event: structuredClone(event) });
   }
 }
@@ -120,18 +123,25 @@ async function answer(id, { task, messages, prompt: asked, images, options }) {
   const parts = [];
   const events = [];
   if (task === "chat") {
-    const text = said.startsWith("count") ? "one two three ".repeat(100) : (answers[said] ?? `you said: ${said}, turn ${messages.length}`);
+    const text = said.startsWith("count")
+      ? "one two three ".repeat(100)
+      : (answers[said] ?? `you said: ${said}, turn ${messages.length}`);
     events.push(...text.split(/(?<= )/).map((word) => ({ type: "text", text: word })));
     parts.push({ type: "text", text });
   }
   if (task === "segment") {
     const mask = maskOf(said, await sizeOf(images[0]));
-    parts.push(mask === null ? { type: "text", text: `there is no ${said.replace("the ", "")}` } : { type: "mask", mask });
+    parts.push(
+      mask === null ? { type: "text", text: `there is no ${said.replace("the ", "")}` } : { type: "mask", mask },
+    );
     events.push(...parts);
   }
   if (task === "generate" || task === "edit") {
     const image = drawing(seed, task === "edit");
-    events.push(...image.tokens.map(({ copied }, index) => ({ type: "visual-token", index, copied })), { type: "image", image });
+    events.push(...image.tokens.map(({ copied }, index) => ({ type: "visual-token", index, copied })), {
+      type: "image",
+      image,
+    });
     parts.push({ type: "image", image });
   }
   const usage = {
@@ -155,7 +165,8 @@ async function reply({ type, id, body }) {
       await new Promise((resolve) => setTimeout(resolve, 300)); // as long as the samples take
       const tasks = ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"];
       postMessage({ type: "progress", id, progress: { stage: "ready", loaded: 1e6, total: 1e6, fraction: 1 } });
-      if (body.source.includes("/large-as-f32/") && body.dtype === "f32") throw { code: "out-of-memory", message: "too large" };
+      if (body.source.includes("/large-as-f32/") && body.dtype === "f32")
+        throw { code: "out-of-memory", message: "too large" };
       const weights = { stored: ["q8_0", "f32"], memory: body.dtype, memoryBytes: memoryBytes[body.dtype] };
       return { device, model, weights, tasks: body.source.includes("/tokens-only/") ? tasks.slice(0, 2) : tasks };
     }

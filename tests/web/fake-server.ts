@@ -67,7 +67,8 @@ export class FakeServer {
     }
     let bytes = this.files.get(name);
     if (bytes === undefined) return new Response("", { status: 404 });
-    if (fault?.kind === "spoilt" || (fault?.kind === "cut" && fault.spoilt === true)) bytes = bytes.map((byte) => byte ^ 1);
+    if (fault?.kind === "spoilt" || (fault?.kind === "cut" && fault.spoilt === true))
+      bytes = bytes.map((byte) => byte ^ 1);
     const whole = fault?.kind === "no-range" || (fault?.kind === "cut" && fault.whole === true);
     const start = range === undefined || whole ? 0 : Number(/(\d+)-/.exec(range)?.[1]);
     if (start >= bytes.byteLength && start > 0) return new Response("", { status: 416 });
@@ -83,8 +84,7 @@ export class FakeServer {
       close();
     };
     const body = new ReadableStream<Uint8Array>({
-      start: (controller) =>
-        signal?.addEventListener("abort", () => endWith(() => controller.error(signal.reason))),
+      start: (controller) => signal?.addEventListener("abort", () => endWith(() => controller.error(signal.reason))),
       pull: async (controller) => {
         await new Promise((resolve) => setTimeout(resolve, 0));
         if (ended) return;

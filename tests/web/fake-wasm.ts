@@ -1,8 +1,8 @@
 /** Stands in for the WebAssembly module in unit tests: the same contract, no model behind it. */
 
 import { createHash } from "node:crypto";
-import type { DeviceReport, Dtype, Tokenization } from "../../pkg/src/types.ts";
 import type { Task } from "../../pkg/src/tasks.ts";
+import type { DeviceReport, Dtype, Tokenization } from "../../pkg/src/types.ts";
 import type {
   WasmAbort,
   WasmEngine,
@@ -298,8 +298,10 @@ export const fakeWasm: WasmModule = {
   probe: async () => report,
   Loader: {
     async create(config, manifest, device, dtype = "stored") {
-      if (!(dtype in memoryBytes)) throw rustError("setting-invalid", `type \`${dtype}\` is not one of stored, f32, q8_0, q4_0`);
-      if (device === "gpu" && !machine.gpu) throw rustError("device-unavailable", "no GPU device: none here", "Choose cpu.");
+      if (!(dtype in memoryBytes))
+        throw rustError("setting-invalid", `type \`${dtype}\` is not one of stored, f32, q8_0, q4_0`);
+      if (device === "gpu" && !machine.gpu)
+        throw rustError("device-unavailable", "no GPU device: none here", "Choose cpu.");
       JSON.parse(config);
       const { files } = JSON.parse(manifest) as { files: WasmFile[] };
       const loader = new FakeLoader(files, machine.gpu && device !== "cpu" ? gpuReport : report, dtype);

@@ -32,14 +32,18 @@ beforeAll(() => {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "ignore"],
   });
-  const [pack] = Object.values(JSON.parse(answer) as Record<string, { files: { path: string }[]; unpackedSize: number }>);
+  const [pack] = Object.values(
+    JSON.parse(answer) as Record<string, { files: { path: string }[]; unpackedSize: number }>,
+  );
   unpacked = pack?.unpackedSize ?? Infinity;
   files = pack?.files.map(({ path }) => path) ?? [];
 }, 60_000);
 
 describe("the package", () => {
   it("has everything that its exports name", () => {
-    const named = Object.values(manifest.exports).flatMap((entry) => (typeof entry === "string" ? [entry] : Object.values(entry)));
+    const named = Object.values(manifest.exports).flatMap((entry) =>
+      typeof entry === "string" ? [entry] : Object.values(entry),
+    );
     for (const path of [...named, manifest.main, manifest.types]) {
       const file = path.replace(/^\.\//, "");
       expect(files).toContain(file);
@@ -50,7 +54,9 @@ describe("the package", () => {
     expect(files).toContain("README.md");
     expect(files.filter((file) => file.startsWith("dist/") && file.endsWith(".js")).length).toBeGreaterThan(10);
     for (const file of files) {
-      expect(file).toMatch(/^(dist\/.*\.(js|js\.map|d\.ts)|wasm\/setokim(_bg)?\.(js|wasm|d\.ts|wasm\.d\.ts)|README\.md|LICENSE|package\.json)$/);
+      expect(file).toMatch(
+        /^(dist\/.*\.(js|js\.map|d\.ts)|wasm\/setokim(_bg)?\.(js|wasm|d\.ts|wasm\.d\.ts)|README\.md|LICENSE|package\.json)$/,
+      );
     }
   });
 

@@ -137,7 +137,9 @@ test("opens pictures that are chosen, dropped or pasted", async ({ ready: page }
   await settled(page);
   // Rust and the browser turn it the same way.
   const { image } = await exportedTokens(page);
-  const shown = await page.locator("#picture").evaluate((node) => (node as HTMLCanvasElement).width / (node as HTMLCanvasElement).height);
+  const shown = await page
+    .locator("#picture")
+    .evaluate((node) => (node as HTMLCanvasElement).width / (node as HTMLCanvasElement).height);
   expect(shown).toBeCloseTo(image.width / image.height, 1);
 
   await page.evaluate((base64) => {
@@ -165,7 +167,10 @@ test("knows what was composed", async ({ ready: page }) => {
     }
     for (const thing of things) await dialog.getByRole("button", { name: `Add: ${thing}` }).click();
     await dialog.getByRole("button", { name: "Use this picture" }).click();
-    await expect(page.locator("#surface")).toHaveAttribute("aria-label", new RegExp(`${things[0]}.*${place}, \\d+ tokens`));
+    await expect(page.locator("#surface")).toHaveAttribute(
+      "aria-label",
+      new RegExp(`${things[0]}.*${place}, \\d+ tokens`),
+    );
     await settled(page);
     const { names } = await exportedTokens(page);
     known += things.filter((thing) => names?.some(({ name, confidence }) => name === thing && confidence > 0.5)).length;
@@ -184,7 +189,9 @@ test("says when a picture is not of the model's world, and only then", async ({ 
     await page.locator("#file").setInputFiles(fixture(name));
     await expect(page.locator("#surface")).toHaveAttribute("aria-label", new RegExp(`^${name}, `));
     await settled(page);
-    await expect(hint).toHaveText("This picture looks unlike the scenes that this small model was trained on; expect mistakes.");
+    await expect(hint).toHaveText(
+      "This picture looks unlike the scenes that this small model was trained on; expect mistakes.",
+    );
   }
   await shot(page, "unlike");
   expect(await accessibilityFaults(page)).toEqual([]);
@@ -355,7 +362,10 @@ test("opens without a network the second time", async ({ browser }) => {
   expect(await tokenCount(page)).toBeGreaterThan(0);
   await page.getByRole("button", { name: "Compose a scene" }).click(); // its sprites are kept too
   await page.getByRole("button", { name: "Use this picture" }).click();
-  await expect(page.locator("#surface")).toHaveAttribute("aria-label", /^an owl and a red balloon on grass, \d+ tokens$/);
+  await expect(page.locator("#surface")).toHaveAttribute(
+    "aria-label",
+    /^an owl and a red balloon on grass, \d+ tokens$/,
+  );
   await context.close();
 });
 
@@ -438,7 +448,9 @@ test("fits a phone", async ({ ready: page }) => {
   const surface = await page.locator("#surface").boundingBox();
   expect(surface?.width).toBeGreaterThan(330);
   // A tap is a click without a move before it.
-  await page.locator("#surface").dispatchEvent("click", { clientX: (surface?.x ?? 0) + 50, clientY: (surface?.y ?? 0) + 50 });
+  await page
+    .locator("#surface")
+    .dispatchEvent("click", { clientX: (surface?.x ?? 0) + 50, clientY: (surface?.y ?? 0) + 50 });
   await expect(page.locator('#token-list [aria-selected="true"]')).toHaveCount(1);
   await shot(page, "phone");
   expect(await accessibilityFaults(page)).toEqual([]);

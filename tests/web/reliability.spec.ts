@@ -8,7 +8,9 @@ import { test } from "./helpers.ts";
 
 declare const lib: typeof Package;
 
-const sample = readFileSync(fileURLToPath(new URL("../../models/samples/beach.png", import.meta.url))).toString("base64");
+const sample = readFileSync(fileURLToPath(new URL("../../models/samples/beach.png", import.meta.url))).toString(
+  "base64",
+);
 const tiny = "/fixtures/tiny-setokim/";
 
 /** What one load of the tiny model gives: how it went, labels of the sample, the stages whose bytes came from the network. */
@@ -77,7 +79,10 @@ function suffer(page: Page, fault: string, device: "gpu" | "cpu", times = 1): Pr
       const said: string[] = [];
       const ask = async (spoil: boolean): Promise<void> => {
         try {
-          const content: Package.MessagePart[] = [{ type: "image", image }, { type: "text", text: "what is this?" }];
+          const content: Package.MessagePart[] = [
+            { type: "image", image },
+            { type: "text", text: "what is this?" },
+          ];
           const answering = setokim.chat([{ role: "user", content }], { maxTokens: 64 });
           if (spoil) {
             for await (const event of answering) if (event.type === "text") lever.postMessage(wanted);
@@ -102,13 +107,21 @@ function suffer(page: Page, fault: string, device: "gpu" | "cpu", times = 1): Pr
 test("a trap: what runs is told `crashed`, the next request is answered by a fresh worker", async ({ page }) => {
   await openLab(page);
   const { codes, same, recoveries } = await suffer(page, "trap", "cpu");
-  expect({ codes, same, recoveries }).toEqual({ codes: ["answered", "crashed", "answered"], same: true, recoveries: ["crashed cpu"] });
+  expect({ codes, same, recoveries }).toEqual({
+    codes: ["answered", "crashed", "answered"],
+    same: true,
+    recoveries: ["crashed cpu"],
+  });
 });
 
 test("a worker that ends without a word: what runs is told `crashed`, the next is answered", async ({ page }) => {
   await openLab(page);
   const { codes, same, recoveries } = await suffer(page, "end", "cpu");
-  expect({ codes, same, recoveries }).toEqual({ codes: ["answered", "crashed", "answered"], same: true, recoveries: ["crashed cpu"] });
+  expect({ codes, same, recoveries }).toEqual({
+    codes: ["answered", "crashed", "answered"],
+    same: true,
+    recoveries: ["crashed cpu"],
+  });
 });
 
 test("a lost GPU: a fresh worker goes on with it; after two losses in a row the CPU does", async ({ page }) => {
@@ -117,10 +130,16 @@ test("a lost GPU: a fresh worker goes on with it; after two losses in a row the 
   const { codes, recoveries, device } = await suffer(page, "lose the device", "gpu", 2);
   expect(codes).toEqual(["answered", "device-lost", "device-lost", "answered"]);
   expect(recoveries).toEqual(["device-lost gpu", "device-lost cpu"]);
-  expect(device).toMatchObject({ device: "cpu", reason: expect.stringContaining("2 times in a row"), adapter: { software: true } });
+  expect(device).toMatchObject({
+    device: "cpu",
+    reason: expect.stringContaining("2 times in a row"),
+    adapter: { software: true },
+  });
 });
 
-test("a GPU without memory for a buffer: what runs is told so, the next is answered in a fresh worker", async ({ page }) => {
+test("a GPU without memory for a buffer: what runs is told so, the next is answered in a fresh worker", async ({
+  page,
+}) => {
   test.slow();
   await openLab(page);
   const { codes, same, recoveries } = await suffer(page, "take the GPU's memory", "gpu");
@@ -200,7 +219,12 @@ test("two tabs load at once", async ({ page, context }) => {
   const [ours, theirs] = await Promise.all([loadTiny(page), loadTiny(other)]);
   expect(ours).toMatchObject({ outcome: "loaded", labels: theirs.labels });
   await other.close();
-  expect(await loadTiny(page)).toMatchObject({ outcome: "loaded", labels: ours.labels, fetched: [], kept: ["tiny-model"] });
+  expect(await loadTiny(page)).toMatchObject({
+    outcome: "loaded",
+    labels: ours.labels,
+    fetched: [],
+    kept: ["tiny-model"],
+  });
 });
 
 test("a private window without any storage loads all the same", async ({ page }) => {
@@ -228,7 +252,11 @@ test("a storage that never answers costs seconds, not the model", async ({ page 
 test("without the file system the Cache API keeps the model", async ({ page }) => {
   await page.addInitScript(() => Object.defineProperty(StorageManager.prototype, "getDirectory", { value: undefined }));
   await openLab(page);
-  expect(await loadTiny(page, { worker: false })).toMatchObject({ outcome: "loaded", fetched: tinyFiles, kept: ["tiny-model"] });
+  expect(await loadTiny(page, { worker: false })).toMatchObject({
+    outcome: "loaded",
+    fetched: tinyFiles,
+    kept: ["tiny-model"],
+  });
   expect(await loadTiny(page, { worker: false })).toMatchObject({ outcome: "loaded", fetched: [] });
 });
 
@@ -244,32 +272,56 @@ test("survives what a network does, or says what it was", async ({ page, context
   };
   const faults: Record<string, [outcome: string, fault: Fault]> = {
     "500 once": ["loaded", (route, asked) => (asked === 1 ? route.fulfill({ status: 500 }) : route.continue())],
-    "slow": ["loaded", async (route) => {
-      await new Promise((resolve) => setTimeout(resolve, 1500));
-      await route.continue();
-    }],
-    "no connection twice": ["loaded", (route, asked) => (asked < 3 ? route.abort("connectionreset") : route.continue())],
-    "redirect": ["loaded", (route) =>
-      new URL(route.request().url()).search === ""
-        ? route.fulfill({ status: 302, headers: { location: `${tiny}${tinyFiles[0]}?moved` } })
-        : route.continue()],
-    "cut, and no ranges": ["loaded", async (route, asked) => {
-      const body = await bytesOf(route);
-      await route.fulfill({ status: 200, body: asked === 1 ? body.subarray(0, 1000) : body });
-    }],
-    "wrong bytes once": ["loaded", async (route, asked) => {
-      const body = await bytesOf(route);
-      await route.fulfill({ body: asked === 1 ? Buffer.alloc(body.byteLength) : body });
-    }],
+    slow: [
+      "loaded",
+      async (route) => {
+        await new Promise((resolve) => setTimeout(resolve, 1500));
+        await route.continue();
+      },
+    ],
+    "no connection twice": [
+      "loaded",
+      (route, asked) => (asked < 3 ? route.abort("connectionreset") : route.continue()),
+    ],
+    redirect: [
+      "loaded",
+      (route) =>
+        new URL(route.request().url()).search === ""
+          ? route.fulfill({ status: 302, headers: { location: `${tiny}${tinyFiles[0]}?moved` } })
+          : route.continue(),
+    ],
+    "cut, and no ranges": [
+      "loaded",
+      async (route, asked) => {
+        const body = await bytesOf(route);
+        await route.fulfill({ status: 200, body: asked === 1 ? body.subarray(0, 1000) : body });
+      },
+    ],
+    "wrong bytes once": [
+      "loaded",
+      async (route, asked) => {
+        const body = await bytesOf(route);
+        await route.fulfill({ body: asked === 1 ? Buffer.alloc(body.byteLength) : body });
+      },
+    ],
     "404": ["network", (route) => route.fulfill({ status: 404 })],
     "500 for ever": ["network", (route) => route.fulfill({ status: 500 })],
-    "another length": ["shard-corrupt", async (route) => route.fulfill({ body: Buffer.concat([await bytesOf(route), Buffer.alloc(8)]) })],
-    "wrong bytes for ever": ["hash-mismatch", async (route) => route.fulfill({ body: Buffer.alloc((await bytesOf(route)).byteLength) })],
+    "another length": [
+      "shard-corrupt",
+      async (route) => route.fulfill({ body: Buffer.concat([await bytesOf(route), Buffer.alloc(8)]) }),
+    ],
+    "wrong bytes for ever": [
+      "hash-mismatch",
+      async (route) => route.fulfill({ body: Buffer.alloc((await bytesOf(route)).byteLength) }),
+    ],
   };
   const outcomes: Record<string, string> = {};
   for (const [name, [, fault]] of Object.entries(faults)) {
     let asked = 0;
-    await context.route((url) => url.pathname.endsWith(tinyFiles[0] ?? "?"), (route) => fault(route, (asked += 1)));
+    await context.route(
+      (url) => url.pathname.endsWith(tinyFiles[0] ?? "?"),
+      (route) => fault(route, (asked += 1)),
+    );
     const { outcome, labels } = await loadTiny(page, { cache: false });
     outcomes[name] = outcome;
     if (outcome === "loaded") expect(labels, name).toBe(good.labels);
@@ -323,7 +375,15 @@ test("after the load no request at all, whatever is asked and whatever goes wron
     const image = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
     const hostile = `<img src="https://example.org/steal"><script>fetch("https://example.org/")</script>`;
     const short = { maxTokens: 4, steps: 1 };
-    const say = (text: string): Package.Message[] => [{ role: "user", content: [{ type: "image", image }, { type: "text", text }] }];
+    const say = (text: string): Package.Message[] => [
+      {
+        role: "user",
+        content: [
+          { type: "image", image },
+          { type: "text", text },
+        ],
+      },
+    ];
     const work: Record<string, () => Promise<unknown>> = {
       tokenize: () => setokim.tokenize(image),
       reconstruct: () => setokim.reconstruct(image),
@@ -380,7 +440,10 @@ for (const [lack, worker, reason] of [
         const { device } = setokim;
         await setokim.dispose();
         const refused = await lib.Setokim.load(url, { device: "gpu", workerUrl }).catch((error: unknown) => error);
-        return { device, code: refused instanceof lib.SetokimError ? `${refused.code} ${refused.remedy}` : String(refused) };
+        return {
+          device,
+          code: refused instanceof lib.SetokimError ? `${refused.code} ${refused.remedy}` : String(refused),
+        };
       },
       { url: tiny, workerUrl: `/faults/${worker}` },
     );
@@ -402,7 +465,10 @@ test("on a GPU with no more than WebGPU's minimum the answers are the same", asy
       for (const workerUrl of ["/faults/worker.js", "/faults/minimum-gpu.js"]) {
         const setokim = await lib.Setokim.load(url, { device: "gpu", workerUrl });
         devices.push(setokim.device);
-        const content: Package.MessagePart[] = [{ type: "image", image }, { type: "text", text: "what is this?" }];
+        const content: Package.MessagePart[] = [
+          { type: "image", image },
+          { type: "text", text: "what is this?" },
+        ];
         const { text } = await setokim.chat([{ role: "user", content }], { maxTokens: 8 });
         answers.push(`${(await setokim.tokenize(image)).labels.join()} ${text}`);
         await setokim.dispose();
@@ -424,7 +490,9 @@ test("a GPU that computes one kernel wrongly is refused, and the kernels of the 
     const good = await lib.Setokim.load(url, { device: "gpu", workerUrl: "/faults/worker.js" });
     const tested = good.device.selfTest;
     await good.dispose();
-    const refused = await lib.Setokim.load(url, { device: "gpu", workerUrl: "/faults/wrong-kernel.js" }).catch((error: unknown) => error);
+    const refused = await lib.Setokim.load(url, { device: "gpu", workerUrl: "/faults/wrong-kernel.js" }).catch(
+      (error: unknown) => error,
+    );
     return { tested, said: refused instanceof lib.SetokimError ? `${refused.code}: ${refused.message}` : "loaded" };
   }, tiny);
   expect(outcome.tested).toMatchObject({ failed: [] });
@@ -453,12 +521,16 @@ test("300 requests and 50 loads leave the memory as it was", async ({ page }) =>
       async ({ base64, url, wanted }) => {
         const image = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
         const setokim = await lib.Setokim.load(url, { device: "cpu", worker: false });
-        const content: Package.MessagePart[] = [{ type: "image", image }, { type: "text", text: "what is this?" }];
+        const content: Package.MessagePart[] = [
+          { type: "image", image },
+          { type: "text", text: "what is this?" },
+        ];
         const answers = new Set<string>();
         for (let request = 0; request < wanted; request += 1) {
           if (request % 3 === 0) answers.add((await setokim.tokenize(image)).labels.join());
           if (request % 3 === 1) answers.add((await setokim.chat([{ role: "user", content }], { maxTokens: 3 })).text);
-          if (request % 3 === 2) await setokim.tokenize(new Uint8Array(9)).catch(({ code }: Package.SetokimError) => answers.add(code));
+          if (request % 3 === 2)
+            await setokim.tokenize(new Uint8Array(9)).catch(({ code }: Package.SetokimError) => answers.add(code));
         }
         await setokim.dispose();
         return [...answers];

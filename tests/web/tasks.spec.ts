@@ -11,7 +11,9 @@ import { test } from "./helpers.ts";
 
 declare const lib: typeof Package;
 
-const sample = readFileSync(fileURLToPath(new URL("../../models/samples/beach.png", import.meta.url))).toString("base64");
+const sample = readFileSync(fileURLToPath(new URL("../../models/samples/beach.png", import.meta.url))).toString(
+  "base64",
+);
 const url = "/fixtures/tiny-setokim/";
 
 async function openLab(page: Page): Promise<void> {
@@ -30,7 +32,13 @@ test("chats: text in pieces, whole at the end, and the next turn remembers the f
   const outcome = await page.evaluate(async (model) => {
     const setokim = await lib.Setokim.load(model, { device: "cpu" });
     const messages: Package.Message[] = [
-      { role: "user", content: [{ type: "image", image: picture }, { type: "text", text: "what is this?" }] },
+      {
+        role: "user",
+        content: [
+          { type: "image", image: picture },
+          { type: "text", text: "what is this?" },
+        ],
+      },
     ];
     const options = { maxTokens: 12, temperature: 1, seed: 5 };
     const answering = setokim.chat(messages, options);

@@ -4,28 +4,28 @@
  */
 
 import {
-  Setokim,
-  SetokimError,
-  drawOverlay,
-  maskToRle,
-  tokenMask,
   type Answer,
   type AnswerEvent,
   type DeviceKind,
   type Dtype,
+  drawOverlay,
   type GeneratedTokens,
   type ImageInput,
   type LoadProgress,
   type Message,
+  maskToRle,
   type Reconstruction,
   type SegmentationMask,
   type SegmentEvent,
+  Setokim,
+  SetokimError,
   type SetokimErrorCode,
   type Task,
   type Tokenization,
+  tokenMask,
   type WeightTypes,
 } from "setokim";
-import { openai, type ChatCompletion, type ChatCompletionChunk } from "setokim/openai";
+import { type ChatCompletion, type ChatCompletionChunk, openai } from "setokim/openai";
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 function expectType<T extends true>(): T | undefined {
@@ -45,7 +45,10 @@ export async function probes(): Promise<void> {
 export async function uses(file: File, files: File[], bitmap: ImageBitmap, canvas: OffscreenCanvas): Promise<void> {
   await using setokim = await Setokim.load("/models/setokim-tiny/");
   await Setokim.load(new URL("https://example.org/m/"), { device: "gpu", worker: false, cache: false });
-  await Setokim.load(files, { signal: AbortSignal.timeout(1), onProgress: ({ stage, fraction }) => `${stage}${fraction}` });
+  await Setokim.load(files, {
+    signal: AbortSignal.timeout(1),
+    onProgress: ({ stage, fraction }) => `${stage}${fraction}`,
+  });
   await Setokim.load("/m/", { dtype: "q4_0", device: "webgpu" });
   // @ts-expect-error: no such type
   await Setokim.load("/m/", { dtype: "int4" });
@@ -85,14 +88,25 @@ export async function asks(setokim: Setokim, file: File, context: CanvasRenderin
   expectType<Equal<typeof setokim.tasks, readonly Task[]>>();
   const messages: Message[] = [
     { role: "user", content: "hello" },
-    { role: "user", content: [{ type: "image", image: file }, { type: "text", text: "what is this?" }] },
+    {
+      role: "user",
+      content: [
+        { type: "image", image: file },
+        { type: "text", text: "what is this?" },
+      ],
+    },
   ];
   // @ts-expect-error: no such role
   messages.push({ role: "system", content: "hello" });
   // @ts-expect-error: an image part has a picture
   messages.push({ role: "user", content: [{ type: "image" }] });
 
-  const answer = await setokim.chat(messages, { maxTokens: 10, temperature: 0.5, seed: 1, signal: AbortSignal.timeout(1) });
+  const answer = await setokim.chat(messages, {
+    maxTokens: 10,
+    temperature: 0.5,
+    seed: 1,
+    signal: AbortSignal.timeout(1),
+  });
   expectType<Equal<typeof answer, Answer>>();
   messages.push(answer.message);
   for await (const event of setokim.chat(messages)) expectType<Equal<typeof event, AnswerEvent>>();
@@ -111,11 +125,14 @@ export async function asks(setokim: Setokim, file: File, context: CanvasRenderin
 
   const events = setokim.segment(file, "the dog").stream();
   expectType<Equal<typeof events, ReadableStream<SegmentEvent>>>();
-  const words = setokim.chat(messages).stream().pipeThrough(
-    new TransformStream<AnswerEvent, string>({
-      transform: (event, out) => (event.type === "text" ? out.enqueue(event.text) : undefined),
-    }),
-  );
+  const words = setokim
+    .chat(messages)
+    .stream()
+    .pipeThrough(
+      new TransformStream<AnswerEvent, string>({
+        transform: (event, out) => (event.type === "text" ? out.enqueue(event.text) : undefined),
+      }),
+    );
   for await (const word of words) expectType<Equal<typeof word, string>>();
 
   const diffusion = { steps: 25, guidance: 2, temperature: 1 };

@@ -1,9 +1,9 @@
 /** Runs the conversation: one question at a time, each as a turn of the store that grows while its answer comes. */
 
-import { SetokimError, type AnswerTask } from "setokim";
+import { type AnswerTask, SetokimError } from "setokim";
 import type { Engine } from "./engine.ts";
-import { maskColor } from "./mask-overlay.ts";
 import { openImageFromData } from "./image.ts";
+import { maskColor } from "./mask-overlay.ts";
 import { isRunning, type MaskOverlay, type Store } from "./state.ts";
 import { afterAnswer, afterEvent, messagesOf, newTurn, promptFor, type Question, type Turn } from "./turn.ts";
 
@@ -68,7 +68,9 @@ export class Conversation {
       this.#stop = () => answering.abort();
       for await (const event of answering) show(afterEvent(now, event));
       const done = afterAnswer(now, await answering, performance.now() - start);
-      show(done.generated === undefined ? done : { ...done, result: openImageFromData(done.generated.image, done.prompt) });
+      show(
+        done.generated === undefined ? done : { ...done, result: openImageFromData(done.generated.image, done.prompt) },
+      );
       this.#mark(now);
       // An edit becomes the picture, unless another one was opened meanwhile.
       if (now.mode === "edit" && now.result !== undefined && this.#store.state.image === shown) {
@@ -77,7 +79,9 @@ export class Conversation {
     } catch (error) {
       const stopped = error instanceof SetokimError && error.code === "aborted";
       const time = performance.now() - start;
-      show(stopped ? { ...now, state: "stopped", time } : { ...now, state: "failed", problem: this.#engine.failed(error) });
+      show(
+        stopped ? { ...now, state: "stopped", time } : { ...now, state: "failed", problem: this.#engine.failed(error) },
+      );
     }
     this.#stop = undefined;
     this.#store.set({ answering: false, announcement: `Answer ${turn.id}: ${spoken(now)}` });

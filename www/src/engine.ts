@@ -1,17 +1,17 @@
 /** The one place that talks to the library: loads the model, runs what the page asks for, turns failures into notices. */
 
 import {
-  Setokim,
-  SetokimError,
   type Answer,
   type AnswerEvent,
   type Answering,
   type DeviceChoice,
   type DeviceReport,
   type Message,
+  Setokim,
+  SetokimError,
 } from "setokim";
 import { count } from "./format.ts";
-import { stepped, withImage, type History } from "./history.ts";
+import { type History, stepped, withImage } from "./history.ts";
 import { openImageFromBlob } from "./image.ts";
 import { describeWeights } from "./precision.ts";
 import type { Notice, OpenImage, Store } from "./state.ts";
@@ -67,7 +67,13 @@ export class Engine {
     const load = (this.#load = new AbortController());
     const before = this.#setokim;
     this.#setokim = undefined;
-    this.#store.set({ choice, status: { kind: "loading", progress: undefined }, device: undefined, weights: undefined, notice: undefined });
+    this.#store.set({
+      choice,
+      status: { kind: "loading", progress: undefined },
+      device: undefined,
+      weights: undefined,
+      notice: undefined,
+    });
     await before?.dispose();
     const start = performance.now();
     let cached = false;
@@ -156,7 +162,10 @@ export class Engine {
   }
 
   /** Gives the prompt of a turn to the model; `messages` are the conversation for one that chats. */
-  answer({ mode, prompt, image, settings: { seed, guidance, steps } }: Turn, messages: readonly Message[]): Answering<AnswerEvent, Answer> {
+  answer(
+    { mode, prompt, image, settings: { seed, guidance, steps } }: Turn,
+    messages: readonly Message[],
+  ): Answering<AnswerEvent, Answer> {
     const setokim = this.#setokim;
     if (setokim === undefined) throw new SetokimError("disposed", "the model is not loaded");
     const options = { seed, diffusion: { guidance, steps } };
@@ -229,7 +238,8 @@ export class Engine {
     const gpuFault = onGpu && ["device-unavailable", "device-lost", "crashed"].includes(code);
     const fallback: DeviceChoice = gpuFault ? "cpu" : choice;
     // And what is too large, or cannot be packed, may well be held as it is stored.
-    const precisionFault = !gpuFault && dtype !== "stored" && ["out-of-memory", "crashed", "tensor-type"].includes(code);
+    const precisionFault =
+      !gpuFault && dtype !== "stored" && ["out-of-memory", "crashed", "tensor-type"].includes(code);
     const label = precisionFault ? "Load as stored" : fallback === choice ? "Load again" : "Use the CPU";
     const run = (): void => {
       if (precisionFault) this.#store.set({ dtype: "stored" });

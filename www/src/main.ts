@@ -1,5 +1,5 @@
-import type { DeviceChoice } from "setokim";
 import samples from "virtual:samples";
+import type { DeviceChoice } from "setokim";
 import { Conversation } from "./conversation.ts";
 import { Engine } from "./engine.ts";
 import { mountBench } from "./panels/bench.ts";

@@ -1,4 +1,4 @@
-import { paletteColor, type Color, type Partition, type SegmentationMask } from "setokim";
+import { type Color, type Partition, paletteColor, type SegmentationMask } from "setokim";
 
 /** Finer outlines than this cannot be seen, and take long to trace. */
 const FINEST = 256;

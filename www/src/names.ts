@@ -1,4 +1,4 @@
-import type { TokenName, Tokenization } from "setokim";
+import type { Tokenization, TokenName } from "setokim";
 
 /** Below it, the name is a guess that helps nobody: pictures from another world get names too. */
 export const SURE = 0.35;

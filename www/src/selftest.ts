@@ -1,7 +1,7 @@
 /** The page on which a person can see what works on a device, and copy it into a report. */
 
 import samples from "virtual:samples";
-import { Setokim, SetokimError, type DeviceChoice } from "setokim";
+import { type DeviceChoice, Setokim, SetokimError } from "setokim";
 import { element } from "./dom.ts";
 
 const model = new URL("./models/setokim-tiny/", document.baseURI);
@@ -51,14 +51,23 @@ async function runOn(choice: DeviceChoice, image: Blob): Promise<string | undefi
   line("runs on", `${device} (${reason})`);
   line("adapter", adapter);
   line("kernels", kernels ?? "not run: there is no GPU");
-  const question = { role: "user", content: [{ type: "image", image: image }, { type: "text", text: "what do you see?" }] } as const;
+  const question = {
+    role: "user",
+    content: [
+      { type: "image", image: image },
+      { type: "text", text: "what do you see?" },
+    ],
+  } as const;
   const tokens = await measure("tokenize", () => setokim.tokenize(image));
   await measure("tokenize again", () => setokim.tokenize(image));
   line("stages, ms", tokens?.timingsMs);
   await measure("reconstruct", () => setokim.reconstruct(image));
   const answer = await measure("chat", () => setokim.chat([{ ...question, content: [...question.content] }]));
   line("answer", answer?.text);
-  line("tokens per second", answer === undefined ? "" : (answer.usage.answerTokens / answer.usage.seconds.decode).toFixed(1));
+  line(
+    "tokens per second",
+    answer === undefined ? "" : (answer.usage.answerTokens / answer.usage.seconds.decode).toFixed(1),
+  );
   await measure("segment", () => setokim.segment(image, "the biggest object"));
   await measure("generate", () => setokim.generate("a red apple on grass"));
   await measure("edit", () => setokim.edit(image, "remove the biggest object"));
@@ -77,7 +86,8 @@ async function runAll(): Promise<void> {
   if (image !== undefined) {
     const onCpu = await runOn("cpu", image);
     // A GPU is tried even where `auto` would not take it, unless it would take minutes in software.
-    const hasGpu = probe?.adapter != null && (!probe.adapter.software || new URLSearchParams(location.search).has("software"));
+    const hasGpu =
+      probe?.adapter != null && (!probe.adapter.software || new URLSearchParams(location.search).has("software"));
     if (hasGpu) {
       const onGpu = await runOn("gpu", image);
       report.append("\n");

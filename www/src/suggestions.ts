@@ -26,7 +26,9 @@ export function suggestions(mode: AnswerTask, tokens: Tokenization | undefined, 
     const colored = alone.find(({ color }) => color !== null);
     return [
       ...(colored === undefined ? [] : [`make the ${colored.name} ${colored.color === "blue" ? "red" : "blue"}`]),
-      ...(one === undefined ? [] : [`remove the ${one.name}`, `replace the ${one.name} with a ${one.name === "dog" ? "cat" : "dog"}`]),
+      ...(one === undefined
+        ? []
+        : [`remove the ${one.name}`, `replace the ${one.name} with a ${one.name === "dog" ? "cat" : "dog"}`]),
       "put it at night",
       "put it in the snow",
     ].slice(0, 4);

@@ -4,7 +4,7 @@
  */
 
 import type { AnswerTask, Tokenization } from "setokim";
-import { colorNames, type ColorName } from "./colors.ts";
+import { type ColorName, colorNames } from "./colors.ts";
 import { confidentName, withArticle } from "./names.ts";
 
 export interface Request {
@@ -40,7 +40,10 @@ export function requestsFor(tokens: Tokenization, id: number): TokenRequests {
   ];
   const isColored = found !== undefined && found.color !== null;
   const others = isColored ? colorNames.filter((color) => color !== found.color) : [];
-  const recolor = others.map((color) => ({ color, request: { mode: "edit" as const, prompt: `make ${phrase} ${color}` } }));
+  const recolor = others.map((color) => ({
+    color,
+    request: { mode: "edit" as const, prompt: `make ${phrase} ${color}` },
+  }));
   return { requests, recolor };
 }
 

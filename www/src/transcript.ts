@@ -1,6 +1,6 @@
 /** The conversation as a file: for people as Markdown, for programs as JSON. Pictures are named, not contained. */
 
-import { maskToRle, type AnswerTask } from "setokim";
+import { type AnswerTask, maskToRle } from "setokim";
 import { percent } from "./format.ts";
 import { areaOf } from "./mask-overlay.ts";
 import type { Turn } from "./turn.ts";
@@ -24,22 +24,21 @@ function answerIn({ state, text, masks, generated, problem }: Turn): string {
 }
 
 export function asJson(turns: readonly Turn[], model: string): string {
-  const plain = turns.map(({ mode, input, prompt, image, settings, state, text, masks, generated, usage, time, problem }) => ({
-    mode,
-    input,
-    prompt,
-    image: image?.name ?? null,
-    settings,
-    state,
-    text,
-    masks: masks.map((mask) => ({ ...maskToRle(mask), score: mask.score, tokens: mask.tokens })),
-    generated:
-      generated === undefined
-        ? null
-        : { ...generated.tokens, labels: [...generated.tokens.labels] },
-    usage: usage ?? null,
-    milliseconds: time ?? null,
-    problem: problem === undefined ? null : { code: problem.code, message: problem.message },
-  }));
+  const plain = turns.map(
+    ({ mode, input, prompt, image, settings, state, text, masks, generated, usage, time, problem }) => ({
+      mode,
+      input,
+      prompt,
+      image: image?.name ?? null,
+      settings,
+      state,
+      text,
+      masks: masks.map((mask) => ({ ...maskToRle(mask), score: mask.score, tokens: mask.tokens })),
+      generated: generated === undefined ? null : { ...generated.tokens, labels: [...generated.tokens.labels] },
+      usage: usage ?? null,
+      milliseconds: time ?? null,
+      problem: problem === undefined ? null : { code: problem.code, message: problem.message },
+    }),
+  );
   return JSON.stringify({ model, turns: plain }, null, 2);
 }

@@ -5,9 +5,9 @@ import type {
   AnswerEvent,
   AnswerTask,
   GeneratedImage,
-  SegmentationMask,
   Message,
   MessagePart,
+  SegmentationMask,
   Tokenization,
   Usage,
 } from "setokim";

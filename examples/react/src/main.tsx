@@ -1,6 +1,6 @@
 /** An image from a prompt, with `useSetokim`. */
 
-import { StrictMode, useRef, useState, type FormEvent } from "react";
+import { type FormEvent, StrictMode, useRef, useState } from "react";
 import { createRoot } from "react-dom/client";
 import type { Setokim } from "setokim";
 import { useSetokim } from "./useSetokim.ts";
@@ -33,7 +33,7 @@ function Generate({ setokim }: { setokim: Setokim }) {
       <label>
         Prompt <input value={prompt} onChange={({ target }) => setPrompt(target.value)} />
       </label>
-      <button>Draw</button>
+      <button type="submit">Draw</button>
       <p role="status">{status}</p>
       <canvas ref={canvas} />
     </form>

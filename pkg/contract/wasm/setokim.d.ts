@@ -1,7 +1,9 @@
 // Stands in for the generated `pkg/wasm/setokim.d.ts` until the wasm is built, so that the package type-checks alone
 // (`rootDirs` in tsconfig.json). Once it is built, the generated one is used, and checked against `src/wasm.ts`.
 
-export default function init(input?: { module_or_path: URL | Request | BufferSource }): Promise<{ memory: WebAssembly.Memory }>;
+export default function init(input?: {
+  module_or_path: URL | Request | BufferSource;
+}): Promise<{ memory: WebAssembly.Memory }>;
 export function probe(): Promise<unknown>;
 export class Loader {
   private constructor();

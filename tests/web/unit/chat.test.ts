@@ -20,8 +20,19 @@ function seen(...names: NonNullable<Tokenization["names"]>): Tokenization {
 
 describe("suggestions", () => {
   it("name things that the model is sure of, and only once", () => {
-    const tokens = seen(thing("sky", null, 0.9, false), thing("owl"), thing("owl"), thing("cat", "red"), thing("bee", null, 0.1));
-    expect(suggestions("segment", tokens)).toEqual(["the cat", "the leftmost owl", "the biggest owl", "the biggest object"]);
+    const tokens = seen(
+      thing("sky", null, 0.9, false),
+      thing("owl"),
+      thing("owl"),
+      thing("cat", "red"),
+      thing("bee", null, 0.1),
+    );
+    expect(suggestions("segment", tokens)).toEqual([
+      "the cat",
+      "the leftmost owl",
+      "the biggest owl",
+      "the biggest object",
+    ]);
     expect(suggestions("chat", tokens)).toContain("what color is the cat?");
     expect(suggestions("edit", tokens)).toEqual([
       "make the cat blue",
@@ -59,7 +70,13 @@ describe("a conversation", () => {
 
   it("is told from its first question about the picture, which carries it", () => {
     expect(messagesOf([answered("one"), turn("two")])).toEqual([
-      { role: "user", content: [{ type: "image", image: picture.source }, { type: "text", text: "one" }] },
+      {
+        role: "user",
+        content: [
+          { type: "image", image: picture.source },
+          { type: "text", text: "one" },
+        ],
+      },
       { role: "assistant", content: "one!" },
       { role: "user", content: [{ type: "text", text: "two" }] },
     ]);

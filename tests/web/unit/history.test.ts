@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { stepped, withImage, type History } from "../../../www/src/history.ts";
+import { type History, stepped, withImage } from "../../../www/src/history.ts";
 
 const image = (name: string) => ({ name, source: new Blob(), canvas: {} as HTMLCanvasElement, sample: false });
 const [a, b, c] = [image("a"), image("b"), image("c")];

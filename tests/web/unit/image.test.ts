@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { imageFrom, readImage, transferablesOf, type RequestImage } from "../../../pkg/src/image.ts";
+import { imageFrom, type RequestImage, readImage, transferablesOf } from "../../../pkg/src/image.ts";
 import type { ImageInput } from "../../../pkg/src/types.ts";
 
 afterEach(() => vi.unstubAllGlobals());

@@ -2,13 +2,13 @@ import { describe, expect, it } from "vitest";
 import {
   maskToRle,
   neighborsOf,
+  type Outline,
+  type Partition,
   patchAt,
   rleToMask,
   tokenAt,
   tokenMask,
   tokenOutlines,
-  type Outline,
-  type Partition,
 } from "../../../pkg/src/masks.ts";
 import { halves } from "../fake-wasm.ts";
 
@@ -116,7 +116,9 @@ describe("tokenOutlines", () => {
   it("encloses each token's area, for any partition", () => {
     for (let seed = 0; seed < 200; seed += 1) {
       const rows = Array.from({ length: 6 }, (_, y) =>
-        Array.from({ length: 7 }, (__, x) => Math.floor(Math.abs(Math.sin(seed * 13.7 + x * 3.1 + y * 5.3)) * 3)).join(""),
+        Array.from({ length: 7 }, (__, x) => Math.floor(Math.abs(Math.sin(seed * 13.7 + x * 3.1 + y * 5.3)) * 3)).join(
+          "",
+        ),
       );
       const tokens = partition(rows);
       for (const id of [0, 1, 2]) {

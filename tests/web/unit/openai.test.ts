@@ -1,7 +1,7 @@
-import { beforeEach, afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Answering } from "../../../pkg/src/answering.ts";
 import { SetokimError } from "../../../pkg/src/errors.ts";
-import { openai, type ChatCompletionChunk } from "../../../pkg/src/openai.ts";
+import { type ChatCompletionChunk, openai } from "../../../pkg/src/openai.ts";
 import type { Answer, AnswerEvent, ChatOptions, GeneratedImage, Message, Usage } from "../../../pkg/src/tasks.ts";
 import { FakeImageData } from "../fake-worker.ts";
 
@@ -49,7 +49,14 @@ class FakeModel {
         await new Promise((resolve) => setTimeout(resolve, 1));
         emit(event);
       }
-      return { text: "a cat", masks: [], images: [generated], parts: [], usage: spent, message: { role: "assistant", content: "" } };
+      return {
+        text: "a cat",
+        masks: [],
+        images: [generated],
+        parts: [],
+        usage: spent,
+        message: { role: "assistant", content: "" },
+      };
     }, options.signal);
   }
 }
@@ -125,13 +132,25 @@ describe("chat.completions.create", () => {
     await openai(model).chat.completions.create({
       messages: [
         { role: "system", content: "You are a pirate." },
-        { role: "user", content: [{ type: "image_url", image_url: { url: "beach.png" } }, { type: "text", text: "what?" }] },
+        {
+          role: "user",
+          content: [
+            { type: "image_url", image_url: { url: "beach.png" } },
+            { type: "text", text: "what?" },
+          ],
+        },
         { role: "assistant", content: null, images: [{ type: "image_url", image_url: { url: png.image_url.url } }] },
         { role: "user", content: "and now?" },
       ],
     });
     expect(model.asked?.messages).toEqual([
-      { role: "user", content: [{ type: "image", image: "beach.png" }, { type: "text", text: "what?" }] },
+      {
+        role: "user",
+        content: [
+          { type: "image", image: "beach.png" },
+          { type: "text", text: "what?" },
+        ],
+      },
       { role: "assistant", content: [{ type: "image", image: png.image_url.url }] },
       { role: "user", content: [{ type: "text", text: "and now?" }] },
     ]);
@@ -161,12 +180,15 @@ describe("chat.completions.create", () => {
   });
 
   it("stops when the stream of lines is cancelled, and fails it with the request's error", async () => {
-    const reader = (await openai(model).chat.completions.create({ messages: hello, stream: true })).toReadableStream().getReader();
+    const reader = (await openai(model).chat.completions.create({ messages: hello, stream: true }))
+      .toReadableStream()
+      .getReader();
     await reader.read();
     await reader.cancel();
     expect(model.stopped).toBe(true);
 
-    model.chat = () => new Answering<AnswerEvent, Answer>(() => Promise.reject(new SetokimError("crashed", "it stopped")));
+    model.chat = () =>
+      new Answering<AnswerEvent, Answer>(() => Promise.reject(new SetokimError("crashed", "it stopped")));
     const failing = await openai(model).chat.completions.create({ messages: hello, stream: true });
     await expect(new Response(failing.toReadableStream()).text()).rejects.toMatchObject({ code: "crashed" });
   });

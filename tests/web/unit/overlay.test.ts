@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { drawOverlay, overlayPixels } from "../../../pkg/src/overlay.ts";
-import { cssColor, palette, paletteColor, type Color } from "../../../pkg/src/palette.ts";
+import { type Color, cssColor, palette, paletteColor } from "../../../pkg/src/palette.ts";
 import { halves } from "../fake-wasm.ts";
 
 const distance = (a: Color, b: Color): number => Math.hypot(a.r - b.r, a.g - b.g, a.b - b.b);

@@ -43,7 +43,10 @@ const engine = () => {
 };
 
 describe("in a worker", () => {
-  for (const [code, bytes] of [["crashed", trap], ["device-lost", loss]] as const) {
+  for (const [code, bytes] of [
+    ["crashed", trap],
+    ["device-lost", loss],
+  ] as const) {
     it(`answers in a fresh worker after it ${code}`, async () => {
       const setokim = await load();
       await expect(setokim.tokenize(bytes)).rejects.toMatchObject({ code });

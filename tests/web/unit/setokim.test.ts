@@ -59,7 +59,10 @@ for (const worker of [true, false]) {
       const packed = await load({ dtype: "q4_0" });
       expect(packed.weights).toEqual({ stored: ["q8_0", "f32"], memory: "q4_0", memoryBytes: memoryBytes.q4_0 });
       await packed.dispose();
-      await expect(load({ dtype: "int4" })).rejects.toMatchObject({ code: "setting-invalid", message: expect.stringContaining("int4") });
+      await expect(load({ dtype: "int4" })).rejects.toMatchObject({
+        code: "setting-invalid",
+        message: expect.stringContaining("int4"),
+      });
     });
 
     it("probes without loading anything", async () => {
@@ -107,7 +110,9 @@ for (const worker of [true, false]) {
 
     it("aborts before, while waiting and while running", async () => {
       const setokim = await load();
-      await expect(setokim.tokenize(picture, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "aborted" });
+      await expect(setokim.tokenize(picture, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+        code: "aborted",
+      });
       let open = (): void => undefined;
       engine().gate = new Promise((resolve) => (open = resolve));
       const [running, waiting] = [new AbortController(), new AbortController()];
@@ -156,7 +161,10 @@ for (const worker of [true, false]) {
     });
 
     it("passes errors of the load on", async () => {
-      await expect(load({ device: "gpu" })).rejects.toMatchObject({ code: "device-unavailable", remedy: "Choose cpu." });
+      await expect(load({ device: "gpu" })).rejects.toMatchObject({
+        code: "device-unavailable",
+        remedy: "Choose cpu.",
+      });
       await expect(Setokim.load("http://", { worker })).rejects.toMatchObject({ code: "setting-invalid" });
     });
 

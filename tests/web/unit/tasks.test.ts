@@ -87,7 +87,13 @@ for (const worker of [true, false]) {
     it("sends pictures apart from the words, and takes an answer as a turn", async () => {
       await using setokim = await load();
       const messages: Message[] = [
-        { role: "user", content: [{ type: "image", image: picture }, { type: "text", text: "draw" }] },
+        {
+          role: "user",
+          content: [
+            { type: "image", image: picture },
+            { type: "text", text: "draw" },
+          ],
+        },
       ];
       const { message } = await setokim.chat(messages);
       expect(engine().asked?.messages).toEqual([
@@ -139,7 +145,9 @@ for (const worker of [true, false]) {
       expect(engine().asked?.options).toMatchObject({ max_tokens: 12 });
       await setokim.chat(hello, { maxTokens: 3, max_new_tokens: 12 });
       expect(engine().asked?.options).toMatchObject({ max_tokens: 3 });
-      await expect(Setokim.load(url, { worker, device: "webgpu" })).rejects.toMatchObject({ code: "device-unavailable" });
+      await expect(Setokim.load(url, { worker, device: "webgpu" })).rejects.toMatchObject({
+        code: "device-unavailable",
+      });
     });
 
     it("segments, generates and edits", async () => {

@@ -13,7 +13,9 @@ const thing = (name: string, color: string | null = null, confidence = 0.9): Tok
 
 /** A 4 x 4 grid: background 0, and one patch for each thing, row by row. */
 function seen(...things: TokenName[]): Tokenization {
-  const labels = Uint32Array.from({ length: 16 }, (_, patch) => (patch % 5 === 0 && patch / 5 < things.length ? patch / 5 + 1 : 0));
+  const labels = Uint32Array.from({ length: 16 }, (_, patch) =>
+    patch % 5 === 0 && patch / 5 < things.length ? patch / 5 + 1 : 0,
+  );
   const names = [{ name: "grass", color: null, confidence: 0.99, isObject: false }, ...things];
   return {
     image: { width: 128, height: 128 },
@@ -44,7 +46,8 @@ it("takes the shortest phrase that fits one thing only", () => {
 
 it("offers what fits the token", () => {
   const tokens = seen(thing("owl"), thing("ball", "red"));
-  const prompt = (id: number): string[] => requestsFor(tokens, id).requests.map((request) => `${request.mode}: ${request.prompt}`);
+  const prompt = (id: number): string[] =>
+    requestsFor(tokens, id).requests.map((request) => `${request.mode}: ${request.prompt}`);
   expect(prompt(1)).toEqual([
     "chat: where is the owl?",
     "chat: what is at the top left?",

@@ -1,4 +1,4 @@
-import { Setokim, type AdapterReport, type CachedModel, type DeviceChoice, type Dtype, type Usage } from "setokim";
+import { type AdapterReport, type CachedModel, type DeviceChoice, type Dtype, Setokim, type Usage } from "setokim";
 import { create, element, textButton } from "../dom.ts";
 import type { Engine } from "../engine.ts";
 import { megabytes, milliseconds, sentence, whole } from "../format.ts";
@@ -40,10 +40,23 @@ export function mountBench(store: Store, engine: Engine): void {
     select.value = choice;
     const label = device === undefined ? undefined : device.device === "gpu" ? "GPU" : "CPU";
     chip.dataset["state"] =
-      status.kind === "failed" ? "failed" : status.kind === "waiting" ? "waiting" : answering || status.kind !== "ready" ? "busy" : "ready";
+      status.kind === "failed"
+        ? "failed"
+        : status.kind === "waiting"
+          ? "waiting"
+          : answering || status.kind !== "ready"
+            ? "busy"
+            : "ready";
     chipText.textContent =
-      status.kind === "failed" ? "Not running" : status.kind === "waiting" ? "Not started" : label === undefined ? "Loading" : `Runs on the ${label}`;
-    name.textContent = label === undefined ? "–" : `${label}${device?.device === "gpu" ? adapterName(device.adapter) : ""}`;
+      status.kind === "failed"
+        ? "Not running"
+        : status.kind === "waiting"
+          ? "Not started"
+          : label === undefined
+            ? "Loading"
+            : `Runs on the ${label}`;
+    name.textContent =
+      label === undefined ? "–" : `${label}${device?.device === "gpu" ? adapterName(device.adapter) : ""}`;
     reason.textContent = sentence(device?.reason ?? "");
   });
   store.on(["model", "loadTime", "fromCache"], ({ model, loadTime, fromCache }) => {
@@ -57,12 +70,18 @@ export function mountBench(store: Store, engine: Engine): void {
   });
   store.on(["timings"], ({ timings }) => {
     const stagesOf = Object.entries(timings ?? {}).filter(([stage]) => stage !== "total");
-    showTimes("picture-time", stagesOf.toSorted(([x], [y]) => rank(x) - rank(y)));
+    showTimes(
+      "picture-time",
+      stagesOf.toSorted(([x], [y]) => rank(x) - rank(y)),
+    );
   });
   store.on(["turns"], ({ turns }) => {
     const usage = turns.findLast((turn) => turn.usage !== undefined)?.usage;
     const taken = answerStages.map(([stage, label]): [string, number] => [label, 1000 * (usage?.seconds[stage] ?? 0)]);
-    showTimes("answer-time", taken.filter(([, time]) => time > 0));
+    showTimes(
+      "answer-time",
+      taken.filter(([, time]) => time > 0),
+    );
     element("answer-speed", HTMLElement).textContent = usage === undefined ? "–" : speedOf(usage);
   });
   mountCache(store);

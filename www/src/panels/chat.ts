@@ -1,16 +1,16 @@
 /** The conversation: one entry for each turn, the last one growing while its answer comes. */
 
-import { drawOverlay, type Color, type SegmentationMask } from "setokim";
+import { type Color, drawOverlay, type SegmentationMask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { context2d, create, element, textButton } from "../dom.ts";
 import type { Engine } from "../engine.ts";
 import { count, percent, seconds, sentence } from "../format.ts";
-import { areaOf, INSIDE, maskColor, partitionFromMask } from "../mask-overlay.ts";
 import { scaled } from "../image.ts";
+import { areaOf, INSIDE, maskColor, partitionFromMask } from "../mask-overlay.ts";
 import type { Notice, OpenImage, Store } from "../state.ts";
 import { modeNames } from "../transcript.ts";
 import type { Turn } from "../turn.ts";
-import { generatedFigure, pendingFigure, type ImageActions } from "./generated-image.ts";
+import { generatedFigure, type ImageActions, pendingFigure } from "./generated-image.ts";
 
 export function mountChat(store: Store, engine: Engine, conversation: Conversation): void {
   const box = element("chat", HTMLElement);
@@ -74,7 +74,14 @@ class TurnView {
 
   constructor(turn: Turn, before: Turn | undefined, actions: TurnActions) {
     this.#actions = actions;
-    const answer = create("div", "answer", create("span", "sr", "Answer: "), this.#text, this.#media, create("div", "answer-foot", this.#meta, this.#tools));
+    const answer = create(
+      "div",
+      "answer",
+      create("span", "sr", "Answer: "),
+      this.#text,
+      this.#media,
+      create("div", "answer-foot", this.#meta, this.#tools),
+    );
     this.node = create("li", "turn", asked(turn, before, actions), answer);
   }
 
@@ -85,7 +92,9 @@ class TurnView {
     this.#shown = turn;
     this.node.dataset["state"] = turn.state;
     // Figures hold what a person has switched and moved, so they are made anew only when there is something new in them.
-    const hasNew = (["state", "masks", "visualTokens", "generated"] as const).some((key) => turn[key] !== before?.[key]);
+    const hasNew = (["state", "masks", "visualTokens", "generated"] as const).some(
+      (key) => turn[key] !== before?.[key],
+    );
     if (hasNew) this.#media.replaceChildren(...media(turn, this.#actions));
     const isEmpty = turn.text === "" && this.#media.childElementCount === 0;
     this.#text.classList.toggle("thinking", turn.state === "running" && isEmpty);
@@ -119,7 +128,8 @@ function imageButton(image: OpenImage, actions: ImageActions): HTMLButtonElement
 
 function media(turn: Turn, actions: ImageActions): HTMLElement[] {
   const { image, generated } = turn;
-  const masks = image === undefined ? [] : turn.masks.map((mask, index) => maskFigure(image, mask, maskColor(turn.id, index)));
+  const masks =
+    image === undefined ? [] : turn.masks.map((mask, index) => maskFigure(image, mask, maskColor(turn.id, index)));
   if (generated !== undefined) return [...masks, generatedFigure(turn, generated, actions)];
   const isPending = turn.state === "running" && (turn.mode === "generate" || turn.visualTokens.length > 0);
   return isPending ? [...masks, pendingFigure(turn)] : masks;
@@ -146,7 +156,10 @@ function metaOf({ state, usage, time, generated, settings }: Turn): string {
 function tools(turn: Turn, { retry }: TurnActions): HTMLButtonElement[] {
   if (turn.state === "running") return [];
   const isOver = turn.state === "done";
-  return [...(isOver ? [] : [textButton("Retry", () => retry(turn))]), ...(turn.text === "" ? [] : [copyButton(turn.text)])];
+  return [
+    ...(isOver ? [] : [textButton("Retry", () => retry(turn))]),
+    ...(turn.text === "" ? [] : [copyButton(turn.text)]),
+  ];
 }
 
 function copyButton(text: string): HTMLButtonElement {

@@ -3,7 +3,7 @@
 import type { AnswerTask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { create, element } from "../dom.ts";
-import { isRunning, type GenerationSettings, type State, type Store } from "../state.ts";
+import { type GenerationSettings, isRunning, type State, type Store } from "../state.ts";
 import { suggestions } from "../suggestions.ts";
 
 const hints: Record<AnswerTask, string> = {
@@ -122,7 +122,8 @@ function mountSettings(store: Store): void {
     input.addEventListener("change", () => {
       const { settings } = store.state;
       // What cannot be used is put back.
-      if (input.validity.valid && input.value !== "") store.set({ settings: { ...settings, [key]: input.valueAsNumber } });
+      if (input.validity.valid && input.value !== "")
+        store.set({ settings: { ...settings, [key]: input.valueAsNumber } });
       else input.value = String(settings[key]);
     });
     store.on(["settings"], ({ settings }) => {

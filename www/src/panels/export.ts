@@ -1,8 +1,8 @@
-import { drawOverlay, maskToImageData, type Color, type Tokenization } from "setokim";
+import { type Color, drawOverlay, maskToImageData, type Tokenization } from "setokim";
 import { context2d, create, download, element, savePng } from "../dom.ts";
-import { openMenu, placeUnder, type MenuItem } from "../menu.ts";
-import { canvasFromImage, scaled } from "../image.ts";
 import { fileName } from "../format.ts";
+import { canvasFromImage, scaled } from "../image.ts";
+import { type MenuItem, openMenu, placeUnder } from "../menu.ts";
 import type { MaskOverlay, OpenImage, Store } from "../state.ts";
 import { asJson, asMarkdown } from "../transcript.ts";
 
@@ -34,19 +34,29 @@ function imageItems({ state: { image, tokens, opacity, pinned, maskOverlays } }:
       { kind: "JSON", label: "The tokens", run: () => saveText(text(), "application/json", `${name}-tokens.json`) },
     );
   }
-  const masks = maskOverlays.map((overlay): MenuItem => ({
-    kind: "PNG",
-    label: `The mask of ${overlay.label}`,
-    run: () => savePng(maskCanvas(overlay), `${fileName(overlay.label)}-mask`),
-  }));
+  const masks = maskOverlays.map(
+    (overlay): MenuItem => ({
+      kind: "PNG",
+      label: `The mask of ${overlay.label}`,
+      run: () => savePng(maskCanvas(overlay), `${fileName(overlay.label)}-mask`),
+    }),
+  );
   return [...items, ...masks];
 }
 
 function conversationItems({ state: { turns, model } }: Store): MenuItem[] {
   const name = model?.name ?? "the model";
   return [
-    { kind: "MD", label: "As text (Markdown)", run: () => saveText(asMarkdown(turns, name), "text/markdown", "conversation.md") },
-    { kind: "JSON", label: "As data", run: () => saveText(asJson(turns, name), "application/json", "conversation.json") },
+    {
+      kind: "MD",
+      label: "As text (Markdown)",
+      run: () => saveText(asMarkdown(turns, name), "text/markdown", "conversation.md"),
+    },
+    {
+      kind: "JSON",
+      label: "As data",
+      run: () => saveText(asJson(turns, name), "application/json", "conversation.json"),
+    },
   ];
 }
 
@@ -54,7 +64,12 @@ function saveText(text: string, type: string, name: string): void {
   download(new Blob([text], { type }), name);
 }
 
-function withTokens({ canvas: from }: OpenImage, tokens: Tokenization, opacity: number, pinned: number | undefined): HTMLCanvasElement {
+function withTokens(
+  { canvas: from }: OpenImage,
+  tokens: Tokenization,
+  opacity: number,
+  pinned: number | undefined,
+): HTMLCanvasElement {
   // Small pictures are enlarged, so that the outlines are smooth.
   const canvas = scaled(from, Math.max(1024, from.width, from.height));
   drawOverlay(context2d(canvas), tokens, { opacity, highlight: pinned, lineWidth: Math.max(1, canvas.width / 420) });

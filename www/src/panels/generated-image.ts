@@ -1,10 +1,18 @@
 /** A picture that the model made: its tokens, what it copied of the one before, and what can be done with it. */
 
-import { cssColor, drawOverlay, paletteColor, type Color, type GeneratedImage, type GeneratedToken, type GeneratedTokens } from "setokim";
+import {
+  type Color,
+  cssColor,
+  drawOverlay,
+  type GeneratedImage,
+  type GeneratedToken,
+  type GeneratedTokens,
+  paletteColor,
+} from "setokim";
 import { context2d, create, savePng, textButton } from "../dom.ts";
 import { count, fileName } from "../format.ts";
-import { nameOf } from "../names.ts";
 import { canvasFromImage, scaled } from "../image.ts";
+import { nameOf } from "../names.ts";
 import type { OpenImage } from "../state.ts";
 import type { Turn } from "../turn.ts";
 import { moveLine } from "./compare.ts";
@@ -28,7 +36,12 @@ export function pendingFigure({ visualTokens, image, mode }: Turn): HTMLElement 
   frame.style.setProperty("aspect-ratio", mode === "edit" && image !== undefined ? aspectOf(image.canvas) : "1");
   const dots = visualTokens.map((copied, id) => dot({ id, copied }, copied === null ? "new" : "copied"));
   frame.append(create("div", "generated-progress", ...dots));
-  return create("figure", "generated", frame, create("figcaption", "num", visualTokens.length === 0 ? "Drawing …" : `Token ${visualTokens.length} …`));
+  return create(
+    "figure",
+    "generated",
+    frame,
+    create("figcaption", "num", visualTokens.length === 0 ? "Drawing …" : `Token ${visualTokens.length} …`),
+  );
 }
 
 export function generatedFigure(turn: Turn, { image, tokens }: GeneratedImage, actions: ImageActions): HTMLElement {

@@ -9,7 +9,10 @@ export function mountHistory(store: Store, engine: Engine): void {
   undo.addEventListener("click", () => void engine.step(-1));
   redo.addEventListener("click", () => void engine.step(1));
   store.on(["history"], ({ history: { images, at } }) => {
-    for (const [button, to, word] of [[undo, images[at - 1], "Undo"], [redo, images[at + 1], "Redo"]] as const) {
+    for (const [button, to, word] of [
+      [undo, images[at - 1], "Undo"],
+      [redo, images[at + 1], "Redo"],
+    ] as const) {
       // Not `disabled`: the keyboard keeps its place on the last step.
       button.setAttribute("aria-disabled", String(to === undefined));
       button.title = to === undefined ? word : `${word}: show “${to.name}”`;

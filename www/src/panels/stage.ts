@@ -1,6 +1,6 @@
 /** The picture with its tokens: drawing, pointing, tapping, and moving from token to token by keyboard. */
 
-import { drawOverlay, paletteColor, cssColor, tokenAt, type Tokenization } from "setokim";
+import { cssColor, drawOverlay, paletteColor, type Tokenization, tokenAt } from "setokim";
 import { context2d, directions, element } from "../dom.ts";
 import { count, percent } from "../format.ts";
 import { partitionFromMask } from "../mask-overlay.ts";

@@ -1,10 +1,10 @@
 import { colors } from "../colors.ts";
 import type { Conversation } from "../conversation.ts";
 import { element } from "../dom.ts";
-import { openMenu, placeUnder, type MenuEntry } from "../menu.ts";
+import { type MenuEntry, openMenu, placeUnder } from "../menu.ts";
 import { titleOf } from "../names.ts";
-import { requestsFor, type Request } from "../token-requests.ts";
 import type { Store } from "../state.ts";
+import { type Request, requestsFor } from "../token-requests.ts";
 import { modeNames } from "../transcript.ts";
 
 /** What can be done with the token that was chosen: each entry is a request in plain words, sent or filled in. */
@@ -22,7 +22,11 @@ export function mountTokenMenu(store: Store, conversation: Conversation): void {
     const { requests, recolor } = requestsFor(tokens, id);
     const items = requests.map((request): MenuEntry => {
       const { mode, prompt, open } = request;
-      return { kind: modeNames[mode], label: open === undefined ? prompt : prompt.replace(open, "…"), run: () => ask(request) };
+      return {
+        kind: modeNames[mode],
+        label: open === undefined ? prompt : prompt.replace(open, "…"),
+        run: () => ask(request),
+      };
     });
     const swatches = recolor.map(({ color, request }) => ({
       label: request.prompt,

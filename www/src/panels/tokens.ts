@@ -1,6 +1,6 @@
 /** The tokens as a legend: what each one covers, how large it is, how clearly it stands apart. */
 
-import { cssColor, paletteColor, tokenMask, type SemanticToken, type Tokenization } from "setokim";
+import { cssColor, paletteColor, type SemanticToken, type Tokenization, tokenMask } from "setokim";
 import { context2d, create, element } from "../dom.ts";
 import { count, percent } from "../format.ts";
 import { nameOf } from "../names.ts";

@@ -2,7 +2,7 @@
 
 import { context2d, create } from "../dom.ts";
 import { backgroundPixels } from "./background.ts";
-import { backgroundOf, SIDE, spriteOf, type Scene, type Thing } from "./scene.ts";
+import { backgroundOf, type Scene, SIDE, spriteOf, type Thing } from "./scene.ts";
 import { tileOf } from "./sheet.ts";
 import sheetUrl from "./sprites.webp";
 

@@ -6,7 +6,7 @@
 import type { ColorName } from "../colors.ts";
 import { withArticle } from "../names.ts";
 import { placeName } from "../token-requests.ts";
-import { isColored, kindOf, sheet, type Background } from "./sheet.ts";
+import { type Background, isColored, kindOf, sheet } from "./sheet.ts";
 
 export interface Thing {
   readonly id: number;
