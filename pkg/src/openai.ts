@@ -30,6 +30,8 @@ export interface ChatCompletionParams {
   /** With `include_usage`, one more chunk at the end has no choices but the usage. */
   stream_options?: { include_usage?: boolean } | null;
   max_tokens?: number | null;
+  /** The newer name of `max_tokens`, which counts where both are given. */
+  max_completion_tokens?: number | null;
   /** Default 0, unlike OpenAI's. */
   temperature?: number | null;
   top_p?: number | null;
@@ -195,7 +197,8 @@ async function* lines(values: AsyncIterable<unknown>): AsyncGenerator<Uint8Array
 }
 
 function chatOptions(params: ChatCompletionParams, { signal }: CompletionRequestOptions): ChatOptions {
-  const { max_tokens: maxTokens, temperature, top_p: topP, seed, stop } = params;
+  const { temperature, top_p: topP, seed, stop } = params;
+  const maxTokens = params.max_completion_tokens ?? params.max_tokens;
   return {
     ...(signal == null ? {} : { signal }),
     ...(maxTokens == null ? {} : { maxTokens }),

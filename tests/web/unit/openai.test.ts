@@ -126,6 +126,8 @@ describe("chat.completions.create", () => {
     expect(model.asked?.options).toEqual({ maxTokens: 5, temperature: 0.5, topP: 0.9, seed: 3, stop: ["."], signal });
     await openai(model).chat.completions.create({ messages: hello, max_tokens: null, stop: null });
     expect(model.asked?.options).toEqual({});
+    await openai(model).chat.completions.create({ messages: hello, max_tokens: 5, max_completion_tokens: 6 });
+    expect(model.asked?.options).toEqual({ maxTokens: 6 });
   });
 
   it("reads parts, pictures and its own answers, and leaves system messages out", async () => {
