@@ -374,7 +374,7 @@ test("after the load no request at all, whatever is asked and whatever goes wron
     const { setokim } = globalThis as unknown as { setokim: Package.Setokim };
     const image = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
     const hostile = `<img src="https://example.org/steal"><script>fetch("https://example.org/")</script>`;
-    const short = { maxTokens: 4, steps: 1 };
+    const short = { maxTokens: 4, diffusion: { steps: 1 } };
     const say = (text: string): Package.Message[] => [
       {
         role: "user",
