@@ -32,6 +32,15 @@ export class FakeServer {
   active = 0;
   mostActive = 0;
 
+  /** As if nothing had been asked of it, and without files. */
+  reset(): void {
+    this.files.clear();
+    this.seen.length = 0;
+    this.#faults.clear();
+    this.active = 0;
+    this.mostActive = 0;
+  }
+
   /** The next requests for this file meet these, one each. */
   fail(name: string, ...faults: Fault[]): void {
     this.#faults.set(name, [...(this.#faults.get(name) ?? []), ...faults]);

@@ -1,26 +1,14 @@
 /** What no caller with TypeScript would pass, and what no browser of today lacks: a typed error that says so. */
 
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { SetokimError } from "../../../pkg/src/errors.ts";
 import { imageFrom } from "../../../pkg/src/image.ts";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { Message } from "../../../pkg/src/tasks.ts";
-import { FakeServer, someBytes } from "../fake-server.ts";
-import { loaders } from "../fake-wasm.ts";
-import { FakeImageData } from "../fake-worker.ts";
+import { url, useFakeBrowser } from "../fake-browser.ts";
+import { report } from "../fake-wasm.ts";
 
-const url = "https://example.org/models/fake/";
-
-let server: FakeServer;
-
-beforeEach(() => {
-  server = new FakeServer();
-  server.addModel({ "a.safetensors": someBytes(100, 1) });
-  vi.stubGlobal("fetch", server.fetch);
-  vi.stubGlobal("ImageData", FakeImageData);
-  loaders.length = 0;
-});
-afterEach(() => vi.unstubAllGlobals());
+const { server } = useFakeBrowser();
 
 /** The same numbers every time (mulberry32), so that what fails fails again. */
 function randoms(seed: number): (below: number) => number {
@@ -109,6 +97,7 @@ describe("a browser without SIMD", () => {
   });
 
   it("is not what this one is taken for", async () => {
-    await (await Setokim.load(url, { worker: false, cache: false })).dispose();
+    await using setokim = await Setokim.load(url, { worker: false, cache: false });
+    expect(setokim.device).toEqual(report);
   });
 });

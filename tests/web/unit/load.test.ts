@@ -1,27 +1,19 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { type Store, WeightCache } from "../../../pkg/src/cache.ts";
 import { type EngineOptions, type LoadedEngine, loadEngine } from "../../../pkg/src/load.ts";
 import type { LoadProgress } from "../../../pkg/src/types.ts";
 import { FileSource, UrlSource } from "../../../pkg/src/weights.ts";
-import { FakeServer, someBytes } from "../fake-server.ts";
+import { url, useFakeBrowser } from "../fake-browser.ts";
+import { someBytes } from "../fake-server.ts";
 import { FakeLoader, fakeWasm, loaders, rustError, sha256 } from "../fake-wasm.ts";
 
-const url = "https://example.org/models/fake";
 const shards = {
   "a.safetensors": someBytes(100, 1),
   "b.safetensors": someBytes(50, 2),
   "c.safetensors": someBytes(30, 3),
 };
 
-let server: FakeServer;
-
-beforeEach(() => {
-  server = new FakeServer();
-  server.addModel(shards);
-  vi.stubGlobal("fetch", server.fetch);
-  loaders.length = 0;
-});
-afterEach(() => vi.unstubAllGlobals());
+const { server } = useFakeBrowser(shards);
 
 function load(options: Partial<EngineOptions> = {}): Promise<LoadedEngine> {
   const source = new UrlSource(url, options.signal, { attempts: 3, pause: 1, patience: 100 });

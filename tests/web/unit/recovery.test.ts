@@ -1,46 +1,27 @@
 /** What becomes of a model whose engine fails: the request is told, and the next one has a new engine. */
 
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { RemoteHost } from "../../../pkg/src/remote.ts";
 import { serve } from "../../../pkg/src/server.ts";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { LoadOptions, Recovery } from "../../../pkg/src/types.ts";
-import { FakeServer, someBytes } from "../fake-server.ts";
-import { halves, loaders, machine } from "../fake-wasm.ts";
-import { FakeImageData, FakeWorker } from "../fake-worker.ts";
+import { url, useFakeBrowser } from "../fake-browser.ts";
+import { halves, machine } from "../fake-wasm.ts";
+import { FakeWorker } from "../fake-worker.ts";
 
-const url = "https://example.org/models/fake/";
 const picture = Uint8Array.of(1, 2, 3);
 const trap = Uint8Array.of(0xff);
 const loss = Uint8Array.of(0xfe);
 
-let server: FakeServer;
 let recoveries: Recovery[];
 
+const { server, engine } = useFakeBrowser();
 beforeEach(() => {
-  server = new FakeServer();
-  server.addModel({ "a.safetensors": someBytes(100, 1) });
-  vi.stubGlobal("fetch", server.fetch);
-  vi.stubGlobal("Worker", FakeWorker);
-  vi.stubGlobal("ImageData", FakeImageData);
   recoveries = [];
-  loaders.length = 0;
-  FakeWorker.all.length = 0;
-});
-afterEach(() => {
-  for (const worker of FakeWorker.all) worker.terminate();
-  machine.gpu = false;
-  vi.unstubAllGlobals();
 });
 
 const load = (options: LoadOptions = {}): Promise<Setokim> =>
   Setokim.load(url, { cache: false, onRecovery: (recovery) => recoveries.push(recovery), ...options });
-
-const engine = () => {
-  const last = loaders.at(-1);
-  if (last === undefined) throw new Error("nothing was loaded");
-  return last.engine;
-};
 
 describe("in a worker", () => {
   for (const [code, bytes] of [

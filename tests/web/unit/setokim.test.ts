@@ -1,36 +1,16 @@
 /** The whole package but for the WebAssembly module: page, queue, protocol, worker, loading. */
 
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { LoadProgress } from "../../../pkg/src/types.ts";
-import { FakeServer, someBytes } from "../fake-server.ts";
-import { halves, loaders, memoryBytes, report } from "../fake-wasm.ts";
-import { FakeImageData, FakeWorker } from "../fake-worker.ts";
+import { url, useFakeBrowser } from "../fake-browser.ts";
+import { someBytes } from "../fake-server.ts";
+import { halves, memoryBytes, report } from "../fake-wasm.ts";
+import { FakeWorker } from "../fake-worker.ts";
 
-const url = "https://example.org/models/fake/";
 const picture = Uint8Array.of(1, 2, 3);
 
-let server: FakeServer;
-
-beforeEach(() => {
-  server = new FakeServer();
-  server.addModel({ "a.safetensors": someBytes(100, 1), "b.safetensors": someBytes(60, 2) });
-  vi.stubGlobal("fetch", server.fetch);
-  vi.stubGlobal("Worker", FakeWorker);
-  vi.stubGlobal("ImageData", FakeImageData);
-  loaders.length = 0;
-  FakeWorker.all.length = 0;
-});
-afterEach(() => {
-  for (const worker of FakeWorker.all) worker.terminate();
-  vi.unstubAllGlobals();
-});
-
-const engine = () => {
-  const last = loaders.at(-1);
-  if (last === undefined) throw new Error("nothing was loaded");
-  return last.engine;
-};
+const { server, engine } = useFakeBrowser({ "a.safetensors": someBytes(100, 1), "b.safetensors": someBytes(60, 2) });
 
 for (const worker of [true, false]) {
   describe(worker ? "in a worker" : "in the page", () => {

@@ -1,36 +1,15 @@
 /** Chat, segment, generate, edit: through the page's half, the protocol and the worker's half, but for the real wasm. */
 
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { Message } from "../../../pkg/src/tasks.ts";
-import { FakeServer, someBytes } from "../fake-server.ts";
-import { FakeAbort, loaders, usage } from "../fake-wasm.ts";
-import { FakeImageData, FakeWorker } from "../fake-worker.ts";
+import { url, useFakeBrowser } from "../fake-browser.ts";
+import { FakeAbort, usage } from "../fake-wasm.ts";
 
-const url = "https://example.org/models/fake/";
 const picture = Uint8Array.of(1, 2, 3);
 const hello: Message[] = [{ role: "user", content: "hello you there" }];
 
-beforeEach(() => {
-  const server = new FakeServer();
-  server.addModel({ "a.safetensors": someBytes(100, 1) });
-  vi.stubGlobal("fetch", server.fetch);
-  vi.stubGlobal("Worker", FakeWorker);
-  vi.stubGlobal("ImageData", FakeImageData);
-  loaders.length = 0;
-  FakeWorker.all.length = 0;
-  FakeAbort.alive = 0;
-});
-afterEach(() => {
-  for (const worker of FakeWorker.all) worker.terminate();
-  vi.unstubAllGlobals();
-});
-
-const engine = () => {
-  const last = loaders.at(-1);
-  if (last === undefined) throw new Error("nothing was loaded");
-  return last.engine;
-};
+const { engine } = useFakeBrowser();
 
 for (const worker of [true, false]) {
   describe(worker ? "in a worker" : "in the page", () => {
