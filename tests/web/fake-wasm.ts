@@ -235,6 +235,7 @@ export class FakeEngine implements WasmEngine {
     if (bytes.byteLength === 0) throw rustError("image-decode", "the picture cannot be read: no bytes");
     if (bytes[0] === 0xff) throw new WebAssembly.RuntimeError("unreachable");
     if (bytes[0] === 0xfe) throw rustError("device-lost", "the GPU device was lost: destroyed");
+    if (bytes[0] === 0xfd) throw rustError("out-of-memory", "there is no memory for a buffer");
     return rawHalves();
   }
 

@@ -12,6 +12,7 @@ import { FakeWorker } from "../fake-worker.ts";
 const picture = Uint8Array.of(1, 2, 3);
 const trap = Uint8Array.of(0xff);
 const loss = Uint8Array.of(0xfe);
+const tooLarge = Uint8Array.of(0xfd);
 
 let recoveries: Recovery[];
 
@@ -27,8 +28,9 @@ describe("in a worker", () => {
   for (const [code, bytes] of [
     ["crashed", trap],
     ["device-lost", loss],
+    ["out-of-memory", tooLarge],
   ] as const) {
-    it(`answers in a fresh worker after it ${code}`, async () => {
+    it(`answers in a fresh worker after \`${code}\``, async () => {
       const setokim = await load();
       await expect(setokim.tokenize(bytes)).rejects.toMatchObject({ code });
       expect(FakeWorker.all.map(({ terminated }) => terminated)).toEqual([true]);
