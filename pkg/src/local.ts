@@ -197,41 +197,9 @@ export class LocalHost implements Host {
 function hasSimd(): boolean {
   if (typeof WebAssembly === "undefined") return false;
   // (module (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt))
-  return WebAssembly.validate(
-    Uint8Array.of(
-      0,
-      97,
-      115,
-      109,
-      1,
-      0,
-      0,
-      0,
-      1,
-      5,
-      1,
-      96,
-      0,
-      1,
-      123,
-      3,
-      2,
-      1,
-      0,
-      10,
-      10,
-      1,
-      8,
-      0,
-      65,
-      0,
-      253,
-      15,
-      253,
-      98,
-      11,
-    ),
-  );
+  // biome-ignore format: bytes
+  const module = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
+  return WebAssembly.validate(module);
 }
 
 /** Every task's answer in one form: parts in order. */

@@ -10,6 +10,8 @@ import {
   openPage,
   savedFrom,
   settled,
+  shot,
+  slowTest,
   textOf,
   visit,
 } from "./helpers.ts";
@@ -27,10 +29,6 @@ const test = base.extend<{ chat: Page }>({
 async function useFake(page: Page): Promise<void> {
   await page.route(/\/worker-[^/]*\.js$/, (route) => route.fulfill({ body: fake, contentType: "text/javascript" }));
   await page.route("**/manifest.json", (route) => route.fulfill({ json: { files: [{ name: "fake", bytes: 1e6 }] } }));
-}
-
-async function shot(page: Page, name: string): Promise<void> {
-  await page.screenshot({ path: `${import.meta.dirname}/screenshots/chat-${name}.png`, animations: "disabled" });
 }
 
 type Mode = "Ask" | "Find" | "Draw" | "Edit";
@@ -58,7 +56,7 @@ test("answers, word by word, with tokens and seconds", async ({ chat: page }) =>
   // Said once, when it is whole.
   await expect(page.locator("#live")).toHaveText("Answer 1: an owl, a red balloon and a cat on a beach");
   await expect(turn.locator("..")).not.toHaveAttribute("aria-live");
-  await shot(page, "answer");
+  await shot(page, "chat-answer");
 });
 
 test("goes on with the same picture, and starts anew with another", async ({ chat: page }) => {
@@ -142,7 +140,7 @@ test("marks what was found in the picture, and says when nothing was", async ({ 
     .locator("#legend li")
     .evaluateAll((entries) => entries.map((entry) => getComputedStyle(entry, "::before").backgroundColor));
   expect(new Set(colors).size).toBe(2);
-  await shot(page, "found");
+  await shot(page, "chat-found");
   await page.getByRole("button", { name: "Take off: the balloon" }).click();
   await page.getByRole("button", { name: "Take off: the cat" }).click();
   await expect(page.locator("#legend")).toBeHidden();
@@ -180,7 +178,7 @@ test("draws, shows the tokens, saves, and draws again with the next seed", async
   await expect(page.locator(".turn").last().locator(".answer-meta")).toHaveText(/^seed 1 · /);
   await page.getByRole("button", { name: "Settings" }).click();
   await expect(page.getByLabel("Seed")).toHaveValue("1");
-  await shot(page, "drawn");
+  await shot(page, "chat-drawn");
 });
 
 test("shows a picture on its way, and nothing of one that was stopped", async ({ chat: page }) => {
@@ -202,7 +200,7 @@ test("edits, compares, takes the result as the picture, and goes back", async ({
   await expect(turn.locator(".dot-token.copied")).toHaveCount(2);
   await turn.getByRole("slider").fill("30");
   await expect(turn.locator(".generated-frame")).toHaveCSS("--at", "30%");
-  await shot(page, "edited");
+  await shot(page, "chat-edited");
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
   const edited = await middlePixel(page, "#picture");
   await turn.getByRole("button", { name: "Show Beach again" }).click();
@@ -242,7 +240,7 @@ test("undoes and redoes changes of the picture, and leaves the conversation", as
   await page.getByRole("button", { name: "Sample" }).nth(1).click();
   await settled(page);
   await expect(redo).toHaveAttribute("aria-disabled", "true");
-  await shot(page, "undo");
+  await shot(page, "chat-undo");
 });
 
 test("offers what can be asked about a token, by mouse and by keyboard", async ({ chat: page }) => {
@@ -256,7 +254,7 @@ test("offers what can be asked about a token, by mouse and by keyboard", async (
   await tap(5, 10); // the balloon
   await expect(menu).toHaveAttribute("aria-label", "red balloon");
   await expect(menu.getByRole("menuitem").first()).toBeFocused();
-  await shot(page, "token-menu");
+  await shot(page, "chat-token-menu");
   expect(await accessibilityFaults(page)).toEqual([]);
   await menu.getByRole("menuitem", { name: "Find the balloon" }).click();
   await expect(menu).toBeHidden();
@@ -295,7 +293,7 @@ test("composes a scene by keyboard and by mouse, as a picture to talk about", as
   const status = dialog.locator("#scene-status");
   await page.getByRole("button", { name: "Compose a scene" }).click();
   await expect(status).toHaveText("an owl and a red balloon on grass");
-  await shot(page, "scene");
+  await shot(page, "chat-scene");
   expect(await accessibilityFaults(page)).toEqual([]);
 
   await dialog.getByRole("button", { name: "at night" }).click();
@@ -331,7 +329,7 @@ test("composes a scene by keyboard and by mouse, as a picture to talk about", as
   for (const name of ["cat", "dog", "bee"]) await dialog.getByRole("button", { name: `Add: ${name}` }).click();
   await expect(status).toHaveText("5 things: the model has not seen more.");
   await expect(dialog.getByRole("button", { name: "Add: fox" })).toHaveAttribute("aria-disabled", "true");
-  await shot(page, "scene-full");
+  await shot(page, "chat-scene-full");
 
   await dialog.getByRole("button", { name: "Use this picture" }).click();
   await expect(dialog).toBeHidden();
@@ -488,7 +486,7 @@ test("saves the picture, a mask of it, and the conversation", async ({ chat: pag
   expect(json.turns.map(({ input }) => input)).toEqual(["what do you see?", "the owl", "the dog"]);
   expect(json.turns[1]?.masks[0]?.counts.reduce((sum, run) => sum + run, 0)).toBe(128 * 128);
   await page.locator("#chat-save").click();
-  await shot(page, "save");
+  await shot(page, "chat-save");
   expect(await accessibilityFaults(page)).toEqual([]);
 });
 
@@ -544,10 +542,11 @@ test("asks, finds, draws and edits with the real engine and random weights", asy
   }
   expect(requests).toEqual([]);
   await expect(page.locator("#sent")).toHaveText("0 bytes sent");
-  await shot(page, "random");
+  await shot(page, "chat-random");
 });
 
-test("draws with the real engine and the shipped weights", async ({ page }) => {
+// In short: the test before, with random weights, and the self-test page, with the shipped ones.
+slowTest("draws with the real engine and the shipped weights", async ({ page }) => {
   await openPage(page, "?device=cpu");
   await ask(page, "Draw", "a cat on grass");
   await expect(page.locator(".turn").last().locator(".generated-frame")).toBeVisible();
@@ -575,7 +574,7 @@ for (const scheme of ["light", "dark"] as const) {
     test(`is accessible and fits: ${place}, ${scheme}`, async ({ chat: page }) => {
       await page.setViewportSize({ width, height });
       await page.emulateMedia({ colorScheme: scheme });
-      await shot(page, `${place}-${scheme}-first`);
+      await shot(page, `chat-${place}-${scheme}-first`);
       await ask(page, "Ask", "what do you see?");
       await ask(page, "Find", "the balloon");
       await ask(page, "Draw", "a sun over grass");
@@ -584,7 +583,7 @@ for (const scheme of ["light", "dark"] as const) {
       expect(await accessibilityFaults(page)).toEqual([]);
       expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
       await expect(page.locator("#words")).toBeInViewport();
-      await shot(page, `${place}-${scheme}`);
+      await shot(page, `chat-${place}-${scheme}`);
     });
   }
 }

@@ -65,6 +65,18 @@ export const test = base.extend<{ ready: Page }, { loaded: { page: Page; problem
   },
 });
 
+/** `SETOKIM_FULL=1`, set by `cargo xtask test --full`: the tests that take minutes, and long soaks. */
+export const isFull = process.env["SETOKIM_FULL"] === "1";
+
+/** A picture of this state, to look at and not compared; there are dozens, and each takes a software GPU its time. */
+export async function shot(page: Page, name: string): Promise<void> {
+  const path = `${import.meta.dirname}/screenshots/${name}.png`;
+  if (isFull) await page.screenshot({ path, animations: "disabled" });
+}
+
+/** A test of minutes, of something that a shorter test covers in the main. */
+export const slowTest = isFull ? test : test.skip;
+
 export const fixture = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/pictures/${name}`, import.meta.url));
 
