@@ -15,7 +15,7 @@ export type RequestImage =
 /** The same once the browser has read its pixels. */
 export type ReadImage = Exclude<RequestImage, { kind: "bitmap" }>;
 
-/** As in Rust (`preprocess.rs`): above it, reading the pixels back would exhaust the tab. */
+/** As in Rust (`src/limits.rs`): above it, reading the pixels back would exhaust the tab. */
 const MEGAPIXEL_LIMIT = 64;
 
 /** As in Rust: a larger file is not even read. */

@@ -6,7 +6,7 @@ import { halves } from "../fake-wasm.ts";
 const distance = (a: Color, b: Color): number => Math.hypot(a.r - b.r, a.g - b.g, a.b - b.b);
 
 describe("the palette", () => {
-  it("begins as that of the command line (src/palette.rs)", () => {
+  it("begins as that of the command line (src/image/palette.rs)", () => {
     expect(palette(4).map(({ r, g, b }) => [r, g, b])).toEqual([
       [113, 163, 255],
       [208, 83, 34],
