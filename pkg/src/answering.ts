@@ -1,4 +1,4 @@
-/** Makes an answer: tells of each event as it happens, and heeds the signal. */
+/** Makes an answer: emits each event as it happens, and stops when the signal says so. */
 export type AnswerMaker<Event, Result> = (emit: (event: Event) => void, signal: AbortSignal) => Promise<Result>;
 
 /**

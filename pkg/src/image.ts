@@ -5,7 +5,7 @@ import type { ImageInput } from "./types.js";
 
 /** A picture on its way to the engine. Everything in it belongs to the package and may be transferred. */
 export type RequestImage =
-  /** A PNG, JPEG, WebP or GIF file; Rust decodes it and heeds its EXIF orientation. */
+  /** A PNG, JPEG, WebP or GIF file; Rust decodes it and applies its EXIF orientation. */
   | { kind: "encoded"; bytes: Uint8Array<ArrayBuffer> }
   /** [height, width, 4], rows without padding, alpha not premultiplied. */
   | { kind: "rgba"; rgba: Uint8Array<ArrayBuffer>; width: number; height: number }

@@ -43,7 +43,7 @@ export interface AdapterReport {
   name: string;
   /** Graphics API: `webgpu` in a page. */
   backend: string;
-  /** True for an adapter that draws on the CPU (SwiftShader, llvmpipe): `auto` does not take it. */
+  /** True for an adapter that computes on the CPU (SwiftShader, llvmpipe): `auto` does not take it. */
   software: boolean;
   /** `shader-f16` is there. */
   f16: boolean;

@@ -76,14 +76,14 @@ function scene(seed) {
       rgba.set([...color, 255], (y * side + x) * 4);
     }
   }
-  const drawn = Uint32Array.from({ length: grid * grid }, (_, patch) => {
+  const labels = Uint32Array.from({ length: grid * grid }, (_, patch) => {
     const [row, column] = [Math.floor(patch / grid), patch % grid];
     return Math.hypot(column * 8 + 4 - sunX, row * 8 + 4 - sunY) < 18 ? 2 : row < 8 ? 0 : 1;
   });
-  return { rgba, labels: drawn };
+  return { rgba, labels };
 }
 
-function drawing(seed, edited) {
+function generated(seed, edited) {
   return {
     width: side,
     height: side,
@@ -117,27 +117,27 @@ async function tell(id, events, pause) {
 }
 
 async function answer(id, { task, messages, prompt: asked, images, options }) {
-  const said = asked ?? messages.at(-1).parts.find((part) => part.type === "text").text;
-  if (said === "fail") throw { code: "context-overflow", message: "the request is too long", remedy: "Shorten it." };
+  const prompt = asked ?? messages.at(-1).parts.find((part) => part.type === "text").text;
+  if (prompt === "fail") throw { code: "context-overflow", message: "the request is too long", remedy: "Shorten it." };
   const seed = options.diffusion?.seed ?? 0;
   const parts = [];
   const events = [];
   if (task === "chat") {
-    const text = said.startsWith("count")
+    const text = prompt.startsWith("count")
       ? "one two three ".repeat(100)
-      : (answers[said] ?? `you said: ${said}, turn ${messages.length}`);
+      : (answers[prompt] ?? `you said: ${prompt}, turn ${messages.length}`);
     events.push(...text.split(/(?<= )/).map((word) => ({ type: "text", text: word })));
     parts.push({ type: "text", text });
   }
   if (task === "segment") {
-    const mask = maskOf(said, await sizeOf(images[0]));
+    const mask = maskOf(prompt, await sizeOf(images[0]));
     parts.push(
-      mask === null ? { type: "text", text: `there is no ${said.replace("the ", "")}` } : { type: "mask", mask },
+      mask === null ? { type: "text", text: `there is no ${prompt.replace("the ", "")}` } : { type: "mask", mask },
     );
     events.push(...parts);
   }
   if (task === "generate" || task === "edit") {
-    const image = drawing(seed, task === "edit");
+    const image = generated(seed, task === "edit");
     events.push(...image.tokens.map(({ copied }, index) => ({ type: "visual-token", index, copied })), {
       type: "image",
       image,
@@ -152,7 +152,7 @@ async function answer(id, { task, messages, prompt: asked, images, options }) {
     finish: "end",
     seconds: { prefill: 0, decode: 0, denoise: 0, mask: 0, render: 0 },
   };
-  await tell(id, [...events, { type: "done", usage }], said === "slowly" ? 800 : 25);
+  await tell(id, [...events, { type: "done", usage }], prompt === "slowly" ? 800 : 25);
   return { parts, usage };
 }
 

@@ -2,7 +2,7 @@
 
 import { sha256 } from "./fake-wasm.ts";
 
-export interface SeenRequest {
+export interface ServedRequest {
   name: string;
   range: string | undefined;
   cache: string | undefined;
@@ -26,7 +26,7 @@ export type Fault =
 
 export class FakeServer {
   readonly files = new Map<string, Uint8Array>();
-  readonly seen: SeenRequest[] = [];
+  readonly requests: ServedRequest[] = [];
   readonly #faults = new Map<string, Fault[]>();
   /** Requests that are being answered, and the most there ever were. */
   active = 0;
@@ -35,7 +35,7 @@ export class FakeServer {
   /** As if nothing had been asked of it, and without files. */
   reset(): void {
     this.files.clear();
-    this.seen.length = 0;
+    this.requests.length = 0;
     this.#faults.clear();
     this.active = 0;
     this.mostActive = 0;
@@ -59,7 +59,7 @@ export class FakeServer {
   readonly fetch = async (input: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
     const name = new URL(String(input)).pathname.split("/").pop() ?? "";
     const range = new Headers(init.headers).get("range") ?? undefined;
-    this.seen.push({ name, range, cache: init.cache });
+    this.requests.push({ name, range, cache: init.cache });
     const fault = this.#faults.get(name)?.shift();
     if (fault?.kind === "offline") throw new TypeError("Failed to fetch");
     if (fault?.kind === "status") return new Response("", { status: fault.status });

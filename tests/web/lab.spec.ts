@@ -316,9 +316,9 @@ test("streams its events, and stops when the stream is cancelled", async ({ page
         transform: (event, out) => (event.type === "text" ? out.enqueue(event.text) : undefined),
       });
       const answering = ask();
-      const said: string[] = [];
+      const pieces: string[] = [];
       const reader = answering.stream().pipeThrough(texts).getReader();
-      for (let next = await reader.read(); !next.done; next = await reader.read()) said.push(next.value);
+      for (let next = await reader.read(); !next.done; next = await reader.read()) pieces.push(next.value);
       const stopped = ask();
       const first = stopped.stream().getReader();
       await first.read();
@@ -328,7 +328,7 @@ test("streams its events, and stops when the stream is cancelled", async ({ page
         (error) => (error as Package.SetokimError).code,
       );
       await setokim.dispose();
-      return { words: said, whole: (await answering).text, code: failed };
+      return { words: pieces, whole: (await answering).text, code: failed };
     },
     { url: model, base64: sample },
   );

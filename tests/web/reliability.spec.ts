@@ -81,7 +81,7 @@ function suffer(
       });
       const lever = new BroadcastChannel("faults");
       const codes: string[] = [];
-      const said: string[] = [];
+      const texts: string[] = [];
       const ask = async (spoil: boolean): Promise<void> => {
         try {
           const content: Package.MessagePart[] = [
@@ -92,7 +92,7 @@ function suffer(
           if (spoil) {
             for await (const event of answering) if (event.type === "text") lever.postMessage(wanted);
           }
-          said.push(JSON.stringify((await answering).text));
+          texts.push(JSON.stringify((await answering).text));
           codes.push("answered");
         } catch (error) {
           codes.push(error instanceof lib.SetokimError ? error.code : String(error));
@@ -101,7 +101,7 @@ function suffer(
       await ask(false);
       for (let time = 0; time < wantedTimes; time += 1) await ask(true);
       await ask(false);
-      const outcome = { codes, same: said[0] === said.at(-1), recoveries, device: setokim.device };
+      const outcome = { codes, same: texts[0] === texts.at(-1), recoveries, device: setokim.device };
       await setokim.dispose();
       return outcome;
     },

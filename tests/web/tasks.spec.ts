@@ -171,7 +171,7 @@ test("stops between two tokens, and answers the next request", async ({ page }) 
   ]);
   expect(outcome.tokens[0]).toBeGreaterThan(1);
   expect(outcome.tokens[1]).toBeGreaterThan(0);
-  // The one that was left had drawn one token of these, and the next request came at once.
+  // The one that was left had made one token of these, and the next request came at once.
   expect(outcome.stopped).toBeLessThan(outcome.whole * 0.8);
 });
 

@@ -47,8 +47,8 @@ export class Engine {
   /** Loads a model that this browser keeps; of another one says first what it is. */
   async start(choice: DeviceChoice): Promise<void> {
     const address = new URL(this.#modelUrl, document.baseURI).href;
-    const kept = await Setokim.cache.list();
-    if (kept.some(({ url }) => url === address)) return this.load(choice);
+    const stored = await Setokim.cache.list();
+    if (stored.some(({ url }) => url === address)) return this.load(choice);
     this.#store.set({ choice, status: { kind: "waiting" } });
     try {
       const probe = await Setokim.probe({ model: address });

@@ -14,8 +14,8 @@ const LIMIT = 20;
 /** A picture was shown: what had been undone is gone. */
 export function withImage({ images, at }: History, image: OpenImage): History {
   if (images[at] === image) return { images, at };
-  const kept = [...images.slice(0, at + 1), image].slice(-LIMIT);
-  return { images: kept, at: kept.length - 1 };
+  const last = [...images.slice(0, at + 1), image].slice(-LIMIT);
+  return { images: last, at: last.length - 1 };
 }
 
 /** One step back (-1) or forth (1); undefined where there is none. */

@@ -60,7 +60,7 @@ export interface MaskOverlay {
   color: Color;
 }
 
-/** How pictures are drawn. */
+/** How images are generated. */
 export interface GenerationSettings {
   seed: number;
   guidance: number;

@@ -17,10 +17,12 @@ export function asMarkdown(turns: readonly Turn[], model: string): string {
 
 function answerIn({ state, text, masks, generated, problem }: Turn): string {
   if (problem !== undefined) return `*${problem.message}*`;
-  const found = masks.map((mask) => `*(a mask: ${percent(areaOf(mask))} of the picture, ${percent(mask.score)} sure)*`);
-  const drawn = generated === undefined ? [] : [`*(a picture of ${generated.tokens.tokens.length} tokens)*`];
+  const masked = masks.map(
+    (mask) => `*(a mask: ${percent(areaOf(mask))} of the picture, ${percent(mask.score)} sure)*`,
+  );
+  const image = generated === undefined ? [] : [`*(a picture of ${generated.tokens.tokens.length} tokens)*`];
   const stopped = state === "stopped" ? ["*(stopped)*"] : [];
-  return [text, ...found, ...drawn, ...stopped].filter((part) => part !== "").join(" ");
+  return [text, ...masked, ...image, ...stopped].filter((part) => part !== "").join(" ");
 }
 
 export function asJson(turns: readonly Turn[], model: string): string {

@@ -19,7 +19,7 @@ export interface Turn {
   /** As the person wrote it, and as the model gets it. */
   readonly input: string;
   readonly prompt: string;
-  /** What it is about, with its tokens if they were known; undefined for a picture that is drawn from words alone. */
+  /** What it is about, with its tokens if they were known; undefined for an image that is generated from text alone. */
   readonly image: OpenImage | undefined;
   readonly tokens: Tokenization | undefined;
   readonly settings: GenerationSettings;
@@ -29,7 +29,7 @@ export interface Turn {
   readonly visualTokens: readonly (number | null)[];
   readonly masks: readonly SegmentationMask[];
   readonly generated: GeneratedImage | undefined;
-  /** What was drawn, as an image that the page can show. */
+  /** What was generated, as an image that the page can show. */
   readonly result: OpenImage | undefined;
   readonly usage: Usage | undefined;
   /** From the press of the button to the end, in milliseconds. */

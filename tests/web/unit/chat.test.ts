@@ -13,14 +13,14 @@ const thing = (name: string, color: string | null = null, confidence = 0.9, isOb
   isObject,
 });
 
-function seen(...names: NonNullable<Tokenization["names"]>): Tokenization {
+function tokenizationOf(...names: NonNullable<Tokenization["names"]>): Tokenization {
   const tokens = names.map((_, id) => ({ id, center: [0, 0] as [number, number], patches: 1, score: 1 }));
   return { ...halves(), tokens, names };
 }
 
 describe("suggestions", () => {
   it("name things that the model is sure of, and only once", () => {
-    const tokens = seen(
+    const tokens = tokenizationOf(
       thing("sky", null, 0.9, false),
       thing("owl"),
       thing("owl"),
@@ -43,7 +43,7 @@ describe("suggestions", () => {
   });
 
   it("begin with the token that was chosen", () => {
-    const tokens = seen(thing("owl", null, 0.99), thing("dog", null, 0.5));
+    const tokens = tokenizationOf(thing("owl", null, 0.99), thing("dog", null, 0.5));
     expect(suggestions("segment", tokens)[0]).toBe("the owl");
     expect(suggestions("segment", tokens, 1)[0]).toBe("the dog");
     expect(suggestions("edit", tokens, 1)).toContain("replace the dog with a cat");

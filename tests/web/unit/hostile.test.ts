@@ -93,7 +93,7 @@ describe("a browser without SIMD", () => {
       message: expect.stringContaining("SIMD"),
       remedy: expect.stringContaining("Safari from 16.4"),
     });
-    expect(server.seen).toEqual([]);
+    expect(server.requests).toEqual([]);
   });
 
   it("is not what this one is taken for", async () => {

@@ -99,7 +99,7 @@ describe("imageFrom", () => {
     });
   });
 
-  it("heeds the signal", async () => {
+  it("stops when the signal says so", async () => {
     await expect(imageFrom(Uint8Array.of(1), AbortSignal.abort())).rejects.toMatchObject({ code: "aborted" });
   });
 });

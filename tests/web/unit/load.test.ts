@@ -38,7 +38,7 @@ class MemoryStore implements Store {
 
 const manifest = (files: object[]): Uint8Array => new TextEncoder().encode(JSON.stringify({ files }));
 
-const requested = (name: string): number => server.seen.filter((request) => request.name === name).length;
+const requested = (name: string): number => server.requests.filter((request) => request.name === name).length;
 
 describe("loadEngine", () => {
   it("adds every shard in order and reports each stage with a fraction that never goes back", async () => {
@@ -76,7 +76,7 @@ describe("loadEngine", () => {
   it("goes on where a connection was cut", async () => {
     server.fail("a.safetensors", { kind: "cut", after: 40 }, { kind: "cut", after: 20 });
     await load();
-    expect(server.seen.filter(({ name }) => name === "a.safetensors").map(({ range }) => range)).toEqual([
+    expect(server.requests.filter(({ name }) => name === "a.safetensors").map(({ range }) => range)).toEqual([
       undefined,
       "bytes=40-",
       "bytes=60-",
@@ -89,7 +89,7 @@ describe("loadEngine", () => {
     server.fail("a.safetensors", { kind: "stall", after: 40 });
     await load();
     expect(requested("manifest.json")).toBe(2);
-    expect(server.seen.filter(({ name }) => name === "a.safetensors").map(({ range }) => range)).toEqual([
+    expect(server.requests.filter(({ name }) => name === "a.safetensors").map(({ range }) => range)).toEqual([
       undefined,
       "bytes=40-",
     ]);
@@ -100,7 +100,7 @@ describe("loadEngine", () => {
     server.fail("a.safetensors", { kind: "cut", after: 40, spoilt: true });
     await load();
     expect(loaders[0]?.added).toContain("a.safetensors");
-    expect(server.seen.filter(({ name }) => name === "a.safetensors").map(({ cache }) => cache)).toEqual([
+    expect(server.requests.filter(({ name }) => name === "a.safetensors").map(({ cache }) => cache)).toEqual([
       "default",
       "default",
       "reload",
@@ -264,10 +264,10 @@ describe("an abort", () => {
           code: "aborted",
         },
       );
-      const asked = server.seen.length;
+      const asked = server.requests.length;
       await new Promise((resolve) => setTimeout(resolve, 5));
       expect(server.active, `requests after report ${moment}`).toBe(0);
-      expect(server.seen.length).toBe(asked);
+      expect(server.requests.length).toBe(asked);
       const loader = loaders.at(-1);
       if (moment > 0)
         expect(loader?.freed === true || loader?.engine.freed === true, `memory after ${moment}`).toBe(true);
@@ -323,7 +323,7 @@ describe("the cache", () => {
     await load({ cache });
     store.entries.set(`shard-${sha256(shards["a.safetensors"])}`, new Uint8Array(100));
     await load({ cache });
-    expect(server.seen.filter(({ name }) => name === "a.safetensors").map((request) => request.cache)).toEqual([
+    expect(server.requests.filter(({ name }) => name === "a.safetensors").map((request) => request.cache)).toEqual([
       "default",
       "reload",
     ]);
@@ -421,7 +421,7 @@ describe("files that the person picked", () => {
   it("load like a folder on a server", async () => {
     await loadEngine(fakeWasm, new FileSource(files()), { device: "cpu", dtype: "stored" });
     expect(loaders[0]?.added).toEqual(Object.keys(shards));
-    expect(server.seen).toEqual([]);
+    expect(server.requests).toEqual([]);
   });
 
   it("are named when one is missing", async () => {

@@ -157,8 +157,8 @@ describe("in the page", () => {
 
 it("a worker that may not take a lock says hello all the same", async () => {
   vi.stubGlobal("navigator", { locks: { request: () => Promise.reject(new DOMException("no", "SecurityError")) } });
-  const said: unknown[] = [];
-  const port = { postMessage: (message: unknown) => void said.push(message), addEventListener: () => undefined };
+  const posted: unknown[] = [];
+  const port = { postMessage: (message: unknown) => void posted.push(message), addEventListener: () => undefined };
   serve(port, new RemoteHost(new FakeWorker()));
-  await vi.waitFor(() => expect(said).toEqual([{ type: "hello", lock: undefined }]));
+  await vi.waitFor(() => expect(posted).toEqual([{ type: "hello", lock: undefined }]));
 });

@@ -49,12 +49,12 @@ for (const worker of [true, false]) {
       const probed = await Setokim.probe({ worker });
       expect(probed).toMatchObject({ ...report, download: null, memory: null, fits: null });
       expect(probed.verdict).toBe("Runs on the CPU: the browser has no WebGPU.");
-      expect(server.seen).toEqual([]);
+      expect(server.requests).toEqual([]);
     });
 
     it("says what a model takes, from its manifest alone", async () => {
       expect(await Setokim.probe({ worker, model: url })).toMatchObject({ download: 160, fits: true });
-      expect(server.seen.map(({ name }) => name)).toEqual(["manifest.json"]);
+      expect(server.requests.map(({ name }) => name)).toEqual(["manifest.json"]);
       server.files.set("manifest.json", new TextEncoder().encode("{}"));
       await expect(Setokim.probe({ worker, model: url })).rejects.toMatchObject({ code: "manifest-invalid" });
     });
@@ -114,7 +114,7 @@ for (const worker of [true, false]) {
       server.fail("a.safetensors", { kind: "hang" });
       const abort = new AbortController();
       const loading = load({ signal: abort.signal });
-      await vi.waitFor(() => expect(server.seen.some(({ name }) => name === "a.safetensors")).toBe(true));
+      await vi.waitFor(() => expect(server.requests.some(({ name }) => name === "a.safetensors")).toBe(true));
       abort.abort();
       await expect(loading).rejects.toMatchObject({ code: "aborted" });
     });

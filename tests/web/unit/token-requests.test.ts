@@ -12,7 +12,7 @@ const thing = (name: string, color: string | null = null, confidence = 0.9): Tok
 });
 
 /** A 4 x 4 grid: background 0, and one patch for each thing, row by row. */
-function seen(...things: TokenName[]): Tokenization {
+function tokenizationOf(...things: TokenName[]): Tokenization {
   const labels = Uint32Array.from({ length: 16 }, (_, patch) =>
     patch % 5 === 0 && patch / 5 < things.length ? patch / 5 + 1 : 0,
   );
@@ -30,7 +30,7 @@ function seen(...things: TokenName[]): Tokenization {
 }
 
 it("names the part of the picture as training does", () => {
-  const tokens = seen(thing("owl"), thing("cat"), thing("dog"), thing("fox"));
+  const tokens = tokenizationOf(thing("owl"), thing("cat"), thing("dog"), thing("fox"));
   expect([1, 2, 3, 4].map((id) => cellOf(tokens, id))).toEqual(["top left", "center", "center", "bottom right"]);
   expect(placeName(0.5, 0.2)).toBe("top");
   expect(placeName(0.37, 0.64)).toBe("bottom left");
@@ -38,14 +38,14 @@ it("names the part of the picture as training does", () => {
 });
 
 it("takes the shortest phrase that fits one thing only", () => {
-  const tokens = seen(thing("owl"), thing("ball", "red"), thing("ball", "blue"), thing("bee", null, 0.1));
+  const tokens = tokenizationOf(thing("owl"), thing("ball", "red"), thing("ball", "blue"), thing("bee", null, 0.1));
   expect([1, 2, 3].map((id) => phraseFor(tokens, id))).toEqual(["the owl", "the red ball", "the blue ball"]);
   expect(phraseFor(tokens, 4)).toBe("the object at the bottom right");
-  expect(phraseFor(seen(thing("owl"), thing("owl")), 1)).toBe("the owl at the top left");
+  expect(phraseFor(tokenizationOf(thing("owl"), thing("owl")), 1)).toBe("the owl at the top left");
 });
 
 it("offers what fits the token", () => {
-  const tokens = seen(thing("owl"), thing("ball", "red"));
+  const tokens = tokenizationOf(thing("owl"), thing("ball", "red"));
   const prompt = (id: number): string[] =>
     requestsFor(tokens, id).requests.map((request) => `${request.mode}: ${request.prompt}`);
   expect(prompt(1)).toEqual([

@@ -1,4 +1,4 @@
-/** Where the next words are written: the text box, what they are for, suggestions, and how pictures are drawn. */
+/** Where the next words are written: the text box, what they are for, suggestions, and how images are generated. */
 
 import type { AnswerTask } from "setokim";
 import type { Conversation } from "../conversation.ts";
