@@ -31,13 +31,17 @@ self.addEventListener("fetch", (event) => {
   if (request.method !== "GET" || new URL(request.url).origin !== location.origin) return;
   if (request.mode === "navigate") {
     // The newest page where there is a network, the kept one where there is none.
-    event.respondWith(fetch(request).catch(() => caches.match("./", { ignoreSearch: true, ignoreVary: true }).then(orError)));
+    event.respondWith(
+      fetch(request).catch(() => caches.match("./", { ignoreSearch: true, ignoreVary: true }).then(orError)),
+    );
     return;
   }
   const kept = new URL(request.url);
   kept.search = "";
   if (!files.some((file) => new URL(file, location.href).href === kept.href)) return;
-  event.respondWith(caches.match(request, { ignoreSearch: true, ignoreVary: true }).then((response) => response ?? fetch(request)));
+  event.respondWith(
+    caches.match(request, { ignoreSearch: true, ignoreVary: true }).then((response) => response ?? fetch(request)),
+  );
 });
 
 function orError(response) {

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { cpSync, createReadStream, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { extname, join, normalize, sep } from "node:path";
+import { cpSync, existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { defineConfig, type Connect, type Plugin } from "vite";
+import sirv from "sirv";
+import { type Connect, defineConfig, type Plugin } from "vite";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const models = join(root, "../models");
@@ -59,7 +60,11 @@ function offlinePage(): Plugin {
 
 function sampleNames(): string[] {
   const folder = join(models, "samples");
-  return existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(".png")).sort() : [];
+  return existsSync(folder)
+    ? readdirSync(folder)
+        .filter((name) => name.endsWith(".png"))
+        .sort()
+    : [];
 }
 
 /**
@@ -70,21 +75,7 @@ function sampleNames(): string[] {
 function modelFiles(): Plugin {
   const id = "virtual:samples";
   let outDir = join(root, "dist");
-  const serve =
-    (folder: string): Connect.NextHandleFunction =>
-    (request, response, next) => {
-      const path = decodeURIComponent((request.url ?? "/").split("?")[0] ?? "/");
-      const file = normalize(join(folder, path));
-      if (!file.startsWith(folder + sep) || !existsSync(file) || !statSync(file).isFile()) {
-        next();
-        return;
-      }
-      const types: Record<string, string> = { ".json": "application/json", ".png": "image/png" };
-      response.setHeader("Content-Type", types[extname(file)] ?? "application/octet-stream");
-      response.setHeader("Content-Length", statSync(file).size);
-      response.setHeader("Cache-Control", "no-cache");
-      createReadStream(file).pipe(response);
-    };
+  const serve = (folder: string): Connect.NextHandleFunction => sirv(folder, { dev: true, etag: true });
   const serveFixtures = (middlewares: Connect.Server): void => {
     middlewares.use("/models/tiny-setokim", serve(join(fixtures, "tiny-setokim")));
     middlewares.use("/models/tiny", serve(join(fixtures, "tiny-model")));

@@ -123,7 +123,7 @@ async function answerSetokim() {
     },
     edit: async () => {
       picture.rgba[0] = (picture.rgba[0] + 1) % 256;
-      return (await timed(() => engine.edit(picture, "make it night", { insist: true }, () => {}, new wasm.Abort()))).ms;
+      return (await timed(() => engine.edit(picture, "make it night", { required: true }, () => {}, new wasm.Abort()))).ms;
     },
     generate: async () =>
       (await timed(() => engine.generate("a dog and a red ball on grass", {}, () => {}, new wasm.Abort()))).ms,

@@ -1,9 +1,9 @@
 const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
 const file = document.querySelector<HTMLInputElement>("#file")!;
-const said = document.querySelector<HTMLElement>("#said")!;
+const status = document.querySelector<HTMLElement>("#status")!;
 
 file.addEventListener("change", () => {
-  said.textContent = "Looking";
+  status.textContent = "Looking";
   worker.postMessage(file.files?.[0]);
 });
-worker.addEventListener("message", ({ data }: MessageEvent<string>) => (said.textContent = data));
+worker.addEventListener("message", ({ data }: MessageEvent<string>) => (status.textContent = data));

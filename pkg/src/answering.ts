@@ -1,4 +1,4 @@
-/** Makes an answer: tells of each event as it happens, and heeds the signal. */
+/** Makes an answer: emits each event as it happens, and stops when the signal says so. */
 export type AnswerMaker<Event, Result> = (emit: (event: Event) => void, signal: AbortSignal) => Promise<Result>;
 
 /**
@@ -65,6 +65,7 @@ export class Answering<Event, Result> implements AsyncIterable<Event, void>, Pro
     return streamOf(this[Symbol.asyncIterator](), (reason) => this.abort(reason));
   }
 
+  // biome-ignore lint/suspicious/noThenProperty: an answer can be awaited
   then<A = Result, B = never>(
     onFulfilled?: ((result: Result) => A | PromiseLike<A>) | null,
     onRejected?: ((error: unknown) => B | PromiseLike<B>) | null,

@@ -1,23 +1,31 @@
 /** What goes to the language model and what comes from it: the package's own forms <-> those of the Rust side. */
 
+import { withoutAliases } from "./aliases.js";
 import { SetokimError } from "./errors.js";
 import type {
   Answer,
   AnswerEvent,
   AnswerPart,
-  Drawing,
   EditOptions,
-  FoundMask,
+  GeneratedImage,
   Message,
   MessagePart,
-  Usage,
+  SegmentationMask,
 } from "./tasks.js";
 import type { ImageInput } from "./types.js";
-import type { WasmAnswer, WasmDrawing, WasmEvent, WasmMask, WasmMessage, WasmOptions, WasmPart, WasmUsage } from "./wasm.js";
+import type {
+  WasmAnswer,
+  WasmEvent,
+  WasmGeneratedImage,
+  WasmMask,
+  WasmMessage,
+  WasmOptions,
+  WasmPart,
+} from "./wasm.js";
 
-/** Options in the words of Rust (those of `edit` are all there are); what was not given is left to it. */
+/** Options under the names of Rust (those of `edit` are all there are); what was not given is left to it. */
 export function wasmOptions(options: EditOptions): WasmOptions {
-  const { maxTokens, stop, seed, insist, steps, guidance, noise, pointers, paste } = options;
+  const { maxTokens, stop, seed, required, diffusion, copyTokens, composite } = withoutAliases(options);
   return given({
     max_tokens: maxTokens,
     stop: stop === undefined ? undefined : stopTexts(stop),
@@ -28,10 +36,10 @@ export function wasmOptions(options: EditOptions): WasmOptions {
       repetition_penalty: options.repetitionPenalty ?? 1,
       seed: seed ?? 0,
     },
-    draw: given({ steps, guidance, temperature: noise, seed }),
-    insist,
-    pointers,
-    paste,
+    diffusion: given({ ...diffusion, seed }),
+    required,
+    copy_tokens: copyTokens,
+    composite,
   });
 }
 
@@ -40,7 +48,7 @@ function stopTexts(stop: unknown): string[] {
   throw new SetokimError("setting-invalid", "`stop` is not a list of texts");
 }
 
-/** The messages, and apart from them the pictures that take their places. */
+/** The messages, and apart from them the images that take their places. */
 export function wasmMessages(messages: readonly Message[]): { messages: WasmMessage[]; images: ImageInput[] } {
   const images: ImageInput[] = [];
   const wrong = (what: string): SetokimError => new SetokimError("prompt-invalid", what);
@@ -73,8 +81,7 @@ export function wasmMessages(messages: readonly Message[]): { messages: WasmMess
 }
 
 export function eventFrom(event: WasmEvent): AnswerEvent {
-  if (event.type === "visual-token") return event;
-  return event.type === "done" ? { type: "done", usage: usageFrom(event.usage) } : partFrom(event);
+  return event.type === "mask" || event.type === "image" ? partFrom(event) : event;
 }
 
 export function answerFrom(answer: WasmAnswer): Answer {
@@ -82,46 +89,39 @@ export function answerFrom(answer: WasmAnswer): Answer {
   return {
     text: parts.map((part) => (part.type === "text" ? part.text : "")).join(""),
     masks: parts.flatMap((part) => (part.type === "mask" ? [part.mask] : [])),
-    images: parts.flatMap((part) => (part.type === "image" ? [part.image] : [])),
+    images: parts.flatMap((part) => (part.type === "image" ? [{ image: part.image, tokens: part.tokens }] : [])),
     parts,
-    usage: usageFrom(answer.usage),
+    usage: answer.usage,
     message: { role: "assistant", content: parts.map(messagePart) },
   };
 }
 
 function messagePart(part: AnswerPart): MessagePart {
-  if (part.type === "image") return { type: "image", image: part.image.image };
+  if (part.type === "image") return { type: "image", image: part.image };
   return part.type === "mask" ? { type: "mask" } : part;
 }
 
 function partFrom(part: WasmPart): AnswerPart {
-  if (part.type === "image") return { type: "image", image: drawingFrom(part.image) };
+  if (part.type === "image") return { type: "image", ...generatedImageFrom(part.image) };
   return part.type === "mask" ? { type: "mask", mask: maskFrom(part.mask) } : part;
 }
 
-function maskFrom({ width, height, bits, score, tokens }: WasmMask): FoundMask {
+function maskFrom({ width, height, bits, score, tokens }: WasmMask): SegmentationMask {
   return { width, height, data: bits, score, tokens };
 }
 
-function drawingFrom({ width, height, rgba, grid, crop, labels, tokens, removed }: WasmDrawing): Drawing {
+function generatedImageFrom(generated: WasmGeneratedImage): GeneratedImage {
+  const { width, height, rgba, grid, crop, labels, tokens, removed } = generated;
   return {
     image: new ImageData(Uint8ClampedArray.from(rgba), width, height),
-    grid,
-    crop,
-    labels,
-    tokens: tokens.map(({ kept, patches }, id) => ({ id, kept, patches })),
-    removed,
-  };
-}
-
-function usageFrom(usage: WasmUsage): Usage {
-  return {
-    promptTokens: usage.prompt_tokens,
-    rememberedTokens: usage.remembered_tokens,
-    answerTokens: usage.answer_tokens,
-    visualTokens: usage.visual_tokens,
-    finish: usage.finish,
-    seconds: usage.seconds,
+    tokens: {
+      image: { width, height },
+      grid,
+      crop,
+      labels,
+      tokens: tokens.map(({ copied, patches }, id) => ({ id, copied, patches })),
+      removed,
+    },
   };
 }
 

@@ -1,7 +1,7 @@
 /** What runs a model, here or in a worker: the face that `Setokim` talks to. */
 
 import type { SetokimError } from "./errors.js";
-import type { Picture } from "./image.js";
+import type { RequestImage } from "./image.js";
 import type { AnswerTask, Task } from "./tasks.js";
 import type { DeviceChoice, DeviceReport, Dtype, LoadProgress, ModelInfo, Tokenization, WeightTypes } from "./types.js";
 import type { WasmAnswer, WasmEvent, WasmMessage, WasmOptions, WasmReconstruction } from "./wasm.js";
@@ -25,18 +25,18 @@ export interface LoadReply {
   tasks: Task[];
 }
 
-/** What the language model is asked: a conversation, or a few words about at most one picture. */
+/** What the language model is asked: a conversation, or a prompt about at most one image. */
 export type Question =
   | { task: "chat"; messages: WasmMessage[] }
-  | { task: Exclude<AnswerTask, "chat">; words: string };
+  | { task: Exclude<AnswerTask, "chat">; prompt: string };
 
-export type AnswerRequest = Question & { pictures: Picture[]; options: WasmOptions };
+export type AnswerRequest = Question & { images: RequestImage[]; options: WasmOptions };
 
 export interface Host {
   probe(wasmUrl?: string): Promise<DeviceReport>;
   load(request: LoadRequest, onProgress?: (progress: LoadProgress) => void, signal?: AbortSignal): Promise<LoadReply>;
-  tokenize(picture: Picture): Promise<Tokenization>;
-  reconstruct(picture: Picture): Promise<WasmReconstruction>;
+  tokenize(image: RequestImage): Promise<Tokenization>;
+  reconstruct(image: RequestImage): Promise<WasmReconstruction>;
   /** `signal` stops it between two tokens. */
   answer(request: AnswerRequest, onEvent: (event: WasmEvent) => void, signal: AbortSignal): Promise<WasmAnswer>;
   /** Network requests seen in the host's own thread since the model was loaded. */

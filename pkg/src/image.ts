@@ -4,8 +4,8 @@ import { SetokimError, throwIfAborted } from "./errors.js";
 import type { ImageInput } from "./types.js";
 
 /** A picture on its way to the engine. Everything in it belongs to the package and may be transferred. */
-export type Picture =
-  /** A PNG, JPEG, WebP or GIF file; Rust decodes it and heeds its EXIF orientation. */
+export type RequestImage =
+  /** A PNG, JPEG, WebP or GIF file; Rust decodes it and applies its EXIF orientation. */
   | { kind: "encoded"; bytes: Uint8Array<ArrayBuffer> }
   /** [height, width, 4], rows without padding, alpha not premultiplied. */
   | { kind: "rgba"; rgba: Uint8Array<ArrayBuffer>; width: number; height: number }
@@ -13,9 +13,9 @@ export type Picture =
   | { kind: "bitmap"; bitmap: ImageBitmap };
 
 /** The same once the browser has read its pixels. */
-export type ReadPicture = Exclude<Picture, { kind: "bitmap" }>;
+export type ReadImage = Exclude<RequestImage, { kind: "bitmap" }>;
 
-/** As in Rust (`preprocess.rs`): above it, reading the pixels back would exhaust the tab. */
+/** As in Rust (`src/limits.rs`): above it, reading the pixels back would exhaust the tab. */
 const MEGAPIXEL_LIMIT = 64;
 
 /** As in Rust: a larger file is not even read. */
@@ -28,56 +28,56 @@ const inputRemedy =
  * Takes the picture as it is at the moment of the call: a canvas may be drawn on again right after.
  * `fetched` is told of each picture that is fetched over the network.
  */
-export async function pictureFrom(input: ImageInput, signal?: AbortSignal, fetched?: () => void): Promise<Picture> {
+export async function imageFrom(input: ImageInput, signal?: AbortSignal, fetched?: () => void): Promise<RequestImage> {
   throwIfAborted(signal);
-  if (typeof input === "string") return pictureFromUrl(input, signal, fetched);
+  if (typeof input === "string") return imageFromUrl(input, signal, fetched);
   switch (tagOf(input)) {
     case "URL":
-      return pictureFromUrl(String(input), signal, fetched);
+      return imageFromUrl(String(input), signal, fetched);
     case "Blob":
     case "File":
-      return pictureFromBlob(input as Blob, signal);
+      return imageFromBlob(input as Blob, signal);
     case "ArrayBuffer":
       checkBytes((input as ArrayBuffer).byteLength);
-      return pictureFromBytes(new Uint8Array((input as ArrayBuffer).slice(0)));
+      return imageFromBytes(new Uint8Array((input as ArrayBuffer).slice(0)));
     case "Uint8Array":
       checkBytes((input as Uint8Array).byteLength);
-      return pictureFromBytes(Uint8Array.from(input as Uint8Array));
+      return imageFromBytes(Uint8Array.from(input as Uint8Array));
     case "ImageData":
-      return pictureFromImageData(input as ImageData);
+      return imageFromImageData(input as ImageData);
     case "HTMLImageElement":
-      return pictureFromElement(input as HTMLImageElement, signal);
+      return imageFromElement(input as HTMLImageElement, signal);
     case "ImageBitmap":
     case "HTMLCanvasElement":
     case "OffscreenCanvas":
     case "VideoFrame":
-      return pictureFromBitmapSource(input as ImageBitmapSource);
+      return imageFromBitmapSource(input as ImageBitmapSource);
     default:
       if (ArrayBuffer.isView(input)) {
         const view: ArrayBufferView = input; // a Buffer, a DataView: bytes all the same
         checkBytes(view.byteLength);
-        return pictureFromBytes(Uint8Array.from(new Uint8Array(view.buffer, view.byteOffset, view.byteLength)));
+        return imageFromBytes(Uint8Array.from(new Uint8Array(view.buffer, view.byteOffset, view.byteLength)));
       }
       throw new SetokimError("image-decode", `this is not a picture: ${describe(input)}`, { remedy: inputRemedy });
   }
 }
 
 /** What may be moved to the worker instead of copied. */
-export function transferablesOf(picture: Picture): Transferable[] {
-  switch (picture.kind) {
+export function transferablesOf(image: RequestImage): Transferable[] {
+  switch (image.kind) {
     case "encoded":
-      return [picture.bytes.buffer];
+      return [image.bytes.buffer];
     case "rgba":
-      return [picture.rgba.buffer];
+      return [image.rgba.buffer];
     case "bitmap":
-      return [picture.bitmap];
+      return [image.bitmap];
   }
 }
 
 /** Reads a bitmap's pixels (and closes it); other pictures pass. */
-export function readPicture(picture: Picture): ReadPicture {
-  if (picture.kind !== "bitmap") return picture;
-  const { bitmap } = picture;
+export function readImage(image: RequestImage): ReadImage {
+  if (image.kind !== "bitmap") return image;
+  const { bitmap } = image;
   const { width, height } = bitmap;
   try {
     checkSize(width, height);
@@ -91,9 +91,9 @@ export function readPicture(picture: Picture): ReadPicture {
   }
 }
 
-async function pictureFromUrl(url: string, signal?: AbortSignal, fetched?: () => void): Promise<Picture> {
+async function imageFromUrl(url: string, signal?: AbortSignal, fetched?: () => void): Promise<RequestImage> {
   // A page's content policy seldom lets `fetch` read data: URLs, and they need no network.
-  if (/^data:/i.test(url)) return pictureFromBytes(bytesFromDataUrl(url));
+  if (/^data:/i.test(url)) return imageFromBytes(bytesFromDataUrl(url));
   if (!/^blob:/i.test(url)) fetched?.();
   let response: Response;
   try {
@@ -106,9 +106,13 @@ async function pictureFromUrl(url: string, signal?: AbortSignal, fetched?: () =>
     });
   }
   if (!response.ok) {
-    throw new SetokimError("network", `the picture at ${url} cannot be fetched: the server answers ${response.status}`, {
-      remedy: "Check the address of the picture.",
-    });
+    throw new SetokimError(
+      "network",
+      `the picture at ${url} cannot be fetched: the server answers ${response.status}`,
+      {
+        remedy: "Check the address of the picture.",
+      },
+    );
   }
   checkBytes(Number(response.headers.get("content-length")));
   let body: Blob;
@@ -118,10 +122,10 @@ async function pictureFromUrl(url: string, signal?: AbortSignal, fetched?: () =>
     throwIfAborted(signal);
     throw new SetokimError("network", `the picture at ${url} was cut off`, { cause: error });
   }
-  return pictureFromBlob(body, signal);
+  return imageFromBlob(body, signal);
 }
 
-async function pictureFromBlob(source: Blob, signal?: AbortSignal): Promise<Picture> {
+async function imageFromBlob(source: Blob, signal?: AbortSignal): Promise<RequestImage> {
   checkBytes(source.size);
   let buffer: ArrayBuffer;
   try {
@@ -131,34 +135,34 @@ async function pictureFromBlob(source: Blob, signal?: AbortSignal): Promise<Pict
     throw new SetokimError("io", "the file of the picture cannot be read", { cause: error });
   }
   throwIfAborted(signal);
-  return pictureFromBytes(new Uint8Array(buffer));
+  return imageFromBytes(new Uint8Array(buffer));
 }
 
-function pictureFromBytes(bytes: Uint8Array<ArrayBuffer>): Picture {
+function imageFromBytes(bytes: Uint8Array<ArrayBuffer>): RequestImage {
   return { kind: "encoded", bytes };
 }
 
-function pictureFromImageData(image: ImageData): Picture | Promise<Picture> {
+function imageFromImageData(image: ImageData): RequestImage | Promise<RequestImage> {
   const { data, width, height } = image;
   // Half-float and wide-gamut pixels go through the browser's own conversion to 8-bit sRGB.
   if (!(data instanceof Uint8ClampedArray) || (image.colorSpace ?? "srgb") !== "srgb") {
-    return pictureFromBitmapSource(image);
+    return imageFromBitmapSource(image);
   }
   checkSize(width, height);
   return { kind: "rgba", rgba: Uint8Array.from(data), width, height };
 }
 
-async function pictureFromElement(element: HTMLImageElement, signal?: AbortSignal): Promise<Picture> {
+async function imageFromElement(element: HTMLImageElement, signal?: AbortSignal): Promise<RequestImage> {
   try {
     await element.decode();
   } catch (error) {
     throw new SetokimError("image-decode", "the image element has no picture that can be shown", { cause: error });
   }
   throwIfAborted(signal);
-  return pictureFromBitmapSource(element);
+  return imageFromBitmapSource(element);
 }
 
-async function pictureFromBitmapSource(source: ImageBitmapSource): Promise<Picture> {
+async function imageFromBitmapSource(source: ImageBitmapSource): Promise<RequestImage> {
   let bitmap: ImageBitmap;
   try {
     bitmap = await createImageBitmap(source);

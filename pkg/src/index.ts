@@ -1,25 +1,24 @@
-export { Setokim } from "./setokim.js";
-export { SetokimError, type BrowserErrorCode, type CoreErrorCode, type SetokimErrorCode } from "./errors.js";
-export type { CachedModel } from "./cache.js";
 export type { Answering } from "./answering.js";
-export type * from "./tasks.js";
-export type * from "./types.js";
-
+export type { CachedModel } from "./cache.js";
+export { type BrowserErrorCode, type CoreErrorCode, SetokimError, type SetokimErrorCode } from "./errors.js";
 // Helpers for pages that show tokens.
 export {
+  type Mask,
   maskToImageBitmap,
   maskToImageData,
   maskToRle,
-  neighboursOf,
+  neighborsOf,
+  type Outline,
+  type Partition,
   patchAt,
+  type Rle,
   rleToMask,
   tokenAt,
   tokenMask,
   tokenOutlines,
-  type Mask,
-  type Outline,
-  type Partition,
-  type Rle,
 } from "./masks.js";
-export { drawOverlay, overlayPixels, type DrawOptions, type OverlayOptions } from "./overlay.js";
-export { cssColor, palette, paletteColor, type Color } from "./palette.js";
+export { type DrawOptions, drawOverlay, type OverlayOptions, overlayPixels } from "./overlay.js";
+export { type Color, cssColor, palette, paletteColor } from "./palette.js";
+export { Setokim } from "./setokim.js";
+export type * from "./tasks.js";
+export type * from "./types.js";

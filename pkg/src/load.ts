@@ -1,8 +1,17 @@
 /** Files -> a model on the device: bounded download ahead, hash check and upload in order, warm-up, progress. */
 
 import type { ModelRecord, WeightCache } from "./cache.js";
-import { abortedError, asSetokimError, isTrap, outOfMemory, SetokimError, throwIfAborted, WASM_MEMORY } from "./errors.js";
-import type { DeviceChoice, Dtype, LoadProgress, LoadStage, ModelInfo } from "./types.js";
+import { camelCased } from "./camel-case.js";
+import {
+  abortedError,
+  asSetokimError,
+  isTrap,
+  outOfMemory,
+  SetokimError,
+  throwIfAborted,
+  WASM_MEMORY,
+} from "./errors.js";
+import type { DeviceChoice, DeviceReport, Dtype, LoadProgress, LoadStage, ModelInfo } from "./types.js";
 import type { WasmEngine, WasmFile, WasmLoader, WasmModule } from "./wasm.js";
 import type { WeightSource } from "./weights.js";
 
@@ -86,7 +95,7 @@ export async function loadEngine(
     // Listed only when all of it is there: what cannot be loaded without a network must not look as if it could.
     if (stored && url !== undefined && cache !== undefined) await cache.keepModel(recordOf(url, model, texts, files));
 
-    if (options.warmUp ?? engine.device().device === "gpu") {
+    if (options.warmUp ?? camelCased<DeviceReport>(engine.device()).device === "gpu") {
       progress.report("warmup");
       await engine.tokenize_rgba(new Uint8Array(16 * 16 * 4).fill(255), 16, 16);
     }
@@ -248,7 +257,8 @@ class ProgressMeter {
     if (stage === "warmup") fraction += shares.compile;
     if (stage === "ready") fraction = 1;
     this.#fraction = Math.max(this.#fraction, fraction);
-    const loaded = stage === "download" ? downloaded : stage === "verify" || stage === "upload" ? this.#uploaded : this.#total;
+    const loaded =
+      stage === "download" ? downloaded : stage === "verify" || stage === "upload" ? this.#uploaded : this.#total;
     this.#listener?.({
       stage,
       loaded,

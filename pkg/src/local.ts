@@ -1,9 +1,10 @@
 /** The engine in this thread: in the page when asked for, else inside the worker. */
 
 import { openCache } from "./cache.js";
+import { camelCased } from "./camel-case.js";
 import { asSetokimError, isFatal, isTrap, SetokimError } from "./errors.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
-import { readPicture, type Picture } from "./image.js";
+import { type RequestImage, readImage } from "./image.js";
 import { loadEngine } from "./load.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
 import {
@@ -12,12 +13,11 @@ import {
   type WasmAnswer,
   type WasmEngine,
   type WasmEvent,
-  type WasmMask,
-  type WasmDrawing,
-  type WasmDrawn,
+  type WasmImage,
+  type WasmImageAnswer,
+  type WasmMaskAnswer,
   type WasmModule,
   type WasmPart,
-  type WasmPicture,
   type WasmReconstruction,
 } from "./wasm.js";
 import { FileSource, UrlSource } from "./weights.js";
@@ -37,7 +37,7 @@ export class LocalHost implements Host {
   }
 
   async probe(wasmUrl?: string): Promise<DeviceReport> {
-    return this.#guard(async () => (await this.#wasm(wasmUrl)).probe());
+    return this.#guard(async () => camelCased(await (await this.#wasm(wasmUrl)).probe()));
   }
 
   async load(
@@ -64,27 +64,35 @@ export class LocalHost implements Host {
       );
       this.#engine = engine;
       this.#countRequests();
-      return { device: engine.device(), model, weights: engine.weights(), tasks: engine.tasks() };
+      return {
+        ...camelCased<Pick<LoadReply, "device" | "weights">>({ device: engine.device(), weights: engine.weights() }),
+        model,
+        tasks: engine.tasks(),
+      };
     });
   }
 
-  tokenize(picture: Picture): Promise<Tokenization> {
+  tokenize(image: RequestImage): Promise<Tokenization> {
     return this.#guard(async () => {
       const engine = this.#ready();
-      const read = readPicture(picture);
-      return read.kind === "encoded"
-        ? engine.tokenize(read.bytes)
-        : engine.tokenize_rgba(read.rgba, read.width, read.height);
+      const read = readImage(image);
+      return camelCased(
+        read.kind === "encoded"
+          ? await engine.tokenize(read.bytes)
+          : await engine.tokenize_rgba(read.rgba, read.width, read.height),
+      );
     });
   }
 
-  reconstruct(picture: Picture): Promise<WasmReconstruction> {
+  reconstruct(image: RequestImage): Promise<WasmReconstruction> {
     return this.#guard(async () => {
       const engine = this.#ready();
-      const read = readPicture(picture);
-      return read.kind === "encoded"
-        ? engine.reconstruct(read.bytes)
-        : engine.reconstruct_rgba(read.rgba, read.width, read.height);
+      const read = readImage(image);
+      return camelCased(
+        read.kind === "encoded"
+          ? await engine.reconstruct(read.bytes)
+          : await engine.reconstruct_rgba(read.rgba, read.width, read.height),
+      );
     });
   }
 
@@ -189,50 +197,46 @@ export class LocalHost implements Host {
 function hasSimd(): boolean {
   if (typeof WebAssembly === "undefined") return false;
   // (module (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt))
-  return WebAssembly.validate(
-    Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11),
-  );
+  // biome-ignore format: bytes
+  const module = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
+  return WebAssembly.validate(module);
 }
 
 /** Every task's answer in one form: parts in order. */
 async function answerWith(
   engine: WasmEngine,
   request: AnswerRequest,
-  onEvent: (event: WasmEvent) => void,
+  listener: (event: WasmEvent) => void,
   abort: WasmAbort,
 ): Promise<WasmAnswer> {
   const { options } = request;
-  const pictures = request.pictures.map(wasmPicture);
-  if (request.task === "chat") return engine.chat(request.messages, pictures, options, onEvent, abort);
-  if (request.task === "generate") {
-    return drawnAnswer(await engine.generate(request.words, options, onEvent, abort));
+  const images = request.images.map(wasmImage);
+  const onEvent = (event: unknown): void => listener(camelCased(event));
+  if (request.task === "chat") {
+    return camelCased(await engine.chat(request.messages, images, options, onEvent, abort));
   }
-  const [picture] = pictures;
-  if (picture === undefined) throw new SetokimError("prompt-invalid", "there is no picture");
-  if (request.task === "segment") {
-    const { found, said, usage } = await engine.segment(picture, request.words, options, onEvent, abort);
-    return { parts: [...textPart(said), ...maskPart(found)], usage };
-  }
-  return drawnAnswer(await engine.edit(picture, request.words, options, onEvent, abort));
+  if (request.task === "generate") return imageAnswer(await engine.generate(request.prompt, options, onEvent, abort));
+  const [image] = images;
+  if (image === undefined) throw new SetokimError("prompt-invalid", "there is no picture");
+  if (request.task === "edit") return imageAnswer(await engine.edit(image, request.prompt, options, onEvent, abort));
+  return maskAnswer(await engine.segment(image, request.prompt, options, onEvent, abort));
 }
 
-function drawnAnswer({ image, said, usage }: WasmDrawn): WasmAnswer {
-  return { parts: [...textPart(said), ...imagePart(image)], usage };
+function imageAnswer(answer: unknown): WasmAnswer {
+  const { image, text, usage } = camelCased<WasmImageAnswer>(answer);
+  return { parts: [...textPart(text), ...(image === null ? [] : [{ type: "image", image } as const])], usage };
+}
+
+function maskAnswer(answer: unknown): WasmAnswer {
+  const { mask, text, usage } = camelCased<WasmMaskAnswer>(answer);
+  return { parts: [...textPart(text), ...(mask === null ? [] : [{ type: "mask", mask } as const])], usage };
 }
 
 function textPart(text: string): WasmPart[] {
   return text === "" ? [] : [{ type: "text", text }];
 }
 
-function maskPart(mask: WasmMask | null): WasmPart[] {
-  return mask === null ? [] : [{ type: "mask", mask }];
-}
-
-function imagePart(image: WasmDrawing | null): WasmPart[] {
-  return image === null ? [] : [{ type: "image", image }];
-}
-
-function wasmPicture(picture: Picture): WasmPicture {
-  const read = readPicture(picture);
+function wasmImage(image: RequestImage): WasmImage {
+  const read = readImage(image);
   return read.kind === "encoded" ? { bytes: read.bytes } : { rgba: read.rgba, width: read.width, height: read.height };
 }

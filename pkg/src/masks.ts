@@ -1,10 +1,10 @@
 /** From labels to masks and outlines. Pure functions; they run in a page, a worker or Node. */
 
-import type { Color } from "./palette.js";
 import { SetokimError } from "./errors.js";
+import type { Color } from "./palette.js";
 import type { Tokenization } from "./types.js";
 
-/** What these functions need of a tokenization; a drawing has it too. */
+/** What these functions need of a tokenization; the tokens of a generated image have it too. */
 export type Partition = Pick<Tokenization, "image" | "grid" | "labels" | "crop">;
 
 export interface Mask {
@@ -14,10 +14,12 @@ export interface Mask {
   data: Uint8Array;
 }
 
-/** Run lengths row by row, beginning with zeros (0 when the first pixel is set). */
+/**
+ * A mask as COCO writes it uncompressed: run lengths **column by column**, beginning with zeros (0 when the first pixel is
+ * set). `pycocotools.mask.frPyObjects(rle, *rle["size"])` takes it as it is.
+ */
 export interface Rle {
-  width: number;
-  height: number;
+  size: [height: number, width: number];
   counts: number[];
 }
 
@@ -58,13 +60,18 @@ export function patchAt({ grid, crop }: Partition, x: number, y: number): number
 }
 
 /** Tokens that share an edge with this one, ascending. */
-export function neighboursOf({ grid, labels }: Partition, id: number): number[] {
+export function neighborsOf({ grid, labels }: Partition, id: number): number[] {
   const [rows, columns] = grid;
   const found = new Set<number>();
   for (let row = 0; row < rows; row += 1) {
     for (let column = 0; column < columns; column += 1) {
       if (labels[row * columns + column] !== id) continue;
-      for (const [r, c] of [[row - 1, column], [row + 1, column], [row, column - 1], [row, column + 1]] as const) {
+      for (const [r, c] of [
+        [row - 1, column],
+        [row + 1, column],
+        [row, column - 1],
+        [row, column + 1],
+      ] as const) {
         if (r < 0 || r >= rows || c < 0 || c >= columns) continue;
         const other = labels[r * columns + c];
         if (other !== undefined && other !== id) found.add(other);
@@ -74,32 +81,38 @@ export function neighboursOf({ grid, labels }: Partition, id: number): number[] 
   return [...found].sort((a, b) => a - b);
 }
 
+/** The mask as run lengths that COCO's tools read. */
 export function maskToRle({ width, height, data }: Mask): Rle {
   const counts: number[] = [];
   let value = 0;
   let run = 0;
-  for (const pixel of data) {
-    if (Number(pixel !== 0) !== value) {
-      counts.push(run);
-      value = 1 - value;
-      run = 0;
+  for (let x = 0; x < width; x += 1) {
+    for (let y = 0; y < height; y += 1) {
+      const bit = Number(data[y * width + x] !== 0);
+      if (bit !== value) {
+        counts.push(run);
+        value = bit;
+        run = 0;
+      }
+      run += 1;
     }
-    run += 1;
   }
   counts.push(run);
-  return { width, height, counts };
+  return { size: [height, width], counts };
 }
 
-export function rleToMask({ width, height, counts }: Rle): Mask {
+/** Rejects run lengths that do not fill the size with `setting-invalid`. */
+export function rleToMask({ size: [height, width], counts }: Rle): Mask {
   const total = counts.reduce((sum, count) => sum + count, 0);
   if (total !== width * height || counts.some((count) => count < 0 || !Number.isInteger(count))) {
     throw new SetokimError("setting-invalid", `the run lengths cover ${total} pixels of ${width * height}`);
   }
   const data = new Uint8Array(total);
-  let at = 0;
+  let at = 0; // column by column
   for (const [index, count] of counts.entries()) {
-    if (index % 2 === 1) data.fill(1, at, at + count);
-    at += count;
+    for (const end = at + count; at < end; at += 1) {
+      data[(at % height) * width + Math.floor(at / height)] = index % 2;
+    }
   }
   return { width, height, data };
 }

@@ -3,9 +3,9 @@
  * structural: those of the `openai` package fit. It is the subpath `setokim/openai` of the package.
  */
 
-import { streamOf, type Answering } from "./answering.js";
+import { type Answering, streamOf } from "./answering.js";
 import { SetokimError } from "./errors.js";
-import type { Answer, ChatEvent, ChatOptions, Drawing, Message, MessagePart, Usage } from "./tasks.js";
+import type { Answer, ChatEvent, ChatOptions, GeneratedImage, Message, MessagePart, Usage } from "./tasks.js";
 import type { SetokimApi } from "./types.js";
 
 export interface ImageUrlPart {
@@ -18,7 +18,7 @@ export interface ChatCompletionMessage {
   /** `system` and `developer` messages are left out: the model was not trained with any. */
   role: "user" | "assistant" | "system" | "developer";
   content: string | readonly ({ type: "text"; text: string } | ImageUrlPart)[] | null;
-  /** Pictures that the model drew, in messages that it answered. */
+  /** Images that the model made, in messages that it answered. */
   images?: readonly ImageUrlPart[];
 }
 
@@ -30,6 +30,8 @@ export interface ChatCompletionParams {
   /** With `include_usage`, one more chunk at the end has no choices but the usage. */
   stream_options?: { include_usage?: boolean } | null;
   max_tokens?: number | null;
+  /** The newer name of `max_tokens`, which counts where both are given. */
+  max_completion_tokens?: number | null;
   /** Default 0, unlike OpenAI's. */
   temperature?: number | null;
   top_p?: number | null;
@@ -54,7 +56,7 @@ export interface ChatCompletion {
   model: string;
   choices: {
     index: 0;
-    /** `images` only when something was drawn. Masks have no place here: `Setokim.chat` gives them. */
+    /** `images` only when the model made some. Masks have no place here: `Setokim.chat` gives them. */
     message: { role: "assistant"; content: string; refusal: null; images?: ImageUrlPart[] };
     finish_reason: FinishReason;
     logprobs: null;
@@ -130,14 +132,14 @@ async function completed(
 ): Promise<ChatCompletion> {
   const { text, images, usage } = await model.chat(messages, options);
   const urls = await Promise.all(images.map(imageUrl));
-  const drawn = urls.length === 0 ? {} : { images: urls };
+  const generated = urls.length === 0 ? {} : { images: urls };
   return {
     ...head,
     object: "chat.completion",
     choices: [
       {
         index: 0,
-        message: { role: "assistant", content: text, refusal: null, ...drawn },
+        message: { role: "assistant", content: text, refusal: null, ...generated },
         finish_reason: finishReason(usage),
         logprobs: null,
       },
@@ -162,7 +164,7 @@ class ChunkStream implements ChatCompletionStream {
       yield this.#chunk({ role: "assistant", content: "" });
       for await (const event of this.#answering) {
         if (event.type === "text") yield this.#chunk({ content: event.text });
-        if (event.type === "image") yield this.#chunk({ images: [await imageUrl(event.image)] });
+        if (event.type === "image") yield this.#chunk({ images: [await imageUrl(event)] });
         if (event.type !== "done") continue;
         yield this.#chunk({}, finishReason(event.usage));
         if (!this.#includeUsage) continue;
@@ -195,7 +197,8 @@ async function* lines(values: AsyncIterable<unknown>): AsyncGenerator<Uint8Array
 }
 
 function chatOptions(params: ChatCompletionParams, { signal }: CompletionRequestOptions): ChatOptions {
-  const { max_tokens: maxTokens, temperature, top_p: topP, seed, stop } = params;
+  const { temperature, top_p: topP, seed, stop } = params;
+  const maxTokens = params.max_completion_tokens ?? params.max_tokens;
   return {
     ...(signal == null ? {} : { signal }),
     ...(maxTokens == null ? {} : { maxTokens }),
@@ -218,14 +221,18 @@ function imagePart({ image_url: { url } }: ImageUrlPart): MessagePart {
   const base = typeof document === "undefined" ? globalThis.location?.href : document.baseURI;
   const { protocol, origin } = URL.canParse(url, base) ? new URL(url, base) : { protocol: "", origin: "" };
   if (protocol !== "data:" && protocol !== "blob:" && origin !== globalThis.location?.origin) {
-    throw new SetokimError("prompt-invalid", "a picture must be a data: or blob: URL, or come from this page's origin", {
-      remedy: "Fetch the picture yourself and pass it as a data: URL.",
-    });
+    throw new SetokimError(
+      "prompt-invalid",
+      "a picture must be a data: or blob: URL, or come from this page's origin",
+      {
+        remedy: "Fetch the picture yourself and pass it as a data: URL.",
+      },
+    );
   }
   return { type: "image", image: url };
 }
 
-async function imageUrl({ image }: Drawing): Promise<ImageUrlPart> {
+async function imageUrl({ image }: Pick<GeneratedImage, "image">): Promise<ImageUrlPart> {
   const canvas = new OffscreenCanvas(image.width, image.height);
   const context = canvas.getContext("2d");
   if (context === null) throw new SetokimError("internal", "the browser gives no 2-D canvas");

@@ -1,7 +1,7 @@
 /** Shows tokens over a picture: as shapes on a canvas, or as pixels. */
 
-import { forEachPatchPixel, tokenOutlines, type Outline, type Partition } from "./masks.js";
-import { cssColor, paletteColor, type Color } from "./palette.js";
+import { forEachPatchPixel, type Outline, type Partition, tokenOutlines } from "./masks.js";
+import { type Color, cssColor, paletteColor } from "./palette.js";
 import type { Rect } from "./types.js";
 
 export interface OverlayOptions {
@@ -26,7 +26,7 @@ export interface DrawOptions extends OverlayOptions {
 
 type Context2D = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
-/** Draws the regions of all tokens over what is on the canvas; takes a tokenization or a drawing. */
+/** Draws the regions of all tokens over what is on the canvas; takes a tokenization or the tokens of a generated image. */
 export function drawOverlay(
   context: Context2D,
   tokenization: Partition & { tokens: readonly { id: number }[] },

@@ -42,5 +42,7 @@ function verdict({ device, reason }: DeviceReport, memory: number | null, fits: 
   const runs = `Runs on the ${device === "gpu" ? "GPU" : "CPU"}: ${reason}.`;
   if (memory === null) return runs;
   const megabytes = `about ${Math.round(memory / 1e6)} MB of memory`;
-  return fits === true ? `${runs} It takes ${megabytes}.` : `${runs} It takes ${megabytes}, which may be more than there is.`;
+  return fits === true
+    ? `${runs} It takes ${megabytes}.`
+    : `${runs} It takes ${megabytes}, which may be more than there is.`;
 }

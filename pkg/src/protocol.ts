@@ -5,7 +5,7 @@
 
 import type { ErrorMessage } from "./errors.js";
 import type { AnswerRequest, LoadReply, LoadRequest } from "./host.js";
-import type { Picture } from "./image.js";
+import type { RequestImage } from "./image.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
 import type { WasmAnswer, WasmEvent, WasmReconstruction } from "./wasm.js";
 
@@ -13,8 +13,8 @@ import type { WasmAnswer, WasmEvent, WasmReconstruction } from "./wasm.js";
 export interface Calls {
   probe: { request: { wasmUrl?: string | undefined }; reply: DeviceReport };
   load: { request: LoadRequest; reply: LoadReply };
-  tokenize: { request: { picture: Picture }; reply: Tokenization };
-  reconstruct: { request: { picture: Picture }; reply: WasmReconstruction };
+  tokenize: { request: { image: RequestImage }; reply: Tokenization };
+  reconstruct: { request: { image: RequestImage }; reply: WasmReconstruction };
   answer: { request: AnswerRequest; reply: WasmAnswer };
   dispose: { request: Record<never, never>; reply: null };
 }

@@ -2,8 +2,8 @@
 
 import { errorFromMessage, isFatal, SetokimError } from "./errors.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
-import { transferablesOf, type Picture } from "./image.js";
-import type { Calls, CallName, Reply, Request } from "./protocol.js";
+import { type RequestImage, transferablesOf } from "./image.js";
+import type { CallName, Calls, Reply, Request } from "./protocol.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
 import type { WasmAnswer, WasmEvent, WasmReconstruction } from "./wasm.js";
 
@@ -55,16 +55,16 @@ export class RemoteHost implements Host {
     return this.#call("load", request, { onProgress, signal });
   }
 
-  tokenize(picture: Picture): Promise<Tokenization> {
-    return this.#call("tokenize", { picture }, { transfer: transferablesOf(picture) });
+  tokenize(image: RequestImage): Promise<Tokenization> {
+    return this.#call("tokenize", { image }, { transfer: transferablesOf(image) });
   }
 
-  reconstruct(picture: Picture): Promise<WasmReconstruction> {
-    return this.#call("reconstruct", { picture }, { transfer: transferablesOf(picture) });
+  reconstruct(image: RequestImage): Promise<WasmReconstruction> {
+    return this.#call("reconstruct", { image }, { transfer: transferablesOf(image) });
   }
 
   answer(request: AnswerRequest, onEvent: (event: WasmEvent) => void, signal: AbortSignal): Promise<WasmAnswer> {
-    return this.#call("answer", request, { transfer: request.pictures.flatMap(transferablesOf), onEvent, signal });
+    return this.#call("answer", request, { transfer: request.images.flatMap(transferablesOf), onEvent, signal });
   }
 
   requests(): number {

@@ -2,7 +2,7 @@
 
 import { asSetokimError, errorToMessage } from "./errors.js";
 import type { Host } from "./host.js";
-import type { CallMessage, Calls, CallName, Reply, Request } from "./protocol.js";
+import type { CallMessage, CallName, Calls, Reply, Request } from "./protocol.js";
 import type { WasmEvent, WasmPart } from "./wasm.js";
 
 /** The part of a worker's global scope (or of a `MessagePort`) that is used. */
@@ -22,9 +22,9 @@ export function serve(port: ServerPort, host: Host): void {
       case "load":
         return host.load(message.body, (progress) => port.postMessage({ type: "progress", id, progress }, []), signal);
       case "tokenize":
-        return host.tokenize(message.body.picture);
+        return host.tokenize(message.body.image);
       case "reconstruct":
-        return host.reconstruct(message.body.picture);
+        return host.reconstruct(message.body.image);
       case "answer":
         return host.answer(
           message.body,

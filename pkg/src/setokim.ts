@@ -1,9 +1,10 @@
+import { withoutAliases } from "./aliases.js";
 import { Answering } from "./answering.js";
 import { answerFrom, eventFrom, wasmMessages, wasmOptions } from "./answers.js";
-import { openCache, type CachedModel } from "./cache.js";
+import { type CachedModel, openCache } from "./cache.js";
 import { abortedError, asSetokimError, isFatal, SetokimError, throwIfAborted } from "./errors.js";
 import type { Host, LoadReply, LoadRequest, Question } from "./host.js";
-import { pictureFrom, type Picture } from "./image.js";
+import { imageFrom, type RequestImage } from "./image.js";
 import { downloadSize, probeReport } from "./probe.js";
 import { SerialQueue } from "./queue.js";
 import { RemoteHost } from "./remote.js";
@@ -102,7 +103,7 @@ export class Setokim implements SetokimApi {
    * `device-unavailable`, `out-of-memory`, `browser-unsupported`, `worker-unavailable` and `aborted`.
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<Setokim> {
-    const { device = "auto", dtype = "stored", cache = true, warmUp, signal, onProgress } = options;
+    const { device = "auto", dtype = "stored", cache = true, warmUp, signal, onProgress } = withoutAliases(options);
     throwIfAborted(signal);
     const host = await openHost(options);
     try {
@@ -162,20 +163,20 @@ export class Setokim implements SetokimApi {
   /** The semantic tokens of a picture: how many there are is decided by the picture. */
   tokenize(image: ImageInput, options: RequestOptions = {}): Promise<Tokenization> {
     const { signal } = options;
-    return this.#run(this.#read(image, signal), signal, (host, picture) => host.tokenize(picture));
+    return this.#run(this.#read(image, signal), signal, (host, read) => host.tokenize(read));
   }
 
-  /** The picture drawn again from its tokens alone: what the tokens remember of it. */
+  /** The picture rendered again from its tokens alone: what they hold of it. */
   async reconstruct(image: ImageInput, options: RequestOptions = {}): Promise<Reconstruction> {
     const { signal } = options;
-    const { rgba, width, height, tokens } = await this.#run(this.#read(image, signal), signal, (host, picture) =>
-      host.reconstruct(picture),
+    const { rgba, width, height, tokens } = await this.#run(this.#read(image, signal), signal, (host, read) =>
+      host.reconstruct(read),
     );
     return { image: new ImageData(Uint8ClampedArray.from(rgba), width, height), tokens };
   }
 
   /**
-   * Answers the last message of a conversation: with words, masks of the picture shown last, or a new picture. Turns that
+   * Answers the last message of a conversation: with text, masks of the image shown last, or a new image. Turns that
    * the request before had as well are not read again.
    *
    * Rejects with `unsupported` by a model without a language model, `prompt-invalid`, `context-overflow`, `aborted`.
@@ -197,18 +198,12 @@ export class Setokim implements SetokimApi {
 
   /** A picture of what the prompt says ("a cat and a red ball on the grass"). Rejects as `chat` does. */
   generate(prompt: string, options: GenerateOptions = {}): Answering<GenerateEvent, GenerateAnswer> {
-    return this.#ask<GenerateEvent, GenerateAnswer>("generate", prompt, [], options, (answer) => ({
-      ...answer,
-      image: answer.images[0] ?? null,
-    }));
+    return this.#ask<GenerateEvent, GenerateAnswer>("generate", prompt, [], options, withImage);
   }
 
   /** The picture changed as an instruction says ("make the balloon blue"), the rest of it kept. Rejects as `chat` does. */
   edit(image: ImageInput, instruction: string, options: EditOptions = {}): Answering<EditEvent, EditAnswer> {
-    return this.#ask<EditEvent, EditAnswer>("edit", instruction, [image], options, (answer) => ({
-      ...answer,
-      image: answer.images[0] ?? null,
-    }));
+    return this.#ask<EditEvent, EditAnswer>("edit", instruction, [image], options, withImage);
   }
 
   /** What the library itself asked of the network since the model was loaded. */
@@ -238,14 +233,14 @@ export class Setokim implements SetokimApi {
 
   #ask<Event extends AnswerEvent, Result>(
     task: Exclude<AnswerTask, "chat">,
-    words: string,
+    prompt: string,
     images: readonly ImageInput[],
     options: EditOptions,
     finish: (answer: Answer) => Result,
   ): Answering<Event, Result> {
     return new Answering<Event, Result>(async (emit, signal) => {
-      // Which events a task can have is Rust's to keep (`Rules` in generate.rs).
-      const answer = await this.#answer({ task, words }, images, options, (event) => emit(event as Event), signal);
+      // Which events a task can have is Rust's to keep (the rules of each task).
+      const answer = await this.#answer({ task, prompt }, images, options, (event) => emit(event as Event), signal);
       return finish(answer);
     }, options.signal);
   }
@@ -258,16 +253,16 @@ export class Setokim implements SetokimApi {
     signal: AbortSignal,
   ): Promise<Answer> {
     const read = Promise.all(images.map((image) => this.#read(image, signal)));
-    const answer = await this.#run(read, signal, (host, pictures) => {
-      const request = { ...question, pictures, options: wasmOptions(options) };
+    const answer = await this.#run(read, signal, (host, images) => {
+      const request = { ...question, images, options: wasmOptions(options) };
       return host.answer(request, (event) => emit(eventFrom(event)), signal);
     });
     return answerFrom(answer);
   }
 
   /** Begun at once, while other requests run: a canvas may change before its turn comes. */
-  #read(image: ImageInput, signal: AbortSignal | undefined): Promise<Picture> {
-    return pictureFrom(image, signal, () => (this.#fetched += 1));
+  #read(image: ImageInput, signal: AbortSignal | undefined): Promise<RequestImage> {
+    return imageFrom(image, signal, () => (this.#fetched += 1));
   }
 
   async #run<Input, T>(
@@ -324,6 +319,11 @@ export class Setokim implements SetokimApi {
     this.#options.onRecovery?.({ error, device: this.#device });
     return host;
   }
+}
+
+/** The answer to a request for one image. */
+function withImage(answer: Answer): GenerateAnswer {
+  return { ...answer, ...(answer.images[0] ?? { image: null, tokens: null }) };
 }
 
 /** A browser whose GPU process died has no GPU for a moment: that is waited for. */

@@ -25,148 +25,156 @@ export interface Message {
   content: string | readonly MessagePart[];
 }
 
-/** How words are chosen. Without any of these an answer is the same every time. */
-export interface WordOptions extends RequestOptions {
+/** How the tokens of the text are sampled. Without any of these an answer is the same every time. */
+export interface SamplingOptions extends RequestOptions {
   /** Tokens of the answer at the most, visual ones included. Default 256, or fewer where the model's context ends. */
   maxTokens?: number;
-  /** 0 (default) always takes the likeliest word; 1 draws words as likely as the model finds them. */
+  /** The name in transformers.js for `maxTokens`, which counts where both are given. */
+  max_new_tokens?: number;
+  /** 0 (default) always takes the likeliest token; 1 samples as the model says. */
   temperature?: number;
-  /** Draws among this many of the likeliest words; 0 (default) among all. */
+  /** Samples among this many of the likeliest tokens; 0 (default) among all. */
   topK?: number;
-  /** Draws among the fewest words that together have this probability, above 0 to 1. Default 1. */
+  /** Samples among the fewest tokens that together have this probability, above 0 to 1. Default 1. */
   topP?: number;
-  /** Above 1, words that have been there become less likely. Default 1. */
+  /** Above 1, tokens that have been there become less likely. Default 1. */
   repetitionPenalty?: number;
-  /** The same seed gives the same answer, its pictures too. A whole number from 0. Default 0. */
+  /** The same seed gives the same answer, its images too. An integer from 0. Default 0. */
   seed?: number;
   /** The text ends before the first of these. */
   stop?: readonly string[];
 }
 
-/** How visual tokens are drawn. */
-export interface DrawingOptions {
+/** How the diffusion head makes each visual token out of noise. Its seed is that of the request. */
+export interface DiffusionOptions {
   /** Denoising steps a token, 1 to 1000. Default 25. */
   steps?: number;
-  /** How closely a picture keeps to the words, 0 to 100; 1 draws as the model says. Default 2. */
+  /** How closely an image keeps to the text, 0 to 100; 1 follows the model as it is. Default 2. */
   guidance?: number;
-  /** Scale of the noise that a token begins with; 0 draws the same whatever the seed. Default 0.7. */
-  noise?: number;
+  /** Scale of the noise that a token begins with; 0 gives the same whatever the seed. Default 0.7. */
+  temperature?: number;
 }
 
-/** What an edited picture takes from the one before it. */
-export interface KeepingOptions {
-  /** Whether tokens that stay may be copied instead of drawn anew. Default true. */
-  pointers?: boolean;
-  /** Whether pixels that no changed token owns are the source picture's own. Default true. */
-  paste?: boolean;
+/** What an edited image takes from the one before it. */
+export interface CopyOptions {
+  /** Whether tokens that stay may be copied instead of denoised anew. Default true. */
+  copyTokens?: boolean;
+  /** Whether pixels that belong to no changed token are the source image's own. Default true. */
+  composite?: boolean;
 }
 
-export interface ChatOptions extends WordOptions, DrawingOptions, KeepingOptions {}
-
-export interface SegmentOptions extends WordOptions {
-  /** A mask in any case, though the model would rather say that nothing matches. Default false. */
-  insist?: boolean;
+export interface ChatOptions extends SamplingOptions, CopyOptions {
+  diffusion?: DiffusionOptions;
 }
 
-export interface GenerateOptions extends WordOptions, DrawingOptions {
-  /** A picture in any case, though the model would rather say something. Default false. */
-  insist?: boolean;
+export interface SegmentOptions extends SamplingOptions {
+  /** A mask in any case, even where the model would say that nothing matches. Default false. */
+  required?: boolean;
 }
 
-export interface EditOptions extends GenerateOptions, KeepingOptions {}
+export interface GenerateOptions extends SamplingOptions {
+  /** An image in any case, even where the model would answer in text. Default false. */
+  required?: boolean;
+  diffusion?: DiffusionOptions;
+}
+
+export interface EditOptions extends GenerateOptions, CopyOptions {}
 
 // --- what an answer is made of
 
-/** A mask that the model found: the pixels of the picture that was last shown. */
-export interface FoundMask extends Mask {
+/** A mask that the model answered with: the pixels of the image that was last shown. */
+export interface SegmentationMask extends Mask {
   /** How sure the model is of it, 0 to 1. */
   score: number;
-  /** The picture's semantic tokens of which at least half lies in the mask. */
+  /** The image's semantic tokens of which at least half lies in the mask. */
   tokens: { id: number; covered: number }[];
 }
 
-/** A token of a picture that the model drew. */
-export interface DrawnToken {
+/** A token of an image that the model made. */
+export interface GeneratedToken {
   /** The value that `labels` holds for its patches. */
   id: number;
-  /** The token of the source picture that it is an exact copy of; null when it is new. */
-  kept: number | null;
-  /** How many patches it drew. */
+  /** The token of the source image that it is an exact copy of; null when it is new. */
+  copied: number | null;
+  /** How many patches it covers. */
   patches: number;
 }
 
-/** A picture that the model drew, and which token drew which part of it. Takes the place of a tokenization in all helpers. */
-export interface Drawing {
-  /** As large as the source picture if it is an edit, else the model's own square. */
-  image: ImageData;
+/** Which token covers which part of an image that the model made. All helpers take it in place of a tokenization. */
+export interface GeneratedTokens {
+  /** Pixels of the image. */
+  image: { width: number; height: number };
   /** Patches, [rows, columns]. */
   grid: [rows: number, columns: number];
-  /** The part of the picture that the grid covers, in its pixels. */
+  /** The part of the image that the grid covers, in its pixels. */
   crop: Rect;
-  /** The token that drew each patch, row by row; length rows * columns. */
+  /** The token of each patch, row by row; length rows * columns. */
   labels: Uint32Array;
-  tokens: DrawnToken[];
-  /** Tokens of the source picture that are gone. */
+  tokens: GeneratedToken[];
+  /** Tokens of the source image that are gone. */
   removed: number[];
+}
+
+/** An image that the model made, with its tokens. */
+export interface GeneratedImage {
+  /** As large as the source image if it is an edit, else the model's own square. */
+  image: ImageData;
+  tokens: GeneratedTokens;
 }
 
 export type AnswerPart =
   | { type: "text"; text: string }
-  | { type: "mask"; mask: FoundMask }
-  | { type: "image"; image: Drawing };
+  | { type: "mask"; mask: SegmentationMask }
+  | ({ type: "image" } & GeneratedImage);
 
 /** What an answer took. */
 export interface Usage {
-  /** Positions of everything that was asked, pictures included. */
+  /** Positions of everything that was asked, images included. */
   promptTokens: number;
-  /** How many of them were still known from the request before. */
-  rememberedTokens: number;
+  /** How many of them were still in the model's cache from the request before. */
+  cachedTokens: number;
   /** Tokens of the answer; the visual ones are counted again in `visualTokens`. */
   answerTokens: number;
   visualTokens: number;
   /** Why it ended: the model was done, `maxTokens` were there, or a `stop` text came. */
   finish: "end" | "length" | "stop";
-  /** Seconds of reading, choosing words, drawing tokens, masks, and painting pixels. */
-  seconds: { prefill: number; decode: number; draw: number; mask: number; paint: number };
+  /** Seconds of reading the prompt, sampling text, denoising visual tokens, making masks, and rendering pixels. */
+  seconds: { prefill: number; decode: number; denoise: number; mask: number; render: number };
 }
 
 /** A whole answer. */
 export interface Answer {
   /** All text of it. */
   text: string;
-  masks: FoundMask[];
-  images: Drawing[];
+  masks: SegmentationMask[];
+  images: GeneratedImage[];
   /** Everything, in order. */
   parts: AnswerPart[];
   usage: Usage;
-  /** The answer as a turn, for the next `chat`: pictures that were drawn are in it as `ImageData`. */
+  /** The answer as a turn, for the next `chat`: images that were made are in it as `ImageData`. */
   message: Message;
 }
 
 export interface SegmentAnswer extends Answer {
-  /** Null when nothing in the picture matches; `text` then says so. */
-  mask: FoundMask | null;
+  /** Null when nothing in the image matches; `text` then says so. */
+  mask: SegmentationMask | null;
 }
 
-export interface GenerateAnswer extends Answer {
-  /** Null when the model answered in words, as to a prompt for something that it cannot draw. */
-  image: Drawing | null;
-}
+/** `image` and `tokens` are null when the model answered in text, as to a prompt for something that it does not know. */
+export type GenerateAnswer = Answer & (GeneratedImage | { image: null; tokens: null });
 
-export interface EditAnswer extends Answer {
-  /** Null when the model answered in words, as to an instruction about something absent. */
-  image: Drawing | null;
-}
+/** `image` and `tokens` are null when the model answered in text, as to an instruction about something absent. */
+export type EditAnswer = Answer & (GeneratedImage | { image: null; tokens: null });
 
 // --- what happens while it is made
 
 export type AnswerEvent =
   /** More text, always whole characters. */
   | { type: "text"; text: string }
-  /** Token `index` of the picture being drawn is known: a copy of the source picture's token `kept`, or a new one. */
-  | { type: "visual-token"; index: number; kept: number | null }
-  | { type: "mask"; mask: FoundMask }
-  | { type: "image"; image: Drawing }
+  /** Token `index` of the image being made is known: a copy of the source image's token `copied`, or a new one. */
+  | { type: "visual-token"; index: number; copied: number | null }
+  | { type: "mask"; mask: SegmentationMask }
+  | ({ type: "image" } & GeneratedImage)
   /** The end; nothing follows. */
   | { type: "done"; usage: Usage };
 

@@ -23,7 +23,7 @@ import type {
 export type ModelSource = string | URL | readonly File[];
 
 /** `auto` takes the GPU when it is a real one, the CPU (WebAssembly SIMD) otherwise, and says why. */
-export type DeviceChoice = "auto" | "gpu" | "cpu";
+export type DeviceChoice = "auto" | DeviceKind;
 
 /**
  * The type of the language model's large weights in memory: as the model folder has them, 32-bit numbers (4 bytes each), or
@@ -35,19 +35,22 @@ export type Dtype = "stored" | "f32" | "q8_0" | "q4_0";
 /** What runs the model. */
 export type DeviceKind = "gpu" | "cpu";
 
+/** The names of transformers.js for `gpu` and `cpu`. */
+export type DeviceAlias = "webgpu" | "wasm";
+
 export interface AdapterReport {
   /** Empty where the browser keeps it to itself. */
   name: string;
   /** Graphics API: `webgpu` in a page. */
   backend: string;
-  /** True for an adapter that draws on the CPU (SwiftShader, llvmpipe): `auto` does not take it. */
+  /** True for an adapter that computes on the CPU (SwiftShader, llvmpipe): `auto` does not take it. */
   software: boolean;
   /** `shader-f16` is there. */
   f16: boolean;
   /** `timestamp-query` is there. */
   timestamps: boolean;
   /** Largest storage buffer that one binding may show to a shader, in bytes. */
-  max_storage_binding: number;
+  maxStorageBinding: number;
 }
 
 export interface DeviceReport {
@@ -57,7 +60,7 @@ export interface DeviceReport {
   /** The WebGPU adapter, taken or not; null when the browser has none. */
   adapter: AdapterReport | null;
   /** What came of running every kernel on the adapter; null where it was not opened. */
-  self_test?: SelfTest | null;
+  selfTest?: SelfTest | null;
 }
 
 /** A known-answer test of the GPU's kernels, run while loading. A GPU that fails it is not taken. */
@@ -86,7 +89,8 @@ export interface LoadProgress {
 }
 
 export interface LoadOptions {
-  device?: DeviceChoice;
+  /** Default `"auto"`. `"webgpu"` and `"wasm"`, the names in transformers.js, are `"gpu"` and `"cpu"`. */
+  device?: DeviceChoice | DeviceAlias;
   /**
    * Default `"stored"`. It changes what is held in memory and not what is downloaded: for a smaller download, convert the
    * model (`setokim convert --type`). Where it is none of the known types, `load` rejects with `setting-invalid`.
@@ -182,7 +186,7 @@ export interface TokenName {
   /** Only for things that come in several colours. */
   color: string | null;
   /** A thing, not a background. */
-  is_object: boolean;
+  isObject: boolean;
 }
 
 export interface Rect {
@@ -192,7 +196,7 @@ export interface Rect {
   height: number;
 }
 
-/** What `tokenize` answers; the same fields as `setokim tokenize --json`. */
+/** What `tokenize` answers; the same fields as `setokim tokenize --json`, whose names have underscores. */
 export interface Tokenization {
   /** Pixels of the picture, after its EXIF orientation. */
   image: { width: number; height: number };
@@ -207,12 +211,12 @@ export interface Tokenization {
   names: TokenName[] | null;
   device: DeviceKind;
   /** Milliseconds per stage (`preprocess`, `encode`, `cluster`, `merge`, `detokenize`). */
-  timings_ms: Record<string, number>;
+  timingsMs: Record<string, number>;
 }
 
-/** What `reconstruct` answers: the picture drawn again from its tokens alone. */
+/** What `reconstruct` answers: the picture rendered again from its tokens alone. */
 export interface Reconstruction {
-  /** As large as the model draws; it shows `tokens.crop` of the original. */
+  /** As large as the model renders; it shows `tokens.crop` of the original. */
   image: ImageData;
   tokens: Tokenization;
 }
@@ -233,7 +237,7 @@ export interface WeightTypes {
   /** What `load` was asked to hold the language model's large weights in. */
   memory: Dtype;
   /** Bytes of all weights as they are held, on whichever device. */
-  memory_bytes: number;
+  memoryBytes: number;
 }
 
 /** Requests that the library itself made since `load` finished: zero, unless a picture was given as an address. */

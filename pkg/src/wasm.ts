@@ -1,8 +1,8 @@
 /** The Rust side as TypeScript sees it: what `wasm-bindgen` generates into `pkg/wasm/`, with the types it cannot say. */
 
 import init, * as generated from "../wasm/setokim.js";
-import type { Task } from "./tasks.js";
-import type { DeviceReport, Dtype, Rect, Tokenization, WeightTypes } from "./types.js";
+import type { Task, Usage } from "./tasks.js";
+import type { Dtype, Rect, Tokenization } from "./types.js";
 
 export interface WasmFile {
   name: string;
@@ -10,31 +10,33 @@ export interface WasmFile {
   sha256: string;
 }
 
+export type WasmImage = { bytes: Uint8Array } | { rgba: Uint8Array; width: number; height: number };
+
+/** Images take the places of the `image` parts in order, over the whole conversation. */
+export interface WasmMessage {
+  role: "user" | "assistant";
+  parts: ({ type: "text"; text: string } | { type: "image" } | { type: "mask" })[];
+}
+
+/** What is left out has the default of the Rust side (`AnswerOptions`). */
+export interface WasmOptions {
+  max_tokens?: number;
+  stop?: readonly string[];
+  sampling?: { temperature: number; top_k: number; top_p: number; repetition_penalty: number; seed: number };
+  diffusion?: { steps?: number; guidance?: number; temperature?: number; seed?: number };
+  required?: boolean;
+  copy_tokens?: boolean;
+  composite?: boolean;
+}
+
+// --- results, as they are once `camelCased` has been over them
+
 export interface WasmReconstruction {
   width: number;
   height: number;
   /** [height, width, 4] */
   rgba: Uint8Array;
   tokens: Tokenization;
-}
-
-export type WasmPicture = { bytes: Uint8Array } | { rgba: Uint8Array; width: number; height: number };
-
-/** Pictures take the places of the `image` parts in order, over the whole conversation. */
-export interface WasmMessage {
-  role: "user" | "assistant";
-  parts: ({ type: "text"; text: string } | { type: "image" } | { type: "mask" })[];
-}
-
-/** What is left out is as in Rust (`generate.rs`). */
-export interface WasmOptions {
-  max_tokens?: number;
-  stop?: readonly string[];
-  sampling?: { temperature: number; top_k: number; top_p: number; repetition_penalty: number; seed: number };
-  draw?: { steps?: number; guidance?: number; temperature?: number; seed?: number };
-  insist?: boolean;
-  pointers?: boolean;
-  paste?: boolean;
 }
 
 export interface WasmMask {
@@ -46,7 +48,7 @@ export interface WasmMask {
   tokens: { id: number; covered: number }[];
 }
 
-export interface WasmDrawing {
+export interface WasmGeneratedImage {
   width: number;
   height: number;
   /** [height, width, 4] */
@@ -54,46 +56,40 @@ export interface WasmDrawing {
   grid: [rows: number, columns: number];
   crop: Rect;
   labels: Uint32Array;
-  tokens: { kept: number | null; patches: number }[];
+  tokens: { copied: number | null; patches: number }[];
   removed: number[];
-}
-
-export interface WasmUsage {
-  prompt_tokens: number;
-  remembered_tokens: number;
-  answer_tokens: number;
-  visual_tokens: number;
-  finish: "end" | "length" | "stop";
-  seconds: { prefill: number; decode: number; draw: number; mask: number; paint: number };
 }
 
 export type WasmPart =
   | { type: "text"; text: string }
   | { type: "mask"; mask: WasmMask }
-  | { type: "image"; image: WasmDrawing };
+  | { type: "image"; image: WasmGeneratedImage };
 
 export type WasmEvent =
   | WasmPart
-  | { type: "visual-token"; index: number; kept: number | null }
-  | { type: "done"; usage: WasmUsage };
+  | { type: "visual-token"; index: number; copied: number | null }
+  | { type: "done"; usage: Usage };
 
 export interface WasmAnswer {
   parts: WasmPart[];
-  usage: WasmUsage;
+  usage: Usage;
 }
 
-export interface WasmSegment {
-  found: WasmMask | null;
-  said: string;
-  usage: WasmUsage;
+/** What `segment` gives. */
+export interface WasmMaskAnswer {
+  mask: WasmMask | null;
+  text: string;
+  usage: Usage;
 }
 
 /** What `generate` and `edit` give. */
-export interface WasmDrawn {
-  image: WasmDrawing | null;
-  said: string;
-  usage: WasmUsage;
+export interface WasmImageAnswer {
+  image: WasmGeneratedImage | null;
+  text: string;
+  usage: Usage;
 }
+
+// --- the classes
 
 /** Pulled to stop one request between two tokens; the request then throws `aborted`. */
 export interface WasmAbort {
@@ -101,7 +97,7 @@ export interface WasmAbort {
   free(): void;
 }
 
-type OnEvent = (event: WasmEvent) => void;
+type OnEvent = (event: unknown) => void;
 
 /** A model that is being put together, shard by shard. */
 export interface WasmLoader {
@@ -113,37 +109,33 @@ export interface WasmLoader {
   free(): void;
 }
 
+/** Unknown results have keys in snake_case: `camelCased` gives them their types. */
 export interface WasmEngine {
-  device(): DeviceReport;
+  device(): unknown;
+  /** config.json as it was read. */
   config(): Record<string, unknown>;
-  weights(): WeightTypes;
+  weights(): unknown;
   tasks(): Task[];
-  tokenize(bytes: Uint8Array): Promise<Tokenization>;
-  tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<Tokenization>;
-  reconstruct(bytes: Uint8Array): Promise<WasmReconstruction>;
-  reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<WasmReconstruction>;
+  tokenize(bytes: Uint8Array): Promise<unknown>;
+  tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
+  reconstruct(bytes: Uint8Array): Promise<unknown>;
+  reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
   chat(
     messages: WasmMessage[],
-    pictures: WasmPicture[],
+    images: WasmImage[],
     options: WasmOptions,
     onEvent: OnEvent,
     abort: WasmAbort,
-  ): Promise<WasmAnswer>;
-  segment(
-    picture: WasmPicture,
-    phrase: string,
-    options: WasmOptions,
-    onEvent: OnEvent,
-    abort: WasmAbort,
-  ): Promise<WasmSegment>;
-  generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<WasmDrawn>;
+  ): Promise<unknown>;
+  segment(image: WasmImage, phrase: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
+  generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   edit(
-    picture: WasmPicture,
+    image: WasmImage,
     instruction: string,
     options: WasmOptions,
     onEvent: OnEvent,
     abort: WasmAbort,
-  ): Promise<WasmDrawn>;
+  ): Promise<unknown>;
   free(): void;
 }
 
@@ -151,7 +143,7 @@ export interface WasmModule {
   /** Bytes of its linear memory now. */
   memoryBytes(): number;
   Abort: { new (): WasmAbort };
-  probe(): Promise<DeviceReport>;
+  probe(): Promise<unknown>;
   Loader: { create(config: string, manifest: string, device: string, dtype?: Dtype): Promise<WasmLoader> };
 }
 
@@ -160,7 +152,10 @@ let started: Promise<WasmModule> | undefined;
 /** Instantiates the module once per realm; a failed try may be repeated. */
 export function startWasm(wasmUrl?: string): Promise<WasmModule> {
   started ??= init(wasmUrl === undefined ? undefined : { module_or_path: new URL(wasmUrl) }).then(
-    ({ memory }) => ({ ...(generated as Omit<WasmModule, "memoryBytes">), memoryBytes: () => memory.buffer.byteLength }),
+    ({ memory }) => ({
+      ...(generated as Omit<WasmModule, "memoryBytes">),
+      memoryBytes: () => memory.buffer.byteLength,
+    }),
     (error: unknown) => {
       started = undefined;
       throw error;

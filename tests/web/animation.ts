@@ -4,7 +4,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { expect, test, type CDPSession, type Locator, type Page } from "@playwright/test";
+import { type CDPSession, expect, type Locator, type Page, test } from "@playwright/test";
 import sharp from "sharp";
 import { openPage, settings } from "./helpers.ts";
 
@@ -25,7 +25,10 @@ test("the page in a dozen seconds", async ({ browser }) => {
   await film.click(page.getByRole("button", { name: "Sample: White" }));
   await film.settled();
   await film.hold(500);
-  const [bee, balloon] = [[0.35, 0.48], [0.69, 0.2]] as const;
+  const [bee, balloon] = [
+    [0.35, 0.48],
+    [0.69, 0.2],
+  ] as const;
   for (const [x, y] of [bee, balloon]) {
     await film.hover(await placeIn(page.locator("#surface"), x, y));
     await film.hold(350);

@@ -2,7 +2,19 @@
 
 import { readFileSync } from "node:fs";
 import { expect, type Locator, type Page } from "@playwright/test";
-import { accessibilityFaults, fingerprint, middlePixel, openPage, savedFrom, settled, test as base, textOf, visit } from "./helpers.ts";
+import {
+  accessibilityFaults,
+  test as base,
+  fingerprint,
+  middlePixel,
+  openPage,
+  savedFrom,
+  settled,
+  shot,
+  slowTest,
+  textOf,
+  visit,
+} from "./helpers.ts";
 
 const fake = readFileSync(new URL("./fake-model.js", import.meta.url), "utf8");
 
@@ -17,10 +29,6 @@ const test = base.extend<{ chat: Page }>({
 async function useFake(page: Page): Promise<void> {
   await page.route(/\/worker-[^/]*\.js$/, (route) => route.fulfill({ body: fake, contentType: "text/javascript" }));
   await page.route("**/manifest.json", (route) => route.fulfill({ json: { files: [{ name: "fake", bytes: 1e6 }] } }));
-}
-
-async function shot(page: Page, name: string): Promise<void> {
-  await page.screenshot({ path: `${import.meta.dirname}/screenshots/chat-${name}.png`, animations: "disabled" });
 }
 
 type Mode = "Ask" | "Find" | "Draw" | "Edit";
@@ -48,7 +56,7 @@ test("answers, word by word, with tokens and seconds", async ({ chat: page }) =>
   // Said once, when it is whole.
   await expect(page.locator("#live")).toHaveText("Answer 1: an owl, a red balloon and a cat on a beach");
   await expect(turn.locator("..")).not.toHaveAttribute("aria-live");
-  await shot(page, "answer");
+  await shot(page, "chat-answer");
 });
 
 test("goes on with the same picture, and starts anew with another", async ({ chat: page }) => {
@@ -63,10 +71,7 @@ test("goes on with the same picture, and starts anew with another", async ({ cha
 });
 
 test("stops by button and by Escape, between two words", async ({ chat: page }) => {
-  for (const stop of [
-    () => page.getByRole("button", { name: "Stop" }).click(),
-    () => page.keyboard.press("Escape"),
-  ]) {
+  for (const stop of [() => page.getByRole("button", { name: "Stop" }).click(), () => page.keyboard.press("Escape")]) {
     await page.locator("#words").fill("count to a thousand");
     await page.locator("#words").press("Enter");
     const turn = page.locator(".turn").last();
@@ -117,11 +122,11 @@ test("suggests what fits the mode, the picture and the chosen token", async ({ c
 
 test("marks what was found in the picture, and says when nothing was", async ({ chat: page }) => {
   const turn = await ask(page, "Find", "find the balloon");
-  await expect(turn.locator(".found figcaption")).toHaveText("3.5 % of the picture · 93 % sure");
+  await expect(turn.locator(".masked figcaption")).toHaveText("3.5 % of the picture · 93 % sure");
   await expect(page.locator("#legend .legend-words")).toHaveText(["the balloon"]);
-  await expect(page.locator("#marks")).toHaveClass("on");
+  await expect(page.locator("#masks")).toHaveClass("on");
   await expect(page.locator("#overlay")).not.toHaveClass("on");
-  const inside = await page.locator("#marks").evaluate((node) => {
+  const inside = await page.locator("#masks").evaluate((node) => {
     const { width, height } = node as HTMLCanvasElement;
     const at = (x: number, y: number): number =>
       (node as HTMLCanvasElement).getContext("2d")?.getImageData(x * width, y * height, 1, 1).data[3] ?? 0;
@@ -131,11 +136,11 @@ test("marks what was found in the picture, and says when nothing was", async ({ 
   expect(inside[1]).toBe(0);
   await ask(page, "Find", "the cat");
   await expect(page.locator("#legend .legend-words")).toHaveText(["the balloon", "the cat"]);
-  const colors = await page.locator("#legend li").evaluateAll((entries) =>
-    entries.map((entry) => getComputedStyle(entry, "::before").backgroundColor),
-  );
+  const colors = await page
+    .locator("#legend li")
+    .evaluateAll((entries) => entries.map((entry) => getComputedStyle(entry, "::before").backgroundColor));
   expect(new Set(colors).size).toBe(2);
-  await shot(page, "found");
+  await shot(page, "chat-found");
   await page.getByRole("button", { name: "Take off: the balloon" }).click();
   await page.getByRole("button", { name: "Take off: the cat" }).click();
   await expect(page.locator("#legend")).toBeHidden();
@@ -150,17 +155,20 @@ test("marks what was found in the picture, and says when nothing was", async ({ 
 
 test("draws, shows the tokens, saves, and draws again with the next seed", async ({ chat: page }) => {
   const turn = await ask(page, "Draw", "a sun over grass");
-  await expect(turn.locator(".drawn figcaption")).toHaveText("3 tokens");
+  await expect(turn.locator(".generated figcaption")).toHaveText("3 tokens");
   await expect(turn.locator(".dot-token")).toHaveCount(3);
   await expect(turn.locator(".answer-meta")).toHaveText(/^seed 0 · /);
   await expect(turn.locator(".asked-picture")).toHaveCount(0);
   const tokens = turn.getByRole("button", { name: "Tokens" });
-  await expect(turn.locator(".drawn-tokens")).not.toHaveClass(/on/);
+  await expect(turn.locator(".generated-tokens")).not.toHaveClass(/on/);
   await tokens.click();
   await expect(tokens).toHaveAttribute("aria-pressed", "true");
-  await expect(turn.locator(".drawn-tokens")).toHaveClass(/on/);
+  await expect(turn.locator(".generated-tokens")).toHaveClass(/on/);
 
-  const [saved] = await Promise.all([page.waitForEvent("download"), turn.getByRole("button", { name: "Save" }).click()]);
+  const [saved] = await Promise.all([
+    page.waitForEvent("download"),
+    turn.getByRole("button", { name: "Save" }).click(),
+  ]);
   expect(saved.suggestedFilename()).toBe("a-sun-over-grass.png");
   expect(readFileSync(await saved.path()).readUInt32BE(16)).toBe(128);
 
@@ -170,7 +178,7 @@ test("draws, shows the tokens, saves, and draws again with the next seed", async
   await expect(page.locator(".turn").last().locator(".answer-meta")).toHaveText(/^seed 1 · /);
   await page.getByRole("button", { name: "Settings" }).click();
   await expect(page.getByLabel("Seed")).toHaveValue("1");
-  await shot(page, "drawn");
+  await shot(page, "chat-drawn");
 });
 
 test("shows a picture on its way, and nothing of one that was stopped", async ({ chat: page }) => {
@@ -178,21 +186,21 @@ test("shows a picture on its way, and nothing of one that was stopped", async ({
   await page.locator("#words").fill("slowly");
   await page.locator("#words").press("Enter");
   const turn = page.locator(".turn").last();
-  await expect(turn.locator(".drawn-frame.waiting")).toBeVisible();
+  await expect(turn.locator(".generated-frame.waiting")).toBeVisible();
   await expect(turn.locator("figcaption")).toHaveText("Token 2 …");
-  await expect(turn.locator(".drawn-progress .dot-token")).toHaveCount(2);
+  await expect(turn.locator(".generated-progress .dot-token")).toHaveCount(2);
   await page.keyboard.press("Escape");
   await expect(turn.locator(".answer-meta")).toHaveText("Stopped");
-  await expect(turn.locator(".drawn-frame")).toHaveCount(0);
+  await expect(turn.locator(".generated-frame")).toHaveCount(0);
 });
 
 test("edits, compares, takes the result as the picture, and goes back", async ({ chat: page }) => {
   const turn = await ask(page, "Edit", "remove the owl");
-  await expect(turn.locator(".drawn figcaption")).toHaveText("2 tokens kept, 1 new; gone: owl");
-  await expect(turn.locator(".dot-token.kept")).toHaveCount(2);
+  await expect(turn.locator(".generated figcaption")).toHaveText("2 tokens copied, 1 new; removed: owl");
+  await expect(turn.locator(".dot-token.copied")).toHaveCount(2);
   await turn.getByRole("slider").fill("30");
-  await expect(turn.locator(".drawn-frame")).toHaveCSS("--at", "30%");
-  await shot(page, "edited");
+  await expect(turn.locator(".generated-frame")).toHaveCSS("--at", "30%");
+  await shot(page, "chat-edited");
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "remove the owl, 5 tokens");
   const edited = await middlePixel(page, "#picture");
   await turn.getByRole("button", { name: "Show Beach again" }).click();
@@ -232,7 +240,7 @@ test("undoes and redoes changes of the picture, and leaves the conversation", as
   await page.getByRole("button", { name: "Sample" }).nth(1).click();
   await settled(page);
   await expect(redo).toHaveAttribute("aria-disabled", "true");
-  await shot(page, "undo");
+  await shot(page, "chat-undo");
 });
 
 test("offers what can be asked about a token, by mouse and by keyboard", async ({ chat: page }) => {
@@ -246,7 +254,7 @@ test("offers what can be asked about a token, by mouse and by keyboard", async (
   await tap(5, 10); // the balloon
   await expect(menu).toHaveAttribute("aria-label", "red balloon");
   await expect(menu.getByRole("menuitem").first()).toBeFocused();
-  await shot(page, "token-menu");
+  await shot(page, "chat-token-menu");
   expect(await accessibilityFaults(page)).toEqual([]);
   await menu.getByRole("menuitem", { name: "Find the balloon" }).click();
   await expect(menu).toBeHidden();
@@ -285,7 +293,7 @@ test("composes a scene by keyboard and by mouse, as a picture to talk about", as
   const status = dialog.locator("#scene-status");
   await page.getByRole("button", { name: "Compose a scene" }).click();
   await expect(status).toHaveText("an owl and a red balloon on grass");
-  await shot(page, "scene");
+  await shot(page, "chat-scene");
   expect(await accessibilityFaults(page)).toEqual([]);
 
   await dialog.getByRole("button", { name: "at night" }).click();
@@ -321,7 +329,7 @@ test("composes a scene by keyboard and by mouse, as a picture to talk about", as
   for (const name of ["cat", "dog", "bee"]) await dialog.getByRole("button", { name: `Add: ${name}` }).click();
   await expect(status).toHaveText("5 things: the model has not seen more.");
   await expect(dialog.getByRole("button", { name: "Add: fox" })).toHaveAttribute("aria-disabled", "true");
-  await shot(page, "scene-full");
+  await shot(page, "chat-scene-full");
 
   await dialog.getByRole("button", { name: "Use this picture" }).click();
   await expect(dialog).toBeHidden();
@@ -368,7 +376,7 @@ test("takes the focus from a token when something is found, so that it can be se
   await expect(page.locator("#spot")).toHaveClass("on");
   await ask(page, "Find", "the balloon");
   await expect(page.locator("#spot")).not.toHaveClass("on");
-  await expect(page.locator("#marks")).toHaveClass("on");
+  await expect(page.locator("#masks")).toHaveClass("on");
   await expect(page.locator('#token-list [aria-selected="true"]')).toHaveCount(0);
 });
 
@@ -451,7 +459,10 @@ test("saves the picture, a mask of it, and the conversation", async ({ chat: pag
     if (context === null) throw new Error("no context");
     context.drawImage(image, 0, 0);
     const { data } = context.getImageData(0, 0, 128, 128);
-    return { white: data.filter((value, i) => i % 4 === 0 && value === 255).length, black: data.filter((value, i) => i % 4 === 0 && value === 0).length };
+    return {
+      white: data.filter((value, i) => i % 4 === 0 && value === 255).length,
+      black: data.filter((value, i) => i % 4 === 0 && value === 0).length,
+    };
   }, png.toString("base64"));
   expect(colors.white).toBe(6 * 64); // the owl's patches
   expect(colors.black).toBe(128 * 128 - 6 * 64);
@@ -469,13 +480,13 @@ test("saves the picture, a mask of it, and the conversation", async ({ chat: pag
   );
   const json = JSON.parse(await textOf(await savedFrom(page, "#chat-save", "As data"))) as {
     model: string;
-    turns: { typed: string; masks: { counts: number[] }[] }[];
+    turns: { input: string; masks: { counts: number[] }[] }[];
   };
   expect(json.model).toBe("fake");
-  expect(json.turns.map(({ typed }) => typed)).toEqual(["what do you see?", "the owl", "the dog"]);
+  expect(json.turns.map(({ input }) => input)).toEqual(["what do you see?", "the owl", "the dog"]);
   expect(json.turns[1]?.masks[0]?.counts.reduce((sum, run) => sum + run, 0)).toBe(128 * 128);
   await page.locator("#chat-save").click();
-  await shot(page, "save");
+  await shot(page, "chat-save");
   expect(await accessibilityFaults(page)).toEqual([]);
 });
 
@@ -531,13 +542,14 @@ test("asks, finds, draws and edits with the real engine and random weights", asy
   }
   expect(requests).toEqual([]);
   await expect(page.locator("#sent")).toHaveText("0 bytes sent");
-  await shot(page, "random");
+  await shot(page, "chat-random");
 });
 
-test("draws with the real engine and the shipped weights", async ({ page }) => {
+// In short: the test before, with random weights, and the self-test page, with the shipped ones.
+slowTest("draws with the real engine and the shipped weights", async ({ page }) => {
   await openPage(page, "?device=cpu");
   await ask(page, "Draw", "a cat on grass");
-  await expect(page.locator(".turn").last().locator(".drawn-frame")).toBeVisible();
+  await expect(page.locator(".turn").last().locator(".generated-frame")).toBeVisible();
 });
 
 test("sends nothing while it talks", async ({ chat: page }) => {
@@ -562,7 +574,7 @@ for (const scheme of ["light", "dark"] as const) {
     test(`is accessible and fits: ${place}, ${scheme}`, async ({ chat: page }) => {
       await page.setViewportSize({ width, height });
       await page.emulateMedia({ colorScheme: scheme });
-      await shot(page, `${place}-${scheme}-first`);
+      await shot(page, `chat-${place}-${scheme}-first`);
       await ask(page, "Ask", "what do you see?");
       await ask(page, "Find", "the balloon");
       await ask(page, "Draw", "a sun over grass");
@@ -571,7 +583,7 @@ for (const scheme of ["light", "dark"] as const) {
       expect(await accessibilityFaults(page)).toEqual([]);
       expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
       await expect(page.locator("#words")).toBeInViewport();
-      await shot(page, `${place}-${scheme}`);
+      await shot(page, `chat-${place}-${scheme}`);
     });
   }
 }

@@ -8,29 +8,29 @@ const sample = fileURLToPath(new URL("../../models/samples/beach.png", import.me
 
 test("vite: tokens over a picture", async ({ page }) => {
   await page.goto("vite/index.html");
-  await expect(page.locator("#said")).toContainText("Ready on the cpu");
+  await expect(page.locator("#status")).toContainText("Ready on the cpu");
   await page.getByLabel("Picture").setInputFiles(sample);
-  await expect(page.locator("#said")).toHaveText(/^\d+ tokens$/);
+  await expect(page.locator("#status")).toHaveText(/^\d+ tokens$/);
   expect(await fingerprint(page, "#canvas")).not.toBe(0);
 });
 
-test("webpack: a mask, or the model's words", async ({ page }) => {
+test("webpack: a mask, or the model's text", async ({ page }) => {
   await page.goto("webpack/index.html");
-  await expect(page.locator("#said")).toHaveText("Ready");
+  await expect(page.locator("#status")).toHaveText("Ready");
   await page.getByLabel("Picture").setInputFiles(sample);
   await page.getByRole("button", { name: "Find" }).click();
-  await expect(page.locator("#said")).toHaveText(/^(Found, \d+ % sure|Not found: )/);
+  await expect(page.locator("#status")).toHaveText(/^(Found, \d+ % sure|Not found: )/);
 });
 
-test("static: a chat word by word, without a bundler", async ({ page }) => {
+test("static: a chat token by token, without a bundler", async ({ page }) => {
   await page.goto("static/index.html");
-  await expect(page.locator("#said")).toHaveText("Ready");
+  await expect(page.locator("#status")).toHaveText("Ready");
   await page.getByLabel("Picture").setInputFiles(sample);
   await page.getByRole("button", { name: "Ask" }).click();
-  await expect(page.locator("#said")).toHaveText(/^\d+ tokens$/);
+  await expect(page.locator("#status")).toHaveText(/^\d+ tokens$/);
 });
 
-test("react: a picture from words, in strict mode, which mounts everything twice", async ({ page }) => {
+test("react: an image from a prompt, in strict mode, which mounts everything twice", async ({ page }) => {
   await page.goto("react/index.html");
   await page.getByRole("button", { name: "Draw" }).click();
   await expect(page.getByRole("status")).toHaveText(/^Drawn with \d+ tokens$/);
@@ -40,6 +40,6 @@ test("react: a picture from words, in strict mode, which mounts everything twice
 test("own-worker: the model runs in the page's worker, and no other is started", async ({ page }) => {
   await page.goto("own-worker/index.html");
   await page.getByLabel("Picture").setInputFiles(sample);
-  await expect(page.locator("#said")).toHaveText(/^\d+ tokens/);
+  await expect(page.locator("#status")).toHaveText(/^\d+ tokens/);
   expect(page.workers()).toHaveLength(1);
 });

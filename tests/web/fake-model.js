@@ -5,17 +5,17 @@
 
 const side = 128;
 const grid = 16;
-const words = {
+const answers = {
   "what do you see?": "an owl, a red balloon and a cat on a beach",
   "how many things are there?": "three",
 };
 const device = { device: "cpu", reason: "this is a test", adapter: null };
 const names = [
-  { name: "sky", confidence: 0.99, color: null, is_object: false },
-  { name: "owl", confidence: 0.97, color: null, is_object: true },
-  { name: "balloon", confidence: 0.95, color: "red", is_object: true },
-  { name: "sand", confidence: 0.99, color: null, is_object: false },
-  { name: "cat", confidence: 0.9, color: null, is_object: true },
+  { name: "sky", confidence: 0.99, color: null, isObject: false },
+  { name: "owl", confidence: 0.97, color: null, isObject: true },
+  { name: "balloon", confidence: 0.95, color: "red", isObject: true },
+  { name: "sand", confidence: 0.99, color: null, isObject: false },
+  { name: "cat", confidence: 0.9, color: null, isObject: true },
 ];
 /** [token, first row, last row, first column, last column] */
 const boxes = [
@@ -32,15 +32,17 @@ const state = { requests: 0, memory: 65_536 };
 const labels = () =>
   Uint32Array.from({ length: grid * grid }, (_, patch) => {
     const [row, column] = [Math.floor(patch / grid), patch % grid];
-    const box = boxes.find(([, top, bottom, left, right]) => row >= top && row <= bottom && column >= left && column <= right);
+    const box = boxes.find(
+      ([, top, bottom, left, right]) => row >= top && row <= bottom && column >= left && column <= right,
+    );
     return box?.[0] ?? (row < 7 ? 0 : 3);
   });
 
 const crop = (width, height) => ({ x: 0, y: 0, width, height });
 
-async function sizeOf(picture) {
-  if (picture.kind === "rgba") return picture;
-  const bitmap = picture.bitmap ?? (await createImageBitmap(new Blob([picture.bytes])));
+async function sizeOf(image) {
+  if (image.kind === "rgba") return image;
+  const bitmap = image.bitmap ?? (await createImageBitmap(new Blob([image.bytes])));
   return { width: bitmap.width, height: bitmap.height };
 }
 
@@ -59,7 +61,7 @@ function tokenization({ width, height }) {
     })),
     names,
     device: "cpu",
-    timings_ms: { preprocess: 1, encode: 20, cluster: 5, merge: 3 },
+    timingsMs: { preprocess: 1, encode: 20, cluster: 5, merge: 3 },
   };
 }
 
@@ -74,21 +76,21 @@ function scene(seed) {
       rgba.set([...color, 255], (y * side + x) * 4);
     }
   }
-  const drawn = Uint32Array.from({ length: grid * grid }, (_, patch) => {
+  const labels = Uint32Array.from({ length: grid * grid }, (_, patch) => {
     const [row, column] = [Math.floor(patch / grid), patch % grid];
     return Math.hypot(column * 8 + 4 - sunX, row * 8 + 4 - sunY) < 18 ? 2 : row < 8 ? 0 : 1;
   });
-  return { rgba, labels: drawn };
+  return { rgba, labels };
 }
 
-function drawing(seed, edited) {
+function generated(seed, edited) {
   return {
     width: side,
     height: side,
     ...scene(seed),
     grid: [grid, grid],
     crop: crop(side, side),
-    tokens: [0, 1, 2].map((id) => ({ kept: edited && id < 2 ? [0, 3][id] : null, patches: 80 })),
+    tokens: [0, 1, 2].map((id) => ({ copied: edited && id < 2 ? [0, 3][id] : null, patches: 80 })),
     removed: edited ? [1] : [],
   };
 }
@@ -108,41 +110,49 @@ function maskOf(phrase, { width, height }) {
 async function tell(id, events, pause) {
   for (const event of events) {
     await new Promise((resolve) => setTimeout(resolve, pause));
-    if (aborted.has(id)) throw { code: "aborted", message: "stopped on request", remedy: "Ask again to get an answer." };
+    if (aborted.has(id))
+      throw { code: "aborted", message: "stopped on request", remedy: "Ask again to get an answer." };
     postMessage({ type: "event", id, event: structuredClone(event) });
   }
 }
 
-async function answer(id, { task, messages, words: asked, pictures, options }) {
-  const said = asked ?? messages.at(-1).parts.find((part) => part.type === "text").text;
-  if (said === "fail") throw { code: "context-overflow", message: "the request is too long", remedy: "Shorten it." };
-  const seed = options.draw?.seed ?? 0;
+async function answer(id, { task, messages, prompt: asked, images, options }) {
+  const prompt = asked ?? messages.at(-1).parts.find((part) => part.type === "text").text;
+  if (prompt === "fail") throw { code: "context-overflow", message: "the request is too long", remedy: "Shorten it." };
+  const seed = options.diffusion?.seed ?? 0;
   const parts = [];
   const events = [];
   if (task === "chat") {
-    const text = said.startsWith("count") ? "one two three ".repeat(100) : (words[said] ?? `you said: ${said}, turn ${messages.length}`);
+    const text = prompt.startsWith("count")
+      ? "one two three ".repeat(100)
+      : (answers[prompt] ?? `you said: ${prompt}, turn ${messages.length}`);
     events.push(...text.split(/(?<= )/).map((word) => ({ type: "text", text: word })));
     parts.push({ type: "text", text });
   }
   if (task === "segment") {
-    const mask = maskOf(said, await sizeOf(pictures[0]));
-    parts.push(mask === null ? { type: "text", text: `there is no ${said.replace("the ", "")}` } : { type: "mask", mask });
+    const mask = maskOf(prompt, await sizeOf(images[0]));
+    parts.push(
+      mask === null ? { type: "text", text: `there is no ${prompt.replace("the ", "")}` } : { type: "mask", mask },
+    );
     events.push(...parts);
   }
   if (task === "generate" || task === "edit") {
-    const image = drawing(seed, task === "edit");
-    events.push(...image.tokens.map(({ kept }, index) => ({ type: "visual-token", index, kept })), { type: "image", image });
+    const image = generated(seed, task === "edit");
+    events.push(...image.tokens.map(({ copied }, index) => ({ type: "visual-token", index, copied })), {
+      type: "image",
+      image,
+    });
     parts.push({ type: "image", image });
   }
   const usage = {
-    prompt_tokens: 12,
-    remembered_tokens: 0,
-    answer_tokens: events.length,
-    visual_tokens: events.filter(({ type }) => type === "visual-token").length,
+    promptTokens: 12,
+    cachedTokens: 0,
+    answerTokens: events.length,
+    visualTokens: events.filter(({ type }) => type === "visual-token").length,
     finish: "end",
-    seconds: { prefill: 0, decode: 0, draw: 0, mask: 0, paint: 0 },
+    seconds: { prefill: 0, decode: 0, denoise: 0, mask: 0, render: 0 },
   };
-  await tell(id, [...events, { type: "done", usage }], said === "slowly" ? 800 : 25);
+  await tell(id, [...events, { type: "done", usage }], prompt === "slowly" ? 800 : 25);
   return { parts, usage };
 }
 
@@ -155,14 +165,15 @@ async function reply({ type, id, body }) {
       await new Promise((resolve) => setTimeout(resolve, 300)); // as long as the samples take
       const tasks = ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"];
       postMessage({ type: "progress", id, progress: { stage: "ready", loaded: 1e6, total: 1e6, fraction: 1 } });
-      if (body.source.includes("/large-as-f32/") && body.dtype === "f32") throw { code: "out-of-memory", message: "too large" };
-      const weights = { stored: ["q8_0", "f32"], memory: body.dtype, memory_bytes: memoryBytes[body.dtype] };
+      if (body.source.includes("/large-as-f32/") && body.dtype === "f32")
+        throw { code: "out-of-memory", message: "too large" };
+      const weights = { stored: ["q8_0", "f32"], memory: body.dtype, memoryBytes: memoryBytes[body.dtype] };
       return { device, model, weights, tasks: body.source.includes("/tokens-only/") ? tasks.slice(0, 2) : tasks };
     }
     case "tokenize":
-      return tokenization(await sizeOf(body.picture));
+      return tokenization(await sizeOf(body.image));
     case "reconstruct":
-      return { width: side, height: side, rgba: scene(0).rgba, tokens: tokenization(await sizeOf(body.picture)) };
+      return { width: side, height: side, rgba: scene(0).rgba, tokens: tokenization(await sizeOf(body.image)) };
     case "answer":
       return answer(id, body);
     default:

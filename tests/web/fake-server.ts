@@ -2,7 +2,7 @@
 
 import { sha256 } from "./fake-wasm.ts";
 
-export interface SeenRequest {
+export interface ServedRequest {
   name: string;
   range: string | undefined;
   cache: string | undefined;
@@ -26,11 +26,20 @@ export type Fault =
 
 export class FakeServer {
   readonly files = new Map<string, Uint8Array>();
-  readonly seen: SeenRequest[] = [];
+  readonly requests: ServedRequest[] = [];
   readonly #faults = new Map<string, Fault[]>();
   /** Requests that are being answered, and the most there ever were. */
   active = 0;
   mostActive = 0;
+
+  /** As if nothing had been asked of it, and without files. */
+  reset(): void {
+    this.files.clear();
+    this.requests.length = 0;
+    this.#faults.clear();
+    this.active = 0;
+    this.mostActive = 0;
+  }
 
   /** The next requests for this file meet these, one each. */
   fail(name: string, ...faults: Fault[]): void {
@@ -50,7 +59,7 @@ export class FakeServer {
   readonly fetch = async (input: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
     const name = new URL(String(input)).pathname.split("/").pop() ?? "";
     const range = new Headers(init.headers).get("range") ?? undefined;
-    this.seen.push({ name, range, cache: init.cache });
+    this.requests.push({ name, range, cache: init.cache });
     const fault = this.#faults.get(name)?.shift();
     if (fault?.kind === "offline") throw new TypeError("Failed to fetch");
     if (fault?.kind === "status") return new Response("", { status: fault.status });
@@ -67,7 +76,8 @@ export class FakeServer {
     }
     let bytes = this.files.get(name);
     if (bytes === undefined) return new Response("", { status: 404 });
-    if (fault?.kind === "spoilt" || (fault?.kind === "cut" && fault.spoilt === true)) bytes = bytes.map((byte) => byte ^ 1);
+    if (fault?.kind === "spoilt" || (fault?.kind === "cut" && fault.spoilt === true))
+      bytes = bytes.map((byte) => byte ^ 1);
     const whole = fault?.kind === "no-range" || (fault?.kind === "cut" && fault.whole === true);
     const start = range === undefined || whole ? 0 : Number(/(\d+)-/.exec(range)?.[1]);
     if (start >= bytes.byteLength && start > 0) return new Response("", { status: 416 });
@@ -83,8 +93,7 @@ export class FakeServer {
       close();
     };
     const body = new ReadableStream<Uint8Array>({
-      start: (controller) =>
-        signal?.addEventListener("abort", () => endWith(() => controller.error(signal.reason))),
+      start: (controller) => signal?.addEventListener("abort", () => endWith(() => controller.error(signal.reason))),
       pull: async (controller) => {
         await new Promise((resolve) => setTimeout(resolve, 0));
         if (ended) return;

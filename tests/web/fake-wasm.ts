@@ -1,25 +1,19 @@
 /** Stands in for the WebAssembly module in unit tests: the same contract, no model behind it. */
 
 import { createHash } from "node:crypto";
-import type { DeviceReport, Dtype, Tokenization, WeightTypes } from "../../pkg/src/types.ts";
 import type { Task } from "../../pkg/src/tasks.ts";
+import type { DeviceReport, Dtype, Tokenization } from "../../pkg/src/types.ts";
 import type {
   WasmAbort,
-  WasmAnswer,
-  WasmDrawing,
-  WasmDrawn,
   WasmEngine,
-  WasmEvent,
   WasmFile,
+  WasmGeneratedImage,
+  WasmImage,
   WasmLoader,
   WasmMask,
   WasmMessage,
   WasmModule,
   WasmOptions,
-  WasmPicture,
-  WasmReconstruction,
-  WasmSegment,
-  WasmUsage,
 } from "../../pkg/src/wasm.ts";
 
 export const report: DeviceReport = {
@@ -47,8 +41,14 @@ export function halves(width = 8, height = 8): Tokenization {
     ],
     names: null,
     device: "cpu",
-    timings_ms: { preprocess: 1, encode: 2, cluster: 3, merge: 4 },
+    timingsMs: { preprocess: 1, encode: 2, cluster: 3, merge: 4 },
   };
+}
+
+/** The same as Rust says it. */
+function rawHalves(width?: number, height?: number): unknown {
+  const { timingsMs, ...rest } = halves(width, height);
+  return { ...rest, timings_ms: timingsMs };
 }
 
 /** What the fake machine has; a test that changes it changes it back. */
@@ -77,13 +77,14 @@ export class FakeAbort implements WasmAbort {
   }
 }
 
-export const usage: WasmUsage = {
+/** As Rust says it. */
+export const usage = {
   prompt_tokens: 10,
-  remembered_tokens: 4,
+  cached_tokens: 4,
   answer_tokens: 3,
   visual_tokens: 1,
   finish: "end",
-  seconds: { prefill: 0.1, decode: 0.2, draw: 0.3, mask: 0.4, paint: 0.5 },
+  seconds: { prefill: 0.1, decode: 0.2, denoise: 0.3, mask: 0.4, render: 0.5 },
 };
 
 const mask = (): WasmMask => ({
@@ -94,7 +95,7 @@ const mask = (): WasmMask => ({
   tokens: [{ id: 1, covered: 0.5 }],
 });
 
-const drawing = (): WasmDrawing => ({
+const generated = (): WasmGeneratedImage => ({
   width: 2,
   height: 1,
   rgba: Uint8Array.of(1, 2, 3, 255, 4, 5, 6, 255),
@@ -102,13 +103,13 @@ const drawing = (): WasmDrawing => ({
   crop: { x: 0, y: 0, width: 2, height: 1 },
   labels: Uint32Array.of(0, 1),
   tokens: [
-    { kept: 1, patches: 1 },
-    { kept: null, patches: 1 },
+    { copied: 1, patches: 1 },
+    { copied: null, patches: 1 },
   ],
   removed: [0],
 });
 
-type OnEvent = (event: WasmEvent) => void;
+type OnEvent = (event: unknown) => void;
 
 export class FakeEngine implements WasmEngine {
   freed = false;
@@ -133,7 +134,7 @@ export class FakeEngine implements WasmEngine {
     return { name: "fake" };
   }
 
-  weights(): WeightTypes {
+  weights(): unknown {
     return { stored: ["q8_0", "f32"], memory: this.#dtype, memory_bytes: memoryBytes[this.#dtype] };
   }
 
@@ -142,83 +143,83 @@ export class FakeEngine implements WasmEngine {
   }
 
   /** What the last request of the language model got. */
-  asked: { messages?: WasmMessage[]; pictures: WasmPicture[]; options: WasmOptions } | undefined;
+  asked: { messages?: WasmMessage[]; images: WasmImage[]; options: WasmOptions } | undefined;
 
   /** Repeats the last text word by word, then a mask, a token and a picture. */
   async chat(
     messages: WasmMessage[],
-    pictures: WasmPicture[],
+    images: WasmImage[],
     options: WasmOptions,
     onEvent: OnEvent,
     abort: FakeAbort,
-  ): Promise<WasmAnswer> {
-    this.asked = { messages, pictures, options };
+  ): Promise<unknown> {
+    this.asked = { messages, images, options };
     const last = messages.at(-1)?.parts.find((part) => part.type === "text");
     const text = last?.type === "text" ? last.text : "";
     if (text === "trap") throw new WebAssembly.RuntimeError("unreachable");
-    await this.#tell(`chat ${text}`, abort, onEvent, [
+    await this.#emit(`chat ${text}`, abort, onEvent, [
       ...text.split(/(?<= )/).map((word) => ({ type: "text", text: word }) as const),
       { type: "mask", mask: mask() },
-      { type: "visual-token", index: 0, kept: 1 },
-      { type: "image", image: drawing() },
+      { type: "visual-token", index: 0, copied: 1 },
+      { type: "image", image: generated() },
     ]);
     return {
       parts: [
         { type: "text", text },
         { type: "mask", mask: mask() },
-        { type: "image", image: drawing() },
+        { type: "image", image: generated() },
       ],
       usage,
     };
   }
 
   async segment(
-    picture: WasmPicture,
+    image: WasmImage,
     phrase: string,
     options: WasmOptions,
     onEvent: OnEvent,
     abort: FakeAbort,
-  ): Promise<WasmSegment> {
-    this.asked = { pictures: [picture], options };
-    const found = phrase === "nothing" ? null : mask();
-    const said = found === null ? "there is none" : "";
-    await this.#tell(`segment ${phrase}`, abort, onEvent, [
-      found === null ? { type: "text", text: said } : { type: "mask", mask: mask() },
+  ): Promise<unknown> {
+    this.asked = { images: [image], options };
+    const isThere = phrase !== "nothing";
+    const text = isThere ? "" : "there is none";
+    await this.#emit(`segment ${phrase}`, abort, onEvent, [
+      isThere ? { type: "mask", mask: mask() } : { type: "text", text },
     ]);
-    return { found, said, usage };
+    return { mask: isThere ? mask() : null, text, usage };
   }
 
-  async generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: FakeAbort): Promise<WasmDrawn> {
+  async generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: FakeAbort): Promise<unknown> {
     if (prompt === "") throw rustError("prompt-invalid", "the prompt is not valid: the prompt is empty");
-    this.asked = { pictures: [], options };
-    const image = prompt === "nothing" ? null : drawing();
-    const said = image === null ? "i can not" : "";
-    const events: WasmEvent[] = [
-      { type: "visual-token", index: 0, kept: null },
-      { type: "image", image: drawing() },
+    this.asked = { images: [], options };
+    const image = prompt === "nothing" ? null : generated();
+    const text = image === null ? "i can not" : "";
+    const events: unknown[] = [
+      { type: "visual-token", index: 0, copied: null },
+      { type: "image", image: generated() },
     ];
-    await this.#tell(`generate ${prompt}`, abort, onEvent, image === null ? [{ type: "text", text: said }] : events);
-    return { image, said, usage };
+    await this.#emit(`generate ${prompt}`, abort, onEvent, image === null ? [{ type: "text", text }] : events);
+    return { image, text, usage };
   }
 
   async edit(
-    picture: WasmPicture,
+    image: WasmImage,
     instruction: string,
     options: WasmOptions,
     onEvent: OnEvent,
     abort: FakeAbort,
-  ): Promise<WasmDrawn> {
-    this.asked = { pictures: [picture], options };
-    const image = instruction === "nothing" ? null : drawing();
-    const said = image === null ? "there is none" : "";
-    await this.#tell(`edit ${instruction}`, abort, onEvent, [
-      image === null ? { type: "text", text: said } : { type: "image", image: drawing() },
+  ): Promise<unknown> {
+    this.asked = { images: [image], options };
+    const edited = instruction === "nothing" ? null : generated();
+    const text = edited === null ? "there is none" : "";
+    await this.#emit(`edit ${instruction}`, abort, onEvent, [
+      edited === null ? { type: "text", text } : { type: "image", image: generated() },
     ]);
-    return { image, said, usage };
+    return { image: edited, text, usage };
   }
 
   /** One event after the other, with a look at `abort` and a turn of the event loop between them, as in Rust. */
-  async #tell(call: string, abort: FakeAbort, onEvent: OnEvent, events: WasmEvent[]): Promise<void> {
+  async #emit(call: string, abort: FakeAbort, onEvent: OnEvent, events: unknown[]): Promise<void> {
     this.calls.push(call);
     await this.gate;
     for (const event of [...events, { type: "done", usage } as const]) {
@@ -228,27 +229,28 @@ export class FakeEngine implements WasmEngine {
     }
   }
 
-  async tokenize(bytes: Uint8Array): Promise<Tokenization> {
+  async tokenize(bytes: Uint8Array): Promise<unknown> {
     this.calls.push(`tokenize ${bytes.byteLength}`);
     await this.gate;
     if (bytes.byteLength === 0) throw rustError("image-decode", "the picture cannot be read: no bytes");
     if (bytes[0] === 0xff) throw new WebAssembly.RuntimeError("unreachable");
     if (bytes[0] === 0xfe) throw rustError("device-lost", "the GPU device was lost: destroyed");
-    return halves();
+    if (bytes[0] === 0xfd) throw rustError("out-of-memory", "there is no memory for a buffer");
+    return rawHalves();
   }
 
-  async tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<Tokenization> {
+  async tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown> {
     this.calls.push(`tokenize_rgba ${rgba.byteLength} ${width}x${height}`);
     await this.gate;
-    return halves(width, height);
+    return rawHalves(width, height);
   }
 
-  async reconstruct(bytes: Uint8Array): Promise<WasmReconstruction> {
+  async reconstruct(bytes: Uint8Array): Promise<unknown> {
     this.calls.push(`reconstruct ${bytes.byteLength}`);
-    return { width: 2, height: 1, rgba: Uint8Array.of(1, 2, 3, 255, 4, 5, 6, 255), tokens: halves() };
+    return { width: 2, height: 1, rgba: Uint8Array.of(1, 2, 3, 255, 4, 5, 6, 255), tokens: rawHalves() };
   }
 
-  reconstruct_rgba(rgba: Uint8Array): Promise<WasmReconstruction> {
+  reconstruct_rgba(rgba: Uint8Array): Promise<unknown> {
     return this.reconstruct(rgba);
   }
 
@@ -297,8 +299,10 @@ export const fakeWasm: WasmModule = {
   probe: async () => report,
   Loader: {
     async create(config, manifest, device, dtype = "stored") {
-      if (!(dtype in memoryBytes)) throw rustError("setting-invalid", `type \`${dtype}\` is not one of stored, f32, q8_0, q4_0`);
-      if (device === "gpu" && !machine.gpu) throw rustError("device-unavailable", "no GPU device: none here", "Choose cpu.");
+      if (!(dtype in memoryBytes))
+        throw rustError("setting-invalid", `type \`${dtype}\` is not one of stored, f32, q8_0, q4_0`);
+      if (device === "gpu" && !machine.gpu)
+        throw rustError("device-unavailable", "no GPU device: none here", "Choose cpu.");
       JSON.parse(config);
       const { files } = JSON.parse(manifest) as { files: WasmFile[] };
       const loader = new FakeLoader(files, machine.gpu && device !== "cpu" ? gpuReport : report, dtype);

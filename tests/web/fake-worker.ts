@@ -3,7 +3,7 @@
 import { MessageChannel } from "node:worker_threads";
 import { LocalHost } from "../../pkg/src/local.ts";
 import type { Reply, Request } from "../../pkg/src/protocol.ts";
-import { serve, type ServerPort } from "../../pkg/src/server.ts";
+import { type ServerPort, serve } from "../../pkg/src/server.ts";
 import { fakeWasm } from "./fake-wasm.ts";
 
 /** A worker in this thread: messages are cloned and transferred as between real ones. */

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { expect, test as base, type BrowserContextOptions, type Download, type Page } from "@playwright/test";
+import { type BrowserContextOptions, test as base, type Download, expect, type Page } from "@playwright/test";
 
 export const port = Number(process.env["SETOKIM_TEST_PORT"] ?? 4317);
 
@@ -51,7 +51,10 @@ export const test = base.extend<{ ready: Page }, { loaded: { page: Page; problem
     await page.emulateMedia({ colorScheme: "light" });
     await page.mouse.move(1, 1);
     await page.evaluate(() => scrollTo(0, 0));
-    await page.locator("#surface").press("Escape", { timeout: 1000 }).catch(() => undefined);
+    await page
+      .locator("#surface")
+      .press("Escape", { timeout: 1000 })
+      .catch(() => undefined);
     await page.locator("input[value=tokens]").check();
     await page.locator("#opacity").fill("45", { force: true });
     if (!(await page.locator("#overlay-on").isChecked())) await page.locator("#overlay-on").check();
@@ -61,6 +64,18 @@ export const test = base.extend<{ ready: Page }, { loaded: { page: Page; problem
     expect(problems).toEqual([]);
   },
 });
+
+/** `SETOKIM_FULL=1`, set by `cargo xtask test --full`: the tests that take minutes, and long soaks. */
+export const isFull = process.env["SETOKIM_FULL"] === "1";
+
+/** A picture of this state, to look at and not compared; there are dozens, and each takes a software GPU its time. */
+export async function shot(page: Page, name: string): Promise<void> {
+  const path = `${import.meta.dirname}/screenshots/${name}.png`;
+  if (isFull) await page.screenshot({ path, animations: "disabled" });
+}
+
+/** A test of minutes, of something that a shorter test covers in the main. */
+export const slowTest = isFull ? test : test.skip;
 
 export const fixture = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/pictures/${name}`, import.meta.url));
@@ -180,6 +195,8 @@ export async function accessibilityFaults(page: Page): Promise<string[]> {
       run(): Promise<{ violations: { id: string; help: string; nodes: { target: unknown }[] }[] }>;
     }
     const { violations } = await (globalThis as unknown as { axe: Axe }).axe.run();
-    return violations.map(({ id, help, nodes }) => `${id}: ${help} (${nodes.map(({ target }) => String(target)).join(", ")})`);
+    return violations.map(
+      ({ id, help, nodes }) => `${id}: ${help} (${nodes.map(({ target }) => String(target)).join(", ")})`,
+    );
   });
 }

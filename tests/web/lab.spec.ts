@@ -8,7 +8,9 @@ import { test } from "./helpers.ts";
 
 declare const lib: typeof Package;
 
-const sample = readFileSync(fileURLToPath(new URL("../../models/samples/beach.png", import.meta.url))).toString("base64");
+const sample = readFileSync(fileURLToPath(new URL("../../models/samples/beach.png", import.meta.url))).toString(
+  "base64",
+);
 const model = "/models/setokim-tiny/";
 
 async function openLab(page: Page): Promise<void> {
@@ -275,7 +277,10 @@ test("holds the weights in the type that is asked for, from one download", async
       found.push({ ...setokim.weights, answered: usage.answerTokens });
       await setokim.dispose();
     }
-    const wrong = await lib.Setokim.load(url, { dtype: "int4" as "q4_0" }).then(() => "loaded", (error: { code: string }) => error.code);
+    const wrong = await lib.Setokim.load(url, { dtype: "int4" as "q4_0" }).then(
+      () => "loaded",
+      (error: { code: string }) => error.code,
+    );
     return { found, wrong };
   }, model);
   expect(held.found.map(({ memory }) => memory)).toEqual(["stored", "f32", "q4_0"]);
@@ -283,7 +288,7 @@ test("holds the weights in the type that is asked for, from one download", async
     expect(stored).toContain("q8_0");
     expect(answered).toBeGreaterThan(0);
   }
-  const [stored = 0, f32 = 0, q4 = 0] = held.found.map((weights) => weights.memory_bytes);
+  const [stored = 0, f32 = 0, q4 = 0] = held.found.map((weights) => weights.memoryBytes);
   expect(q4).toBeGreaterThan(1e6);
   expect(q4).toBeLessThan(stored);
   expect(stored).toBeLessThan(f32);
@@ -298,21 +303,32 @@ test("streams its events, and stops when the stream is cancelled", async ({ page
       const setokim = await lib.Setokim.load(url);
       const image = `data:image/png;base64,${base64}`;
       const ask = () =>
-        setokim.chat([{ role: "user", content: [{ type: "image", image }, { type: "text", text: "what do you see?" }] }]);
+        setokim.chat([
+          {
+            role: "user",
+            content: [
+              { type: "image", image },
+              { type: "text", text: "what do you see?" },
+            ],
+          },
+        ]);
       const texts = new TransformStream<Package.AnswerEvent, string>({
         transform: (event, out) => (event.type === "text" ? out.enqueue(event.text) : undefined),
       });
       const answering = ask();
-      const said: string[] = [];
+      const pieces: string[] = [];
       const reader = answering.stream().pipeThrough(texts).getReader();
-      for (let next = await reader.read(); !next.done; next = await reader.read()) said.push(next.value);
+      for (let next = await reader.read(); !next.done; next = await reader.read()) pieces.push(next.value);
       const stopped = ask();
       const first = stopped.stream().getReader();
       await first.read();
       await first.cancel();
-      const failed = await stopped.then(() => "answered", (error) => (error as Package.SetokimError).code);
+      const failed = await stopped.then(
+        () => "answered",
+        (error) => (error as Package.SetokimError).code,
+      );
       await setokim.dispose();
-      return { words: said, whole: (await answering).text, code: failed };
+      return { words: pieces, whole: (await answering).text, code: failed };
     },
     { url: model, base64: sample },
   );

@@ -4,9 +4,7 @@ import { defineConfig } from "@playwright/test";
 import { port, settings } from "./helpers.ts";
 
 /** The same flags as every other browser test here; Chromium brings WebGPU in software, so that no GPU is needed. */
-const flags = JSON.parse(
-  readFileSync(new URL("../browser/chromium-flags.json", import.meta.url), "utf8"),
-) as string[];
+const flags = JSON.parse(readFileSync(new URL("../browser/chromium-flags.json", import.meta.url), "utf8")) as string[];
 
 export default defineConfig({
   testDir: fileURLToPath(new URL(".", import.meta.url)),

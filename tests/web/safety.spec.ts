@@ -61,10 +61,19 @@ test("no picture and no word is kept or sent", async ({ page, context, baseURL }
     };
     await walk(await navigator.storage.getDirectory());
     const databases = await indexedDB.databases();
-    return { files, databases, caches: await caches.keys(), words: JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]) };
+    return {
+      files,
+      databases,
+      caches: await caches.keys(),
+      words: JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]),
+    };
   });
   // The stand-in for the model stores no weights, so what is left would be the page's own doing.
-  expect({ files: kept.files, databases: kept.databases, caches: kept.caches }).toEqual({ files: [], databases: [], caches: [] });
+  expect({ files: kept.files, databases: kept.databases, caches: kept.caches }).toEqual({
+    files: [],
+    databases: [],
+    caches: [],
+  });
   expect(kept.words).not.toContain("secret");
   expect(asked.length).toBeGreaterThan(5);
   expect(asked.filter((url) => !url.startsWith(String(baseURL)) && !/^(blob|data):/.test(url))).toEqual([]);
@@ -74,7 +83,9 @@ test("no picture and no word is kept or sent", async ({ page, context, baseURL }
 /** A request as no browser would send it; the whole answer. */
 function raw(path: string, host = "127.0.0.1"): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = connect(port, host, () => socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n`));
+    const socket = connect(port, host, () =>
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n`),
+    );
     let answer = "";
     socket.on("data", (data) => (answer += data.toString("latin1")));
     socket.on("end", () => resolve(answer));

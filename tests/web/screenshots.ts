@@ -1,7 +1,7 @@
 /** Makes the pictures of the README from the real page: `npm run screenshots`. */
 
 import { fileURLToPath } from "node:url";
-import { test, type Page } from "@playwright/test";
+import { type Page, test } from "@playwright/test";
 import { openPage, settings, settled } from "./helpers.ts";
 
 interface Look {
@@ -37,13 +37,23 @@ const looks: Look[] = [
     sample: "Room",
     ask: [["Edit", "put everything on a beach"]],
   },
-  { name: "demo-draw", scheme: "light", view: { width: 1280, height: 860 }, ask: [["Draw", "a cat and a red ball on grass"]] },
+  {
+    name: "demo-draw",
+    scheme: "light",
+    view: { width: 1280, height: 860 },
+    ask: [["Draw", "a cat and a red ball on grass"]],
+  },
 ];
 
 const folder = fileURLToPath(new URL("../../docs/images/", import.meta.url));
 for (const { name, scheme, view, sample, focus, ask = [] } of looks) {
   test(name, async ({ browser }) => {
-    const context = await browser.newContext({ ...settings, viewport: view, colorScheme: scheme, deviceScaleFactor: 1.5 });
+    const context = await browser.newContext({
+      ...settings,
+      viewport: view,
+      colorScheme: scheme,
+      deviceScaleFactor: 1.5,
+    });
     const page = await context.newPage();
     await openPage(page);
     if (sample !== undefined) await page.getByRole("button", { name: `Sample: ${sample}` }).click();

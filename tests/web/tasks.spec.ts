@@ -11,7 +11,9 @@ import { test } from "./helpers.ts";
 
 declare const lib: typeof Package;
 
-const sample = readFileSync(fileURLToPath(new URL("../../models/samples/beach.png", import.meta.url))).toString("base64");
+const sample = readFileSync(fileURLToPath(new URL("../../models/samples/beach.png", import.meta.url))).toString(
+  "base64",
+);
 const url = "/fixtures/tiny-setokim/";
 
 async function openLab(page: Page): Promise<void> {
@@ -30,7 +32,13 @@ test("chats: text in pieces, whole at the end, and the next turn remembers the f
   const outcome = await page.evaluate(async (model) => {
     const setokim = await lib.Setokim.load(model, { device: "cpu" });
     const messages: Package.Message[] = [
-      { role: "user", content: [{ type: "image", image: picture }, { type: "text", text: "what is this?" }] },
+      {
+        role: "user",
+        content: [
+          { type: "image", image: picture },
+          { type: "text", text: "what is this?" },
+        ],
+      },
     ];
     const options = { maxTokens: 12, temperature: 1, seed: 5 };
     const answering = setokim.chat(messages, options);
@@ -60,26 +68,28 @@ test("chats: text in pieces, whole at the end, and the next turn remembers the f
   expect(outcome.usage.answerTokens).toBeLessThanOrEqual(12);
   expect(outcome.usage.promptTokens).toBeGreaterThan(5);
   expect(["end", "length"]).toContain(outcome.usage.finish);
-  expect(outcome.next.rememberedTokens).toBeGreaterThan(0);
+  expect(outcome.next.cachedTokens).toBeGreaterThan(0);
 });
 
 test("segments, generates and edits: sizes, tokens, seeds", async ({ page }) => {
   await openLab(page);
   const outcome = await page.evaluate(async (model) => {
     const setokim = await lib.Setokim.load(model, { device: "cpu" });
-    const { mask, usage } = await setokim.segment(picture, "the owl", { insist: true });
-    const drawn: number[][] = [];
-    const draw = async (prompt: string, seed: number): Promise<Package.Drawing> => {
-      const { image } = await setokim.generate(prompt, { seed, steps: 4, insist: true });
-      if (image === null) throw new Error("insisted");
-      return image;
+    const { mask, usage } = await setokim.segment(picture, "the owl", { required: true });
+    const options = { diffusion: { steps: 4 }, required: true };
+    const pixels: number[][] = [];
+    const generate = async (prompt: string, seed: number): Promise<Package.GeneratedImage> => {
+      const answer = await setokim.generate(prompt, { ...options, seed });
+      if (answer.image === null) throw new Error("an image was required");
+      return answer;
     };
-    for (const seed of [3, 3, 4]) drawn.push([...(await draw("a dog on grass", seed)).image.data]);
-    const first = await draw("a dog", 3);
-    const edited = await setokim.edit(picture, "remove the owl", { insist: true, steps: 4 });
-    const onDrawing = await setokim.edit(first.image, "make it red", { insist: true, steps: 4 });
-    const shapeOf = ({ image, grid, labels, tokens }: Package.Drawing) => ({
+    for (const seed of [3, 3, 4]) pixels.push([...(await generate("a dog on grass", seed)).image.data]);
+    const first = await generate("a dog", 3);
+    const edited = await setokim.edit(picture, "remove the owl", options);
+    const onGenerated = await setokim.edit(first.image, "make it red", options);
+    const shapeOf = ({ image, tokens: { image: size, grid, labels, tokens } }: Package.GeneratedImage) => ({
       size: [image.width, image.height],
+      sameSize: size.width === image.width && size.height === image.height,
       grid,
       labels: labels.length,
       owned: labels.every((label) => label < tokens.length),
@@ -90,12 +100,12 @@ test("segments, generates and edits: sizes, tokens, seeds", async ({ page }) => 
     return {
       mask: mask === null ? null : { size: [mask.width, mask.height], data: mask.data.length, score: mask.score },
       finish: usage.finish,
-      same: drawn[0]?.join() === drawn[1]?.join(),
-      other: drawn[0]?.join() !== drawn[2]?.join(),
-      opaque: drawn[0]?.filter((_, index) => index % 4 === 3).every((alpha) => alpha === 255),
+      same: pixels[0]?.join() === pixels[1]?.join(),
+      other: pixels[0]?.join() !== pixels[2]?.join(),
+      opaque: pixels[0]?.filter((_, index) => index % 4 === 3).every((alpha) => alpha === 255),
       first: shapeOf(first),
-      edited: edited.image === null ? null : shapeOf(edited.image),
-      onDrawing: onDrawing.image === null ? null : shapeOf(onDrawing.image),
+      edited: edited.image === null ? null : shapeOf(edited),
+      onGenerated: onGenerated.image === null ? null : shapeOf(onGenerated),
       requests,
     };
   }, url);
@@ -104,10 +114,10 @@ test("segments, generates and edits: sizes, tokens, seeds", async ({ page }) => 
     expect(outcome.mask.score).toBeGreaterThan(0);
   }
   expect(outcome).toMatchObject({ same: true, other: true, opaque: true, requests: 0 });
-  const shape = { grid: [4, 4], labels: 16, owned: true, patches: 16 };
+  const shape = { sameSize: true, grid: [4, 4], labels: 16, owned: true, patches: 16 };
   expect(outcome.first).toEqual({ size: [32, 32], ...shape });
   expect(outcome.edited).toEqual({ size: [128, 128], ...shape });
-  expect(outcome.onDrawing).toEqual({ size: [32, 32], ...shape });
+  expect(outcome.onGenerated).toEqual({ size: [32, 32], ...shape });
 });
 
 test("stops between two tokens, and answers the next request", async ({ page }) => {
@@ -119,16 +129,16 @@ test("stops between two tokens, and answers the next request", async ({ page }) 
         () => "fulfilled",
         (error: unknown) => (error instanceof lib.SetokimError ? error.code : String(error)),
       );
-    const slow = { steps: 1000, temperature: 1, seed: 2, insist: true };
+    const slow = { diffusion: { steps: 1000 }, temperature: 1, seed: 2, required: true };
     const start = performance.now();
-    const { image } = await setokim.generate("a dog", slow);
+    const { tokens } = await setokim.generate("a dog", slow);
     const whole = performance.now() - start;
 
     const leave = async () => {
       const left = setokim.generate("a dog", slow);
       const from = performance.now();
       for await (const event of left) if (event.type === "visual-token") break;
-      const after = await setokim.generate("a cat", { steps: 1, insist: true });
+      const after = await setokim.generate("a cat", { diffusion: { steps: 1 }, required: true });
       return { left, after, took: performance.now() - from };
     };
     // Three times, and the quickest counts: a machine with other work to do may be late with a message, but what is never
@@ -142,12 +152,12 @@ test("stops between two tokens, and answers the next request", async ({ page }) 
     abort.abort();
     const codes = [await codeOf(left), await codeOf(running), await codeOf(waiting)];
     codes.push(await codeOf(setokim.generate("  ")));
-    codes.push(await codeOf(setokim.generate("a dog", { steps: 0 })));
+    codes.push(await codeOf(setokim.generate("a dog", { diffusion: { steps: 0 } })));
     codes.push(await codeOf(setokim.chat([])));
     codes.push(await codeOf(setokim.chat([{ role: "user", content: "long ".repeat(500) }])));
     codes.push(await codeOf(setokim.chat([{ role: "user", content: "hello" }], { maxTokens: 2 })));
     await setokim.dispose();
-    return { whole, stopped, tokens: [image?.tokens.length, after.image?.tokens.length], codes };
+    return { whole, stopped, tokens: [tokens?.tokens.length, after.tokens?.tokens.length], codes };
   }, url);
   expect(outcome.codes).toEqual([
     "aborted",
@@ -161,7 +171,7 @@ test("stops between two tokens, and answers the next request", async ({ page }) 
   ]);
   expect(outcome.tokens[0]).toBeGreaterThan(1);
   expect(outcome.tokens[1]).toBeGreaterThan(0);
-  // The one that was left had drawn one token of these, and the next request came at once.
+  // The one that was left had made one token of these, and the next request came at once.
   expect(outcome.stopped).toBeLessThan(outcome.whole * 0.8);
 });
 
@@ -172,8 +182,8 @@ test("gives the same answers in the page's own thread", async ({ page }) => {
     for (const worker of [true, false]) {
       const setokim = await lib.Setokim.load(model, { device: "cpu", worker });
       const { text } = await setokim.chat([{ role: "user", content: "hello" }], { maxTokens: 8 });
-      const { image } = await setokim.generate("a dog", { seed: 9, steps: 3, insist: true });
-      answers.push(`${text} ${image?.image.data.join()} ${image?.labels.join()}`);
+      const { image, tokens } = await setokim.generate("a dog", { seed: 9, diffusion: { steps: 3 }, required: true });
+      answers.push(`${text} ${image?.data.join()} ${tokens?.labels.join()}`);
       await setokim.dispose();
     }
     return answers;

@@ -4,28 +4,28 @@
  */
 
 import {
-  Setokim,
-  SetokimError,
-  drawOverlay,
-  maskToRle,
-  tokenMask,
   type Answer,
   type AnswerEvent,
   type DeviceKind,
-  type Drawing,
   type Dtype,
+  drawOverlay,
+  type GeneratedTokens,
   type ImageInput,
-  type FoundMask,
   type LoadProgress,
   type Message,
+  maskToRle,
   type Reconstruction,
+  type SegmentationMask,
   type SegmentEvent,
+  Setokim,
+  SetokimError,
   type SetokimErrorCode,
   type Task,
   type Tokenization,
+  tokenMask,
   type WeightTypes,
 } from "setokim";
-import { openai, type ChatCompletion, type ChatCompletionChunk } from "setokim/openai";
+import { type ChatCompletion, type ChatCompletionChunk, openai } from "setokim/openai";
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 function expectType<T extends true>(): T | undefined {
@@ -45,8 +45,11 @@ export async function probes(): Promise<void> {
 export async function uses(file: File, files: File[], bitmap: ImageBitmap, canvas: OffscreenCanvas): Promise<void> {
   await using setokim = await Setokim.load("/models/setokim-tiny/");
   await Setokim.load(new URL("https://example.org/m/"), { device: "gpu", worker: false, cache: false });
-  await Setokim.load(files, { signal: AbortSignal.timeout(1), onProgress: ({ stage, fraction }) => `${stage}${fraction}` });
-  await Setokim.load("/m/", { dtype: "q4_0" });
+  await Setokim.load(files, {
+    signal: AbortSignal.timeout(1),
+    onProgress: ({ stage, fraction }) => `${stage}${fraction}`,
+  });
+  await Setokim.load("/m/", { dtype: "q4_0", device: "webgpu" });
   // @ts-expect-error: no such type
   await Setokim.load("/m/", { dtype: "int4" });
   // @ts-expect-error: no such device
@@ -76,7 +79,7 @@ export async function uses(file: File, files: File[], bitmap: ImageBitmap, canva
   expectType<Equal<typeof setokim.weights, WeightTypes>>();
   expectType<Equal<typeof setokim.weights.memory, Dtype>>();
   // @ts-expect-error: read-only
-  setokim.weights = { stored: [], memory: "stored", memory_bytes: 0 };
+  setokim.weights = { stored: [], memory: "stored", memoryBytes: 0 };
   // @ts-expect-error: read-only
   setokim.device = { device: "cpu", reason: "", adapter: null };
 }
@@ -85,45 +88,62 @@ export async function asks(setokim: Setokim, file: File, context: CanvasRenderin
   expectType<Equal<typeof setokim.tasks, readonly Task[]>>();
   const messages: Message[] = [
     { role: "user", content: "hello" },
-    { role: "user", content: [{ type: "image", image: file }, { type: "text", text: "what is this?" }] },
+    {
+      role: "user",
+      content: [
+        { type: "image", image: file },
+        { type: "text", text: "what is this?" },
+      ],
+    },
   ];
   // @ts-expect-error: no such role
   messages.push({ role: "system", content: "hello" });
   // @ts-expect-error: an image part has a picture
   messages.push({ role: "user", content: [{ type: "image" }] });
 
-  const answer = await setokim.chat(messages, { maxTokens: 10, temperature: 0.5, seed: 1, signal: AbortSignal.timeout(1) });
+  const answer = await setokim.chat(messages, {
+    maxTokens: 10,
+    temperature: 0.5,
+    seed: 1,
+    signal: AbortSignal.timeout(1),
+  });
   expectType<Equal<typeof answer, Answer>>();
   messages.push(answer.message);
   for await (const event of setokim.chat(messages)) expectType<Equal<typeof event, AnswerEvent>>();
+  await setokim.chat(messages, { max_new_tokens: 10 });
   // @ts-expect-error: the name in Rust
   await setokim.chat(messages, { max_tokens: 10 });
 
-  const { mask } = await setokim.segment(file, "the dog", { insist: true });
-  expectType<Equal<typeof mask, FoundMask | null>>();
+  const { mask } = await setokim.segment(file, "the dog", { required: true });
+  expectType<Equal<typeof mask, SegmentationMask | null>>();
   if (mask !== null) maskToRle(mask);
-  // @ts-expect-error: nothing is drawn
-  await setokim.segment(file, "the dog", { steps: 5 });
+  // @ts-expect-error: no image is made
+  await setokim.segment(file, "the dog", { diffusion: { steps: 5 } });
   for await (const event of setokim.segment(file, "the dog")) {
     expectType<Equal<typeof event.type, "text" | "mask" | "done">>();
   }
 
   const events = setokim.segment(file, "the dog").stream();
   expectType<Equal<typeof events, ReadableStream<SegmentEvent>>>();
-  const words = setokim.chat(messages).stream().pipeThrough(
-    new TransformStream<AnswerEvent, string>({
-      transform: (event, out) => (event.type === "text" ? out.enqueue(event.text) : undefined),
-    }),
-  );
+  const words = setokim
+    .chat(messages)
+    .stream()
+    .pipeThrough(
+      new TransformStream<AnswerEvent, string>({
+        transform: (event, out) => (event.type === "text" ? out.enqueue(event.text) : undefined),
+      }),
+    );
   for await (const word of words) expectType<Equal<typeof word, string>>();
 
-  const { image } = await setokim.generate("a dog", { steps: 25, guidance: 2, noise: 1, insist: true });
-  expectType<Equal<typeof image, Drawing | null>>();
+  const diffusion = { steps: 25, guidance: 2, temperature: 1 };
+  const { image, tokens } = await setokim.generate("a dog", { diffusion, required: true });
+  expectType<Equal<typeof image, ImageData | null>>();
   if (image === null) return;
-  tokenMask(image, 0, "image");
-  drawOverlay(context, image);
-  const edited = await setokim.edit(image.image, "make the dog red", { pointers: false, paste: false });
-  expectType<Equal<typeof edited.image, Drawing | null>>();
+  expectType<Equal<typeof tokens, GeneratedTokens>>(); // where there is an image, there are its tokens
+  tokenMask(tokens, 0, "image");
+  drawOverlay(context, tokens);
+  const edited = await setokim.edit(image, "make the dog red", { copyTokens: false, composite: false });
+  expectType<Equal<typeof edited.image, ImageData | null>>();
   setokim.generate("a cat").abort();
 }
 

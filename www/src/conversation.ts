@@ -1,11 +1,11 @@
 /** Runs the conversation: one question at a time, each as a turn of the store that grows while its answer comes. */
 
-import { SetokimError, type AnswerTask } from "setokim";
+import { type AnswerTask, SetokimError } from "setokim";
 import type { Engine } from "./engine.ts";
-import { markColor } from "./marks.ts";
-import { pictureFromDrawing } from "./picture.ts";
-import { isRunning, type Mark, type Store } from "./state.ts";
-import { afterAnswer, afterEvent, messagesOf, newTurn, wordsFor, type Question, type Turn } from "./turn.ts";
+import { openImageFromData } from "./image.ts";
+import { maskColor } from "./mask-overlay.ts";
+import { isRunning, type MaskOverlay, type Store } from "./state.ts";
+import { afterAnswer, afterEvent, messagesOf, newTurn, promptFor, type Question, type Turn } from "./turn.ts";
 
 export class Conversation {
   readonly #store: Store;
@@ -19,14 +19,14 @@ export class Conversation {
   }
 
   /** Asks about the picture that is shown. False when it cannot be asked now. */
-  ask(mode: AnswerTask, typed: string): boolean {
-    const { picture, tokens, settings, status } = this.#store.state;
-    const words = typed.trim();
-    if (words === "" || this.#stop !== undefined || !isRunning(status)) return false;
-    const needsPicture = mode === "segment" || mode === "edit";
-    if (needsPicture && picture === undefined) return false;
-    const about = mode === "generate" ? { picture: undefined, tokens: undefined } : { picture, tokens };
-    void this.#run({ mode, typed: words, settings, ...about });
+  ask(mode: AnswerTask, input: string): boolean {
+    const { image, tokens, settings, status } = this.#store.state;
+    const prompt = input.trim();
+    if (prompt === "" || this.#stop !== undefined || !isRunning(status)) return false;
+    const needsImage = mode === "segment" || mode === "edit";
+    if (needsImage && image === undefined) return false;
+    const about = mode === "generate" ? { image: undefined, tokens: undefined } : { image, tokens };
+    void this.#run({ mode, input: prompt, settings, ...about });
     return true;
   }
 
@@ -49,12 +49,12 @@ export class Conversation {
 
   clear(): void {
     this.stop();
-    this.#store.set({ turns: [], marks: [], announcement: "The conversation is cleared." });
+    this.#store.set({ turns: [], maskOverlays: [], announcement: "The conversation is cleared." });
   }
 
   async #run(question: Question): Promise<void> {
     const start = performance.now();
-    const shown = this.#store.state.picture;
+    const shown = this.#store.state.image;
     const turn = newTurn(this.#nextId, question);
     this.#nextId += 1;
     this.#store.set({ turns: [...this.#store.state.turns, turn], answering: true });
@@ -68,30 +68,34 @@ export class Conversation {
       this.#stop = () => answering.abort();
       for await (const event of answering) show(afterEvent(now, event));
       const done = afterAnswer(now, await answering, performance.now() - start);
-      show(done.drawing === undefined ? done : { ...done, result: pictureFromDrawing(done.drawing, done.words) });
+      show(
+        done.generated === undefined ? done : { ...done, result: openImageFromData(done.generated.image, done.prompt) },
+      );
       this.#mark(now);
       // An edit becomes the picture, unless another one was opened meanwhile.
-      if (now.mode === "edit" && now.result !== undefined && this.#store.state.picture === shown) {
+      if (now.mode === "edit" && now.result !== undefined && this.#store.state.image === shown) {
         void this.#engine.show(now.result);
       }
     } catch (error) {
       const stopped = error instanceof SetokimError && error.code === "aborted";
       const time = performance.now() - start;
-      show(stopped ? { ...now, state: "stopped", time } : { ...now, state: "failed", problem: this.#engine.failed(error) });
+      show(
+        stopped ? { ...now, state: "stopped", time } : { ...now, state: "failed", problem: this.#engine.failed(error) },
+      );
     }
     this.#stop = undefined;
     this.#store.set({ answering: false, announcement: `Answer ${turn.id}: ${spoken(now)}` });
   }
 
-  /** Shows what was found over its picture, if that is still the one that is shown. */
+  /** Shows the masks over their picture, if that is still the one that is shown. */
   #mark(turn: Turn): void {
-    const { marks, picture } = this.#store.state;
-    if (picture !== turn.picture) return;
-    const label = wordsFor("segment", turn.typed);
-    const found = turn.masks.map((mask, index): Mark => ({ label, mask, color: markColor(turn.id, index) }));
-    if (found.length === 0) return;
-    // A token in focus darkens the rest of the picture, and with it what was found.
-    this.#store.set({ marks: [...marks, ...found], hovered: undefined, pinned: undefined });
+    const { maskOverlays, image } = this.#store.state;
+    if (image !== turn.image) return;
+    const label = promptFor("segment", turn.input);
+    const overlays = turn.masks.map((mask, index): MaskOverlay => ({ label, mask, color: maskColor(turn.id, index) }));
+    if (overlays.length === 0) return;
+    // A token in focus darkens the rest of the picture, and with it the masks.
+    this.#store.set({ maskOverlays: [...maskOverlays, ...overlays], hovered: undefined, pinned: undefined });
   }
 }
 
@@ -100,7 +104,7 @@ function spoken(turn: Turn): string {
   if (turn.state === "stopped") return "stopped.";
   if (turn.problem !== undefined) return turn.problem.message;
   const parts = [turn.text];
-  if (turn.masks.length > 0) parts.push(`found ${wordsFor("segment", turn.typed)}, marked in the picture.`);
-  if (turn.drawing !== undefined) parts.push(`a picture of ${turn.drawing.tokens.length} tokens.`);
+  if (turn.masks.length > 0) parts.push(`found ${promptFor("segment", turn.input)}, marked in the picture.`);
+  if (turn.generated !== undefined) parts.push(`a picture of ${turn.generated.tokens.tokens.length} tokens.`);
   return parts.filter((part) => part !== "").join(" ") || "nothing.";
 }

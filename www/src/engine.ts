@@ -1,20 +1,20 @@
 /** The one place that talks to the library: loads the model, runs what the page asks for, turns failures into notices. */
 
 import {
-  Setokim,
-  SetokimError,
   type Answer,
   type AnswerEvent,
   type Answering,
   type DeviceChoice,
   type DeviceReport,
   type Message,
+  Setokim,
+  SetokimError,
 } from "setokim";
 import { count } from "./format.ts";
-import { stepped, withPicture, type History } from "./history.ts";
-import { pictureFromBlob } from "./picture.ts";
-import { inWords } from "./precision.ts";
-import type { Notice, OpenPicture, Store } from "./state.ts";
+import { type History, stepped, withImage } from "./history.ts";
+import { openImageFromBlob } from "./image.ts";
+import { describeWeights } from "./precision.ts";
+import type { Notice, OpenImage, Store } from "./state.ts";
 import type { Turn } from "./turn.ts";
 
 const nameOf = ({ device }: DeviceReport): string => (device === "gpu" ? "GPU" : "CPU");
@@ -47,8 +47,8 @@ export class Engine {
   /** Loads a model that this browser keeps; of another one says first what it is. */
   async start(choice: DeviceChoice): Promise<void> {
     const address = new URL(this.#modelUrl, document.baseURI).href;
-    const kept = await Setokim.cache.list();
-    if (kept.some(({ url }) => url === address)) return this.load(choice);
+    const stored = await Setokim.cache.list();
+    if (stored.some(({ url }) => url === address)) return this.load(choice);
     this.#store.set({ choice, status: { kind: "waiting" } });
     try {
       const probe = await Setokim.probe({ model: address });
@@ -67,7 +67,13 @@ export class Engine {
     const load = (this.#load = new AbortController());
     const before = this.#setokim;
     this.#setokim = undefined;
-    this.#store.set({ choice, status: { kind: "loading", progress: undefined }, device: undefined, weights: undefined, notice: undefined });
+    this.#store.set({
+      choice,
+      status: { kind: "loading", progress: undefined },
+      device: undefined,
+      weights: undefined,
+      notice: undefined,
+    });
     await before?.dispose();
     const start = performance.now();
     let cached = false;
@@ -95,7 +101,7 @@ export class Engine {
         tasks: setokim.tasks,
         loadTime: performance.now() - start,
         fromCache: cached,
-        announcement: `The model is ready on the ${nameOf(setokim.device)}, its weights ${inWords(setokim.weights)}.`,
+        announcement: `The model is ready on the ${nameOf(setokim.device)}, its weights ${describeWeights(setokim.weights)}.`,
       });
       await this.tokenize();
     } catch (error) {
@@ -112,9 +118,9 @@ export class Engine {
     this.#opened += 1;
     const turn = this.#opened;
     if (this.#setokim !== undefined) this.#store.set({ status: { kind: "working" } });
-    const picture = await pictureFromBlob(blob, name, sample);
+    const image = await openImageFromBlob(blob, name, sample);
     if (turn !== this.#opened) return;
-    if (picture !== undefined) return this.show(picture);
+    if (image !== undefined) return this.show(image);
     try {
       if (this.#setokim === undefined) throw new SetokimError("image-decode", "the picture cannot be read");
       await this.#setokim.tokenize(blob);
@@ -130,8 +136,8 @@ export class Engine {
   }
 
   /** Shows a picture that can be seen, and finds its tokens. */
-  show(picture: OpenPicture): Promise<void> {
-    return this.#showAt(withPicture(this.#store.state.history, picture));
+  show(image: OpenImage): Promise<void> {
+    return this.#showAt(withImage(this.#store.state.history, image));
   }
 
   /** Undoes (-1) or redoes (1) a change of the picture, if there is one. */
@@ -144,27 +150,31 @@ export class Engine {
     this.#opened += 1;
     this.#store.set({
       history,
-      picture: history.pictures[history.at],
+      image: history.images[history.at],
       tokens: undefined,
       reconstruction: undefined,
       hovered: undefined,
       pinned: undefined,
-      marks: [],
+      maskOverlays: [],
       notice: undefined,
     });
     await this.tokenize();
   }
 
-  /** Puts the words of a turn to the model; `messages` are the conversation for one that chats. */
-  answer({ mode, words, picture, settings }: Turn, messages: readonly Message[]): Answering<AnswerEvent, Answer> {
+  /** Gives the prompt of a turn to the model; `messages` are the conversation for one that chats. */
+  answer(
+    { mode, prompt, image, settings: { seed, guidance, steps } }: Turn,
+    messages: readonly Message[],
+  ): Answering<AnswerEvent, Answer> {
     const setokim = this.#setokim;
     if (setokim === undefined) throw new SetokimError("disposed", "the model is not loaded");
+    const options = { seed, diffusion: { guidance, steps } };
     const ask = (): Answering<AnswerEvent, Answer> => {
-      if (mode === "chat") return setokim.chat(messages, settings);
-      if (mode === "generate") return setokim.generate(words, settings);
-      if (picture === undefined) throw new SetokimError("prompt-invalid", "no picture is open");
-      const { source } = picture;
-      return mode === "segment" ? setokim.segment(source, words) : setokim.edit(source, words, settings);
+      if (mode === "chat") return setokim.chat(messages, options);
+      if (mode === "generate") return setokim.generate(prompt, options);
+      if (image === undefined) throw new SetokimError("prompt-invalid", "no picture is open");
+      const { source } = image;
+      return mode === "segment" ? setokim.segment(source, prompt) : setokim.edit(source, prompt, options);
     };
     return (this.#answering = ask());
   }
@@ -174,37 +184,37 @@ export class Engine {
     return this.#notice(error);
   }
 
-  /** Finds the tokens of the picture that is shown, and draws it again from them when that is in view. */
+  /** Finds the tokens of the picture that is shown, and renders it again from them when that is in view. */
   async tokenize(): Promise<void> {
-    const { picture } = this.#store.state;
+    const { image } = this.#store.state;
     const setokim = this.#setokim;
-    if (picture === undefined || setokim === undefined) return;
-    await this.#work(picture, async (signal) => {
-      const tokens = await setokim.tokenize(picture.source, { signal });
+    if (image === undefined || setokim === undefined) return;
+    await this.#work(image, async (signal) => {
+      const tokens = await setokim.tokenize(image.source, { signal });
       this.#store.set({
         tokens,
-        timings: tokens.timings_ms,
-        announcement: `${picture.name}: ${count(tokens.tokens.length, "token")}.`,
+        timings: tokens.timingsMs,
+        announcement: `${image.name}: ${count(tokens.tokens.length, "token")}.`,
       });
-      if (this.#store.state.view === "compare") await this.#reconstruct(setokim, picture, signal);
+      if (this.#store.state.view === "compare") await this.#reconstruct(setokim, image, signal);
     });
   }
 
-  /** Draws the picture again from its tokens, once. */
+  /** Renders the picture again from its tokens, once. */
   async reconstruct(): Promise<void> {
-    const { picture, reconstruction } = this.#store.state;
+    const { image, reconstruction } = this.#store.state;
     const setokim = this.#setokim;
-    if (picture === undefined || setokim === undefined || reconstruction !== undefined) return;
-    await this.#work(picture, (signal) => this.#reconstruct(setokim, picture, signal));
+    if (image === undefined || setokim === undefined || reconstruction !== undefined) return;
+    await this.#work(image, (signal) => this.#reconstruct(setokim, image, signal));
   }
 
-  async #reconstruct(setokim: Setokim, picture: OpenPicture, signal: AbortSignal): Promise<void> {
-    const reconstruction = await setokim.reconstruct(picture.source, { signal });
-    this.#store.set({ reconstruction, timings: reconstruction.tokens.timings_ms });
+  async #reconstruct(setokim: Setokim, image: OpenImage, signal: AbortSignal): Promise<void> {
+    const reconstruction = await setokim.reconstruct(image.source, { signal });
+    this.#store.set({ reconstruction, timings: reconstruction.tokens.timingsMs });
   }
 
   /** One run at a time, and the last one counts. */
-  async #work(picture: OpenPicture, task: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  async #work(image: OpenImage, task: (signal: AbortSignal) => Promise<void>): Promise<void> {
     this.#run?.abort();
     const run = (this.#run = new AbortController());
     this.#store.set({ status: { kind: "working" }, notice: undefined });
@@ -213,7 +223,7 @@ export class Engine {
       if (run === this.#run) this.#store.set({ status: { kind: "ready" } });
     } catch (error) {
       if (run.signal.aborted || run !== this.#run) return;
-      this.#store.set({ status: { kind: "ready" }, notice: { ...this.#notice(error), subject: picture.name } });
+      this.#store.set({ status: { kind: "ready" }, notice: { ...this.#notice(error), subject: image.name } });
     }
   }
 
@@ -228,7 +238,8 @@ export class Engine {
     const gpuFault = onGpu && ["device-unavailable", "device-lost", "crashed"].includes(code);
     const fallback: DeviceChoice = gpuFault ? "cpu" : choice;
     // And what is too large, or cannot be packed, may well be held as it is stored.
-    const precisionFault = !gpuFault && dtype !== "stored" && ["out-of-memory", "crashed", "tensor-type"].includes(code);
+    const precisionFault =
+      !gpuFault && dtype !== "stored" && ["out-of-memory", "crashed", "tensor-type"].includes(code);
     const label = precisionFault ? "Load as stored" : fallback === choice ? "Load again" : "Use the CPU";
     const run = (): void => {
       if (precisionFault) this.#store.set({ dtype: "stored" });

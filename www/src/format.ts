@@ -31,5 +31,10 @@ export function count(number: number, singular: string, plural = `${singular}s`)
 /** A name for a file, from words or from the name of another file. */
 export function fileName(words: string): string {
   const plain = words.replace(/\.[A-Za-z]+$/, "").toLowerCase();
-  return plain.replaceAll(/[^\p{L}\p{N}]+/gu, "-").replaceAll(/^-|-$/g, "").slice(0, 60) || "picture";
+  return (
+    plain
+      .replaceAll(/[^\p{L}\p{N}]+/gu, "-")
+      .replaceAll(/^-|-$/g, "")
+      .slice(0, 60) || "picture"
+  );
 }

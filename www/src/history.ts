@@ -1,9 +1,9 @@
 /** The pictures that were shown, so that one can go back and forth between them. Plain data. */
 
-import type { OpenPicture } from "./state.ts";
+import type { OpenImage } from "./state.ts";
 
 export interface History {
-  readonly pictures: readonly OpenPicture[];
+  readonly images: readonly OpenImage[];
   /** The one that is shown; -1 when there is none yet. */
   readonly at: number;
 }
@@ -12,13 +12,13 @@ export interface History {
 const LIMIT = 20;
 
 /** A picture was shown: what had been undone is gone. */
-export function withPicture({ pictures, at }: History, picture: OpenPicture): History {
-  if (pictures[at] === picture) return { pictures, at };
-  const kept = [...pictures.slice(0, at + 1), picture].slice(-LIMIT);
-  return { pictures: kept, at: kept.length - 1 };
+export function withImage({ images, at }: History, image: OpenImage): History {
+  if (images[at] === image) return { images, at };
+  const last = [...images.slice(0, at + 1), image].slice(-LIMIT);
+  return { images: last, at: last.length - 1 };
 }
 
 /** One step back (-1) or forth (1); undefined where there is none. */
-export function stepped({ pictures, at }: History, step: -1 | 1): History | undefined {
-  return pictures[at + step] === undefined ? undefined : { pictures, at: at + step };
+export function stepped({ images, at }: History, step: -1 | 1): History | undefined {
+  return images[at + step] === undefined ? undefined : { images, at: at + step };
 }

@@ -1,5 +1,5 @@
-import type { DeviceChoice } from "setokim";
 import samples from "virtual:samples";
+import type { DeviceChoice } from "setokim";
 import { Conversation } from "./conversation.ts";
 import { Engine } from "./engine.ts";
 import { mountBench } from "./panels/bench.ts";
@@ -7,7 +7,7 @@ import { mountChat } from "./panels/chat.ts";
 import { mountCompare } from "./panels/compare.ts";
 import { mountComposer } from "./panels/composer.ts";
 import { mountExport } from "./panels/export.ts";
-import { mountFamiliar } from "./panels/familiar.ts";
+import { mountHint } from "./panels/hint.ts";
 import { mountHistory } from "./panels/history.ts";
 import { mountLegend } from "./panels/legend.ts";
 import { mountLoading } from "./panels/loading.ts";
@@ -22,7 +22,7 @@ import { mountTokenMenu } from "./panels/token-menu.ts";
 import { mountTokens } from "./panels/tokens.ts";
 import { mountToolbar } from "./panels/toolbar.ts";
 import { mountWelcome } from "./panels/welcome.ts";
-import { rememberedPrecision } from "./precision.ts";
+import { savedPrecision } from "./precision.ts";
 import { initialState, Store } from "./state.ts";
 
 /** `?model=` names another folder in models/, `?device=` a device: for trying things out, and for the tests. */
@@ -31,7 +31,7 @@ const model = /^[\w.-]+$/.exec(query.get("model") ?? "")?.[0] ?? "setokim-tiny";
 const asked = query.get("device");
 const choice: DeviceChoice = asked === "gpu" || asked === "cpu" ? asked : "auto";
 
-const store = new Store(initialState(choice, rememberedPrecision()));
+const store = new Store(initialState(choice, savedPrecision()));
 const engine = new Engine(store, `models/${model}/`);
 const conversation = new Conversation(store, engine);
 
@@ -52,7 +52,7 @@ mountBench(store, engine);
 mountPrivacy(store, engine);
 mountExport(store);
 mountOpen(engine);
-mountFamiliar(store);
+mountHint(store);
 store.on(["announcement"], ({ announcement }) => {
   const live = document.getElementById("live");
   if (live !== null) live.textContent = announcement;

@@ -1,17 +1,17 @@
-import type { TokenName, Tokenization } from "setokim";
+import type { Tokenization, TokenName } from "setokim";
 
 /** Below it, the name is a guess that helps nobody: pictures from another world get names too. */
 export const SURE = 0.35;
 
 /** What a token most likely shows; undefined when the model cannot say. */
-export function foundName({ tokens, names }: Tokenization, id: number): TokenName | undefined {
+export function confidentName({ tokens, names }: Tokenization, id: number): TokenName | undefined {
   const found = names?.[tokens.findIndex((token) => token.id === id)];
   return found === undefined || found.confidence < SURE ? undefined : found;
 }
 
 /** Its name in words ("green bike"). */
 export function nameOf(tokens: Tokenization, id: number): string | undefined {
-  const found = foundName(tokens, id);
+  const found = confidentName(tokens, id);
   if (found === undefined) return undefined;
   return found.color === null ? found.name : `${found.color} ${found.name}`;
 }

@@ -9,7 +9,10 @@ export class NetworkCounter {
     this.#listener = listener;
     new PerformanceObserver((list) => {
       if (!this.#counting) return;
-      const urls = list.getEntries().map((entry) => entry.name).filter((name) => name.startsWith("http"));
+      const urls = list
+        .getEntries()
+        .map((entry) => entry.name)
+        .filter((name) => name.startsWith("http"));
       if (urls.length === 0) return;
       this.#urls.push(...urls);
       this.#listener(this.#urls);

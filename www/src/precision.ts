@@ -1,7 +1,7 @@
 /** How exactly the language model's weights are held in memory: the page's words for the library's types. */
 
 import type { Dtype, WeightTypes } from "setokim";
-import { remembered } from "./remembered.ts";
+import { loadPreference } from "./preferences.ts";
 
 export const precisions: Record<Dtype, string> = {
   stored: "As stored",
@@ -11,12 +11,12 @@ export const precisions: Record<Dtype, string> = {
 };
 
 /** What was chosen on an earlier visit. */
-export function rememberedPrecision(): Dtype {
-  const known = remembered("precision") ?? "";
+export function savedPrecision(): Dtype {
+  const known = loadPreference("precision") ?? "";
   return known in precisions ? (known as Dtype) : "stored";
 }
 
 /** "as stored", "in 4 bits". */
-export function inWords({ memory }: WeightTypes): string {
+export function describeWeights({ memory }: WeightTypes): string {
   return memory === "stored" ? "as stored" : `in ${precisions[memory]}`;
 }

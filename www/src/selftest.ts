@@ -1,7 +1,7 @@
 /** The page on which a person can see what works on a device, and copy it into a report. */
 
 import samples from "virtual:samples";
-import { Setokim, SetokimError, type DeviceChoice } from "setokim";
+import { type DeviceChoice, Setokim, SetokimError } from "setokim";
 import { element } from "./dom.ts";
 
 const model = new URL("./models/setokim-tiny/", document.baseURI);
@@ -43,25 +43,34 @@ function describeBrowser(): void {
 }
 
 /** Every task on one device; the labels of the sample, to compare devices by. */
-async function runOn(choice: DeviceChoice, picture: Blob): Promise<string | undefined> {
+async function runOn(choice: DeviceChoice, image: Blob): Promise<string | undefined> {
   report.append(`\n--- device: ${choice}\n`);
   const setokim = await measure("load", () => Setokim.load(model, { device: choice, warmUp: true }));
   if (setokim === undefined) return undefined;
-  const { device, reason, adapter, self_test: kernels } = setokim.device;
+  const { device, reason, adapter, selfTest: kernels } = setokim.device;
   line("runs on", `${device} (${reason})`);
   line("adapter", adapter);
   line("kernels", kernels ?? "not run: there is no GPU");
-  const question = { role: "user", content: [{ type: "image", image: picture }, { type: "text", text: "what do you see?" }] } as const;
-  const tokens = await measure("tokenize", () => setokim.tokenize(picture));
-  await measure("tokenize again", () => setokim.tokenize(picture));
-  line("stages, ms", tokens?.timings_ms);
-  await measure("reconstruct", () => setokim.reconstruct(picture));
+  const question = {
+    role: "user",
+    content: [
+      { type: "image", image: image },
+      { type: "text", text: "what do you see?" },
+    ],
+  } as const;
+  const tokens = await measure("tokenize", () => setokim.tokenize(image));
+  await measure("tokenize again", () => setokim.tokenize(image));
+  line("stages, ms", tokens?.timingsMs);
+  await measure("reconstruct", () => setokim.reconstruct(image));
   const answer = await measure("chat", () => setokim.chat([{ ...question, content: [...question.content] }]));
   line("answer", answer?.text);
-  line("tokens per second", answer === undefined ? "" : (answer.usage.answerTokens / answer.usage.seconds.decode).toFixed(1));
-  await measure("segment", () => setokim.segment(picture, "the biggest object"));
+  line(
+    "tokens per second",
+    answer === undefined ? "" : (answer.usage.answerTokens / answer.usage.seconds.decode).toFixed(1),
+  );
+  await measure("segment", () => setokim.segment(image, "the biggest object"));
   await measure("generate", () => setokim.generate("a red apple on grass"));
-  await measure("edit", () => setokim.edit(picture, "remove the biggest object"));
+  await measure("edit", () => setokim.edit(image, "remove the biggest object"));
   line("requests since the load", setokim.network.requests);
   await setokim.dispose();
   return tokens?.labels.join();
@@ -73,13 +82,14 @@ async function runAll(): Promise<void> {
   describeBrowser();
   const probe = await measure("probe", () => Setokim.probe());
   line("auto would take", probe);
-  const picture = await measure("sample picture", async () => (await fetch(sample)).blob());
-  if (picture !== undefined) {
-    const onCpu = await runOn("cpu", picture);
+  const image = await measure("sample picture", async () => (await fetch(sample)).blob());
+  if (image !== undefined) {
+    const onCpu = await runOn("cpu", image);
     // A GPU is tried even where `auto` would not take it, unless it would take minutes in software.
-    const hasGpu = probe?.adapter != null && (!probe.adapter.software || new URLSearchParams(location.search).has("software"));
+    const hasGpu =
+      probe?.adapter != null && (!probe.adapter.software || new URLSearchParams(location.search).has("software"));
     if (hasGpu) {
-      const onGpu = await runOn("gpu", picture);
+      const onGpu = await runOn("gpu", image);
       report.append("\n");
       line("GPU and CPU agree", onGpu !== undefined && onGpu === onCpu);
     }

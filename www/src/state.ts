@@ -6,11 +6,11 @@ import type {
   DeviceChoice,
   DeviceReport,
   Dtype,
-  FoundMask,
   LoadProgress,
   ModelInfo,
   ProbeReport,
   Reconstruction,
+  SegmentationMask,
   Task,
   Tokenization,
   WeightTypes,
@@ -18,7 +18,7 @@ import type {
 import type { History } from "./history.ts";
 import type { Turn } from "./turn.ts";
 
-export interface OpenPicture {
+export interface OpenImage {
   name: string;
   /** As it was given, or as the model drew it: what the engine reads. */
   source: Blob | ImageData;
@@ -53,15 +53,15 @@ export function isRunning({ kind }: Status): boolean {
 export type View = "tokens" | "compare";
 
 /** A mask that the model found, over the picture that is shown. */
-export interface Mark {
+export interface MaskOverlay {
   /** What was asked for. */
   label: string;
-  mask: FoundMask;
+  mask: SegmentationMask;
   color: Color;
 }
 
-/** How pictures are drawn. */
-export interface DrawingSettings {
+/** How images are generated. */
+export interface GenerationSettings {
   seed: number;
   guidance: number;
   steps: number;
@@ -84,7 +84,7 @@ export interface State {
   loadTime: number | undefined;
   fromCache: boolean;
 
-  picture: OpenPicture | undefined;
+  image: OpenImage | undefined;
   /** `picture` is its last but for what was undone. */
   history: History;
   tokens: Tokenization | undefined;
@@ -103,13 +103,13 @@ export interface State {
   /** What the next words are for. */
   mode: AnswerTask;
   /** Words that are put into the text box, and the part of them that the person is to choose. */
-  draft: { words: string; open: string } | undefined;
-  settings: DrawingSettings;
+  draft: { prompt: string; open: string } | undefined;
+  settings: GenerationSettings;
   /** The conversation, oldest first. It is kept here and nowhere else. */
   turns: readonly Turn[];
   /** An answer is on its way. */
   answering: boolean;
-  marks: readonly Mark[];
+  maskOverlays: readonly MaskOverlay[];
 
   notice: Notice | undefined;
   /** Said to screen readers. */
@@ -154,8 +154,8 @@ export function initialState(choice: DeviceChoice, dtype: Dtype): State {
     tasks: undefined,
     loadTime: undefined,
     fromCache: false,
-    picture: undefined,
-    history: { pictures: [], at: -1 },
+    image: undefined,
+    history: { images: [], at: -1 },
     tokens: undefined,
     reconstruction: undefined,
     timings: undefined,
@@ -169,7 +169,7 @@ export function initialState(choice: DeviceChoice, dtype: Dtype): State {
     settings: { seed: 0, guidance: 2, steps: 25 },
     turns: [],
     answering: false,
-    marks: [],
+    maskOverlays: [],
     notice: undefined,
     announcement: "",
   };

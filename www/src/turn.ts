@@ -4,33 +4,33 @@ import type {
   Answer,
   AnswerEvent,
   AnswerTask,
-  Drawing,
-  FoundMask,
+  GeneratedImage,
   Message,
   MessagePart,
+  SegmentationMask,
   Tokenization,
   Usage,
 } from "setokim";
-import type { DrawingSettings, Notice, OpenPicture } from "./state.ts";
+import type { GenerationSettings, Notice, OpenImage } from "./state.ts";
 
 export interface Turn {
   readonly id: number;
   readonly mode: AnswerTask;
-  /** As it was typed, and as the model is told. */
-  readonly typed: string;
-  readonly words: string;
-  /** What it is about, with its tokens if they were known; undefined for a picture that is drawn from words alone. */
-  readonly picture: OpenPicture | undefined;
+  /** As the person wrote it, and as the model gets it. */
+  readonly input: string;
+  readonly prompt: string;
+  /** What it is about, with its tokens if they were known; undefined for an image that is generated from text alone. */
+  readonly image: OpenImage | undefined;
   readonly tokens: Tokenization | undefined;
-  readonly settings: DrawingSettings;
+  readonly settings: GenerationSettings;
   readonly state: "running" | "done" | "stopped" | "failed";
   readonly text: string;
   /** For each visual token so far: the token of the picture that it copies, or null for a new one. */
-  readonly strokes: readonly (number | null)[];
-  readonly masks: readonly FoundMask[];
-  readonly drawing: Drawing | undefined;
-  /** What was drawn, as a picture that the page can be about. */
-  readonly result: OpenPicture | undefined;
+  readonly visualTokens: readonly (number | null)[];
+  readonly masks: readonly SegmentationMask[];
+  readonly generated: GeneratedImage | undefined;
+  /** What was generated, as an image that the page can show. */
+  readonly result: OpenImage | undefined;
   readonly usage: Usage | undefined;
   /** From the press of the button to the end, in milliseconds. */
   readonly time: number | undefined;
@@ -38,22 +38,22 @@ export interface Turn {
   readonly problem: Notice | undefined;
 }
 
-export type Question = Pick<Turn, "mode" | "typed" | "picture" | "tokens" | "settings">;
+export type Question = Pick<Turn, "mode" | "input" | "image" | "tokens" | "settings">;
 
-export function newTurn(id: number, { mode, typed, picture, tokens, settings }: Question): Turn {
+export function newTurn(id: number, { mode, input, image, tokens, settings }: Question): Turn {
   return {
     id,
     mode,
-    typed,
-    words: wordsFor(mode, typed),
-    picture,
+    input,
+    prompt: promptFor(mode, input),
+    image,
     tokens,
     settings,
     state: "running",
     text: "",
-    strokes: [],
+    visualTokens: [],
     masks: [],
-    drawing: undefined,
+    generated: undefined,
     result: undefined,
     usage: undefined,
     time: undefined,
@@ -67,11 +67,11 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
     case "text":
       return { ...turn, text: turn.text + event.text };
     case "visual-token":
-      return { ...turn, strokes: [...turn.strokes.slice(0, event.index), event.kept] };
+      return { ...turn, visualTokens: [...turn.visualTokens.slice(0, event.index), event.copied] };
     case "mask":
       return { ...turn, masks: [...turn.masks, event.mask] };
     case "image":
-      return { ...turn, drawing: event.image };
+      return { ...turn, generated: { image: event.image, tokens: event.tokens } };
     case "done":
       return { ...turn, usage: event.usage };
   }
@@ -80,7 +80,7 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
 export function afterAnswer(turn: Turn, answer: Answer, time: number): Turn {
   // The whole answer is the last word: an empty mask, for one, is none.
   const { text, masks, usage, message } = answer;
-  return { ...turn, state: "done", text, masks, drawing: answer.images.at(-1), usage, time, answer: message };
+  return { ...turn, state: "done", text, masks, generated: answer.images.at(-1), usage, time, answer: message };
 }
 
 /** What the library's calls put before the words themselves, however it was typed. */
@@ -89,13 +89,13 @@ const verbs: Partial<Record<AnswerTask, RegExp>> = {
   generate: /^(?:please\s+)?(?:draw|paint|generate|(?:make|create) (?:me )?an? (?:picture|image) of)\s+/i,
 };
 
-export function wordsFor(mode: AnswerTask, typed: string): string {
+export function promptFor(mode: AnswerTask, input: string): string {
   const verb = verbs[mode];
-  return verb === undefined ? typed : typed.replace(verb, "");
+  return verb === undefined ? input : input.replace(verb, "");
 }
 
 /** The model was trained with a picture and a few short questions about it, so it is told no more than that. */
-const REMEMBERED = 4;
+const CONTEXT_TURNS = 4;
 
 /** The last questions about the picture of the last turn, with their answers; the picture comes first. */
 export function messagesOf(turns: readonly Turn[]): Message[] {
@@ -103,12 +103,12 @@ export function messagesOf(turns: readonly Turn[]): Message[] {
   if (last === undefined) return [];
   const about: Turn[] = [];
   for (const turn of turns.slice(0, -1).toReversed()) {
-    if (turn.picture !== last.picture || about.length === REMEMBERED) break;
-    if (turn.mode === "chat" && turn.answer !== undefined && turn.drawing === undefined) about.unshift(turn);
+    if (turn.image !== last.image || about.length === CONTEXT_TURNS) break;
+    if (turn.mode === "chat" && turn.answer !== undefined && turn.generated === undefined) about.unshift(turn);
   }
-  const first: MessagePart[] = last.picture === undefined ? [] : [{ type: "image", image: last.picture.source }];
+  const first: MessagePart[] = last.image === undefined ? [] : [{ type: "image", image: last.image.source }];
   return [...about, last].flatMap((turn, index): Message[] => {
-    const content: MessagePart[] = [...(index === 0 ? first : []), { type: "text", text: turn.words }];
+    const content: MessagePart[] = [...(index === 0 ? first : []), { type: "text", text: turn.prompt }];
     return turn.answer === undefined ? [{ role: "user", content }] : [{ role: "user", content }, turn.answer];
   });
 }

@@ -1,5 +1,5 @@
 import { useEffect, useState } from "react";
-import { Setokim, SetokimError, type LoadProgress } from "setokim";
+import { type LoadProgress, Setokim, type SetokimError } from "setokim";
 
 export type Loading =
   | { state: "loading"; progress: LoadProgress | undefined }
@@ -22,7 +22,10 @@ export function useSetokim(url: string): Loading {
     );
     return () => {
       abort.abort();
-      loaded.then((setokim) => setokim.dispose(), () => undefined);
+      loaded.then(
+        (setokim) => setokim.dispose(),
+        () => undefined,
+      );
     };
   }, [url]);
   return loading;

@@ -5,26 +5,26 @@ import { maskToImageBitmap, paletteColor, Setokim } from "setokim";
 const form = /** @type {HTMLFormElement} */ (document.querySelector("#form"));
 const file = /** @type {HTMLInputElement} */ (document.querySelector("#file"));
 const phrase = /** @type {HTMLInputElement} */ (document.querySelector("#phrase"));
-const said = /** @type {HTMLElement} */ (document.querySelector("#said"));
+const status = /** @type {HTMLElement} */ (document.querySelector("#status"));
 const canvas = /** @type {HTMLCanvasElement} */ (document.querySelector("#canvas"));
 
 const loading = Setokim.load("/models/setokim-tiny/");
 loading.then(
-  () => (said.textContent = "Ready"),
-  (error) => (said.textContent = `${error.message}. ${error.remedy}`),
+  () => (status.textContent = "Ready"),
+  (error) => (status.textContent = `${error.message}. ${error.remedy}`),
 );
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const picture = file.files?.[0];
+  const image = file.files?.[0];
   const context = canvas.getContext("2d");
-  if (picture === undefined || context === null) return;
+  if (image === undefined || context === null) return;
   const setokim = await loading;
-  const { mask, text } = await setokim.segment(picture, phrase.value);
-  const bitmap = await createImageBitmap(picture);
+  const { mask, text } = await setokim.segment(image, phrase.value);
+  const bitmap = await createImageBitmap(image);
   canvas.width = bitmap.width;
   canvas.height = bitmap.height;
   context.drawImage(bitmap, 0, 0);
   if (mask !== null) context.drawImage(await maskToImageBitmap(mask, paletteColor(0), 0.6), 0, 0);
-  said.textContent = mask === null ? `Not found: ${text}` : `Found, ${Math.round(mask.score * 100)} % sure`;
+  status.textContent = mask === null ? `Not found: ${text}` : `Found, ${Math.round(mask.score * 100)} % sure`;
 });

@@ -1,7 +1,9 @@
 // Stands in for the generated `pkg/wasm/setokim.d.ts` until the wasm is built, so that the package type-checks alone
 // (`rootDirs` in tsconfig.json). Once it is built, the generated one is used, and checked against `src/wasm.ts`.
 
-export default function init(input?: { module_or_path: URL | Request | BufferSource }): Promise<unknown>;
+export default function init(input?: {
+  module_or_path: URL | Request | BufferSource;
+}): Promise<{ memory: WebAssembly.Memory }>;
 export function probe(): Promise<unknown>;
 export class Loader {
   private constructor();
@@ -26,9 +28,9 @@ export class Engine {
   tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
   reconstruct(bytes: Uint8Array): Promise<unknown>;
   reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
-  chat(messages: unknown, pictures: unknown, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
-  segment(picture: unknown, phrase: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
+  chat(messages: unknown, images: unknown, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
+  segment(image: unknown, phrase: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
   generate(prompt: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
-  edit(picture: unknown, instruction: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
+  edit(image: unknown, instruction: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
   free(): void;
 }

@@ -1,6 +1,6 @@
-// The package's worker on an adapter that has no more than the specification asks of every adapter.
+// The package's worker, with its levers, on an adapter that has no more than the specification asks of every adapter.
 
-import "/pkg/dist/worker.js";
+import "./worker.js";
 
 const minimum = {
   maxStorageBuffersPerShaderStage: 8,

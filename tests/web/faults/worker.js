@@ -13,9 +13,8 @@ if ("GPUAdapter" in globalThis) {
 }
 
 // (module (func (export "f") unreachable))
-const trap = Uint8Array.of(
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 5, 1, 3, 0, 0, 11,
-);
+// biome-ignore format: bytes
+const trap = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 5, 1, 3, 0, 0, 11);
 
 new BroadcastChannel("faults").addEventListener("message", ({ data }) => {
   if (data === "lose the device") for (const device of devices) device.destroy();

@@ -1,4 +1,4 @@
-// The package's worker with a driver that gets one kernel wrong: e is 2 in `join_neighbors`.
+// The package's worker with a driver that gets one kernel wrong: e is 2 in `reduce_neighbors`.
 
 import "/pkg/dist/worker.js";
 

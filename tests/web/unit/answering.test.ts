@@ -62,7 +62,8 @@ describe("Answering", () => {
     for (const events of [0, 1]) {
       const answering = new Answering(count);
       const reader = answering.stream().getReader();
-      for (let read = 0; read < events; read += 1) expect(await reader.read()).toEqual({ done: false, value: read + 1 });
+      for (let read = 0; read < events; read += 1)
+        expect(await reader.read()).toEqual({ done: false, value: read + 1 });
       await reader.cancel("enough");
       await expect(answering).rejects.toMatchObject({ code: "aborted", cause: "enough" });
       expect(await reader.read()).toEqual({ done: true, value: undefined });
@@ -74,7 +75,8 @@ describe("Answering", () => {
 
   it("is aborted at once when a stream is cancelled that waits for its next event", async () => {
     const answering = new Answering<number, void>(
-      (_, signal) => new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(abortedError(signal)))),
+      (_, signal) =>
+        new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(abortedError(signal)))),
     );
     const reader = answering.stream().getReader();
     const waiting = reader.read();

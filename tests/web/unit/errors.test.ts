@@ -30,10 +30,17 @@ describe("SetokimError", () => {
     scope.setokimPanic = "panicked at src/x.rs:1:2: index out of bounds";
     const trap = new WebAssembly.RuntimeError("unreachable");
     const error = asSetokimError(trap);
-    expect(error).toMatchObject({ code: "crashed", message: expect.stringContaining("index out of bounds"), cause: trap });
+    expect(error).toMatchObject({
+      code: "crashed",
+      message: expect.stringContaining("index out of bounds"),
+      cause: trap,
+    });
     expect(asSetokimError(trap).message).not.toContain("index");
     scope.setokimPanic = "panicked at compute.rs: wgpu error: Out of Memory";
-    expect(asSetokimError(trap)).toMatchObject({ code: "out-of-memory", remedy: expect.stringContaining("smaller model") });
+    expect(asSetokimError(trap)).toMatchObject({
+      code: "out-of-memory",
+      remedy: expect.stringContaining("smaller model"),
+    });
   });
 
   it("tells a trap from a bug", () => {

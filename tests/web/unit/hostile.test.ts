@@ -1,26 +1,14 @@
 /** What no caller with TypeScript would pass, and what no browser of today lacks: a typed error that says so. */
 
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { SetokimError } from "../../../pkg/src/errors.ts";
-import { pictureFrom } from "../../../pkg/src/image.ts";
+import { imageFrom } from "../../../pkg/src/image.ts";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { Message } from "../../../pkg/src/tasks.ts";
-import { FakeServer, someBytes } from "../fake-server.ts";
-import { loaders } from "../fake-wasm.ts";
-import { FakeImageData } from "../fake-worker.ts";
+import { url, useFakeBrowser } from "../fake-browser.ts";
+import { report } from "../fake-wasm.ts";
 
-const url = "https://example.org/models/fake/";
-
-let server: FakeServer;
-
-beforeEach(() => {
-  server = new FakeServer();
-  server.addModel({ "a.safetensors": someBytes(100, 1) });
-  vi.stubGlobal("fetch", server.fetch);
-  vi.stubGlobal("ImageData", FakeImageData);
-  loaders.length = 0;
-});
-afterEach(() => vi.unstubAllGlobals());
+const { server } = useFakeBrowser();
 
 /** The same numbers every time (mulberry32), so that what fails fails again. */
 function randoms(seed: number): (below: number) => number {
@@ -83,17 +71,17 @@ describe("pictures", () => {
     const large = (128 << 20) + 1;
     const read = vi.fn();
     const blob = Object.assign(Object.create(null), { size: large, arrayBuffer: read, [Symbol.toStringTag]: "Blob" });
-    await expect(pictureFrom(blob as Blob)).rejects.toMatchObject({ code: "image-too-large" });
+    await expect(imageFrom(blob as Blob)).rejects.toMatchObject({ code: "image-too-large" });
     expect(read).not.toHaveBeenCalled();
-    await expect(pictureFrom(new ArrayBuffer(large))).rejects.toMatchObject({ code: "image-too-large" });
+    await expect(imageFrom(new ArrayBuffer(large))).rejects.toMatchObject({ code: "image-too-large" });
     vi.stubGlobal("fetch", async () => new Response("x", { headers: { "content-length": String(large) } }));
-    await expect(pictureFrom("https://example.org/p.png")).rejects.toMatchObject({ code: "image-too-large" });
+    await expect(imageFrom("https://example.org/p.png")).rejects.toMatchObject({ code: "image-too-large" });
   });
 
   it("that are cut off are network errors", async () => {
     const body = new ReadableStream({ start: (controller) => controller.error(new TypeError("cut")) });
     vi.stubGlobal("fetch", async () => new Response(body));
-    await expect(pictureFrom("https://example.org/p.png")).rejects.toMatchObject({ code: "network" });
+    await expect(imageFrom("https://example.org/p.png")).rejects.toMatchObject({ code: "network" });
   });
 });
 
@@ -105,10 +93,11 @@ describe("a browser without SIMD", () => {
       message: expect.stringContaining("SIMD"),
       remedy: expect.stringContaining("Safari from 16.4"),
     });
-    expect(server.seen).toEqual([]);
+    expect(server.requests).toEqual([]);
   });
 
   it("is not what this one is taken for", async () => {
-    await (await Setokim.load(url, { worker: false, cache: false })).dispose();
+    await using setokim = await Setokim.load(url, { worker: false, cache: false });
+    expect(setokim.device).toEqual(report);
   });
 });

@@ -1,23 +1,19 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { WeightCache, type Store } from "../../../pkg/src/cache.ts";
-import { loadEngine, type EngineOptions, type LoadedEngine } from "../../../pkg/src/load.ts";
+import { describe, expect, it, vi } from "vitest";
+import { type Store, WeightCache } from "../../../pkg/src/cache.ts";
+import { type EngineOptions, type LoadedEngine, loadEngine } from "../../../pkg/src/load.ts";
 import type { LoadProgress } from "../../../pkg/src/types.ts";
 import { FileSource, UrlSource } from "../../../pkg/src/weights.ts";
-import { FakeServer, someBytes } from "../fake-server.ts";
+import { url, useFakeBrowser } from "../fake-browser.ts";
+import { someBytes } from "../fake-server.ts";
 import { FakeLoader, fakeWasm, loaders, rustError, sha256 } from "../fake-wasm.ts";
 
-const url = "https://example.org/models/fake";
-const shards = { "a.safetensors": someBytes(100, 1), "b.safetensors": someBytes(50, 2), "c.safetensors": someBytes(30, 3) };
+const shards = {
+  "a.safetensors": someBytes(100, 1),
+  "b.safetensors": someBytes(50, 2),
+  "c.safetensors": someBytes(30, 3),
+};
 
-let server: FakeServer;
-
-beforeEach(() => {
-  server = new FakeServer();
-  server.addModel(shards);
-  vi.stubGlobal("fetch", server.fetch);
-  loaders.length = 0;
-});
-afterEach(() => vi.unstubAllGlobals());
+const { server } = useFakeBrowser(shards);
 
 function load(options: Partial<EngineOptions> = {}): Promise<LoadedEngine> {
   const source = new UrlSource(url, options.signal, { attempts: 3, pause: 1, patience: 100 });
@@ -42,7 +38,7 @@ class MemoryStore implements Store {
 
 const manifest = (files: object[]): Uint8Array => new TextEncoder().encode(JSON.stringify({ files }));
 
-const requested = (name: string): number => server.seen.filter((request) => request.name === name).length;
+const requested = (name: string): number => server.requests.filter((request) => request.name === name).length;
 
 describe("loadEngine", () => {
   it("adds every shard in order and reports each stage with a fraction that never goes back", async () => {
@@ -51,9 +47,14 @@ describe("loadEngine", () => {
     expect(loaders[0]?.added).toEqual(Object.keys(shards));
     expect(model).toMatchObject({ name: "fake", bytes: 180 });
     expect(loaders[0]?.engine.calls).toEqual(["tokenize_rgba 1024 16x16"]);
-    expect([...new Set(reports.map(({ stage }) => stage))].sort()).toEqual(
-      ["compile", "download", "ready", "upload", "verify", "warmup"],
-    );
+    expect([...new Set(reports.map(({ stage }) => stage))].sort()).toEqual([
+      "compile",
+      "download",
+      "ready",
+      "upload",
+      "verify",
+      "warmup",
+    ]);
     const fractions = reports.map(({ fraction }) => fraction);
     expect(fractions).toEqual([...fractions].sort((a, b) => a - b));
     expect(reports.at(-1)).toMatchObject({ stage: "ready", fraction: 1, loaded: 180, total: 180 });
@@ -75,7 +76,7 @@ describe("loadEngine", () => {
   it("goes on where a connection was cut", async () => {
     server.fail("a.safetensors", { kind: "cut", after: 40 }, { kind: "cut", after: 20 });
     await load();
-    expect(server.seen.filter(({ name }) => name === "a.safetensors").map(({ range }) => range)).toEqual([
+    expect(server.requests.filter(({ name }) => name === "a.safetensors").map(({ range }) => range)).toEqual([
       undefined,
       "bytes=40-",
       "bytes=60-",
@@ -88,7 +89,7 @@ describe("loadEngine", () => {
     server.fail("a.safetensors", { kind: "stall", after: 40 });
     await load();
     expect(requested("manifest.json")).toBe(2);
-    expect(server.seen.filter(({ name }) => name === "a.safetensors").map(({ range }) => range)).toEqual([
+    expect(server.requests.filter(({ name }) => name === "a.safetensors").map(({ range }) => range)).toEqual([
       undefined,
       "bytes=40-",
     ]);
@@ -99,7 +100,7 @@ describe("loadEngine", () => {
     server.fail("a.safetensors", { kind: "cut", after: 40, spoilt: true });
     await load();
     expect(loaders[0]?.added).toContain("a.safetensors");
-    expect(server.seen.filter(({ name }) => name === "a.safetensors").map(({ cache }) => cache)).toEqual([
+    expect(server.requests.filter(({ name }) => name === "a.safetensors").map(({ cache }) => cache)).toEqual([
       "default",
       "default",
       "reload",
@@ -124,7 +125,9 @@ describe("loadEngine", () => {
   it("refuses a longer file by its header, before it is read", async () => {
     server.fail("a.safetensors", { kind: "claims", length: 2 ** 40 });
     const reports: LoadProgress[] = [];
-    await expect(load({ onProgress: (progress) => reports.push(progress) })).rejects.toMatchObject({ code: "shard-corrupt" });
+    await expect(load({ onProgress: (progress) => reports.push(progress) })).rejects.toMatchObject({
+      code: "shard-corrupt",
+    });
     expect(reports.filter(({ file, loaded }) => file === "a.safetensors" && loaded > 0)).toEqual([]);
   });
 
@@ -153,11 +156,15 @@ describe("loadEngine", () => {
 
   it("says that memory is short when the browser gives none", async () => {
     const { Uint8Array: Real } = globalThis;
+    // biome-ignore lint/complexity/useArrowFunction: it is called with `new`
     vi.stubGlobal("Uint8Array", function (length: number) {
       if (length === 100) throw new RangeError("Array buffer allocation failed");
       return new Real(length);
     });
-    await expect(load()).rejects.toMatchObject({ code: "out-of-memory", message: expect.stringContaining("a.safetensors") });
+    await expect(load()).rejects.toMatchObject({
+      code: "out-of-memory",
+      message: expect.stringContaining("a.safetensors"),
+    });
   });
 
   it("refuses a config or manifest without end", async () => {
@@ -252,15 +259,18 @@ describe("an abort", () => {
         if (count === moment) abort.abort();
         count += 1;
       };
-      await expect(load({ ...options, signal: abort.signal, onProgress }), `at report ${moment}`).rejects.toMatchObject({
-        code: "aborted",
-      });
-      const asked = server.seen.length;
+      await expect(load({ ...options, signal: abort.signal, onProgress }), `at report ${moment}`).rejects.toMatchObject(
+        {
+          code: "aborted",
+        },
+      );
+      const asked = server.requests.length;
       await new Promise((resolve) => setTimeout(resolve, 5));
       expect(server.active, `requests after report ${moment}`).toBe(0);
-      expect(server.seen.length).toBe(asked);
+      expect(server.requests.length).toBe(asked);
       const loader = loaders.at(-1);
-      if (moment > 0) expect(loader?.freed === true || loader?.engine.freed === true, `memory after ${moment}`).toBe(true);
+      if (moment > 0)
+        expect(loader?.freed === true || loader?.engine.freed === true, `memory after ${moment}`).toBe(true);
     }
   });
 });
@@ -269,7 +279,9 @@ it("a load that traps frees nothing of what trapped", async () => {
   const broken = { ...fakeWasm, Loader: { create: async () => loader } };
   const loader = new FakeLoader([]);
   loader.engine.tokenize_rgba = () => Promise.reject(new WebAssembly.RuntimeError("unreachable"));
-  await expect(loadEngine(broken, new UrlSource(url), { device: "gpu", dtype: "stored", warmUp: true })).rejects.toMatchObject({ code: "crashed" });
+  await expect(
+    loadEngine(broken, new UrlSource(url), { device: "gpu", dtype: "stored", warmUp: true }),
+  ).rejects.toMatchObject({ code: "crashed" });
   expect([loader.freed, loader.engine.freed]).toEqual([false, false]);
 });
 
@@ -278,7 +290,9 @@ it("a load that fails in its warm-up gives the engine back", async () => {
   const loader = new FakeLoader([]);
   loader.engine.tokenize_rgba = () => Promise.reject(rustError("device-lost", "the GPU device was lost"));
   const source = new UrlSource(url);
-  await expect(loadEngine(broken, source, { device: "gpu", dtype: "stored", warmUp: true })).rejects.toMatchObject({ code: "device-lost" });
+  await expect(loadEngine(broken, source, { device: "gpu", dtype: "stored", warmUp: true })).rejects.toMatchObject({
+    code: "device-lost",
+  });
   expect(loader.engine.freed).toBe(true);
 });
 
@@ -309,7 +323,7 @@ describe("the cache", () => {
     await load({ cache });
     store.entries.set(`shard-${sha256(shards["a.safetensors"])}`, new Uint8Array(100));
     await load({ cache });
-    expect(server.seen.filter(({ name }) => name === "a.safetensors").map((request) => request.cache)).toEqual([
+    expect(server.requests.filter(({ name }) => name === "a.safetensors").map((request) => request.cache)).toEqual([
       "default",
       "reload",
     ]);
@@ -401,12 +415,13 @@ describe("the cache", () => {
 });
 
 describe("files that the person picked", () => {
-  const files = (): File[] => [...server.files].map(([name, bytes]) => new File([bytes as Uint8Array<ArrayBuffer>], name));
+  const files = (): File[] =>
+    [...server.files].map(([name, bytes]) => new File([bytes as Uint8Array<ArrayBuffer>], name));
 
   it("load like a folder on a server", async () => {
     await loadEngine(fakeWasm, new FileSource(files()), { device: "cpu", dtype: "stored" });
     expect(loaders[0]?.added).toEqual(Object.keys(shards));
-    expect(server.seen).toEqual([]);
+    expect(server.requests).toEqual([]);
   });
 
   it("are named when one is missing", async () => {

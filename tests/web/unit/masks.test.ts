@@ -1,14 +1,14 @@
 import { describe, expect, it } from "vitest";
 import {
   maskToRle,
-  neighboursOf,
+  neighborsOf,
+  type Outline,
+  type Partition,
   patchAt,
   rleToMask,
   tokenAt,
   tokenMask,
   tokenOutlines,
-  type Outline,
-  type Partition,
 } from "../../../pkg/src/masks.ts";
 import { halves } from "../fake-wasm.ts";
 
@@ -56,30 +56,36 @@ describe("tokenAt", () => {
   });
 });
 
-describe("neighboursOf", () => {
+describe("neighborsOf", () => {
   it("counts edges, not corners", () => {
     const tokens = partition(["0011", "0211", "3333"]);
-    expect(neighboursOf(tokens, 2)).toEqual([0, 1, 3]);
-    expect(neighboursOf(tokens, 0)).toEqual([1, 2, 3]);
-    expect(neighboursOf(partition(["01", "10"]), 0)).toEqual([1]);
+    expect(neighborsOf(tokens, 2)).toEqual([0, 1, 3]);
+    expect(neighborsOf(tokens, 0)).toEqual([1, 2, 3]);
+    expect(neighborsOf(partition(["01", "10"]), 0)).toEqual([1]);
   });
 });
 
 describe("run lengths", () => {
-  it("begin with zeros and come back as they went", () => {
-    const mask = { width: 3, height: 2, data: Uint8Array.of(1, 1, 0, 0, 1, 0) };
-    const rle = maskToRle(mask);
-    expect(rle.counts).toEqual([0, 2, 2, 1, 1]);
-    expect(rleToMask(rle)).toEqual(mask);
+  it("are COCO's: column by column, zeros first", () => {
+    //  0 1 1
+    //  1 1 0
+    const mask = { width: 3, height: 2, data: Uint8Array.of(0, 1, 1, 1, 1, 0) };
+    expect(maskToRle(mask)).toEqual({ size: [2, 3], counts: [1, 4, 1] });
+    expect(rleToMask({ size: [2, 3], counts: [1, 4, 1] })).toEqual(mask);
+    expect(maskToRle({ width: 1, height: 2, data: Uint8Array.of(1, 0) })).toEqual({ size: [2, 1], counts: [0, 1, 1] });
+  });
+
+  it("come back as they went", () => {
     for (let seed = 0; seed < 50; seed += 1) {
       const data = Uint8Array.from({ length: 77 }, (_, i) => Number(Math.sin(seed * 99 + i * 7) > 0.2));
-      expect(rleToMask(maskToRle({ width: 11, height: 7, data })).data).toEqual(data);
+      const mask = { width: 11, height: 7, data };
+      expect(rleToMask(maskToRle(mask))).toEqual(mask);
     }
   });
 
   it("must fit the size", () => {
-    expect(() => rleToMask({ width: 2, height: 2, counts: [3] })).toThrow(/3 pixels of 4/);
-    expect(() => rleToMask({ width: 2, height: 1, counts: [3, -1] })).toThrow();
+    expect(() => rleToMask({ size: [2, 2], counts: [3] })).toThrow(/3 pixels of 4/);
+    expect(() => rleToMask({ size: [1, 2], counts: [3, -1] })).toThrow(/2 pixels of 2/);
   });
 });
 
@@ -110,7 +116,9 @@ describe("tokenOutlines", () => {
   it("encloses each token's area, for any partition", () => {
     for (let seed = 0; seed < 200; seed += 1) {
       const rows = Array.from({ length: 6 }, (_, y) =>
-        Array.from({ length: 7 }, (__, x) => Math.floor(Math.abs(Math.sin(seed * 13.7 + x * 3.1 + y * 5.3)) * 3)).join(""),
+        Array.from({ length: 7 }, (__, x) => Math.floor(Math.abs(Math.sin(seed * 13.7 + x * 3.1 + y * 5.3)) * 3)).join(
+          "",
+        ),
       );
       const tokens = partition(rows);
       for (const id of [0, 1, 2]) {

@@ -1,26 +1,29 @@
-import { beforeEach, afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Answering } from "../../../pkg/src/answering.ts";
 import { SetokimError } from "../../../pkg/src/errors.ts";
-import { openai, type ChatCompletionChunk } from "../../../pkg/src/openai.ts";
-import type { Answer, AnswerEvent, ChatOptions, Drawing, Message, Usage } from "../../../pkg/src/tasks.ts";
+import { type ChatCompletionChunk, openai } from "../../../pkg/src/openai.ts";
+import type { Answer, AnswerEvent, ChatOptions, GeneratedImage, Message, Usage } from "../../../pkg/src/tasks.ts";
 import { FakeImageData } from "../fake-worker.ts";
 
 const usage: Usage = {
   promptTokens: 10,
-  rememberedTokens: 0,
+  cachedTokens: 0,
   answerTokens: 5,
   visualTokens: 2,
   finish: "end",
-  seconds: { prefill: 0, decode: 0, draw: 0, mask: 0, paint: 0 },
+  seconds: { prefill: 0, decode: 0, denoise: 0, mask: 0, render: 0 },
 };
 
-const drawing: Drawing = {
+const generated: GeneratedImage = {
   image: new FakeImageData(new Uint8ClampedArray(4), 1, 1) as unknown as ImageData,
-  grid: [1, 1],
-  crop: { x: 0, y: 0, width: 1, height: 1 },
-  labels: Uint32Array.of(0),
-  tokens: [{ id: 0, kept: null, patches: 1 }],
-  removed: [],
+  tokens: {
+    image: { width: 1, height: 1 },
+    grid: [1, 1],
+    crop: { x: 0, y: 0, width: 1, height: 1 },
+    labels: Uint32Array.of(0),
+    tokens: [{ id: 0, copied: null, patches: 1 }],
+    removed: [],
+  },
 };
 
 /** Answers "a cat" with a picture; notes what it was asked. */
@@ -38,15 +41,22 @@ class FakeModel {
       const events: AnswerEvent[] = [
         { type: "text", text: "a " },
         { type: "text", text: "cat" },
-        { type: "visual-token", index: 0, kept: null },
-        { type: "image", image: drawing },
+        { type: "visual-token", index: 0, copied: null },
+        { type: "image", ...generated },
         { type: "done", usage: spent },
       ];
       for (const event of events) {
         await new Promise((resolve) => setTimeout(resolve, 1));
         emit(event);
       }
-      return { text: "a cat", masks: [], images: [drawing], parts: [], usage: spent, message: { role: "assistant", content: "" } };
+      return {
+        text: "a cat",
+        masks: [],
+        images: [generated],
+        parts: [],
+        usage: spent,
+        message: { role: "assistant", content: "" },
+      };
     }, options.signal);
   }
 }
@@ -116,19 +126,33 @@ describe("chat.completions.create", () => {
     expect(model.asked?.options).toEqual({ maxTokens: 5, temperature: 0.5, topP: 0.9, seed: 3, stop: ["."], signal });
     await openai(model).chat.completions.create({ messages: hello, max_tokens: null, stop: null });
     expect(model.asked?.options).toEqual({});
+    await openai(model).chat.completions.create({ messages: hello, max_tokens: 5, max_completion_tokens: 6 });
+    expect(model.asked?.options).toEqual({ maxTokens: 6 });
   });
 
   it("reads parts, pictures and its own answers, and leaves system messages out", async () => {
     await openai(model).chat.completions.create({
       messages: [
         { role: "system", content: "You are a pirate." },
-        { role: "user", content: [{ type: "image_url", image_url: { url: "beach.png" } }, { type: "text", text: "what?" }] },
+        {
+          role: "user",
+          content: [
+            { type: "image_url", image_url: { url: "beach.png" } },
+            { type: "text", text: "what?" },
+          ],
+        },
         { role: "assistant", content: null, images: [{ type: "image_url", image_url: { url: png.image_url.url } }] },
         { role: "user", content: "and now?" },
       ],
     });
     expect(model.asked?.messages).toEqual([
-      { role: "user", content: [{ type: "image", image: "beach.png" }, { type: "text", text: "what?" }] },
+      {
+        role: "user",
+        content: [
+          { type: "image", image: "beach.png" },
+          { type: "text", text: "what?" },
+        ],
+      },
       { role: "assistant", content: [{ type: "image", image: png.image_url.url }] },
       { role: "user", content: [{ type: "text", text: "and now?" }] },
     ]);
@@ -158,12 +182,15 @@ describe("chat.completions.create", () => {
   });
 
   it("stops when the stream of lines is cancelled, and fails it with the request's error", async () => {
-    const reader = (await openai(model).chat.completions.create({ messages: hello, stream: true })).toReadableStream().getReader();
+    const reader = (await openai(model).chat.completions.create({ messages: hello, stream: true }))
+      .toReadableStream()
+      .getReader();
     await reader.read();
     await reader.cancel();
     expect(model.stopped).toBe(true);
 
-    model.chat = () => new Answering<AnswerEvent, Answer>(() => Promise.reject(new SetokimError("crashed", "it stopped")));
+    model.chat = () =>
+      new Answering<AnswerEvent, Answer>(() => Promise.reject(new SetokimError("crashed", "it stopped")));
     const failing = await openai(model).chat.completions.create({ messages: hello, stream: true });
     await expect(new Response(failing.toReadableStream()).text()).rejects.toMatchObject({ code: "crashed" });
   });

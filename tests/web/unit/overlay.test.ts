@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { drawOverlay, overlayPixels } from "../../../pkg/src/overlay.ts";
-import { cssColor, palette, paletteColor, type Color } from "../../../pkg/src/palette.ts";
+import { type Color, cssColor, palette, paletteColor } from "../../../pkg/src/palette.ts";
 import { halves } from "../fake-wasm.ts";
 
 const distance = (a: Color, b: Color): number => Math.hypot(a.r - b.r, a.g - b.g, a.b - b.b);
 
 describe("the palette", () => {
-  it("begins as that of the command line (src/palette.rs)", () => {
+  it("begins as that of the command line (src/image/palette.rs)", () => {
     expect(palette(4).map(({ r, g, b }) => [r, g, b])).toEqual([
       [113, 163, 255],
       [208, 83, 34],

@@ -12,18 +12,16 @@ describe("SerialQueue", () => {
   it("runs one at a time, in order, and goes on after a failure", async () => {
     const queue = new SerialQueue();
     const log: string[] = [];
-    const task = (name: string, fails = false) => async (): Promise<string> => {
-      log.push(`+${name}`);
-      await new Promise((resolve) => setTimeout(resolve, 1));
-      log.push(`-${name}`);
-      if (fails) throw new Error(name);
-      return name;
-    };
-    const answers = await Promise.allSettled([
-      queue.run(task("a")),
-      queue.run(task("b", true)),
-      queue.run(task("c")),
-    ]);
+    const task =
+      (name: string, fails = false) =>
+      async (): Promise<string> => {
+        log.push(`+${name}`);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        log.push(`-${name}`);
+        if (fails) throw new Error(name);
+        return name;
+      };
+    const answers = await Promise.allSettled([queue.run(task("a")), queue.run(task("b", true)), queue.run(task("c"))]);
     expect(answers.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
     expect(log).toEqual(["+a", "-a", "+b", "-b", "+c", "-c"]);
   });

@@ -1,50 +1,36 @@
 /** What becomes of a model whose engine fails: the request is told, and the next one has a new engine. */
 
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { RemoteHost } from "../../../pkg/src/remote.ts";
 import { serve } from "../../../pkg/src/server.ts";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { LoadOptions, Recovery } from "../../../pkg/src/types.ts";
-import { FakeServer, someBytes } from "../fake-server.ts";
-import { halves, loaders, machine } from "../fake-wasm.ts";
-import { FakeImageData, FakeWorker } from "../fake-worker.ts";
+import { url, useFakeBrowser } from "../fake-browser.ts";
+import { halves, machine } from "../fake-wasm.ts";
+import { FakeWorker } from "../fake-worker.ts";
 
-const url = "https://example.org/models/fake/";
 const picture = Uint8Array.of(1, 2, 3);
 const trap = Uint8Array.of(0xff);
 const loss = Uint8Array.of(0xfe);
+const tooLarge = Uint8Array.of(0xfd);
 
-let server: FakeServer;
 let recoveries: Recovery[];
 
+const { server, engine } = useFakeBrowser();
 beforeEach(() => {
-  server = new FakeServer();
-  server.addModel({ "a.safetensors": someBytes(100, 1) });
-  vi.stubGlobal("fetch", server.fetch);
-  vi.stubGlobal("Worker", FakeWorker);
-  vi.stubGlobal("ImageData", FakeImageData);
   recoveries = [];
-  loaders.length = 0;
-  FakeWorker.all.length = 0;
-});
-afterEach(() => {
-  for (const worker of FakeWorker.all) worker.terminate();
-  machine.gpu = false;
-  vi.unstubAllGlobals();
 });
 
 const load = (options: LoadOptions = {}): Promise<Setokim> =>
   Setokim.load(url, { cache: false, onRecovery: (recovery) => recoveries.push(recovery), ...options });
 
-const engine = () => {
-  const last = loaders.at(-1);
-  if (last === undefined) throw new Error("nothing was loaded");
-  return last.engine;
-};
-
 describe("in a worker", () => {
-  for (const [code, bytes] of [["crashed", trap], ["device-lost", loss]] as const) {
-    it(`answers in a fresh worker after it ${code}`, async () => {
+  for (const [code, bytes] of [
+    ["crashed", trap],
+    ["device-lost", loss],
+    ["out-of-memory", tooLarge],
+  ] as const) {
+    it(`answers in a fresh worker after \`${code}\``, async () => {
       const setokim = await load();
       await expect(setokim.tokenize(bytes)).rejects.toMatchObject({ code });
       expect(FakeWorker.all.map(({ terminated }) => terminated)).toEqual([true]);
@@ -65,7 +51,7 @@ describe("in a worker", () => {
     await setokim.tokenize(picture);
     expect(setokim.device.device).toBe("cpu");
     expect(engine().weights()).toMatchObject({ memory: "q4_0" });
-    expect(setokim.weights).toEqual(engine().weights());
+    expect(setokim.weights).toEqual({ stored: ["q8_0", "f32"], memory: "q4_0", memoryBytes: 72 });
     await setokim.dispose();
   });
 
@@ -171,8 +157,8 @@ describe("in the page", () => {
 
 it("a worker that may not take a lock says hello all the same", async () => {
   vi.stubGlobal("navigator", { locks: { request: () => Promise.reject(new DOMException("no", "SecurityError")) } });
-  const said: unknown[] = [];
-  const port = { postMessage: (message: unknown) => void said.push(message), addEventListener: () => undefined };
+  const posted: unknown[] = [];
+  const port = { postMessage: (message: unknown) => void posted.push(message), addEventListener: () => undefined };
   serve(port, new RemoteHost(new FakeWorker()));
-  await vi.waitFor(() => expect(said).toEqual([{ type: "hello", lock: undefined }]));
+  await vi.waitFor(() => expect(posted).toEqual([{ type: "hello", lock: undefined }]));
 });

@@ -1,6 +1,7 @@
 /** The composer's scenes against those of training: `scene.golden.json` is made by `python -m training.sprite_sheet`. */
 
 import { expect, it } from "vitest";
+import { colorNames } from "../../../www/src/colors.ts";
 import { backgroundPixels } from "../../../www/src/scene/background.ts";
 import {
   backgroundOf,
@@ -9,16 +10,15 @@ import {
   MOST,
   overlaps,
   resized,
+  type Scene,
   SIDE,
   spriteOf,
+  type Thing,
   withChange,
   without,
   withThing,
-  type Scene,
-  type Thing,
 } from "../../../www/src/scene/scene.ts";
 import { sheet, tileOf } from "../../../www/src/scene/sheet.ts";
-import { colorNames } from "../../../www/src/colors.ts";
 import golden from "./scene.golden.json";
 
 const empty: Scene = { background: "grass", texture: 0, things: [] };
@@ -43,7 +43,9 @@ function patchMeans(pixels: Uint8ClampedArray): number[][] {
 it.each(golden.filter(({ objects }) => objects.length === 0))("shades $background as training does", (scene) => {
   const background = { ...backgroundOf(scene), horizon: scene.horizon };
   const means = patchMeans(backgroundPixels(background, scene.texture, SIDE));
-  const differences = means.flatMap((mean, patch) => mean.map((value, channel) => Math.abs(value - (scene.patches[patch]?.[channel] ?? 0))));
+  const differences = means.flatMap((mean, patch) =>
+    mean.map((value, channel) => Math.abs(value - (scene.patches[patch]?.[channel] ?? 0))),
+  );
   expect(differences).toHaveLength(768);
   expect(Math.max(...differences)).toBeLessThan(1); // float32 in Python, float64 here
 });

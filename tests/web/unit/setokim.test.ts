@@ -1,36 +1,16 @@
 /** The whole package but for the WebAssembly module: page, queue, protocol, worker, loading. */
 
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { LoadProgress } from "../../../pkg/src/types.ts";
-import { FakeServer, someBytes } from "../fake-server.ts";
-import { halves, loaders, memoryBytes, report } from "../fake-wasm.ts";
-import { FakeImageData, FakeWorker } from "../fake-worker.ts";
+import { url, useFakeBrowser } from "../fake-browser.ts";
+import { someBytes } from "../fake-server.ts";
+import { halves, memoryBytes, report } from "../fake-wasm.ts";
+import { FakeWorker } from "../fake-worker.ts";
 
-const url = "https://example.org/models/fake/";
 const picture = Uint8Array.of(1, 2, 3);
 
-let server: FakeServer;
-
-beforeEach(() => {
-  server = new FakeServer();
-  server.addModel({ "a.safetensors": someBytes(100, 1), "b.safetensors": someBytes(60, 2) });
-  vi.stubGlobal("fetch", server.fetch);
-  vi.stubGlobal("Worker", FakeWorker);
-  vi.stubGlobal("ImageData", FakeImageData);
-  loaders.length = 0;
-  FakeWorker.all.length = 0;
-});
-afterEach(() => {
-  for (const worker of FakeWorker.all) worker.terminate();
-  vi.unstubAllGlobals();
-});
-
-const engine = () => {
-  const last = loaders.at(-1);
-  if (last === undefined) throw new Error("nothing was loaded");
-  return last.engine;
-};
+const { server, engine } = useFakeBrowser({ "a.safetensors": someBytes(100, 1), "b.safetensors": someBytes(60, 2) });
 
 for (const worker of [true, false]) {
   describe(worker ? "in a worker" : "in the page", () => {
@@ -54,24 +34,27 @@ for (const worker of [true, false]) {
 
     it("holds the weights in the type that it is asked for, and says so", async () => {
       const stored = await load();
-      expect(stored.weights).toEqual({ stored: ["q8_0", "f32"], memory: "stored", memory_bytes: memoryBytes.stored });
+      expect(stored.weights).toEqual({ stored: ["q8_0", "f32"], memory: "stored", memoryBytes: memoryBytes.stored });
       await stored.dispose();
       const packed = await load({ dtype: "q4_0" });
-      expect(packed.weights).toEqual({ stored: ["q8_0", "f32"], memory: "q4_0", memory_bytes: memoryBytes.q4_0 });
+      expect(packed.weights).toEqual({ stored: ["q8_0", "f32"], memory: "q4_0", memoryBytes: memoryBytes.q4_0 });
       await packed.dispose();
-      await expect(load({ dtype: "int4" })).rejects.toMatchObject({ code: "setting-invalid", message: expect.stringContaining("int4") });
+      await expect(load({ dtype: "int4" })).rejects.toMatchObject({
+        code: "setting-invalid",
+        message: expect.stringContaining("int4"),
+      });
     });
 
     it("probes without loading anything", async () => {
       const probed = await Setokim.probe({ worker });
       expect(probed).toMatchObject({ ...report, download: null, memory: null, fits: null });
       expect(probed.verdict).toBe("Runs on the CPU: the browser has no WebGPU.");
-      expect(server.seen).toEqual([]);
+      expect(server.requests).toEqual([]);
     });
 
     it("says what a model takes, from its manifest alone", async () => {
       expect(await Setokim.probe({ worker, model: url })).toMatchObject({ download: 160, fits: true });
-      expect(server.seen.map(({ name }) => name)).toEqual(["manifest.json"]);
+      expect(server.requests.map(({ name }) => name)).toEqual(["manifest.json"]);
       server.files.set("manifest.json", new TextEncoder().encode("{}"));
       await expect(Setokim.probe({ worker, model: url })).rejects.toMatchObject({ code: "manifest-invalid" });
     });
@@ -107,7 +90,9 @@ for (const worker of [true, false]) {
 
     it("aborts before, while waiting and while running", async () => {
       const setokim = await load();
-      await expect(setokim.tokenize(picture, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "aborted" });
+      await expect(setokim.tokenize(picture, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+        code: "aborted",
+      });
       let open = (): void => undefined;
       engine().gate = new Promise((resolve) => (open = resolve));
       const [running, waiting] = [new AbortController(), new AbortController()];
@@ -129,7 +114,7 @@ for (const worker of [true, false]) {
       server.fail("a.safetensors", { kind: "hang" });
       const abort = new AbortController();
       const loading = load({ signal: abort.signal });
-      await vi.waitFor(() => expect(server.seen.some(({ name }) => name === "a.safetensors")).toBe(true));
+      await vi.waitFor(() => expect(server.requests.some(({ name }) => name === "a.safetensors")).toBe(true));
       abort.abort();
       await expect(loading).rejects.toMatchObject({ code: "aborted" });
     });
@@ -156,7 +141,10 @@ for (const worker of [true, false]) {
     });
 
     it("passes errors of the load on", async () => {
-      await expect(load({ device: "gpu" })).rejects.toMatchObject({ code: "device-unavailable", remedy: "Choose cpu." });
+      await expect(load({ device: "gpu" })).rejects.toMatchObject({
+        code: "device-unavailable",
+        remedy: "Choose cpu.",
+      });
       await expect(Setokim.load("http://", { worker })).rejects.toMatchObject({ code: "setting-invalid" });
     });
 

@@ -1,36 +1,15 @@
 /** Chat, segment, generate, edit: through the page's half, the protocol and the worker's half, but for the real wasm. */
 
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { Message } from "../../../pkg/src/tasks.ts";
-import { FakeServer, someBytes } from "../fake-server.ts";
-import { FakeAbort, loaders, usage } from "../fake-wasm.ts";
-import { FakeImageData, FakeWorker } from "../fake-worker.ts";
+import { url, useFakeBrowser } from "../fake-browser.ts";
+import { FakeAbort, usage } from "../fake-wasm.ts";
 
-const url = "https://example.org/models/fake/";
 const picture = Uint8Array.of(1, 2, 3);
 const hello: Message[] = [{ role: "user", content: "hello you there" }];
 
-beforeEach(() => {
-  const server = new FakeServer();
-  server.addModel({ "a.safetensors": someBytes(100, 1) });
-  vi.stubGlobal("fetch", server.fetch);
-  vi.stubGlobal("Worker", FakeWorker);
-  vi.stubGlobal("ImageData", FakeImageData);
-  loaders.length = 0;
-  FakeWorker.all.length = 0;
-  FakeAbort.alive = 0;
-});
-afterEach(() => {
-  for (const worker of FakeWorker.all) worker.terminate();
-  vi.unstubAllGlobals();
-});
-
-const engine = () => {
-  const last = loaders.at(-1);
-  if (last === undefined) throw new Error("nothing was loaded");
-  return last.engine;
-};
+const { engine } = useFakeBrowser();
 
 for (const worker of [true, false]) {
   describe(worker ? "in a worker" : "in the page", () => {
@@ -61,15 +40,21 @@ for (const worker of [true, false]) {
       expect(answer.masks).toEqual([
         { width: 2, height: 2, data: Uint8Array.of(1, 0, 0, 1), score: 0.75, tokens: [{ id: 1, covered: 0.5 }] },
       ]);
-      expect(answer.images[0]).toMatchObject({ grid: [1, 2], removed: [0] });
-      expect(answer.images[0]?.tokens).toEqual([
-        { id: 0, kept: 1, patches: 1 },
-        { id: 1, kept: null, patches: 1 },
-      ]);
+      expect(answer.images[0]?.tokens).toEqual({
+        image: { width: 2, height: 1 },
+        grid: [1, 2],
+        crop: { x: 0, y: 0, width: 2, height: 1 },
+        labels: Uint32Array.of(0, 1),
+        tokens: [
+          { id: 0, copied: 1, patches: 1 },
+          { id: 1, copied: null, patches: 1 },
+        ],
+        removed: [0],
+      });
       expect([...(answer.images[0]?.image.data ?? [])]).toEqual([1, 2, 3, 255, 4, 5, 6, 255]);
       expect(answer.usage).toEqual({
         promptTokens: 10,
-        rememberedTokens: 4,
+        cachedTokens: 4,
         answerTokens: 3,
         visualTokens: 1,
         finish: "end",
@@ -81,28 +66,34 @@ for (const worker of [true, false]) {
     it("sends pictures apart from the words, and takes an answer as a turn", async () => {
       await using setokim = await load();
       const messages: Message[] = [
-        { role: "user", content: [{ type: "image", image: picture }, { type: "text", text: "draw" }] },
+        {
+          role: "user",
+          content: [
+            { type: "image", image: picture },
+            { type: "text", text: "draw" },
+          ],
+        },
       ];
       const { message } = await setokim.chat(messages);
       expect(engine().asked?.messages).toEqual([
         { role: "user", parts: [{ type: "image" }, { type: "text", text: "draw" }] },
       ]);
-      expect(engine().asked?.pictures).toEqual([{ bytes: picture }]);
+      expect(engine().asked?.images).toEqual([{ bytes: picture }]);
       messages.push(message, { role: "user", content: "again" });
       await setokim.chat(messages);
       expect(engine().asked?.messages?.[1]).toEqual({
         role: "assistant",
         parts: [{ type: "text", text: "draw" }, { type: "mask" }, { type: "image" }],
       });
-      expect(engine().asked?.pictures).toHaveLength(2);
+      expect(engine().asked?.images).toHaveLength(2);
       expect(picture.byteLength).toBe(3);
     });
 
-    it("says options in the words of Rust, and only those that were given", async () => {
+    it("gives Rust the options that were given, under its names", async () => {
       await using setokim = await load();
       const greedy = { temperature: 0, top_k: 0, top_p: 1, repetition_penalty: 1, seed: 0 };
       await setokim.chat(hello);
-      expect(engine().asked?.options).toEqual({ sampling: greedy, draw: {} });
+      expect(engine().asked?.options).toEqual({ sampling: greedy, diffusion: {} });
       await setokim.edit(picture, "make it red", {
         maxTokens: 40,
         temperature: 0.5,
@@ -111,38 +102,48 @@ for (const worker of [true, false]) {
         repetitionPenalty: 1.2,
         seed: 7,
         stop: ["."],
-        steps: 5,
-        guidance: 2,
-        noise: 0,
-        insist: true,
-        pointers: false,
-        paste: false,
+        diffusion: { steps: 5, guidance: 2, temperature: 0 },
+        required: true,
+        copyTokens: false,
+        composite: false,
       });
       expect(engine().asked?.options).toEqual({
         max_tokens: 40,
         stop: ["."],
         sampling: { temperature: 0.5, top_k: 3, top_p: 0.9, repetition_penalty: 1.2, seed: 7 },
-        draw: { steps: 5, guidance: 2, temperature: 0, seed: 7 },
-        insist: true,
-        pointers: false,
-        paste: false,
+        diffusion: { steps: 5, guidance: 2, temperature: 0, seed: 7 },
+        required: true,
+        copy_tokens: false,
+        composite: false,
+      });
+    });
+
+    it("takes the names of transformers.js", async () => {
+      await using setokim = await Setokim.load(url, { worker, cache: false, device: "wasm" });
+      await setokim.chat(hello, { max_new_tokens: 12 });
+      expect(engine().asked?.options).toMatchObject({ max_tokens: 12 });
+      await setokim.chat(hello, { maxTokens: 3, max_new_tokens: 12 });
+      expect(engine().asked?.options).toMatchObject({ max_tokens: 3 });
+      await expect(Setokim.load(url, { worker, device: "webgpu" })).rejects.toMatchObject({
+        code: "device-unavailable",
       });
     });
 
     it("segments, generates and edits", async () => {
       await using setokim = await load();
-      const found = await setokim.segment(picture, "the dog");
-      expect(found.mask).toMatchObject({ width: 2, height: 2, score: 0.75 });
-      expect(found.message.content).toEqual([{ type: "mask" }]);
+      const segmented = await setokim.segment(picture, "the dog");
+      expect(segmented.mask).toMatchObject({ width: 2, height: 2, score: 0.75 });
+      expect(segmented.message.content).toEqual([{ type: "mask" }]);
       const none = await setokim.segment(picture, "nothing");
       expect(none).toMatchObject({ mask: null, text: "there is none", masks: [] });
 
-      const drawn = await setokim.generate("a dog");
-      expect(drawn.image?.image).toMatchObject({ width: 2, height: 1 });
-      expect(drawn.image?.labels).toEqual(Uint32Array.of(0, 1));
-      expect(await setokim.generate("nothing")).toMatchObject({ image: null, text: "i can not", images: [] });
+      const generated = await setokim.generate("a dog");
+      expect(generated.image).toMatchObject({ width: 2, height: 1 });
+      expect(generated.tokens?.labels).toEqual(Uint32Array.of(0, 1));
+      const refused = await setokim.generate("nothing");
+      expect(refused).toMatchObject({ image: null, tokens: null, text: "i can not", images: [] });
 
-      expect((await setokim.edit(picture, "remove the dog")).image?.removed).toEqual([0]);
+      expect((await setokim.edit(picture, "remove the dog")).tokens?.removed).toEqual([0]);
       expect(await setokim.edit(picture, "nothing")).toMatchObject({ image: null, text: "there is none" });
       expect(engine().calls).toEqual([
         "segment the dog",

@@ -1,9 +1,9 @@
-import { Setokim, type AdapterReport, type CachedModel, type DeviceChoice, type Dtype, type Usage } from "setokim";
+import { type AdapterReport, type CachedModel, type DeviceChoice, type Dtype, Setokim, type Usage } from "setokim";
 import { create, element, textButton } from "../dom.ts";
 import type { Engine } from "../engine.ts";
 import { megabytes, milliseconds, sentence, whole } from "../format.ts";
-import { inWords, precisions } from "../precision.ts";
-import { remember } from "../remembered.ts";
+import { describeWeights, precisions } from "../precision.ts";
+import { savePreference } from "../preferences.ts";
 import type { State, Store } from "../state.ts";
 
 /** The order in which a picture passes through them. */
@@ -11,10 +11,10 @@ const stages = ["preprocess", "encode", "cluster", "merge", "detokenize"];
 
 const answerStages: [stage: keyof Usage["seconds"], label: string][] = [
   ["prefill", "reading"],
-  ["decode", "words"],
-  ["draw", "drawing"],
+  ["decode", "text"],
+  ["denoise", "denoising"],
   ["mask", "mask"],
-  ["paint", "painting"],
+  ["render", "rendering"],
 ];
 
 /** Which device runs the model and why, how long each stage took, what was loaded, and what is kept. */
@@ -40,10 +40,23 @@ export function mountBench(store: Store, engine: Engine): void {
     select.value = choice;
     const label = device === undefined ? undefined : device.device === "gpu" ? "GPU" : "CPU";
     chip.dataset["state"] =
-      status.kind === "failed" ? "failed" : status.kind === "waiting" ? "waiting" : answering || status.kind !== "ready" ? "busy" : "ready";
+      status.kind === "failed"
+        ? "failed"
+        : status.kind === "waiting"
+          ? "waiting"
+          : answering || status.kind !== "ready"
+            ? "busy"
+            : "ready";
     chipText.textContent =
-      status.kind === "failed" ? "Not running" : status.kind === "waiting" ? "Not started" : label === undefined ? "Loading" : `Runs on the ${label}`;
-    name.textContent = label === undefined ? "–" : `${label}${device?.device === "gpu" ? adapterName(device.adapter) : ""}`;
+      status.kind === "failed"
+        ? "Not running"
+        : status.kind === "waiting"
+          ? "Not started"
+          : label === undefined
+            ? "Loading"
+            : `Runs on the ${label}`;
+    name.textContent =
+      label === undefined ? "–" : `${label}${device?.device === "gpu" ? adapterName(device.adapter) : ""}`;
     reason.textContent = sentence(device?.reason ?? "");
   });
   store.on(["model", "loadTime", "fromCache"], ({ model, loadTime, fromCache }) => {
@@ -57,12 +70,18 @@ export function mountBench(store: Store, engine: Engine): void {
   });
   store.on(["timings"], ({ timings }) => {
     const stagesOf = Object.entries(timings ?? {}).filter(([stage]) => stage !== "total");
-    showTimes("picture-time", stagesOf.toSorted(([x], [y]) => rank(x) - rank(y)));
+    showTimes(
+      "picture-time",
+      stagesOf.toSorted(([x], [y]) => rank(x) - rank(y)),
+    );
   });
   store.on(["turns"], ({ turns }) => {
     const usage = turns.findLast((turn) => turn.usage !== undefined)?.usage;
     const taken = answerStages.map(([stage, label]): [string, number] => [label, 1000 * (usage?.seconds[stage] ?? 0)]);
-    showTimes("answer-time", taken.filter(([, time]) => time > 0));
+    showTimes(
+      "answer-time",
+      taken.filter(([, time]) => time > 0),
+    );
     element("answer-speed", HTMLElement).textContent = usage === undefined ? "–" : speedOf(usage);
   });
   mountCache(store);
@@ -76,7 +95,7 @@ function mountPrecision(store: Store, choose: (dtype: Dtype) => void): void {
   select.addEventListener("change", () => choose(select.value as Dtype));
   store.on(["dtype"], ({ dtype }) => {
     select.value = dtype;
-    if (dtype !== known) remember("precision", dtype);
+    if (dtype !== known) savePreference("precision", dtype);
     known = dtype;
   });
   store.on(["tasks"], ({ tasks }) => {
@@ -85,14 +104,14 @@ function mountPrecision(store: Store, choose: (dtype: Dtype) => void): void {
   store.on(["weights"], ({ weights }) => {
     element("weights-stored", HTMLElement).textContent = weights === undefined ? "–" : weights.stored.join(", ");
     element("weights-held", HTMLElement).textContent =
-      weights === undefined ? "–" : `${megabytes(weights.memory_bytes)}, ${inWords(weights)}`;
+      weights === undefined ? "–" : `${megabytes(weights.memoryBytes)}, ${describeWeights(weights)}`;
   });
 }
 
-/** Words only: a visual token takes many steps of drawing. */
+/** Of text only: a visual token takes many denoising steps. */
 function speedOf({ answerTokens, visualTokens, seconds }: Usage): string {
-  const words = answerTokens - visualTokens;
-  return words > 0 && seconds.decode > 0 ? `${whole.format(words / seconds.decode)} tokens/s` : "–";
+  const textTokens = answerTokens - visualTokens;
+  return textTokens > 0 && seconds.decode > 0 ? `${whole.format(textTokens / seconds.decode)} tokens/s` : "–";
 }
 
 /** The models in this browser's storage, and a way to get the room back. */

@@ -1,16 +1,16 @@
 /** The conversation: one entry for each turn, the last one growing while its answer comes. */
 
-import { drawOverlay, type Color, type FoundMask } from "setokim";
+import { type Color, drawOverlay, type SegmentationMask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { context2d, create, element, textButton } from "../dom.ts";
 import type { Engine } from "../engine.ts";
 import { count, percent, seconds, sentence } from "../format.ts";
-import { areaOf, INSIDE, markColor, regionOf } from "../marks.ts";
-import { scaled } from "../picture.ts";
-import type { Notice, OpenPicture, Store } from "../state.ts";
+import { scaled } from "../image.ts";
+import { areaOf, INSIDE, maskColor, partitionFromMask } from "../mask-overlay.ts";
+import type { Notice, OpenImage, Store } from "../state.ts";
 import { modeNames } from "../transcript.ts";
 import type { Turn } from "../turn.ts";
-import { drawingFigure, strokesFigure, type DrawingActions } from "./drawing.ts";
+import { generatedFigure, type ImageActions, pendingFigure } from "./generated-image.ts";
 
 export function mountChat(store: Store, engine: Engine, conversation: Conversation): void {
   const box = element("chat", HTMLElement);
@@ -20,9 +20,9 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
   const clear = element("chat-clear", HTMLButtonElement);
   const views = new Map<number, TurnView>();
   const actions: TurnActions = {
-    use: (picture) => {
+    use: (image) => {
       element("stage", HTMLElement).scrollIntoView({ block: "nearest" });
-      void engine.show(picture);
+      void engine.show(image);
     },
     again: (turn) => conversation.again(turn),
     retry: (turn) => conversation.retry(turn),
@@ -58,7 +58,7 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
   });
 }
 
-interface TurnActions extends DrawingActions {
+interface TurnActions extends ImageActions {
   /** Asks once more after a failure, or after it was stopped. */
   retry(turn: Turn): void;
 }
@@ -74,7 +74,14 @@ class TurnView {
 
   constructor(turn: Turn, before: Turn | undefined, actions: TurnActions) {
     this.#actions = actions;
-    const answer = create("div", "answer", create("span", "sr", "Answer: "), this.#text, this.#media, create("div", "answer-foot", this.#meta, this.#tools));
+    const answer = create(
+      "div",
+      "answer",
+      create("span", "sr", "Answer: "),
+      this.#text,
+      this.#media,
+      create("div", "answer-foot", this.#meta, this.#tools),
+    );
     this.node = create("li", "turn", asked(turn, before, actions), answer);
   }
 
@@ -85,7 +92,9 @@ class TurnView {
     this.#shown = turn;
     this.node.dataset["state"] = turn.state;
     // Figures hold what a person has switched and moved, so they are made anew only when there is something new in them.
-    const hasNew = (["state", "masks", "strokes", "drawing"] as const).some((key) => turn[key] !== before?.[key]);
+    const hasNew = (["state", "masks", "visualTokens", "generated"] as const).some(
+      (key) => turn[key] !== before?.[key],
+    );
     if (hasNew) this.#media.replaceChildren(...media(turn, this.#actions));
     const isEmpty = turn.text === "" && this.#media.childElementCount === 0;
     this.#text.classList.toggle("thinking", turn.state === "running" && isEmpty);
@@ -98,55 +107,59 @@ class TurnView {
 }
 
 /** The person's side: the words, and the picture when it is another than before. */
-function asked(turn: Turn, before: Turn | undefined, actions: DrawingActions): HTMLElement {
+function asked(turn: Turn, before: Turn | undefined, actions: ImageActions): HTMLElement {
   const mode = turn.mode === "chat" ? [] : [create("span", "asked-mode", modeNames[turn.mode]), " "];
-  const words = create("p", "asked-words", create("span", "sr", "You: "), ...mode, turn.typed);
-  const { picture } = turn;
-  return picture === undefined || picture === before?.picture
+  const words = create("p", "asked-words", create("span", "sr", "You: "), ...mode, turn.input);
+  const { image } = turn;
+  return image === undefined || image === before?.image
     ? create("div", "asked", words)
-    : create("div", "asked", pictureButton(picture, actions), words);
+    : create("div", "asked", imageButton(image, actions), words);
 }
 
 /** A small picture that goes back to the large one: the way to undo an edit. */
-function pictureButton(picture: OpenPicture, actions: DrawingActions): HTMLButtonElement {
-  const button = create("button", "asked-picture", scaled(picture.canvas, 112));
+function imageButton(image: OpenImage, actions: ImageActions): HTMLButtonElement {
+  const button = create("button", "asked-picture", scaled(image.canvas, 112));
   button.type = "button";
-  button.title = `Show ${picture.name}`;
-  button.setAttribute("aria-label", `Show ${picture.name} again`);
-  button.addEventListener("click", () => actions.use(picture));
+  button.title = `Show ${image.name}`;
+  button.setAttribute("aria-label", `Show ${image.name} again`);
+  button.addEventListener("click", () => actions.use(image));
   return button;
 }
 
-function media(turn: Turn, actions: DrawingActions): HTMLElement[] {
-  const { picture, drawing } = turn;
-  const found = picture === undefined ? [] : turn.masks.map((mask, index) => foundFigure(picture, mask, markColor(turn.id, index)));
-  if (drawing !== undefined) return [...found, drawingFigure(turn, drawing, actions)];
-  const isDrawing = turn.state === "running" && (turn.mode === "generate" || turn.strokes.length > 0);
-  return isDrawing ? [...found, strokesFigure(turn)] : found;
+function media(turn: Turn, actions: ImageActions): HTMLElement[] {
+  const { image, generated } = turn;
+  const masks =
+    image === undefined ? [] : turn.masks.map((mask, index) => maskFigure(image, mask, maskColor(turn.id, index)));
+  if (generated !== undefined) return [...masks, generatedFigure(turn, generated, actions)];
+  const isPending = turn.state === "running" && (turn.mode === "generate" || turn.visualTokens.length > 0);
+  return isPending ? [...masks, pendingFigure(turn)] : masks;
 }
 
-/** The picture with what was found in it. */
-function foundFigure(picture: OpenPicture, mask: FoundMask, color: Color): HTMLElement {
-  const canvas = scaled(picture.canvas, 320);
+/** The picture with a mask over it. */
+function maskFigure(image: OpenImage, mask: SegmentationMask, color: Color): HTMLElement {
+  const canvas = scaled(image.canvas, 320);
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", "The picture with what was found in it");
-  drawOverlay(context2d(canvas), regionOf({ mask }), { opacity: 0, highlight: INSIDE, color: () => color });
+  drawOverlay(context2d(canvas), partitionFromMask(mask), { opacity: 0, highlight: INSIDE, color: () => color });
   const line = create("figcaption", "num", `${percent(areaOf(mask))} of the picture · ${percent(mask.score)} sure`);
-  return create("figure", "found", canvas, line);
+  return create("figure", "masked", canvas, line);
 }
 
-function metaOf({ state, usage, time, drawing, settings }: Turn): string {
+function metaOf({ state, usage, time, generated, settings }: Turn): string {
   if (state === "stopped") return "Stopped";
   if (usage === undefined || time === undefined) return "";
   // The tokens of a picture are listed under it.
-  const what = drawing === undefined ? count(usage.answerTokens, "token") : `seed ${settings.seed}`;
+  const what = generated === undefined ? count(usage.answerTokens, "token") : `seed ${settings.seed}`;
   return `${what}${usage.finish === "length" ? ", cut at the limit" : ""} · ${seconds(time)}`;
 }
 
 function tools(turn: Turn, { retry }: TurnActions): HTMLButtonElement[] {
   if (turn.state === "running") return [];
   const isOver = turn.state === "done";
-  return [...(isOver ? [] : [textButton("Retry", () => retry(turn))]), ...(turn.text === "" ? [] : [copyButton(turn.text)])];
+  return [
+    ...(isOver ? [] : [textButton("Retry", () => retry(turn))]),
+    ...(turn.text === "" ? [] : [copyButton(turn.text)]),
+  ];
 }
 
 function copyButton(text: string): HTMLButtonElement {

@@ -1,10 +1,10 @@
-/** Where the next words are written: the text box, what they are for, suggestions, and how pictures are drawn. */
+/** Where the next words are written: the text box, what they are for, suggestions, and how images are generated. */
 
 import type { AnswerTask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { create, element } from "../dom.ts";
-import { isRunning, type DrawingSettings, type State, type Store } from "../state.ts";
-import { suggestions } from "../suggest.ts";
+import { type GenerationSettings, isRunning, type State, type Store } from "../state.ts";
+import { suggestions } from "../suggestions.ts";
 
 const hints: Record<AnswerTask, string> = {
   chat: "Ask about this picture",
@@ -15,19 +15,19 @@ const hints: Record<AnswerTask, string> = {
 
 export function mountComposer(store: Store, conversation: Conversation): void {
   const form = element("composer", HTMLFormElement);
-  const words = element("words", HTMLTextAreaElement);
+  const textBox = element("words", HTMLTextAreaElement);
   const ask = (text: string): boolean => conversation.ask(store.state.mode, text);
   const grow = (): void => {
-    words.style.setProperty("height", "auto");
-    words.style.setProperty("height", `${words.scrollHeight}px`);
+    textBox.style.setProperty("height", "auto");
+    textBox.style.setProperty("height", `${textBox.scrollHeight}px`);
   };
   const submit = (): void => {
-    if (!ask(words.value)) return;
-    words.value = "";
+    if (!ask(textBox.value)) return;
+    textBox.value = "";
     grow();
   };
-  words.addEventListener("input", grow);
-  words.addEventListener("keydown", (event) => {
+  textBox.addEventListener("input", grow);
+  textBox.addEventListener("keydown", (event) => {
     // While an input method composes a word, Enter is its own.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
@@ -43,19 +43,19 @@ export function mountComposer(store: Store, conversation: Conversation): void {
   });
   store.on(["draft"], ({ draft }) => {
     if (draft === undefined) return;
-    words.value = draft.words;
+    textBox.value = draft.prompt;
     grow();
-    words.focus();
-    const start = draft.words.lastIndexOf(draft.open);
-    words.setSelectionRange(start, start + draft.open.length);
+    textBox.focus();
+    const start = draft.prompt.lastIndexOf(draft.open);
+    textBox.setSelectionRange(start, start + draft.open.length);
   });
-  mountModes(store, form, words);
-  mountSend(store, words);
+  mountModes(store, form, textBox);
+  mountSend(store, textBox);
   mountSuggestions(store, ask);
   mountSettings(store);
 }
 
-function mountModes(store: Store, form: HTMLFormElement, words: HTMLTextAreaElement): void {
+function mountModes(store: Store, form: HTMLFormElement, textBox: HTMLTextAreaElement): void {
   const modes = [...form.querySelectorAll<HTMLInputElement>('input[name="mode"]')];
   for (const radio of modes) {
     radio.addEventListener("change", () => store.set({ mode: radio.value as AnswerTask }));
@@ -64,16 +64,16 @@ function mountModes(store: Store, form: HTMLFormElement, words: HTMLTextAreaElem
     for (const radio of modes) radio.disabled = tasks !== undefined && !tasks.includes(radio.value as AnswerTask);
   });
   store.on(["mode"], ({ mode }) => {
-    words.placeholder = hints[mode];
+    textBox.placeholder = hints[mode];
     for (const radio of modes) radio.checked = radio.value === mode;
   });
 }
 
 /** One button sends and stops, so that the keyboard's place is not lost between the two. */
-function mountSend(store: Store, words: HTMLTextAreaElement): void {
+function mountSend(store: Store, textBox: HTMLTextAreaElement): void {
   const send = element("send", HTMLButtonElement);
   store.on(["tasks", "status", "answering"], (state) => {
-    words.disabled = !canAsk(state);
+    textBox.disabled = !canAsk(state);
     send.disabled = !canAsk(state) && !state.answering;
     send.setAttribute("aria-label", state.answering ? "Stop" : "Send");
     send.dataset["state"] = state.answering ? "stop" : "go";
@@ -117,12 +117,13 @@ function mountSettings(store: Store): void {
     panel.hidden = !panel.hidden;
     toggle.setAttribute("aria-expanded", String(!panel.hidden));
   });
-  for (const key of ["seed", "guidance", "steps"] as const satisfies (keyof DrawingSettings)[]) {
+  for (const key of ["seed", "guidance", "steps"] as const satisfies (keyof GenerationSettings)[]) {
     const input = element(`setting-${key}`, HTMLInputElement);
     input.addEventListener("change", () => {
       const { settings } = store.state;
       // What cannot be used is put back.
-      if (input.validity.valid && input.value !== "") store.set({ settings: { ...settings, [key]: input.valueAsNumber } });
+      if (input.validity.valid && input.value !== "")
+        store.set({ settings: { ...settings, [key]: input.valueAsNumber } });
       else input.value = String(settings[key]);
     });
     store.on(["settings"], ({ settings }) => {

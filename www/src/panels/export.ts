@@ -1,19 +1,19 @@
-import { drawOverlay, maskToImageData, type Color, type Tokenization } from "setokim";
+import { type Color, drawOverlay, maskToImageData, type Tokenization } from "setokim";
 import { context2d, create, download, element, savePng } from "../dom.ts";
-import { openMenu, placeUnder, type MenuItem } from "../menu.ts";
-import { canvasFromImage, scaled } from "../picture.ts";
 import { fileName } from "../format.ts";
-import type { Mark, OpenPicture, Store } from "../state.ts";
+import { canvasFromImage, scaled } from "../image.ts";
+import { type MenuItem, openMenu, placeUnder } from "../menu.ts";
+import type { MaskOverlay, OpenImage, Store } from "../state.ts";
 import { asJson, asMarkdown } from "../transcript.ts";
 
 const WHITE: Color = { r: 255, g: 255, b: 255 };
 
-/** Everything that can be saved: the picture, what was found in it, its tokens, the conversation. */
+/** Everything that can be saved: the picture, its masks, its tokens, the conversation. */
 export function mountExport(store: Store): void {
-  const pictureButton = element("export", HTMLButtonElement);
-  store.on(["picture"], ({ picture }) => (pictureButton.disabled = picture === undefined));
-  pictureButton.addEventListener("click", () => {
-    openMenu("Save", pictureItems(store), placeUnder(pictureButton));
+  const imageButton = element("export", HTMLButtonElement);
+  store.on(["image"], ({ image }) => (imageButton.disabled = image === undefined));
+  imageButton.addEventListener("click", () => {
+    openMenu("Save", imageItems(store), placeUnder(imageButton));
   });
   const chatButton = element("chat-save", HTMLButtonElement);
   store.on(["turns"], ({ turns }) => (chatButton.hidden = turns.length === 0));
@@ -22,31 +22,41 @@ export function mountExport(store: Store): void {
   });
 }
 
-function pictureItems({ state: { picture, tokens, opacity, pinned, marks } }: Store): MenuItem[] {
-  if (picture === undefined) return [];
-  const name = fileName(picture.name);
-  const items: MenuItem[] = [{ kind: "PNG", label: "The picture", run: () => savePng(picture.canvas, name) }];
+function imageItems({ state: { image, tokens, opacity, pinned, maskOverlays } }: Store): MenuItem[] {
+  if (image === undefined) return [];
+  const name = fileName(image.name);
+  const items: MenuItem[] = [{ kind: "PNG", label: "The picture", run: () => savePng(image.canvas, name) }];
   if (tokens !== undefined) {
-    const overlay = (): HTMLCanvasElement => withTokens(picture, tokens, opacity, pinned);
+    const overlay = (): HTMLCanvasElement => withTokens(image, tokens, opacity, pinned);
     const text = (): string => JSON.stringify(plainTokens(tokens), null, 2);
     items.push(
       { kind: "PNG", label: "The picture with its tokens", run: () => savePng(overlay(), `${name}-tokens`) },
       { kind: "JSON", label: "The tokens", run: () => saveText(text(), "application/json", `${name}-tokens.json`) },
     );
   }
-  const masks = marks.map((mark): MenuItem => ({
-    kind: "PNG",
-    label: `The mask of ${mark.label}`,
-    run: () => savePng(maskCanvas(mark), `${fileName(mark.label)}-mask`),
-  }));
+  const masks = maskOverlays.map(
+    (overlay): MenuItem => ({
+      kind: "PNG",
+      label: `The mask of ${overlay.label}`,
+      run: () => savePng(maskCanvas(overlay), `${fileName(overlay.label)}-mask`),
+    }),
+  );
   return [...items, ...masks];
 }
 
 function conversationItems({ state: { turns, model } }: Store): MenuItem[] {
   const name = model?.name ?? "the model";
   return [
-    { kind: "MD", label: "As text (Markdown)", run: () => saveText(asMarkdown(turns, name), "text/markdown", "conversation.md") },
-    { kind: "JSON", label: "As data", run: () => saveText(asJson(turns, name), "application/json", "conversation.json") },
+    {
+      kind: "MD",
+      label: "As text (Markdown)",
+      run: () => saveText(asMarkdown(turns, name), "text/markdown", "conversation.md"),
+    },
+    {
+      kind: "JSON",
+      label: "As data",
+      run: () => saveText(asJson(turns, name), "application/json", "conversation.json"),
+    },
   ];
 }
 
@@ -54,7 +64,12 @@ function saveText(text: string, type: string, name: string): void {
   download(new Blob([text], { type }), name);
 }
 
-function withTokens({ canvas: from }: OpenPicture, tokens: Tokenization, opacity: number, pinned: number | undefined): HTMLCanvasElement {
+function withTokens(
+  { canvas: from }: OpenImage,
+  tokens: Tokenization,
+  opacity: number,
+  pinned: number | undefined,
+): HTMLCanvasElement {
   // Small pictures are enlarged, so that the outlines are smooth.
   const canvas = scaled(from, Math.max(1024, from.width, from.height));
   drawOverlay(context2d(canvas), tokens, { opacity, highlight: pinned, lineWidth: Math.max(1, canvas.width / 420) });
@@ -62,7 +77,7 @@ function withTokens({ canvas: from }: OpenPicture, tokens: Tokenization, opacity
 }
 
 /** White where the thing is, black elsewhere, in the picture's own pixels. */
-function maskCanvas({ mask }: Mark): HTMLCanvasElement {
+function maskCanvas({ mask }: MaskOverlay): HTMLCanvasElement {
   const canvas = create("canvas", "");
   canvas.width = mask.width;
   canvas.height = mask.height;
@@ -72,7 +87,12 @@ function maskCanvas({ mask }: Mark): HTMLCanvasElement {
   return canvas;
 }
 
-/** The same object as `setokim tokenize --json` prints: the labels become a plain list. */
-export function plainTokens(tokens: Tokenization): Omit<Tokenization, "labels"> & { labels: number[] } {
-  return { ...tokens, labels: Array.from(tokens.labels) };
+/** The same object as `setokim tokenize --json` prints, under the names that files have. */
+export function plainTokens({ labels, names, timingsMs, ...tokens }: Tokenization): Record<string, unknown> {
+  return {
+    ...tokens,
+    labels: Array.from(labels),
+    names: names?.map(({ isObject, ...name }) => ({ ...name, is_object: isObject })) ?? null,
+    timings_ms: timingsMs,
+  };
 }

@@ -8,8 +8,11 @@ export function mountHistory(store: Store, engine: Engine): void {
   const redo = element("redo", HTMLButtonElement);
   undo.addEventListener("click", () => void engine.step(-1));
   redo.addEventListener("click", () => void engine.step(1));
-  store.on(["history"], ({ history: { pictures, at } }) => {
-    for (const [button, to, word] of [[undo, pictures[at - 1], "Undo"], [redo, pictures[at + 1], "Redo"]] as const) {
+  store.on(["history"], ({ history: { images, at } }) => {
+    for (const [button, to, word] of [
+      [undo, images[at - 1], "Undo"],
+      [redo, images[at + 1], "Redo"],
+    ] as const) {
       // Not `disabled`: the keyboard keeps its place on the last step.
       button.setAttribute("aria-disabled", String(to === undefined));
       button.title = to === undefined ? word : `${word}: show “${to.name}”`;
@@ -17,14 +20,14 @@ export function mountHistory(store: Store, engine: Engine): void {
   });
   addEventListener("keydown", (event) => {
     const { key, ctrlKey, metaKey, shiftKey, altKey } = event;
-    if (!(ctrlKey || metaKey) || altKey || key.toLowerCase() !== "z" || isTyped(event.target)) return;
+    if (!(ctrlKey || metaKey) || altKey || key.toLowerCase() !== "z" || isTextInput(event.target)) return;
     event.preventDefault();
     void engine.step(shiftKey ? 1 : -1);
   });
 }
 
 /** Text has an undo of its own, and so has a dialog none. */
-function isTyped(target: EventTarget | null): boolean {
+function isTextInput(target: EventTarget | null): boolean {
   if (!(target instanceof Element) || target.closest("dialog") !== null) return true;
   return target.matches("textarea, input:not([type=range], [type=radio], [type=checkbox], [type=file])");
 }

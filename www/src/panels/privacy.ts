@@ -12,12 +12,11 @@ export function mountPrivacy(store: Store, engine: Engine): void {
     const requests = counter.requests + engine.requests;
     sent.textContent = requests === 0 ? "0 bytes sent" : count(requests, "request");
     sent.dataset["requests"] = String(requests);
-    detail.textContent =
-      !isRunning(store.state.status)
-        ? "Your pictures stay on this machine."
-        : requests === 0
-          ? "0 requests since the model was loaded; your pictures stay on this machine."
-          : "since the model was loaded; your pictures stay on this machine.";
+    detail.textContent = !isRunning(store.state.status)
+      ? "Your pictures stay on this machine."
+      : requests === 0
+        ? "0 requests since the model was loaded; your pictures stay on this machine."
+        : "since the model was loaded; your pictures stay on this machine.";
   };
   const counter: NetworkCounter = new NetworkCounter(() => queueMicrotask(show));
   store.on(["status", "tokens", "reconstruction", "answering"], ({ status }) => {

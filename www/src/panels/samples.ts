@@ -13,9 +13,9 @@ export async function mountSamples(store: Store, engine: Engine, files: readonly
     button.disabled = true;
     strip.append(button);
   }
-  store.on(["picture"], ({ picture }) => {
+  store.on(["image"], ({ image }) => {
     for (const { name, button } of samples) {
-      button.setAttribute("aria-pressed", String(picture?.sample === true && picture.name === name));
+      button.setAttribute("aria-pressed", String(image?.sample === true && image.name === name));
     }
   });
 
@@ -38,7 +38,7 @@ export async function mountSamples(store: Store, engine: Engine, files: readonly
       button.append(image);
       button.disabled = false;
       button.addEventListener("click", () => void engine.open(blob, name, true));
-      if (index === 0 && waiting && store.state.picture === undefined) {
+      if (index === 0 && waiting && store.state.image === undefined) {
         waiting = false;
         await engine.open(blob, name, true);
       }

@@ -1,11 +1,11 @@
 /** The scene composer: a dialog in which things are put on a background, so that anybody can make a picture of the
  *  world that the model knows. */
 
-import { colors, colorNames } from "../colors.ts";
+import { colorNames, colors } from "../colors.ts";
 import { create, directions, element } from "../dom.ts";
 import type { Engine } from "../engine.ts";
-import { pictureFromCanvas } from "../picture.ts";
-import { drawScene, DRAWN_SIDE, loadSprites } from "../scene/draw.ts";
+import { openImageFromCanvas } from "../image.ts";
+import { DRAWN_SIDE, drawScene, loadSprites } from "../scene/draw.ts";
 import {
   captionOf,
   cellOfThing,
@@ -13,19 +13,25 @@ import {
   nounOf,
   overlaps,
   resized,
+  type Scene,
   SIDE,
+  type Thing,
   withChange,
   without,
   withThing,
-  type Scene,
-  type Thing,
 } from "../scene/scene.ts";
-import { isColored, sheet, tileOf, type Background, type Kind } from "../scene/sheet.ts";
+import { type Background, isColored, type Kind, sheet, tileOf } from "../scene/sheet.ts";
 
 const STEP = 2;
 const FAR = 10;
 const GROWTH = 3;
-const actions: Record<string, string> = { "+": "larger", "=": "larger", "-": "smaller", Delete: "remove", Backspace: "remove" };
+const actions: Record<string, string> = {
+  "+": "larger",
+  "=": "larger",
+  "-": "smaller",
+  Delete: "remove",
+  Backspace: "remove",
+};
 
 /** The sprites are fetched with the page, so that composing sends nothing later. Without them there is no composer. */
 export async function mountScene(engine: Engine): Promise<void> {
@@ -46,7 +52,7 @@ export async function mountScene(engine: Engine): Promise<void> {
   element("scene-close", HTMLButtonElement).addEventListener("click", () => dialog.close());
   element("scene-use", HTMLButtonElement).addEventListener("click", () => {
     dialog.close();
-    void engine.show(composer.picture());
+    void engine.show(composer.image());
   });
 }
 
@@ -73,11 +79,11 @@ class SceneComposer {
   }
 
   /** The scene as a picture, with what it shows as its name. */
-  picture(): ReturnType<typeof pictureFromCanvas> {
+  image(): ReturnType<typeof openImageFromCanvas> {
     const canvas = create("canvas", "");
     canvas.width = canvas.height = DRAWN_SIDE;
     drawScene(canvas, this.#scene, this.#sprites);
-    return pictureFromCanvas(canvas, captionOf(this.#scene));
+    return openImageFromCanvas(canvas, captionOf(this.#scene));
   }
 
   show(): void {
@@ -88,7 +94,8 @@ class SceneComposer {
       button.setAttribute("aria-pressed", String((button as HTMLElement).dataset["name"] === this.#scene.background));
     }
     const full = this.#scene.things.length >= MOST;
-    for (const button of element("scene-kinds", HTMLElement).children) button.setAttribute("aria-disabled", String(full));
+    for (const button of element("scene-kinds", HTMLElement).children)
+      button.setAttribute("aria-disabled", String(full));
     element("scene-status", HTMLElement).textContent = this.#status(full);
   }
 
@@ -137,7 +144,12 @@ class SceneComposer {
       const handle = this.#handles.get(thing.id) ?? this.#newHandle(thing.id);
       handle.setAttribute("aria-label", `${nounOf(thing)}, ${cellOfThing(thing)}`);
       handle.setAttribute("aria-pressed", String(thing.id === this.#chosen));
-      for (const [property, value] of [["left", thing.x], ["top", thing.y], ["width", thing.size], ["height", thing.size]] as const) {
+      for (const [property, value] of [
+        ["left", thing.x],
+        ["top", thing.y],
+        ["width", thing.size],
+        ["height", thing.size],
+      ] as const) {
         handle.style.setProperty(property, `${(100 * value) / SIDE}%`);
       }
     }
@@ -164,7 +176,8 @@ class SceneComposer {
     if (thing === undefined || (x === 0 && y === 0 && what === undefined)) return;
     event.preventDefault();
     const step = event.shiftKey ? FAR : STEP;
-    if (what === undefined) this.#change(withChange(this.#scene, thing.id, { x: thing.x + x * step, y: thing.y + y * step }));
+    if (what === undefined)
+      this.#change(withChange(this.#scene, thing.id, { x: thing.x + x * step, y: thing.y + y * step }));
     else this.#do(what);
   }
 

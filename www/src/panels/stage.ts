@@ -1,9 +1,9 @@
 /** The picture with its tokens: drawing, pointing, tapping, and moving from token to token by keyboard. */
 
-import { drawOverlay, paletteColor, cssColor, tokenAt, type Tokenization } from "setokim";
+import { cssColor, drawOverlay, paletteColor, type Tokenization, tokenAt } from "setokim";
 import { context2d, directions, element } from "../dom.ts";
 import { count, percent } from "../format.ts";
-import { regionOf } from "../marks.ts";
+import { partitionFromMask } from "../mask-overlay.ts";
 import { nameOf, titleOf } from "../names.ts";
 import { focusedToken, type State, type Store } from "../state.ts";
 
@@ -13,15 +13,15 @@ export function mountStage(store: Store): void {
   const empty = element("empty", HTMLElement);
   const surface = element("surface", HTMLElement);
   const tag = element("tag", HTMLElement);
-  const picture = element("picture", HTMLCanvasElement);
+  const image = element("picture", HTMLCanvasElement);
   const overlay = element("overlay", HTMLCanvasElement);
   const spot = element("spot", HTMLCanvasElement);
-  const marks = element("marks", HTMLCanvasElement);
-  const canvases = [picture, overlay, marks, spot];
+  const masks = element("masks", HTMLCanvasElement);
+  const canvases = [image, overlay, masks, spot];
 
   /** Fits the frame into the stage; true when the canvases changed size and must be drawn again. */
   const fit = (): boolean => {
-    const shown = store.state.picture?.canvas;
+    const shown = store.state.image?.canvas;
     if (shown === undefined) return false;
     const gap = 2 * Number.parseFloat(getComputedStyle(stage).getPropertyValue("--gap"));
     const scale = Math.min((stage.clientWidth - gap) / shown.width, (stage.clientHeight - gap) / shown.height);
@@ -31,7 +31,7 @@ export function mountStage(store: Store): void {
     frame.style.setProperty("height", `${height}px`);
     const density = Math.min(devicePixelRatio, 2);
     const [w, h] = [Math.round(width * density), Math.round(height * density)];
-    if (picture.width === w && picture.height === h) return false;
+    if (image.width === w && image.height === h) return false;
     for (const canvas of canvases) {
       canvas.width = w;
       canvas.height = h;
@@ -39,35 +39,35 @@ export function mountStage(store: Store): void {
     return true;
   };
 
-  const drawPicture = ({ picture: open }: State): void => {
+  const drawImage = ({ image: open }: State): void => {
     frame.hidden = open === undefined;
     empty.hidden = open !== undefined;
     if (open === undefined) return;
     fit();
-    const context = context2d(picture);
+    const context = context2d(image);
     context.imageSmoothingQuality = "high";
-    context.clearRect(0, 0, picture.width, picture.height);
-    context.drawImage(open.canvas, 0, 0, picture.width, picture.height);
+    context.clearRect(0, 0, image.width, image.height);
+    context.drawImage(open.canvas, 0, 0, image.width, image.height);
   };
 
   const drawTokens = (state: State): void => {
     const { tokens, opacity, overlay: on } = state;
     const context = context2d(overlay);
     context.clearRect(0, 0, overlay.width, overlay.height);
-    // What was found is easier to see without the tokens under it.
-    overlay.classList.toggle("on", on && tokens !== undefined && state.marks.length === 0);
+    // Masks are easier to see without the tokens under it.
+    overlay.classList.toggle("on", on && tokens !== undefined && state.maskOverlays.length === 0);
     if (tokens === undefined) return;
     // The token in focus is shown as it is in the picture; the canvas above dims the others.
     const others = tokens.tokens.filter(({ id }) => id !== focusedToken(state));
     drawOverlay(context, { ...tokens, tokens: others }, { opacity, lineWidth: lineWidth() });
   };
 
-  const drawMarks = ({ marks: found, opacity, overlay: on }: State): void => {
-    const context = context2d(marks);
-    context.clearRect(0, 0, marks.width, marks.height);
-    marks.classList.toggle("on", on && found.length > 0);
-    for (const mark of found) {
-      drawOverlay(context, regionOf(mark), { opacity, color: () => mark.color, lineWidth: 1.5 * lineWidth() });
+  const drawMasks = ({ maskOverlays, opacity, overlay: on }: State): void => {
+    const context = context2d(masks);
+    context.clearRect(0, 0, masks.width, masks.height);
+    masks.classList.toggle("on", on && maskOverlays.length > 0);
+    for (const { mask, color } of maskOverlays) {
+      drawOverlay(context, partitionFromMask(mask), { opacity, color: () => color, lineWidth: 1.5 * lineWidth() });
     }
   };
 
@@ -90,22 +90,22 @@ export function mountStage(store: Store): void {
     tag.classList.toggle("below", below);
   };
 
-  const lineWidth = (): number => Math.max(1, picture.width / 420);
+  const lineWidth = (): number => Math.max(1, image.width / 420);
 
-  store.on(["picture"], drawPicture);
-  store.on(["tokens", "picture", "opacity", "overlay", "marks", "hovered", "pinned"], drawTokens);
-  store.on(["marks", "picture", "opacity", "overlay"], drawMarks);
-  store.on(["tokens", "picture", "hovered", "pinned"], drawSpot);
+  store.on(["image"], drawImage);
+  store.on(["tokens", "image", "opacity", "overlay", "maskOverlays", "hovered", "pinned"], drawTokens);
+  store.on(["maskOverlays", "image", "opacity", "overlay"], drawMasks);
+  store.on(["tokens", "image", "hovered", "pinned"], drawSpot);
   store.on(["view"], ({ view }) => (surface.hidden = view !== "tokens"));
-  store.on(["tokens", "picture"], ({ tokens, picture: open }) => {
-    const found = tokens === undefined ? "" : `, ${count(tokens.tokens.length, "token")}`;
-    surface.setAttribute("aria-label", open === undefined ? "Picture" : `${open.name}${found}`);
+  store.on(["tokens", "image"], ({ tokens, image: open }) => {
+    const number = tokens === undefined ? "" : `, ${count(tokens.tokens.length, "token")}`;
+    surface.setAttribute("aria-label", open === undefined ? "Picture" : `${open.name}${number}`);
   });
   new ResizeObserver(() => {
     if (!fit()) return;
-    drawPicture(store.state);
+    drawImage(store.state);
     drawTokens(store.state);
-    drawMarks(store.state);
+    drawMasks(store.state);
     drawSpot(store.state);
   }).observe(stage);
 

@@ -1,5 +1,5 @@
 import { element } from "../dom.ts";
-import { remember } from "../remembered.ts";
+import { savePreference } from "../preferences.ts";
 
 const themes = ["auto", "light", "dark"] as const;
 type Theme = (typeof themes)[number];
@@ -17,7 +17,7 @@ export function mountTheme(): void {
   };
   button.addEventListener("click", () => {
     theme = themes[(themes.indexOf(theme) + 1) % themes.length] ?? "auto";
-    remember("theme", theme);
+    savePreference("theme", theme);
     show();
   });
   show();

@@ -1,19 +1,19 @@
 import { colors } from "../colors.ts";
 import type { Conversation } from "../conversation.ts";
 import { element } from "../dom.ts";
-import { openMenu, placeUnder, type MenuEntry } from "../menu.ts";
+import { type MenuEntry, openMenu, placeUnder } from "../menu.ts";
 import { titleOf } from "../names.ts";
-import { requestsFor, type Request } from "../refer.ts";
 import type { Store } from "../state.ts";
+import { type Request, requestsFor } from "../token-requests.ts";
 import { modeNames } from "../transcript.ts";
 
 /** What can be done with the token that was chosen: each entry is a request in plain words, sent or filled in. */
 export function mountTokenMenu(store: Store, conversation: Conversation): void {
   const surface = element("surface", HTMLElement);
   const list = element("token-list", HTMLUListElement);
-  const ask = ({ mode, words, open }: Request): void => {
-    if (open === undefined) conversation.ask(mode, words);
-    else store.set({ mode, draft: { words, open } });
+  const ask = ({ mode, prompt, open }: Request): void => {
+    if (open === undefined) conversation.ask(mode, prompt);
+    else store.set({ mode, draft: { prompt, open } });
   };
 
   const entriesFor = (id: number): MenuEntry[] => {
@@ -21,11 +21,15 @@ export function mountTokenMenu(store: Store, conversation: Conversation): void {
     if (tokens === undefined || tasks?.includes("chat") !== true) return [];
     const { requests, recolor } = requestsFor(tokens, id);
     const items = requests.map((request): MenuEntry => {
-      const { mode, words, open } = request;
-      return { kind: modeNames[mode], label: open === undefined ? words : words.replace(open, "…"), run: () => ask(request) };
+      const { mode, prompt, open } = request;
+      return {
+        kind: modeNames[mode],
+        label: open === undefined ? prompt : prompt.replace(open, "…"),
+        run: () => ask(request),
+      };
     });
     const swatches = recolor.map(({ color, request }) => ({
-      label: request.words,
+      label: request.prompt,
       color: colors[color],
       run: () => ask(request),
     }));

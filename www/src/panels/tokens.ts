@@ -1,10 +1,10 @@
 /** The tokens as a legend: what each one covers, how large it is, how clearly it stands apart. */
 
-import { cssColor, paletteColor, tokenMask, type SemanticToken, type Tokenization } from "setokim";
+import { cssColor, paletteColor, type SemanticToken, type Tokenization, tokenMask } from "setokim";
 import { context2d, create, element } from "../dom.ts";
 import { count, percent } from "../format.ts";
 import { nameOf } from "../names.ts";
-import { focusedToken, type OpenPicture, type State, type Store } from "../state.ts";
+import { focusedToken, type OpenImage, type State, type Store } from "../state.ts";
 import { describe } from "./stage.ts";
 
 const THUMB = 40;
@@ -15,15 +15,15 @@ export function mountTokens(store: Store): void {
   const noun = element("token-noun", HTMLElement);
   const sub = element("token-sub", HTMLElement);
 
-  const fill = ({ tokens, picture }: State): void => {
+  const fill = ({ tokens, image }: State): void => {
     list.replaceChildren();
     list.classList.toggle("waiting", tokens === undefined);
     total.textContent = tokens === undefined ? "–" : String(tokens.tokens.length);
     noun.textContent = tokens?.tokens.length === 1 ? "token" : "tokens";
-    if (tokens === undefined || picture === undefined) return;
+    if (tokens === undefined || image === undefined) return;
     sub.textContent = `from ${count(tokens.labels.length, "patch", "patches")}`;
     const best = Math.max(...tokens.tokens.map(({ score }) => score), 1e-9);
-    for (const token of tokens.tokens) list.append(row(token, tokens, picture, best));
+    for (const token of tokens.tokens) list.append(row(token, tokens, image, best));
   };
   store.on(["tokens"], fill);
 
@@ -70,11 +70,11 @@ export function mountTokens(store: Store): void {
   });
 }
 
-function row(token: SemanticToken, tokens: Tokenization, picture: OpenPicture, best: number): HTMLLIElement {
+function row(token: SemanticToken, tokens: Tokenization, image: OpenImage, best: number): HTMLLIElement {
   const option = create(
     "li",
     "token",
-    thumbnail(token, tokens, picture),
+    thumbnail(token, tokens, image),
     title(token, tokens),
     create("span", "token-size num", percent(token.patches / tokens.labels.length)),
     meter(token.score / best),
@@ -101,7 +101,7 @@ function meter(part: number): HTMLElement {
 }
 
 /** The token cut out of the picture, as large as it fits. */
-function thumbnail(token: SemanticToken, tokens: Tokenization, { canvas: picture }: OpenPicture): HTMLCanvasElement {
+function thumbnail(token: SemanticToken, tokens: Tokenization, { canvas: image }: OpenImage): HTMLCanvasElement {
   const size = THUMB * 2;
   const canvas = create("canvas", "token-thumb");
   canvas.width = canvas.height = size;
@@ -115,10 +115,10 @@ function thumbnail(token: SemanticToken, tokens: Tokenization, { canvas: picture
     [left, right] = [Math.min(left, column), Math.max(right, column + 1)];
   }
   if (right <= left) return canvas;
-  const patchWidth = (tokens.crop.width / columns / tokens.image.width) * picture.width;
-  const patchHeight = (tokens.crop.height / rows / tokens.image.height) * picture.height;
-  const originX = (tokens.crop.x / tokens.image.width) * picture.width;
-  const originY = (tokens.crop.y / tokens.image.height) * picture.height;
+  const patchWidth = (tokens.crop.width / columns / tokens.image.width) * image.width;
+  const patchHeight = (tokens.crop.height / rows / tokens.image.height) * image.height;
+  const originX = (tokens.crop.x / tokens.image.width) * image.width;
+  const originY = (tokens.crop.y / tokens.image.height) * image.height;
   const scale = (size - 8) / Math.max((right - left) * patchWidth, (bottom - top) * patchHeight);
   const offsetX = (size - (right - left) * patchWidth * scale) / 2;
   const offsetY = (size - (bottom - top) * patchHeight * scale) / 2;
@@ -137,7 +137,7 @@ function thumbnail(token: SemanticToken, tokens: Tokenization, { canvas: picture
   }
   context.clip();
   context.drawImage(
-    picture,
+    image,
     originX + left * patchWidth,
     originY + top * patchHeight,
     (right - left) * patchWidth,

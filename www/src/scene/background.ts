@@ -1,9 +1,13 @@
 /** The background of a scene as pixels: shaded bands with a smooth grain, by the rules of `training/scenes.py`. */
 
-import { sheet, type Background, type Rgb } from "./sheet.ts";
+import { type Background, type Rgb, sheet } from "./sheet.ts";
 
 /** RGBA [side, side, 4]. */
-export function backgroundPixels(background: Background, texture: number, side: number): Uint8ClampedArray<ArrayBuffer> {
+export function backgroundPixels(
+  background: Background,
+  texture: number,
+  side: number,
+): Uint8ClampedArray<ArrayBuffer> {
   const pixels = new Uint8ClampedArray(side * side * 4);
   const grain = grainOf(texture, side);
   for (let y = 0; y < side; y += 1) {

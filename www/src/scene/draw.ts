@@ -2,7 +2,7 @@
 
 import { context2d, create } from "../dom.ts";
 import { backgroundPixels } from "./background.ts";
-import { backgroundOf, SIDE, spriteOf, type Scene, type Thing } from "./scene.ts";
+import { backgroundOf, type Scene, SIDE, spriteOf, type Thing } from "./scene.ts";
 import { tileOf } from "./sheet.ts";
 import sheetUrl from "./sprites.webp";
 
@@ -38,15 +38,15 @@ function drawThing(context: CanvasRenderingContext2D, thing: Thing, sprites: Ima
 }
 
 /** Things are moved far more often than the background is changed. */
-let kept: { key: string; canvas: HTMLCanvasElement } | undefined;
+let cached: { key: string; canvas: HTMLCanvasElement } | undefined;
 
 function backgroundCanvas({ background, texture }: Scene, side: number): HTMLCanvasElement {
   const key = `${background} ${texture} ${side}`;
-  if (kept?.key === key) return kept.canvas;
+  if (cached?.key === key) return cached.canvas;
   const canvas = create("canvas", "");
   canvas.width = canvas.height = side;
   const pixels = backgroundPixels(backgroundOf({ background }), texture, side);
   context2d(canvas).putImageData(new ImageData(pixels, side, side), 0, 0);
-  kept = { key, canvas };
+  cached = { key, canvas };
   return canvas;
 }

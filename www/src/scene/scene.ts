@@ -5,8 +5,8 @@
 
 import type { ColorName } from "../colors.ts";
 import { withArticle } from "../names.ts";
-import { placeName } from "../refer.ts";
-import { isColored, kindOf, sheet, type Background } from "./sheet.ts";
+import { placeName } from "../token-requests.ts";
+import { type Background, isColored, kindOf, sheet } from "./sheet.ts";
 
 export interface Thing {
   readonly id: number;

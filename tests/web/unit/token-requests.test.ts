@@ -2,19 +2,21 @@
 
 import { expect, it } from "vitest";
 import type { Tokenization, TokenName } from "../../../pkg/src/types.ts";
-import { cellOf, phraseFor, placeName, requestsFor } from "../../../www/src/refer.ts";
+import { cellOf, phraseFor, placeName, requestsFor } from "../../../www/src/token-requests.ts";
 
 const thing = (name: string, color: string | null = null, confidence = 0.9): TokenName => ({
   name,
   color,
   confidence,
-  is_object: true,
+  isObject: true,
 });
 
 /** A 4 x 4 grid: background 0, and one patch for each thing, row by row. */
-function seen(...things: TokenName[]): Tokenization {
-  const labels = Uint32Array.from({ length: 16 }, (_, patch) => (patch % 5 === 0 && patch / 5 < things.length ? patch / 5 + 1 : 0));
-  const names = [{ name: "grass", color: null, confidence: 0.99, is_object: false }, ...things];
+function tokenizationOf(...things: TokenName[]): Tokenization {
+  const labels = Uint32Array.from({ length: 16 }, (_, patch) =>
+    patch % 5 === 0 && patch / 5 < things.length ? patch / 5 + 1 : 0,
+  );
+  const names = [{ name: "grass", color: null, confidence: 0.99, isObject: false }, ...things];
   return {
     image: { width: 128, height: 128 },
     grid: [4, 4],
@@ -23,12 +25,12 @@ function seen(...things: TokenName[]): Tokenization {
     tokens: names.map((_, id) => ({ id, center: [0, 0] as [number, number], patches: 1, score: 1 })),
     names,
     device: "cpu",
-    timings_ms: {},
+    timingsMs: {},
   };
 }
 
 it("names the part of the picture as training does", () => {
-  const tokens = seen(thing("owl"), thing("cat"), thing("dog"), thing("fox"));
+  const tokens = tokenizationOf(thing("owl"), thing("cat"), thing("dog"), thing("fox"));
   expect([1, 2, 3, 4].map((id) => cellOf(tokens, id))).toEqual(["top left", "center", "center", "bottom right"]);
   expect(placeName(0.5, 0.2)).toBe("top");
   expect(placeName(0.37, 0.64)).toBe("bottom left");
@@ -36,16 +38,17 @@ it("names the part of the picture as training does", () => {
 });
 
 it("takes the shortest phrase that fits one thing only", () => {
-  const tokens = seen(thing("owl"), thing("ball", "red"), thing("ball", "blue"), thing("bee", null, 0.1));
+  const tokens = tokenizationOf(thing("owl"), thing("ball", "red"), thing("ball", "blue"), thing("bee", null, 0.1));
   expect([1, 2, 3].map((id) => phraseFor(tokens, id))).toEqual(["the owl", "the red ball", "the blue ball"]);
   expect(phraseFor(tokens, 4)).toBe("the object at the bottom right");
-  expect(phraseFor(seen(thing("owl"), thing("owl")), 1)).toBe("the owl at the top left");
+  expect(phraseFor(tokenizationOf(thing("owl"), thing("owl")), 1)).toBe("the owl at the top left");
 });
 
 it("offers what fits the token", () => {
-  const tokens = seen(thing("owl"), thing("ball", "red"));
-  const words = (id: number): string[] => requestsFor(tokens, id).requests.map((request) => `${request.mode}: ${request.words}`);
-  expect(words(1)).toEqual([
+  const tokens = tokenizationOf(thing("owl"), thing("ball", "red"));
+  const prompt = (id: number): string[] =>
+    requestsFor(tokens, id).requests.map((request) => `${request.mode}: ${request.prompt}`);
+  expect(prompt(1)).toEqual([
     "chat: where is the owl?",
     "chat: what is at the top left?",
     "segment: the owl",
@@ -53,11 +56,11 @@ it("offers what fits the token", () => {
     "edit: replace the owl with a cat",
   ]);
   expect(requestsFor(tokens, 1).recolor).toEqual([]);
-  expect(words(2)[0]).toBe("chat: what color is the ball?");
+  expect(prompt(2)[0]).toBe("chat: what color is the ball?");
   const { recolor } = requestsFor(tokens, 2);
   expect(recolor).toHaveLength(7);
-  expect(recolor.map(({ request }) => request.words)).toContain("make the ball blue");
+  expect(recolor.map(({ request }) => request.prompt)).toContain("make the ball blue");
   expect(recolor.map(({ color }) => color)).not.toContain("red");
   // A background cannot be taken away, but the place can be another.
-  expect(words(0)).toEqual(["chat: what is the background?", "edit: put it at night"]);
+  expect(prompt(0)).toEqual(["chat: what is the background?", "edit: put it at night"]);
 });

@@ -1,6 +1,6 @@
 /** What a person chose, from visit to visit; nothing where storage is forbidden. */
 
-export function remembered(key: string): string | undefined {
+export function loadPreference(key: string): string | undefined {
   try {
     return localStorage.getItem(key) ?? undefined;
   } catch {
@@ -8,7 +8,7 @@ export function remembered(key: string): string | undefined {
   }
 }
 
-export function remember(key: string, value: string): void {
+export function savePreference(key: string, value: string): void {
   try {
     localStorage.setItem(key, value);
   } catch {

@@ -4,12 +4,12 @@
  */
 
 import type { AnswerTask, Tokenization } from "setokim";
-import { colorNames, type ColorName } from "./colors.ts";
-import { foundName, withArticle } from "./names.ts";
+import { type ColorName, colorNames } from "./colors.ts";
+import { confidentName, withArticle } from "./names.ts";
 
 export interface Request {
   mode: AnswerTask;
-  words: string;
+  prompt: string;
   /** The part of the words that the person is to choose. */
   open?: string;
 }
@@ -21,11 +21,11 @@ export interface TokenRequests {
 }
 
 export function requestsFor(tokens: Tokenization, id: number): TokenRequests {
-  const found = foundName(tokens, id);
-  if (found?.is_object === false) {
+  const found = confidentName(tokens, id);
+  if (found?.isObject === false) {
     const requests: Request[] = [
-      { mode: "chat", words: "what is the background?" },
-      { mode: "edit", words: "put it at night", open: "at night" },
+      { mode: "chat", prompt: "what is the background?" },
+      { mode: "edit", prompt: "put it at night", open: "at night" },
     ];
     return { requests, recolor: [] };
   }
@@ -33,28 +33,31 @@ export function requestsFor(tokens: Tokenization, id: number): TokenRequests {
   const other = withArticle(found?.name === "cat" ? "dog" : "cat");
   const requests: Request[] = [
     ...questionAbout(tokens, id),
-    { mode: "chat", words: `what is at the ${cellOf(tokens, id)}?` },
-    { mode: "segment", words: phrase },
-    { mode: "edit", words: `remove ${phrase}` },
-    { mode: "edit", words: `replace ${phrase} with ${other}`, open: other },
+    { mode: "chat", prompt: `what is at the ${cellOf(tokens, id)}?` },
+    { mode: "segment", prompt: phrase },
+    { mode: "edit", prompt: `remove ${phrase}` },
+    { mode: "edit", prompt: `replace ${phrase} with ${other}`, open: other },
   ];
   const isColored = found !== undefined && found.color !== null;
   const others = isColored ? colorNames.filter((color) => color !== found.color) : [];
-  const recolor = others.map((color) => ({ color, request: { mode: "edit" as const, words: `make ${phrase} ${color}` } }));
+  const recolor = others.map((color) => ({
+    color,
+    request: { mode: "edit" as const, prompt: `make ${phrase} ${color}` },
+  }));
   return { requests, recolor };
 }
 
 /** Only about a thing that its name alone identifies. */
 function questionAbout(tokens: Tokenization, id: number): Request[] {
-  const found = foundName(tokens, id);
+  const found = confidentName(tokens, id);
   if (found === undefined || sameName(tokens, found.name) > 1) return [];
-  const words = found.color === null ? `where is the ${found.name}?` : `what color is the ${found.name}?`;
-  return [{ mode: "chat", words }];
+  const prompt = found.color === null ? `where is the ${found.name}?` : `what color is the ${found.name}?`;
+  return [{ mode: "chat", prompt }];
 }
 
 /** Words that fit this token and no other: its name if that is enough, else with its colour or its place. */
 export function phraseFor(tokens: Tokenization, id: number): string {
-  const found = foundName(tokens, id);
+  const found = confidentName(tokens, id);
   if (found === undefined) return `the object at the ${cellOf(tokens, id)}`;
   const { name, color } = found;
   if (sameName(tokens, name) === 1) return `the ${name}`;
@@ -64,7 +67,7 @@ export function phraseFor(tokens: Tokenization, id: number): string {
 
 function sameName(tokens: Tokenization, name: string, color?: string): number {
   return tokens.tokens.filter(({ id }) => {
-    const found = foundName(tokens, id);
+    const found = confidentName(tokens, id);
     return found?.name === name && (color === undefined || found.color === color);
   }).length;
 }

@@ -1,14 +1,13 @@
 /** A picture as the page shows it. */
 
-import type { Drawing } from "setokim";
 import { context2d } from "./dom.ts";
-import type { OpenPicture } from "./state.ts";
+import type { OpenImage } from "./state.ts";
 
 /** Enough for any screen, and small enough for a phone. */
 const LONGEST_SIDE = 2048;
 
 /** Undefined when the browser cannot decode it. */
-export async function pictureFromBlob(blob: Blob, name: string, sample: boolean): Promise<OpenPicture | undefined> {
+export async function openImageFromBlob(blob: Blob, name: string, sample: boolean): Promise<OpenImage | undefined> {
   let bitmap: ImageBitmap;
   try {
     bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" });
@@ -20,13 +19,13 @@ export async function pictureFromBlob(blob: Blob, name: string, sample: boolean)
   return { name, source: blob, canvas, sample };
 }
 
-/** A picture that the model drew. */
-export function pictureFromDrawing({ image }: Drawing, name: string): OpenPicture {
+/** A picture that the model made. */
+export function openImageFromData(image: ImageData, name: string): OpenImage {
   return { name, source: image, canvas: canvasFromImage(image), sample: false };
 }
 
 /** A picture that the person put together. */
-export function pictureFromCanvas(canvas: HTMLCanvasElement, name: string): OpenPicture {
+export function openImageFromCanvas(canvas: HTMLCanvasElement, name: string): OpenImage {
   const source = context2d(canvas).getImageData(0, 0, canvas.width, canvas.height);
   return { name, source, canvas, sample: false };
 }

@@ -26,7 +26,9 @@ export function suggestions(mode: AnswerTask, tokens: Tokenization | undefined, 
     const colored = alone.find(({ color }) => color !== null);
     return [
       ...(colored === undefined ? [] : [`make the ${colored.name} ${colored.color === "blue" ? "red" : "blue"}`]),
-      ...(one === undefined ? [] : [`remove the ${one.name}`, `replace the ${one.name} with a ${one.name === "dog" ? "cat" : "dog"}`]),
+      ...(one === undefined
+        ? []
+        : [`remove the ${one.name}`, `replace the ${one.name} with a ${one.name === "dog" ? "cat" : "dog"}`]),
       "put it at night",
       "put it in the snow",
     ].slice(0, 4);
@@ -43,6 +45,6 @@ export function suggestions(mode: AnswerTask, tokens: Tokenization | undefined, 
 function thingsIn(tokens: Tokenization | undefined, chosen: number | undefined): TokenName[] {
   if (tokens === undefined || tokens.names === null) return [];
   const first = tokens.names[tokens.tokens.findIndex(({ id }) => id === chosen)];
-  const sure = tokens.names.filter(({ is_object, confidence }) => is_object && confidence >= SURE);
+  const sure = tokens.names.filter(({ isObject, confidence }) => isObject && confidence >= SURE);
   return sure.toSorted((a, b) => Number(b === first) - Number(a === first) || b.confidence - a.confidence);
 }

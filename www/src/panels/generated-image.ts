@@ -1,0 +1,124 @@
+/** A picture that the model made: its tokens, what it copied of the one before, and what can be done with it. */
+
+import {
+  type Color,
+  cssColor,
+  drawOverlay,
+  type GeneratedImage,
+  type GeneratedToken,
+  type GeneratedTokens,
+  paletteColor,
+} from "setokim";
+import { context2d, create, savePng, textButton } from "../dom.ts";
+import { count, fileName } from "../format.ts";
+import { canvasFromImage, scaled } from "../image.ts";
+import { nameOf } from "../names.ts";
+import type { OpenImage } from "../state.ts";
+import type { Turn } from "../turn.ts";
+import { moveLine } from "./compare.ts";
+
+export interface ImageActions {
+  /** Makes it the picture that the page is about. */
+  use(image: OpenImage): void;
+  /** Asks once more, with another seed. */
+  again(turn: Turn): void;
+}
+
+/** Pixels of the longer side, at twice the density of the page. */
+const SIZE = 560;
+
+/** Copied tokens step back, so that new ones stand out. */
+const COPIED: Color = { r: 150, g: 152, b: 162 };
+
+/** The place of a picture whose tokens are still coming. */
+export function pendingFigure({ visualTokens, image, mode }: Turn): HTMLElement {
+  const frame = create("div", "generated-frame waiting");
+  frame.style.setProperty("aspect-ratio", mode === "edit" && image !== undefined ? aspectOf(image.canvas) : "1");
+  const dots = visualTokens.map((copied, id) => dot({ id, copied }, copied === null ? "new" : "copied"));
+  frame.append(create("div", "generated-progress", ...dots));
+  return create(
+    "figure",
+    "generated",
+    frame,
+    create("figcaption", "num", visualTokens.length === 0 ? "Drawing …" : `Token ${visualTokens.length} …`),
+  );
+}
+
+export function generatedFigure(turn: Turn, { image, tokens }: GeneratedImage, actions: ImageActions): HTMLElement {
+  const after = scaled(canvasFromImage(image), SIZE);
+  const overlay = tokensOver(tokens, after);
+  const frame = create("div", "generated-frame", after, overlay);
+  frame.style.setProperty("aspect-ratio", aspectOf(after));
+  const isEdit = turn.mode === "edit" || tokens.tokens.some(({ copied }) => copied !== null);
+  if (isEdit && turn.image !== undefined) frame.append(...before(frame, turn.image));
+  else {
+    after.setAttribute("role", "img");
+    after.setAttribute("aria-label", `A picture of: ${turn.prompt}`);
+  }
+
+  const showTokens = textButton("Tokens", () => {
+    const on = showTokens.getAttribute("aria-pressed") !== "true";
+    showTokens.setAttribute("aria-pressed", String(on));
+    overlay.classList.toggle("on", on);
+  });
+  showTokens.setAttribute("aria-pressed", "false");
+  const { result } = turn;
+  const use = result === undefined ? [] : [textButton("Use this picture", () => actions.use(result))];
+  const save = textButton("Save", () => savePng(canvasFromImage(image), fileName(turn.prompt)));
+  save.setAttribute("aria-label", "Save as PNG");
+  const again = textButton("Again", () => actions.again(turn));
+  again.title = "Once more, with the next seed";
+  const tools = create("div", "generated-tools", ...use, showTokens, ...(turn.mode === "chat" ? [] : [again]), save);
+  return create("figure", "generated", frame, create("figcaption", "", ...summary(turn, tokens)), tools);
+}
+
+/** "3 tokens copied, 1 new; removed: owl", with a dot for each token. */
+function summary({ tokens: source }: Turn, { tokens, removed }: GeneratedTokens): (Node | string)[] {
+  const name = (id: number): string | undefined => (source === undefined ? undefined : nameOf(source, id));
+  const dots = tokens.map((token) => dot(token, token.copied === null ? "new" : `copied ${name(token.copied) ?? ""}`));
+  const copied = tokens.filter((token) => token.copied !== null).length;
+  const gone = removed.map((id) => name(id) ?? `token ${id}`).join(", ");
+  const words =
+    copied === 0 && removed.length === 0
+      ? count(tokens.length, "token")
+      : `${count(copied, "token")} copied, ${tokens.length - copied} new${gone === "" ? "" : `; removed: ${gone}`}`;
+  return [create("span", "dots", ...dots), create("span", "", words)];
+}
+
+function dot({ id, copied }: Pick<GeneratedToken, "id" | "copied">, title: string): HTMLElement {
+  const node = create("span", copied === null ? "dot-token" : "dot-token copied");
+  node.style.setProperty("--color", cssColor(paletteColor(id)));
+  node.title = title.trim();
+  return node;
+}
+
+/** Which token covers which part, on a canvas as large as the picture's. */
+function tokensOver(tokens: GeneratedTokens, { width, height }: HTMLCanvasElement): HTMLCanvasElement {
+  const canvas = create("canvas", "generated-tokens");
+  canvas.width = width;
+  canvas.height = height;
+  const color = (id: number): Color => (tokens.tokens[id]?.copied == null ? paletteColor(id) : COPIED);
+  drawOverlay(context2d(canvas), tokens, { color, lineWidth: 2.5 });
+  return canvas;
+}
+
+/** The picture before the edit, left of a line that can be moved. */
+function before(frame: HTMLElement, image: OpenImage): HTMLElement[] {
+  const canvas = scaled(image.canvas, SIZE);
+  canvas.className = "compare-before";
+  const range = create("input", "");
+  range.type = "range";
+  range.min = "0";
+  range.max = "100";
+  range.value = "0";
+  range.setAttribute("aria-label", "How much of the picture before the edit is shown, from the left");
+  frame.classList.add("compare");
+  moveLine(frame, range);
+  const line = create("span", "compare-line", create("span", "compare-knob"));
+  line.setAttribute("aria-hidden", "true");
+  return [canvas, line, range];
+}
+
+function aspectOf({ width, height }: HTMLCanvasElement): string {
+  return `${width} / ${height}`;
+}
