@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from .evaluate import add_clustering_options, chosen_clustering, load_average
+from .evaluation.tokenizer import add_clustering_options, chosen_clustering, load_average
 from .model import CONFIGS, SeTok
-from .parallel import Workers
-from .runs import Run
-from .stage1 import Stage1, Stage1Settings
-from .stage2 import (
+from .stages.parallel import Workers
+from .stages.runs import Run
+from .stages.stage1 import Stage1, Stage1Settings
+from .stages.stage2 import (
     Stage2,
     Stage2Settings,
     load_setokim,
@@ -30,8 +30,8 @@ from .stage2 import (
     setokim_from_stage1,
     take_over_heads,
 )
-from .stage4 import Stage4, Stage4Settings
-from .stage5 import Stage5, Stage5Settings
+from .stages.stage4 import Stage4, Stage4Settings
+from .stages.stage5 import Stage5, Stage5Settings
 
 
 def start(arguments: argparse.Namespace, workers: Workers) -> Run:
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--stage", type=int, choices=[1, 2, 3, 4, 5], default=1)
     parser.add_argument("--config", choices=CONFIGS, default="nano", help="size of the tokenizer (stage 1)")
     parser.add_argument("--start", type=Path, help="checkpoint to begin with; stages 2 to 5 need one")
-    parser.add_argument("--text", type=Path, help="tokenizer.json (stages 2 to 4), see training.vocabulary")
+    parser.add_argument("--text", type=Path, help="tokenizer.json (stages 2 to 4), see training.data.vocabulary")
     parser.add_argument(
         "--tokenizer", type=Path, help="stages 3 and 4: take SeTok from this checkpoint, as it went on learning"
     )

@@ -46,7 +46,7 @@ class SetokimConfig:
     mask_head: MaskHeadConfig = field(default_factory=MaskHeadConfig)
     special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
     # Logits by which [Img] must beat words at the beginning of an answer about a picture. Training refuses few edits,
-    # so a trained model rather draws; `training.tune` finds what puts that right.
+    # so a trained model rather draws; `training.evaluation.tune` finds what puts that right.
     picture_margin: float = 0.0
     # How it begins that it will not mark, draw or edit, in whole words: all that it may say where a mask or a picture
     # is asked for. Without any it may say anything.

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.ablations import (
+from training.data.scenes import sample_batch
+from training.evaluation.ablations import (
     LLM,
     MASKS_PER_PICTURE,
     QUESTIONS_PER_PICTURE,
@@ -21,11 +22,10 @@ from training.ablations import (
     train,
     train_llm,
 )
-from training.evaluate import images_to_tensor
+from training.evaluation.token_ways import VARIANTS
+from training.evaluation.tokenizer import images_to_tensor
 from training.model.llm import Llama
-from training.scenes import sample_batch
 from training.tests.test_tasks import model, text  # noqa: F401 (fixtures)
-from training.token_ways import VARIANTS
 
 
 @pytest.fixture(scope="module")

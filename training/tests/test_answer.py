@@ -5,9 +5,9 @@ import dataclasses
 import torch
 from tokenizers import Tokenizer
 
-from training.answer import Drawing, look, prompt, refuses, respond
-from training.bundle import read_bundle
-from training.fixtures import FIXTURES, tiny_picture
+from training.evaluation.answer import Drawing, look, prompt, refuses, respond
+from training.fixtures.tokenizer import FIXTURES, tiny_picture
+from training.model.bundle import read_bundle
 
 
 def test_a_refusal_is_known_by_how_it_begins():

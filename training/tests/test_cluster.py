@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from training.fixtures import CLUSTER_CASES
+from training.fixtures.tokenizer import CLUSTER_CASES
 from training.model.cluster import density_peaks, normalize_features
 from training.model.config import ClusterConfig
 

@@ -1,7 +1,7 @@
 import numpy as np
 
-from training.easy_vqa import easy_batch, kind, picture, questions, sample, shape_label
-from training.scenes import COLOR_LABELS, CONCEPTS
+from training.data.easy_vqa import easy_batch, kind, picture, questions, sample, shape_label
+from training.data.scenes import COLOR_LABELS, CONCEPTS
 
 
 def test_official_splits():

@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 
-from training.easy_vqa import easy_batch
-from training.renderer import Layouts, Renderer
-from training.scenes import render_batch, sample_scene
+from training.data.easy_vqa import easy_batch
+from training.data.renderer import Layouts, Renderer
+from training.data.scenes import render_batch, sample_scene
 
 
 def test_many_at_a_time_are_drawn_as_one_by_one():

@@ -9,31 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from training.losses import feature_loss, layer_losses, sprite_layers
-from training.model import SeTok
-from training.model.detokenizer import paste_layers
-from training.model.llm import LlmConfig
-from training.model.setokim import Setokim, SetokimConfig, SpecialTokens
-from training.parallel import Workers
-from training.patterns import PATTERNS, fill
-from training.renderer import Layouts, Renderer
-from training.sampler import TaskLoader, TaskSampler, tokenize
-from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_scene
-from training.sprites import SPRITES
-from training.stage2 import (
-    Stage2,
-    Stage2Settings,
-    load_setokim,
-    placing_loss,
-    read_by_length,
-    replace_tokenizer,
-    take_over_heads,
-)
-from training.stage4 import Stage4, Stage4Settings, give_layers
-from training.stage5 import Stage5, Stage5Settings
-from training.tasks import IGNORE, SINGULAR, TASK_SHARES, Sequence, edited_tokens
-from training.tests.test_stage1 import THIN
-from training.text import (
+from training.data.patterns import PATTERNS, fill
+from training.data.renderer import Layouts, Renderer
+from training.data.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_scene
+from training.data.sprites import SPRITES
+from training.data.tasks import IGNORE, SINGULAR, TASK_SHARES, Sequence, edited_tokens
+from training.data.text import (
     CELLS,
     EDITS,
     QUESTIONS,
@@ -51,8 +32,27 @@ from training.text import (
     strange_drawing,
     strange_edit,
 )
-from training.vocabulary import train_vocabulary
-from training.wordings import HELD_OUT, HELD_OUT_STRANGE, PARAPHRASES, SMALL_WORDS, STRANGE_NAMES, WORDINGS
+from training.data.vocabulary import train_vocabulary
+from training.data.wordings import HELD_OUT, HELD_OUT_STRANGE, PARAPHRASES, SMALL_WORDS, STRANGE_NAMES, WORDINGS
+from training.model import SeTok
+from training.model.detokenizer import paste_layers
+from training.model.llm import LlmConfig
+from training.model.setokim import Setokim, SetokimConfig, SpecialTokens
+from training.stages.losses import feature_loss, layer_losses, sprite_layers
+from training.stages.parallel import Workers
+from training.stages.sampler import TaskLoader, TaskSampler, tokenize
+from training.stages.stage2 import (
+    Stage2,
+    Stage2Settings,
+    load_setokim,
+    placing_loss,
+    read_by_length,
+    replace_tokenizer,
+    take_over_heads,
+)
+from training.stages.stage4 import Stage4, Stage4Settings, give_layers
+from training.stages.stage5 import Stage5, Stage5Settings
+from training.tests.test_stage1 import THIN
 
 CPU = torch.device("cpu")
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from training.evaluate_tasks import said_things
-from training.scenes import CONCEPTS, sample_scene
-from training.tasks_pack import pack, pack_strange
-from training.text import caption, dense_caption
-from training.wordings import HELD_OUT, HELD_OUT_STRANGE, STRANGE_NAMES
+from training.data.scenes import CONCEPTS, sample_scene
+from training.data.text import caption, dense_caption
+from training.data.wordings import HELD_OUT, HELD_OUT_STRANGE, STRANGE_NAMES
+from training.evaluation.tasks import said_things
+from training.evaluation.tasks_pack import pack, pack_strange
 
 COUNT = 24
 

@@ -15,23 +15,21 @@ const PACKAGES: [&str; 4] = ["llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy=
 pub fn compare_llama_cpp() -> Result<()> {
     let python = step("llama.cpp: packages", install)?;
     run(native_binary())?;
-    let mut compare = command(&python, ["training/compare_llama_cpp.py"]);
-    compare.current_dir(root());
-    run(compare)
+    run(command(&python, ["-m", "training.evaluation.compare_llama_cpp"]))
 }
 
 /// Our decoding and llama.cpp's on the same packed file, by turns: rows of a benchmark as JSON.
 pub fn time_llama_cpp(prompt: &str) -> Result<String> {
     let python = step("llama.cpp: packages", install)?;
     run(measured_binary())?;
-    read(command(&python, ["training/bench_llama_cpp.py", "--setokim", MEASURED, "--prompt", prompt]))
+    let module = ["-m", "training.evaluation.bench_llama_cpp"];
+    read(command(&python, module.into_iter().chain(["--setokim", MEASURED, "--prompt", prompt])))
 }
 
 /// Where the package with the real language model keeps it.
 pub fn packaged_model() -> Result<String> {
     let python = step("llama.cpp: packages", install)?;
-    let program =
-        "import sys; sys.path.insert(0, 'training'); import compare_llama_cpp as c; print(c.packaged_model())";
+    let program = "from training.evaluation.compare_llama_cpp import packaged_model; print(packaged_model())";
     read(command(&python, ["-c", program]))
 }
 

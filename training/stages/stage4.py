@@ -1,0 +1,107 @@
+"""Stage 4: the detokenizer learns on, alone: everything that it draws from is what it will be.
+
+Its painter learns backgrounds as they are without things, its layers the things. These learn faster than pictures can
+be tokenised, so each step draws its tokens from a memory of recent ones.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..evaluation.tokenizer import evaluate_scenes
+from ..model import SeTok
+from ..model.config import CONFIGS
+from ..model.detokenizer import TokenLayers
+from ..model.setokim import Setokim
+from .losses import layer_losses, objects_of_tokens
+from .parallel import Workers
+from .runs import Run, RunSettings
+from .sampler import Pictures, tokenize
+from .stage1 import SceneLoader, painter_losses
+
+
+@dataclass(frozen=True)
+class Stage4Settings(RunSettings):
+    batch: int = 16  # pictures whose background is painted
+    learning_rate: float = 1.5e-3
+    last_learning_rate: float = 5e-5
+    warmup_steps: int = 50
+    ema_decay: float = 0.998
+    layers: int = 32  # tokens for each picture of a batch that a layer is made of
+    remembered: int = 100_000  # tokens
+    easy_vqa: float = 1 / 16  # share of a batch that is not of scenes
+    token_noise: float = 0.4  # most of it, in deviations of a token: what the diffusion head draws is not exact
+    evaluate_scenes: int = 128
+
+
+@dataclass
+class Memory:
+    """Tokens [T, D] as the projector normalises them, and the object that each shows [T, 5] as in `Layouts`, -1 for
+    none: shapes of easy-VQA are left to the painter."""
+
+    tokens: Tensor
+    objects: Tensor
+
+    def add(self, pictures: Pictures, objects: Tensor, most: int) -> None:
+        """objects [M, R, 5] of the pictures."""
+        shown = objects_of_tokens(objects, pictures.token_regions)
+        self.tokens = torch.cat([self.tokens, pictures.real_tokens])[-most:]
+        self.objects = torch.cat([self.objects, shown[pictures.valid]])[-most:]
+
+
+def give_layers(model: Setokim) -> None:
+    """To the detokenizer of a model that was trained before there were any."""
+    size = CONFIGS["nano"].detokenizer.layer_size
+    config = dataclasses.replace(model.tokenizer_config.detokenizer, layer_size=size)
+    model.tokenizer_config = dataclasses.replace(model.tokenizer_config, detokenizer=config)
+    model.detok.layers = TokenLayers(config, model.tokenizer_config.merger.token_width)
+
+
+class Stage4(Run):
+    """`model` is a Setokim of which only the detokenizer wants gradients."""
+
+    loss_weights = {"layers": 10.0, "boxes": 5.0, "pixel": 2.0, "edge": 0.5, "layout": 0.05}
+
+    def __init__(self, model: Setokim, settings: Stage4Settings, workers: Workers, folder: Path):
+        torch.manual_seed(settings.seed)
+        if not model.detok.layers:
+            give_layers(model)
+        model.requires_grad_(False)
+        self.learning(model).requires_grad_(True)
+        super().__init__(nn.ModuleDict({"setokim": model}), model.config_json(), settings, workers, folder)
+        empty = torch.empty(0, len(model.projector.mean), device=workers.device)
+        self.memory = Memory(empty, torch.empty(0, 5, dtype=torch.long, device=workers.device))
+        self.loader = SceneLoader(settings.easy_vqa, settings.batch, workers)
+
+    @staticmethod
+    def learning(model: Setokim) -> nn.Module:
+        """The part that learns."""
+        return model.detok
+
+    def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
+        model, settings = self.model["setokim"], self.settings
+        shown = self.loader.batch(first, count)
+        pictures = tokenize(model, shown.canvas)
+        self.memory.add(pictures, shown.objects, settings.remembered)
+        chosen = torch.randint(len(self.memory.tokens), (settings.layers * count,), device=shown.objects.device)
+        tokens = self.blurred(self.memory.tokens[chosen])
+        losses = layer_losses(model.detok.layers, tokens, self.memory.objects[chosen])
+        tokens = self.blurred(pictures.tokens)
+        return losses | painter_losses(model.detok, shown, tokens, pictures.valid, pictures.labels), {}
+
+    def blurred(self, tokens: Tensor) -> Tensor:
+        """As they are before the projector, with noise of any strength up to the most."""
+        share = torch.rand(*tokens.shape[:1], *(1,) * (tokens.ndim - 1)).square()  # most are nearly exact
+        strength = self.settings.token_noise * share
+        noisy = tokens + strength.to(tokens.device) * torch.randn_like(tokens)
+        return self.model["setokim"].projector.denormalize(noisy)
+
+    def evaluate_average(self) -> dict[str, float]:
+        model = self.average["setokim"]
+        tokenizer = SeTok(model.tokenizer_config)
+        for part in ("vision", "setok", "detok", "heads"):
+            setattr(tokenizer, part, getattr(model, part))
+        return evaluate_scenes(tokenizer.eval(), "val", self.settings.evaluate_scenes)
