@@ -17,11 +17,11 @@ from PIL import Image
 
 from .data.scenes import BACKGROUND_NAMES, render_scene, sample_scene
 from .data.text import REFUSALS
-from .evaluation.tokenizer import add_clustering_options, chosen_clustering, load_average, read_weights
 from .model import SeTok
 from .model.bundle import write_bundle
+from .model.checkpoints import add_clustering_options, chosen_clustering, load_setok, load_setokim, read_weights
 from .model.setokim import Setokim
-from .stages.stage2 import load_setokim, replace_detokenizer
+from .stages.stage2 import replace_detokenizer
 
 SAMPLES = 8
 
@@ -54,7 +54,7 @@ TASK_LINES = {
 def load(checkpoint: Path, clustering: dict[str, float]) -> SeTok | Setokim:
     """The averaged weights of a checkpoint of any stage, or those of a model folder."""
     config = json.loads(read_weights(checkpoint)[0])
-    return load_setokim(checkpoint, clustering) if "llm" in config else load_average(checkpoint, clustering)
+    return load_setokim(checkpoint, clustering) if "llm" in config else load_setok(checkpoint, clustering)
 
 
 def task_card(model: Setokim, tasks: dict[str, float] | None) -> str:
@@ -158,7 +158,7 @@ def main() -> None:
     if arguments.detokenizer and not isinstance(model, Setokim):
         parser.error("--detokenizer is for a language model: a tokenizer has its own")
     if arguments.detokenizer:
-        replace_detokenizer(model, load_average(arguments.detokenizer))
+        replace_detokenizer(model, load_setok(arguments.detokenizer))
     if isinstance(model, Setokim):
         model.config = dataclasses.replace(model.config, refusals=REFUSALS)
     if arguments.picture_margin is not None:

@@ -16,15 +16,14 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from .evaluation.tokenizer import add_clustering_options, chosen_clustering, load_average
 from .model import CONFIGS, SeTok
+from .model.checkpoints import add_clustering_options, chosen_clustering, load_setok, load_setokim
 from .stages.parallel import Workers
 from .stages.runs import Run
 from .stages.stage1 import Stage1, Stage1Settings
 from .stages.stage2 import (
     Stage2,
     Stage2Settings,
-    load_setokim,
     replace_detokenizer,
     replace_tokenizer,
     setokim_from_stage1,
@@ -46,16 +45,16 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
         settings = Stage1Settings(**options)
         if arguments.start:  # clusters that exist already are learned from
             settings = dataclasses.replace(settings, true_clusters=0.0)
-            return Stage1(load_average(arguments.start), settings, workers, folder)
+            return Stage1(load_setok(arguments.start), settings, workers, folder)
         torch.manual_seed(settings.seed)
         return Stage1(SeTok(CONFIGS[arguments.config]), settings, workers, folder)
     text = Tokenizer.from_file(str(arguments.text)) if arguments.text else None
     model = setokim_from_stage1(arguments.start, text) if arguments.stage == 2 else load_setokim(arguments.start)
     model.to(workers.device)
     if arguments.tokenizer:
-        replace_tokenizer(model, load_average(arguments.tokenizer, chosen_clustering(arguments)), text)
+        replace_tokenizer(model, load_setok(arguments.tokenizer, chosen_clustering(arguments)), text)
     if arguments.detokenizer:
-        replace_detokenizer(model, load_average(arguments.detokenizer))
+        replace_detokenizer(model, load_setok(arguments.detokenizer))
     if arguments.stage == 4:
         return Stage4(model, Stage4Settings(**options), workers, folder)
     if arguments.stage == 5:

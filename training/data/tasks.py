@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from tokenizers import Tokenizer
 
-from ..model.setokim import SpecialTokens
 from . import easy_vqa
 from .scenes import Scene, SceneObject, region_labels, sample_scene, scene_rng
+from .special_tokens import SpecialTokens
 from .sprites import SPRITES
 from .text import (
     Edit,

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from ..model.setokim import SpecialTokens
 from .scenes import sample_scene
+from .special_tokens import SpecialTokens
 from .sprites import SPRITES
 from .text import (
     CELLS,

@@ -24,20 +24,21 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ..data.scenes import COLOR_LABELS, CONCEPTS, Scene, render_batch, sample_scene, scene_rng
+from ..data.special_tokens import SpecialTokens
 from ..data.tasks import IGNORE, Sequence
 from ..data.text import QUESTIONS, Edit, Speaker, ask_any, dense_caption, edit_any, refer
 from ..data.wordings import WORDINGS
+from ..model.checkpoints import load_setokim
 from ..model.cluster import cluster_features
 from ..model.config import ClusterConfig, DetokenizerConfig, ModelConfig
 from ..model.detokenizer import Detokenizer
 from ..model.llm import Llama, LlmConfig
-from ..model.setokim import Setokim, SpecialTokens, order_by_area
+from ..model.setokim import Setokim, order_by_area
 from ..stages.losses import dice_loss, edge_loss, naming_loss, of_region, pixel_loss, token_regions
+from ..stages.metrics import images_to_tensor, psnr
 from ..stages.precision import mixed_precision
 from ..stages.runs import append_row
-from ..stages.stage2 import load_setokim
 from .token_ways import TOKEN_WIDTH, VARIANTS, Made, Variant
-from .tokenizer import images_to_tensor, psnr
 
 LLM = LlmConfig(
     vocab_size=960, hidden_size=128, intermediate_size=256, num_hidden_layers=3, max_position_embeddings=1024

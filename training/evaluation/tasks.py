@@ -21,10 +21,10 @@ from torch import Tensor
 
 from ..data.scenes import MAX_REGIONS
 from ..data.text import CELL_BORDERS, CELLS
+from ..model.checkpoints import load_setokim
 from ..model.mask_head import full_size
 from ..model.noise import Noise
 from ..model.setokim import Setokim
-from ..stages.stage2 import load_setokim
 from .answer import Drawing, Picture, look, paste, prompt, respond
 
 UNCHANGED_PSNR = 30.0

@@ -14,11 +14,11 @@ from tokenizers import Tokenizer
 from ..data.scenes import sample_batch
 from ..data.text import REFUSALS, Speaker, absent_edit, edit_any
 from ..model import SeTok
+from ..model.checkpoints import load_setok, load_setokim
 from ..model.cluster import density_peaks
 from ..model.setokim import Setokim
-from ..stages.stage2 import load_setokim
+from ..stages.metrics import images_to_tensor, region_ious
 from .answer import look, prompt
-from .tokenizer import images_to_tensor, load_average, region_ious
 
 NEIGHBORS = (3, 4, 5, 6)
 THRESHOLDS = tuple(round(0.30 + 0.05 * i, 2) for i in range(11))
@@ -99,7 +99,7 @@ def main() -> None:
         rows = sweep_margin(load_setokim(arguments.checkpoint), text, arguments.count)
         best = max(rows, key=lambda row: min(row["followed"], row["refused"]))
     else:
-        rows = sweep(load_average(arguments.checkpoint), arguments.count)
+        rows = sweep(load_setok(arguments.checkpoint), arguments.count)
         best = best_setting(rows)
     for row in [*rows, {"best": 0} | best]:
         print("  ".join(f"{name} {value:.3g}" for name, value in row.items()))

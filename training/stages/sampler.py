@@ -8,10 +8,11 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from ..data.renderer import Canvas, Layouts, Renderer
+from ..data.special_tokens import SpecialTokens
 from ..data.targets import Targets, targets_of
 from ..data.tasks import Contents, Planned, Sequence, TaskWriter
 from ..model.cluster import cluster_features
-from ..model.setokim import Setokim, SpecialTokens, order_by_area
+from ..model.setokim import Setokim, order_by_area
 from .ahead import Ahead
 from .losses import token_regions
 from .precision import mixed_precision

@@ -13,7 +13,6 @@ from torch.func import functional_call
 from ..data import easy_vqa
 from ..data.renderer import Canvas, Layouts, Renderer, to_device
 from ..data.scenes import MAX_REGIONS, region_labels, sample_scene
-from ..evaluation.tokenizer import evaluate_scenes
 from ..model import SeTok
 from ..model.cluster import cluster_features, normalize_features
 from ..model.detokenizer import Detokenizer
@@ -30,6 +29,7 @@ from .losses import (
     pull_push_loss,
     token_regions,
 )
+from .metrics import evaluate_scenes
 from .parallel import Workers
 from .precision import mixed_precision
 from .runs import Run, RunSettings

@@ -12,14 +12,15 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ..data.scenes import IMAGE_SIZE, MAX_OBJECTS
+from ..data.special_tokens import SpecialTokens
 from ..data.targets import NAMED, Compared, Counted, Named
 from ..data.tasks import FINISHING_SHARES, IGNORE, TASK_SHARES
 from ..data.text import CELLS
-from ..evaluation.tokenizer import load_average, read_weights, with_clustering
 from ..model import SeTok
+from ..model.checkpoints import load_setok
 from ..model.llm import LlmConfig
 from ..model.mask_head import full_size
-from ..model.setokim import Setokim, SetokimConfig, SpecialTokens
+from ..model.setokim import Setokim, SetokimConfig
 from .losses import dice_loss
 from .parallel import Workers
 from .precision import mixed_precision
@@ -311,7 +312,7 @@ def take_over_heads(run: Stage2, checkpoint: Path) -> None:
 def setokim_from_stage1(checkpoint: Path, text: Tokenizer) -> Setokim:
     """A new language model around the averaged tokenizer of stage 1."""
     vocabulary = -(-text.get_vocab_size() // 64) * 64
-    return Setokim(load_average(checkpoint), SetokimConfig(llm=LlmConfig(vocab_size=vocabulary)))
+    return Setokim(load_setok(checkpoint), SetokimConfig(llm=LlmConfig(vocab_size=vocabulary)))
 
 
 def replace_tokenizer(model: Setokim, tokenizer: SeTok, text: Tokenizer) -> None:
@@ -327,14 +328,3 @@ def replace_detokenizer(model: Setokim, other: SeTok) -> None:
     config = other.config.detokenizer
     model.tokenizer_config = dataclasses.replace(model.tokenizer_config, detokenizer=config)
     model.detok = other.detok.to(model.projector.mean.device)
-
-
-def load_setokim(checkpoint: Path, clustering: dict[str, float] | None = None) -> Setokim:
-    """The averaged weights of a checkpoint of stage 2 or later, or those of a model folder.
-
-    `clustering` replaces settings of that section.
-    """
-    config, weights = read_weights(checkpoint)
-    model = Setokim(SeTok(with_clustering(config, clustering)), SetokimConfig.from_json(config))
-    model.load_state_dict({name: weights[name] for name in model.state_dict()})
-    return model.eval()

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..evaluation.tokenizer import evaluate_scenes
 from ..model import SeTok
 from ..model.config import CONFIGS
 from ..model.detokenizer import TokenLayers
 from ..model.setokim import Setokim
 from .losses import layer_losses, objects_of_tokens
+from .metrics import evaluate_scenes
 from .parallel import Workers
 from .runs import Run, RunSettings
 from .sampler import Pictures, tokenize

@@ -23,8 +23,8 @@ from training.evaluation.ablations import (
     train_llm,
 )
 from training.evaluation.token_ways import VARIANTS
-from training.evaluation.tokenizer import images_to_tensor
 from training.model.llm import Llama
+from training.stages.metrics import images_to_tensor
 from training.tests.test_tasks import model, text  # noqa: F401 (fixtures)
 
 

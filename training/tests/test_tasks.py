@@ -12,6 +12,7 @@ import torch
 from training.data.patterns import PATTERNS, fill
 from training.data.renderer import Layouts, Renderer
 from training.data.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_scene
+from training.data.special_tokens import SpecialTokens
 from training.data.sprites import SPRITES
 from training.data.tasks import IGNORE, SINGULAR, TASK_SHARES, Sequence, edited_tokens
 from training.data.text import (
@@ -35,16 +36,16 @@ from training.data.text import (
 from training.data.vocabulary import train_vocabulary
 from training.data.wordings import HELD_OUT, HELD_OUT_STRANGE, PARAPHRASES, SMALL_WORDS, STRANGE_NAMES, WORDINGS
 from training.model import SeTok
+from training.model.checkpoints import load_setokim
 from training.model.detokenizer import paste_layers
 from training.model.llm import LlmConfig
-from training.model.setokim import Setokim, SetokimConfig, SpecialTokens
+from training.model.setokim import Setokim, SetokimConfig
 from training.stages.losses import feature_loss, layer_losses, sprite_layers
 from training.stages.parallel import Workers
 from training.stages.sampler import TaskLoader, TaskSampler, tokenize
 from training.stages.stage2 import (
     Stage2,
     Stage2Settings,
-    load_setokim,
     placing_loss,
     read_by_length,
     replace_tokenizer,
