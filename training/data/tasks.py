@@ -12,6 +12,7 @@ from . import easy_vqa
 from .scenes import Scene, SceneObject, region_labels, sample_scene, scene_rng
 from .special_tokens import SpecialTokens
 from .sprites import SPRITES
+from .templates import STRANGE_NAMES
 from .text import (
     Edit,
     Speaker,
@@ -32,7 +33,6 @@ from .text import (
     strange_edit,
     unique_objects,
 )
-from .wordings import HELD_OUT_STRANGE, STRANGE_NAMES
 
 IGNORE = -100
 QUESTIONS_PER_IMAGE = 5
@@ -52,7 +52,7 @@ TASK_SHARES = {
 FINISHING_SHARES = {"chat": 0.40, "caption": 0.10, "segment": 0.05, "generate": 0.10, "edit": 0.27, "easy_vqa": 0.08}
 
 # What can be counted: "cat" and "cats", and what no picture shows.
-NAMES = [*SPRITES.names, *STRANGE_NAMES[:-HELD_OUT_STRANGE]]
+NAMES = [*SPRITES.names, *STRANGE_NAMES]
 SINGULAR = {form: name for name in NAMES for form in (name, plural(name))}
 KNOWN_NAMES = re.compile(rf"\b({'|'.join(SINGULAR)})\b")
 

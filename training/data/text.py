@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .patterns import PATTERNS, fill
 from .scenes import (
     BACKGROUND_NAMES,
     BACKGROUNDS,
@@ -24,21 +23,22 @@ from .scenes import (
     place_object,
 )
 from .sprites import SPRITES
-from .wordings import (
+from .templates import (
     BEGINNINGS,
     ENDINGS,
     HELD_OUT,
-    HELD_OUT_STRANGE,
     OFF_TOPIC,
     OFF_TOPIC_ANSWER,
     PARAPHRASES,
+    PATTERNS,
     PICTURE_WORDS,
     REQUESTS,
     SMALL_TALK,
     SMALL_WORDS,
     STRANGE_NAMES,
+    TEMPLATES,
     VERBS,
-    WORDINGS,
+    fill,
 )
 
 NUMBERS = ["no", "one", "two", "three", "four", "five"]
@@ -68,9 +68,9 @@ def relation_depth(words: str, a: SceneObject, b: SceneObject) -> float:
 
 
 class Speaker:
-    """Chooses wordings: the usual ones, or only the held-out ones.
+    """Chooses templates: the usual ones, or only the held-out ones.
 
-    `careless`, for training, talks as people do: puts wordings together from parts, leaves small words out, asks
+    `careless`, for training, talks as people do: puts sentences together from parts, leaves small words out, asks
     politely, asks for things that no picture shows, says less than could be said.
     """
 
@@ -80,7 +80,7 @@ class Speaker:
     def say(self, kind: str, **parts: str) -> str:
         if self.held_out_words:
             return self.pick(HELD_OUT[kind]).format(**parts)
-        words = self.pick(WORDINGS[kind])
+        words = self.pick(TEMPLATES[kind])
         if self.carelessly(0.3):
             words = self.pick(PARAPHRASES[kind])
         elif self.carelessly(0.6):
@@ -107,7 +107,7 @@ class Speaker:
         return words
 
     def _without_a_small_word(self, words: str) -> str:
-        """Whoever needs each word of a wording does not understand one that is new."""
+        """Whoever needs each word of a sentence does not understand one that is new."""
         parts = words.split()
         small = [i for i, part in enumerate(parts) if part in SMALL_WORDS]
         if small and len(parts) > 2:
@@ -120,7 +120,7 @@ class Speaker:
     def strange_name(self) -> str:
         """Something that no picture shows, half of the time a word that nobody knows."""
         if self.rng.random() < 0.5:
-            return self.pick(STRANGE_NAMES[:-HELD_OUT_STRANGE])
+            return self.pick(STRANGE_NAMES)
         syllables = self.rng.integers(2, 4)
         sounds = ("bcdfghjklmnprstvwz", "aeiou", ["", "", "l", "m", "n", "r", "s", "t"])
         return "".join(self.pick(sound) for _ in range(syllables) for sound in sounds)

@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from .scenes import sample_scene
 from .special_tokens import SpecialTokens
 from .sprites import SPRITES
+from .templates import HELD_OUT, PICTURE_WORDS, SMALL_TALK, TEMPLATES
 from .text import (
     CELLS,
     Speaker,
@@ -24,14 +25,13 @@ from .text import (
     refer,
     refusal,
 )
-from .wordings import HELD_OUT, PICTURE_WORDS, SMALL_TALK, WORDINGS
 
 SIZE = 2048
 SCENES = 4000
 
 
 def corpus(scenes: int = SCENES) -> Iterator[str]:
-    """Sentences of every kind. Held-out wordings are among them: their words must be known, their use is not."""
+    """Sentences of every kind. Held-out templates are among them: their words must be known, their use is not."""
     for index in range(scenes):
         rng = np.random.default_rng([99, index])
         scene = sample_scene("train", index)
@@ -41,7 +41,7 @@ def corpus(scenes: int = SCENES) -> Iterator[str]:
             yield refer(speaker, scene, scene.objects[0]) or ""
         yield from (caption(scene), dense_caption(scene))
     yield from (sentence for turn in SMALL_TALK for sentence in turn)
-    yield from (wording for kinds in (WORDINGS, HELD_OUT) for wordings in kinds.values() for wording in wordings)
+    yield from (template for kinds in (TEMPLATES, HELD_OUT) for templates in kinds.values() for template in templates)
     for name in SPRITES.names:
         yield from (refusal(name), f"how many {plural(name)} are there?")
     yield from CELLS

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from ..data.scenes import COLOR_LABELS, CONCEPTS, Scene, render_batch, sample_scene, scene_rng
 from ..data.special_tokens import SpecialTokens
 from ..data.tasks import IGNORE, Sequence
+from ..data.templates import TEMPLATES
 from ..data.text import QUESTIONS, Edit, Speaker, ask_any, dense_caption, edit_any, refer
-from ..data.wordings import WORDINGS
 from ..model.checkpoints import load_setokim
 from ..model.cluster import cluster_features
 from ..model.config import ClusterConfig, DetokenizerConfig, ModelConfig
@@ -214,10 +214,10 @@ def spread(x: Tensor, places: Places, shape: torch.Size) -> Tensor:
 
 
 class PlainSpeaker(Speaker):
-    """One wording for each kind of sentence: what is compared is tokens, not language."""
+    """One template for each kind of sentence: what is compared is tokens, not language."""
 
     def say(self, kind: str, **parts: str) -> str:
-        return WORDINGS[kind][0].format(**parts)
+        return TEMPLATES[kind][0].format(**parts)
 
 
 def write_turns(

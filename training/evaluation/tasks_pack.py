@@ -33,6 +33,7 @@ from safetensors.numpy import save_file
 from ..data import easy_vqa
 from ..data.scenes import CONCEPTS, IMAGE_SIZE, Scene, render_batch, sample_scene, scene_rng
 from ..data.sprites import SPRITES
+from ..data.templates import HELD_OUT_STRANGE_NAMES
 from ..data.text import (
     CANNOT_DRAW,
     CELL_BORDERS,
@@ -55,7 +56,6 @@ from ..data.text import (
     refusal,
     with_article,
 )
-from ..data.wordings import HELD_OUT_STRANGE, STRANGE_NAMES
 from .scenes_pack import pack_arrays
 
 SUITES = ("scenes", "scenes-combo", "scenes-words", "scenes-strange", "easy-vqa")
@@ -83,11 +83,11 @@ def captions(speaker: Speaker, scene: Scene) -> list[dict]:
     return [
         {
             "kind": kind,
-            "question": speaker.say(wording),
+            "question": speaker.say(template),
             "things": [say(o) for o in scene.objects],
             "background": background_phrase(scene),
         }
-        for kind, wording, say in kinds
+        for kind, template, say in kinds
     ]
 
 
@@ -149,7 +149,7 @@ def pack_strange(split: str, count: int) -> tuple[dict[str, np.ndarray], list[di
 
 
 def strange_tasks(speaker: Speaker, scene: Scene) -> dict:
-    name = speaker.pick(STRANGE_NAMES[-HELD_OUT_STRANGE:])
+    name = speaker.pick(HELD_OUT_STRANGE_NAMES)
     phrase, wanted, cell = f"the {name}", with_article(name), speaker.pick(CELLS)
     asked = [
         ("strange_exists", speaker.say("exists", a_name=wanted), "no"),

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import itertools
 import math
 import re
 from collections import Counter
@@ -9,12 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.patterns import PATTERNS, fill
 from training.data.renderer import Layouts, Renderer
 from training.data.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_scene
 from training.data.special_tokens import SpecialTokens
 from training.data.sprites import SPRITES
 from training.data.tasks import IGNORE, SINGULAR, TASK_SHARES, Sequence, edited_tokens
+from training.data.templates import (
+    HELD_OUT,
+    HELD_OUT_STRANGE_NAMES,
+    PARAPHRASES,
+    PATTERNS,
+    SMALL_WORDS,
+    STRANGE_NAMES,
+    TEMPLATES,
+    fill,
+)
 from training.data.text import (
     CELLS,
     EDITS,
@@ -34,7 +44,6 @@ from training.data.text import (
     strange_edit,
 )
 from training.data.vocabulary import train_vocabulary
-from training.data.wordings import HELD_OUT, HELD_OUT_STRANGE, PARAPHRASES, SMALL_WORDS, STRANGE_NAMES, WORDINGS
 from training.model import SeTok
 from training.model.checkpoints import load_setokim
 from training.model.detokenizer import paste_layers
@@ -70,52 +79,52 @@ def model():
     return Setokim(SeTok(THIN), SetokimConfig(llm=dataclasses.replace(config, num_attention_heads=2)))
 
 
-PARTS_OF_WORDINGS = "name names other a_name phrase caption cell color relation place".split()  # noqa: SIM905
+PLACEHOLDERS = "name names other a_name phrase caption cell color relation place".split()  # noqa: SIM905
 
 
-@pytest.mark.parametrize("kind", WORDINGS)
-def test_wordings_held_out_are_never_used_otherwise(kind):
-    parts = {part: "{" + part + "}" for part in PARTS_OF_WORDINGS}
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_held_out_templates_are_never_used_otherwise(kind):
+    parts = {part: "{" + part + "}" for part in PLACEHOLDERS}
     careless, special = Speaker(np.random.default_rng(0), careless=True), Speaker(np.random.default_rng(0), True)
     assert not set(HELD_OUT[kind]) & {careless.say(kind, **parts) for _ in range(2000)}
     assert set(HELD_OUT[kind]) == {special.say(kind, **parts) for _ in range(100)}
 
 
-@pytest.mark.parametrize("kind", WORDINGS)
-def test_paraphrases_name_what_wordings_name_and_are_none_of_those_held_out(kind):
-    def plain(wordings):
-        return {re.sub(r"[^a-z_{} ]", "", words) for words in wordings}
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_paraphrases_name_what_templates_name_and_are_none_of_those_held_out(kind):
+    def plain(templates):
+        return {re.sub(r"[^a-z_{} ]", "", words) for words in templates}
 
     assert len(PARAPHRASES[kind]) >= 40 and not plain(PARAPHRASES[kind]) & plain(HELD_OUT[kind])
-    assert {named(words) for words in PARAPHRASES[kind]} == {named(WORDINGS[kind][0])}
+    assert {named(words) for words in PARAPHRASES[kind]} == {named(TEMPLATES[kind][0])}
 
 
 def named(words):
     return tuple(sorted(re.findall(r"{\w+}", words)))
 
 
-@pytest.mark.parametrize("kind", WORDINGS)
-def test_patterns_name_what_wordings_name(kind):
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_patterns_name_what_templates_name(kind):
     speaker = Speaker(np.random.default_rng(0))
     for pattern in PATTERNS[kind]:
         for _ in range(20):
             words = fill(pattern, speaker.pick)
-            assert named(words) == named(WORDINGS[kind][0]) and not set(words) & set("[]|"), pattern
+            assert named(words) == named(TEMPLATES[kind][0]) and not set(words) & set("[]|"), pattern
 
 
 def test_careless_speakers_leave_out_small_words_and_nothing_else():
-    usual = {kind: [" ".join(words.split()) for words in wordings] for kind, wordings in WORDINGS.items()}
     speaker = Speaker(np.random.default_rng(0), careless=True)
-    for words in (words for wordings in usual.values() for words in wordings):
+    for words in itertools.chain.from_iterable(TEMPLATES.values()):
         rest = speaker._without_a_small_word(words).split()
         missing = Counter(words.split()) - Counter(rest)
         assert set(missing) <= SMALL_WORDS and missing.total() <= 1 and len(rest) >= min(2, len(words.split()))
 
 
 def test_strange_things_are_no_sprites_and_those_held_out_are_never_named():
-    assert not set(STRANGE_NAMES) & set(SPRITES.names) and len(set(STRANGE_NAMES)) == len(STRANGE_NAMES)
+    names = [*STRANGE_NAMES, *HELD_OUT_STRANGE_NAMES]
+    assert not set(names) & set(SPRITES.names) and len(set(names)) == len(names)
     speaker, scene = Speaker(np.random.default_rng(0), careless=True), sample_scene("train", 0)
-    held_out = set(STRANGE_NAMES[-HELD_OUT_STRANGE:])
+    held_out = set(HELD_OUT_STRANGE_NAMES)
     for _ in range(300):
         for words, answer in (strange_drawing(speaker, scene), strange_edit(speaker, scene)):
             assert answer == "i can not draw that" and not held_out & set(words.split())

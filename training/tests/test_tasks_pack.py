@@ -3,8 +3,8 @@
 import numpy as np
 
 from training.data.scenes import CONCEPTS, sample_scene
+from training.data.templates import HELD_OUT, HELD_OUT_STRANGE_NAMES
 from training.data.text import caption, dense_caption
-from training.data.wordings import HELD_OUT, HELD_OUT_STRANGE, STRANGE_NAMES
 from training.evaluation.tasks import said_things
 from training.evaluation.tasks_pack import pack, pack_strange
 
@@ -52,7 +52,7 @@ def test_a_caption_is_right_in_any_order_and_with_nothing_more_or_less():
 
 def test_held_out_words_are_only_those():
     _, tasks = pack("test", COUNT, held_out_words=True)
-    caption_kinds = {"count", "biggest", "background"}  # whose wordings hold no name
+    caption_kinds = {"count", "biggest", "background"}  # whose templates hold no name
     for question in (q for task in tasks for q in task["questions"] if q["kind"] in caption_kinds):
         assert question["question"] in HELD_OUT[question["kind"]]
 
@@ -62,7 +62,7 @@ def test_strange_things_are_refused():
     for task in tasks:
         (phrase,) = (reference["phrase"] for reference in task["references"] if reference["region"] is None)
         name = phrase.removeprefix("the ")
-        assert name in STRANGE_NAMES[-HELD_OUT_STRANGE:]
+        assert name in HELD_OUT_STRANGE_NAMES
         assert all(name in question["question"] for question in task["questions"])
         assert {q["answer"] for q in task["questions"]} == {"no", "there is no such thing", "i can not draw that"}
 
