@@ -1,14 +1,15 @@
 """What every stage shares: optimiser, averaged weights, schedule by steps or by the clock, logs, checkpoints."""
 
-import copy
 import csv
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from .parallel import Workers
 from .plot import plot_run
@@ -41,10 +42,9 @@ class Run:
     def __init__(self, model: nn.Module, config_json: str, settings: RunSettings, workers: Workers, folder: Path):
         self.model, self.config_json = model.to(workers.device), config_json
         self.settings, self.workers, self.folder = settings, workers, folder
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        self.averaged = AveragedModel(self.model, multi_avg_fn=moving_average(settings.ema_decay)).requires_grad_(False)
+        self.averaged.n_averaged.fill_(1)  # what the run starts from counts too
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.averaged = [p for name, p in self.average.named_parameters() if name in trained]
         matrices = [p for p in self.parameters if p.ndim > 1]
         vectors = [p for p in self.parameters if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -62,6 +62,11 @@ class Run:
     def evaluate_average(self) -> dict[str, float]:
         """Metrics of the averaged weights on a little of `val`."""
         raise NotImplementedError
+
+    @property
+    def average(self) -> nn.Module:
+        """The model with its weights averaged over the last steps."""
+        return self.averaged.module
 
     @property
     def progress(self) -> float:
@@ -101,8 +106,7 @@ class Run:
             group["lr"] = rate
         self.optimizer.step()
         self.step += 1
-        decay = min(s.ema_decay, self.step / (self.step + 10))
-        torch._foreach_lerp_(self.averaged, [p.detach() for p in self.parameters], 1 - decay)
+        self.averaged.update_parameters(self.model)
         terms = {name: losses[name].detach() if name in losses else math.nan for name in self.loss_weights}
         return {"learning_rate": rate, "loss": loss.detach(), **terms, "gradient_norm": norm, **extra}
 
@@ -126,6 +130,7 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.elapsed = state["step"], state["elapsed"]
+        self.averaged.n_averaged.fill_(self.step + 1)
 
     def run(self) -> None:
         """Train to the end, from the checkpoint in the folder when there is one."""
@@ -167,6 +172,16 @@ class Run:
         terms = "  ".join(f"{name} {value:.3g}" for name, value in row.items())
         speed = self.step * self.settings.batch / max(self.elapsed, 1e-6)
         return f"step {self.step}  {self.progress:.1%}  {left:.1f} min left  {speed:.1f}/s  {terms}"
+
+
+def moving_average(most: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """An exponential average for `AveragedModel` that forgets its first steps sooner: its decay grows to `most`."""
+
+    def update(averaged: list[Tensor], current: list[Tensor], steps: Tensor) -> None:
+        decay = min(most, steps.item() / (steps.item() + 10))
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+
+    return update
 
 
 def append_row(path: Path, row: dict[str, float]) -> None:
