@@ -9,28 +9,24 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from . import easy_vqa
+from .edits import Edit, absent_edit, edit_any, strange_drawing, strange_edit
+from .questions import ask_any
 from .scenes import Scene, SceneObject, region_labels, sample_scene, scene_rng
+from .speaker import Speaker
 from .special_tokens import SpecialTokens
 from .sprites import SPRITES
 from .templates import STRANGE_NAMES
 from .text import (
-    Edit,
-    Speaker,
     a_thing,
-    absent_edit,
     absent_name,
-    ask_any,
     background_phrase,
     caption,
     dense_caption,
-    edit_any,
     loose_caption,
     noun,
     plural,
     refer,
     refusal,
-    strange_drawing,
-    strange_edit,
     unique_objects,
 )
 

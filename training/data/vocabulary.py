@@ -10,21 +10,14 @@ from pathlib import Path
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from .edits import edit_any
+from .questions import ask_any
 from .scenes import sample_scene
+from .speaker import Speaker
 from .special_tokens import SpecialTokens
 from .sprites import SPRITES
 from .templates import HELD_OUT, PICTURE_WORDS, SMALL_TALK, TEMPLATES
-from .text import (
-    CELLS,
-    Speaker,
-    ask_any,
-    caption,
-    dense_caption,
-    edit_any,
-    plural,
-    refer,
-    refusal,
-)
+from .text import CELLS, caption, dense_caption, plural, refer, refusal
 
 SIZE = 2048
 SCENES = 4000

@@ -31,7 +31,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from ..data import easy_vqa
+from ..data.edits import Edit, edit_any
+from ..data.questions import QUESTIONS, ask
 from ..data.scenes import CONCEPTS, IMAGE_SIZE, Scene, render_batch, sample_scene, scene_rng
+from ..data.speaker import Speaker
 from ..data.sprites import SPRITES
 from ..data.templates import HELD_OUT_STRANGE_NAMES
 from ..data.text import (
@@ -39,18 +42,13 @@ from ..data.text import (
     CELL_BORDERS,
     CELLS,
     NATURAL,
-    QUESTIONS,
-    Edit,
-    Speaker,
     a_placed_thing,
     a_thing,
     absent_name,
-    ask,
     background_phrase,
     cell,
     cell_index,
     dense_caption,
-    edit_any,
     noun,
     refer,
     refusal,

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from ..data.edits import absent_edit, edit_any
 from ..data.scenes import sample_batch
-from ..data.text import REFUSALS, Speaker, absent_edit, edit_any
+from ..data.speaker import Speaker
+from ..data.text import REFUSALS
 from ..model import SeTok
 from ..model.checkpoints import load_setok, load_setokim
 from ..model.cluster import density_peaks

@@ -5,24 +5,11 @@ import pytest
 import torch
 
 from training.data.scenes import sample_batch
-from training.evaluation.ablations import (
-    LLM,
-    MASKS_PER_PICTURE,
-    QUESTIONS_PER_PICTURE,
-    Ablated,
-    PlainSpeaker,
-    about,
-    any_token_loss,
-    baselines,
-    edit_success,
-    in_source_order,
-    look_at_split,
-    measure,
-    see_turns,
-    train,
-    train_llm,
-)
-from training.evaluation.token_ways import VARIANTS
+from training.evaluation.ablation_model import LLM, Ablated, see_turns
+from training.evaluation.ablation_scenes import in_source_order, look_at_split
+from training.evaluation.ablation_turns import MASKS_PER_PICTURE, QUESTIONS_PER_PICTURE, PlainSpeaker
+from training.evaluation.ablation_variants import VARIANTS
+from training.evaluation.ablations import about, any_token_loss, baselines, edit_success, measure, train, train_llm
 from training.model.llm import Llama
 from training.stages.metrics import images_to_tensor
 from training.tests.test_tasks import model, text  # noqa: F401 (fixtures)

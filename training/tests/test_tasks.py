@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from training.data.edits import EDITS, edit_any, strange_drawing, strange_edit
+from training.data.questions import QUESTIONS, ask, ask_any
 from training.data.renderer import Layouts, Renderer
 from training.data.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_scene
+from training.data.speaker import Speaker
 from training.data.special_tokens import SpecialTokens
 from training.data.sprites import SPRITES
 from training.data.tasks import IGNORE, SINGULAR, TASK_SHARES, Sequence, edited_tokens
@@ -25,24 +28,7 @@ from training.data.templates import (
     TEMPLATES,
     fill,
 )
-from training.data.text import (
-    CELLS,
-    EDITS,
-    QUESTIONS,
-    Speaker,
-    a_thing,
-    absent_name,
-    ask,
-    ask_any,
-    edit_any,
-    loose_caption,
-    noun,
-    refer,
-    refusal,
-    relation_depth,
-    strange_drawing,
-    strange_edit,
-)
+from training.data.text import CELLS, a_thing, absent_name, loose_caption, noun, refer, refusal, relation_depth
 from training.data.vocabulary import train_vocabulary
 from training.model import SeTok
 from training.model.checkpoints import load_setokim

@@ -5,9 +5,12 @@ import hashlib
 import numpy as np
 import pytest
 
+from training.data.edits import edit_any
+from training.data.questions import ask_any
 from training.data.scenes import sample_scene
+from training.data.speaker import Speaker
 from training.data.templates import fill
-from training.data.text import Speaker, ask_any, edit_any, loose_caption, refer
+from training.data.text import loose_caption, refer
 
 SENTENCES = {
     "usual": ("val", {}, "2fbee8a47215994c"),
