@@ -18,16 +18,16 @@ from tokenizers import Tokenizer
 
 from .model import CONFIGS, SeTok
 from .model.checkpoints import add_clustering_options, chosen_clustering, load_setok, load_setokim
-from .stages.parallel import Workers
+from .stages.distributed import Workers
 from .stages.runs import Run
 from .stages.stage1 import Stage1, Stage1Settings
 from .stages.stage2 import (
     Stage2,
     Stage2Settings,
+    load_heads,
     replace_detokenizer,
     replace_tokenizer,
     setokim_from_stage1,
-    take_over_heads,
 )
 from .stages.stage4 import Stage4, Stage4Settings
 from .stages.stage5 import Stage5, Stage5Settings
@@ -61,7 +61,7 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
         return Stage5(model, Stage5Settings(**options), workers, folder)
     settings = Stage2Settings(stage=arguments.stage, finish=arguments.finish, **options)
     run = Stage2(model, text, settings, workers, folder)
-    take_over_heads(run, arguments.start)
+    load_heads(run, arguments.start)
     return run
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from .scenes import COLOR_LABELS, CONCEPTS, IMAGE_SIZE, MAX_REGIONS, PATCH_SIZE, SceneBatch, patch_regions
 
 SHAPES = {"circle": "circle", "rectangle": "square", "triangle": "triangle"}  # their names -> ours
-VAL_PICTURES = 200
+VAL_IMAGES = 200
 GROUND = "white"  # what the light ground is nearest to
 DATA = Path(BASE_PATH) / "data"
 
@@ -31,37 +31,37 @@ def kind(question: str) -> str:
 def questions(split: str) -> list[list[tuple[str, str]]]:
     """(question, answer) pairs of each picture of `train` or `test`."""
     pairs = json.loads((DATA / split / "questions.json").read_text())
-    of_picture: list[list[tuple[str, str]]] = [[] for _ in range(1 + max(picture for *_, picture in pairs))]
-    for question, answer, picture in pairs:
-        of_picture[picture].append((question, answer))
-    return of_picture
+    of_image: list[list[tuple[str, str]]] = [[] for _ in range(1 + max(index for *_, index in pairs))]
+    for question, answer, index in pairs:
+        of_image[index].append((question, answer))
+    return of_image
 
 
 def sample(rng: np.random.Generator, split: str) -> int:
     """A picture of the official train split: of its last for our `val`, of the others for our `train`."""
-    pictures = len(questions("train"))
-    border = pictures - VAL_PICTURES
-    return int(rng.integers(border, pictures) if split == "val" else rng.integers(border))
+    images = len(questions("train"))
+    border = images - VAL_IMAGES
+    return int(rng.integers(border, images) if split == "val" else rng.integers(border))
 
 
 @cache
-def picture(split: str, index: int) -> np.ndarray:
+def load_image(split: str, index: int) -> np.ndarray:
     """[S, S, 3] uint8, enlarged from 64 pixels."""
-    image = Image.open(DATA / split / "images" / f"{index}.png").convert("RGB")
-    return np.asarray(image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
+    load_image = Image.open(DATA / split / "images" / f"{index}.png").convert("RGB")
+    return np.asarray(load_image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
 
 
 @cache
 def regions(split: str, index: int) -> np.ndarray:
     """[S, S] uint8, as `shape_regions`."""
-    return shape_regions(picture(split, index))
+    return shape_regions(load_image(split, index))
 
 
-def shape_regions(image: np.ndarray) -> np.ndarray:
+def shape_regions(load_image: np.ndarray) -> np.ndarray:
     """Region of each pixel [S, S]: 0 the shape, 1 the ground, whose colour is the most frequent at the border."""
-    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    border = np.concatenate([load_image[0], load_image[-1], load_image[:, 0], load_image[:, -1]])
     colors, counts = np.unique(border, axis=0, return_counts=True)
-    distance = np.abs(image.astype(np.float32) - colors[counts.argmax()]).sum(-1)
+    distance = np.abs(load_image.astype(np.float32) - colors[counts.argmax()]).sum(-1)
     return (distance < distance.max() / 2).astype(np.uint8)
 
 
@@ -84,7 +84,7 @@ def easy_batch(split: str, indices: Sequence[int]) -> SceneBatch:
     names, colors = region_labels(split, indices)
     batch = SceneBatch(
         [],
-        images=np.stack([picture(split, index) for index in indices]),
+        images=np.stack([load_image(split, index) for index in indices]),
         regions=np.empty((count, IMAGE_SIZE, IMAGE_SIZE), np.uint8),
         patch_regions=np.empty((count, side * side), np.int64),
         purity=np.empty((count, side * side), np.float32),

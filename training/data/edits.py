@@ -65,7 +65,7 @@ def absent_edit(s: Speaker, scene: Scene) -> tuple[str, str]:
     return s.say(kind, phrase=f"the {name}", color=color, a_name=other, cell=s.pick(CELLS)), refusal(name)
 
 
-def strange_drawing(s: Speaker, scene: Scene) -> tuple[str, str]:
+def strange_generation(s: Speaker, scene: Scene) -> tuple[str, str]:
     """A wish for a picture with something that cannot be drawn, and the answer."""
     o = s.pick(scene.objects)
     if s.rng.random() < 0.2:

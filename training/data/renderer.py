@@ -37,7 +37,7 @@ class Layouts:
             textures=np.array([scene.texture for scene in scenes], np.int64),
             strengths=np.array([scene.texture_strength for scene in scenes], np.float32),
             objects=np.full((count, MAX_REGIONS, 5), -1),
-            easy_images=np.array([easy_vqa.picture("train", i) for i in easy], np.uint8),
+            easy_images=np.array([easy_vqa.load_image("train", i) for i in easy], np.uint8),
             easy_regions=np.array([easy_vqa.regions("train", i) for i in easy], np.uint8),
         )
         for m, scene in enumerate(scenes):
@@ -56,7 +56,7 @@ class Layouts:
 
 
 @dataclass
-class Canvas:
+class RenderedImages:
     """M pictures on a device, with the regions that they show."""
 
     images: Tensor  # [M, S, S, 3] uint8
@@ -84,16 +84,16 @@ class Renderer:
         """The only one of a device."""
         return cls(device)
 
-    def draw(self, layouts: Layouts) -> Canvas:
+    def render(self, layouts: Layouts) -> RenderedImages:
         images, regions = self.backgrounds(layouts), self._bands(layouts)
-        images, regions = self._paste(layouts, images, regions)
+        images, regions = self._composite(layouts, images, regions)
         images = images.clamp(0, 255).to(torch.uint8)
         object_counts = self._tensor((layouts.objects[:, :, 0] >= 0).sum(1))
         if len(layouts.easy_images):
             images = torch.cat([images, self._tensor(layouts.easy_images)])
             regions = torch.cat([regions, self._tensor(layouts.easy_regions)])
             object_counts = F.pad(object_counts, (0, len(layouts.easy_images)), value=1)
-        return Canvas(images, regions, *patch_regions(regions, object_counts))
+        return RenderedImages(images, regions, *patch_regions(regions, object_counts))
 
     def backgrounds(self, layouts: Layouts) -> Tensor:
         """Scenes without things [M, S, S, 3] float32, not rounded."""
@@ -115,7 +115,7 @@ class Renderer:
         band = first + (row >= self._tensor(layouts.horizons)[:, None])
         return band.to(torch.uint8)[:, :, None].repeat(1, 1, IMAGE_SIZE)
 
-    def _paste(self, layouts: Layouts, images: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+    def _composite(self, layouts: Layouts, images: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Objects in their order, each in a window of the size of the largest; what lies outside of an object goes to a
         spare pixel at the end."""
         count = len(images)

@@ -144,7 +144,7 @@ def scene_rng(split: str, index: int) -> np.random.Generator:
 def sample_scene(split: str, index: int) -> Scene:
     rng = scene_rng(split, index)
     while True:
-        scene = _draw_scene(rng, recolorable_weight=2.0 if split == "train" else 1.0)
+        scene = _sample_scene(rng, recolorable_weight=2.0 if split == "train" else 1.0)
         held_out = [is_held_out(o.name, o.color, scene.background) for o in scene.objects]
         if scene.objects and any(held_out) == (split == "test-combo"):
             return scene
@@ -155,7 +155,7 @@ def is_held_out(name: int, color: int, background: str) -> bool:
     return (31 * name + 17 * (color + 1) + 7 * BACKGROUND_NAMES.index(background)) % HELD_OUT_EVERY == 0
 
 
-def _draw_scene(rng: np.random.Generator, recolorable_weight: float) -> Scene:
+def _sample_scene(rng: np.random.Generator, recolorable_weight: float) -> Scene:
     background = BACKGROUND_NAMES[rng.integers(len(BACKGROUND_NAMES))]
     scene = Scene(
         background,
@@ -164,11 +164,11 @@ def _draw_scene(rng: np.random.Generator, recolorable_weight: float) -> Scene:
         texture_strength=float(rng.uniform(0.06, 0.2)),
     )
     odds = np.where(SPRITES.recolorable, recolorable_weight, 1.0).cumsum()
-    draw_name = lambda: int(np.searchsorted(odds, rng.random() * odds[-1], side="right"))  # noqa: E731
+    sample_name = lambda: int(np.searchsorted(odds, rng.random() * odds[-1], side="right"))  # noqa: E731
     # In some scenes one name is repeated, so that counting and "the leftmost dog" mean something.
-    repeated = draw_name() if rng.random() < 0.3 else None
+    repeated = sample_name() if rng.random() < 0.3 else None
     for _ in range(1 + int(np.searchsorted(np.cumsum(OBJECT_COUNT_ODDS[:-1]), rng.random()))):
-        name = repeated if repeated is not None and rng.random() < 0.6 else draw_name()
+        name = repeated if repeated is not None and rng.random() < 0.6 else sample_name()
         placed = place_object(rng, scene, name)
         if placed:
             scene.objects.append(placed)

@@ -59,7 +59,7 @@ class Targets:
     slots: Tensor  # [B, T] -1 for words
     lengths: list[int]
     visual: Tensor  # [v, 4] sequence, position, picture and token of every visual token
-    drawn_things: Tensor  # [d] bool: of the tokens to be drawn, in the order of the sequences, those of objects
+    generated_things: Tensor  # [d] bool: of the tokens to be drawn, in the order of the sequences, those of objects
     masks: Tensor  # [s, 4] sequence, position of [SEG], picture and region
     named: dict[str, Named]
     compared: Compared
@@ -89,11 +89,11 @@ def targets_of(sequences: list[Sequence], contents: Contents) -> Targets:
         for name, fill in (("ids", special.pad), ("labels", IGNORE), ("slots", -1))
     )
     visual = [(b, at, *source) for b, s in rows for at, source in enumerate(s.visual) if source]
-    drawn = [source for b, at, *source in visual if sequences[b].labels[at] == special.visual]
+    generated = [source for b, at, *source in visual if sequences[b].labels[at] == special.visual]
     regions, known = contents.regions, _known(contents)
     places = {
-        "naming": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.sources],
-        "planning": [(b, at, picture, regions[picture][token]) for b, s in rows for at, picture, token in s.plans],
+        "naming": [(b, at, image, regions[image][token]) for b, s in rows for at, image, token in s.sources],
+        "planning": [(b, at, image, regions[image][token]) for b, s in rows for at, image, token in s.plans],
         "mentions": [(b, *mention) for b, s in rows for mention in s.mentions],
         "marked": [(b, *mask) for b, s in rows for mask in s.masks],
         "meant": [(b, *meant) for b, s in rows for meant in s.meant],
@@ -102,7 +102,7 @@ def targets_of(sequences: list[Sequence], contents: Contents) -> Targets:
         *padded,
         lengths,
         _columns(visual),
-        np.array([contents.shown(*source) is not None for source in drawn], bool),
+        np.array([contents.shown(*source) is not None for source in generated], bool),
         _columns(places["marked"]),
         {kind: _named(places[kind], *known) for kind in NAMED},
         _compared(sequences, contents),
@@ -124,17 +124,17 @@ def _known(contents: Contents) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def _named(places: list[tuple[int, int, int, int]], attributes: list[np.ndarray], boxes: np.ndarray) -> Named:
-    rows, positions, pictures, regions = _columns(places).T
-    said = (np.where(regions < 0, -1, a[pictures, regions]) for a in attributes)
-    arrays = (rows, positions, *said, boxes[pictures, regions])
+    rows, positions, images, regions = _columns(places).T
+    said = (np.where(regions < 0, -1, a[images, regions]) for a in attributes)
+    arrays = (rows, positions, *said, boxes[images, regions])
     return Named(*(np.ascontiguousarray(a) for a in arrays))
 
 
 def _compared(sequences: list[Sequence], contents: Contents) -> Compared:
     rows, positions, difference, claim = [], [], [], []
     for row, sequence in enumerate(sequences):
-        for position, picture, *regions, words in sequence.comparisons:
-            a, b = (contents.scenes[picture].objects[region] for region in regions)
+        for position, image, *regions, words in sequence.comparisons:
+            a, b = (contents.scenes[image].objects[region] for region in regions)
             rows.append(row)
             positions.append(position)
             difference.append([(v - w) / IMAGE_SIZE for v, w in zip((*a.center, a.size), (*b.center, b.size))])

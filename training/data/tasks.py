@@ -9,7 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from . import easy_vqa
-from .edits import Edit, absent_edit, edit_any, strange_drawing, strange_edit
+from .edits import Edit, absent_edit, edit_any, strange_edit, strange_generation
 from .questions import ask_any
 from .scenes import Scene, SceneObject, region_labels, sample_scene, scene_rng
 from .speaker import Speaker
@@ -66,10 +66,10 @@ class Contents:
     counts: list[int]  # tokens of each picture
     regions: list[list[int]]  # that each token shows, -1 for none
 
-    def shown(self, picture: int, token: int) -> SceneObject | None:
+    def shown(self, image: int, token: int) -> SceneObject | None:
         """The object that a token shows; None for a background, and in pictures of no scene."""
-        region = self.regions[picture][token]
-        objects = self.scenes[picture].objects if picture < len(self.scenes) else []
+        region = self.regions[image][token]
+        objects = self.scenes[image].objects if image < len(self.scenes) else []
         return objects[region] if 0 <= region < len(objects) else None
 
 
@@ -83,8 +83,8 @@ def edited_tokens(
     """
     regions, counts = contents.regions, contents.counts
     copied = [(source, i) for i in range(counts[source]) if regions[source][i] in edit.sources]
-    drawn = [(target, j) for j in range(counts[target]) if edit.sources[regions[target][j]] < 0]
-    return copied, drawn
+    generated = [(target, j) for j in range(counts[target]) if edit.sources[regions[target][j]] < 0]
+    return copied, generated
 
 
 # --- sequences --------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class Sequence:
 
     special: SpecialTokens
     text: Tokenizer
-    picture: int  # that it is about
+    image: int  # that it is about
     nouns: dict[str, int] = field(default_factory=dict)  # that name one region of this picture each
     numbers: dict[str, int] = field(default_factory=dict)  # of the things in it by their names; empty for no scene
     ids: list[int] = field(default_factory=list)
@@ -125,13 +125,13 @@ class Sequence:
         self.slots.append(slot)
         self.visual.append(visual)
 
-    def user(self, words: str, picture: int | None = None, count: int = 0) -> None:
+    def user(self, words: str, image: int | None = None, count: int = 0) -> None:
         self._put(self.special.user, learn=False)
-        if picture is not None:
+        if image is not None:
             self._put(self.special.image_start, learn=False)
             for i in range(count):
-                self.sources.append((len(self.ids), picture, i))
-                self._put(self.special.visual, learn=False, slot=i, visual=(picture, i))
+                self.sources.append((len(self.ids), image, i))
+                self._put(self.special.visual, learn=False, slot=i, visual=(image, i))
             self._put(self.special.image_end, learn=False)
         known = len(self.mentions)
         self._words(words, learn=False)
@@ -139,7 +139,7 @@ class Sequence:
         self._put(self.special.assistant, learn=False)
         named = [region for _, _, region in sorted(self.mentions[known:])]
         if len(named) == 2:
-            self.comparisons.append((len(self.ids) - 1, self.picture, *named, words))
+            self.comparisons.append((len(self.ids) - 1, self.image, *named, words))
 
     def answer(self, kind: str, words: str) -> None:
         first = len(self.ids)
@@ -152,25 +152,25 @@ class Sequence:
         encoded, at = self.text.encode(words), 0
         for phrase, region in named:
             at = words.index(phrase, at)
-            self.meant.append((len(self.ids) + encoded.char_to_token(at) - 1, self.picture, region))
+            self.meant.append((len(self.ids) + encoded.char_to_token(at) - 1, self.image, region))
             at += len(phrase)
         self.answer(kind, words)
 
-    def answer_mask(self, picture: int, region: int) -> None:
-        self.masks.append((len(self.ids), picture, region))
+    def answer_mask(self, image: int, region: int) -> None:
+        self.masks.append((len(self.ids), image, region))
         first = len(self.ids)
         self._put(self.special.segment, learn=True)
         self._put(self.special.end, learn=True)
         self.answers.append(("segment", first, len(self.ids)))
 
-    def answer_picture(self, drawn: list[tuple[int, int]], copied: Collection[tuple[int, int]] = ()) -> None:
+    def answer_image(self, generated: list[tuple[int, int]], copied: Collection[tuple[int, int]] = ()) -> None:
         """(picture, token) of what is drawn, and before it of what is copied from the picture that was read.
 
         Among them by size, what is new could come anywhere, and each copy had to be foreseen among all others; in this
         order the only choice is what is left out.
         """
         self._put(self.special.image_start, learn=True)
-        for slot, visual in enumerate([*copied, *drawn]):
+        for slot, visual in enumerate([*copied, *generated]):
             self.plans.append((len(self.ids) - 1, *visual))
             token = self.special.keep_first + visual[1] if slot < len(copied) else self.special.visual
             self._put(token, learn=True, slot=slot, visual=visual)
@@ -182,7 +182,7 @@ class Sequence:
         for name, region in self.nouns.items():
             for found in re.finditer(rf"\b{name}\b", words):
                 last = encoded.char_to_token(found.end() - 1)
-                self.mentions.append((len(self.ids) + last, self.picture, region))
+                self.mentions.append((len(self.ids) + last, self.image, region))
         if self.numbers and not learn:
             for found in KNOWN_NAMES.finditer(words):
                 last, name = encoded.char_to_token(found.end() - 1), SINGULAR[found.group()]
@@ -197,7 +197,7 @@ class Plan:
 
     task: str
     speaker: Speaker
-    picture: int
+    image: int
     edit: Edit | None = None
     edited: int = -1  # the picture that the edit makes
     asked: list[tuple[str, str]] = field(default_factory=list)  # questions and answers of easy-VQA
@@ -238,89 +238,89 @@ class TaskWriter:
             task = kind or self.kinds[int(np.searchsorted(self.odds, speaker.rng.random() * self.odds[-1]))]
             plan = Plan(task, speaker, index // shared - numbers.start)
             if task == "easy_vqa":
-                plan.picture = len(planned.easy)
+                plan.image = len(planned.easy)
                 planned.easy.append(easy_vqa.sample(speaker.rng, split))
                 plan.asked = easy_vqa.questions("train")[planned.easy[-1]]
             elif task == "edit":
-                plan.edit, plan.edited = edit_any(speaker, planned.scenes[plan.picture]), len(planned.scenes)
+                plan.edit, plan.edited = edit_any(speaker, planned.scenes[plan.image]), len(planned.scenes)
                 planned.scenes.append(plan.edit.target)
             planned.plans.append(plan)
         for plan in planned.plans:
-            plan.picture += len(planned.scenes) if plan.asked else 0  # they come last
+            plan.image += len(planned.scenes) if plan.asked else 0  # they come last
         return planned
 
     def write(self, planned: Planned, contents: Contents) -> list[Sequence]:
         return [self._sequence(plan, contents) for plan in planned.plans]
 
     def _sequence(self, plan: Plan, contents: Contents) -> Sequence:
-        task, speaker, picture = plan.task, plan.speaker, plan.picture
-        scene = None if plan.asked else contents.scenes[picture]
-        sequence = Sequence(self.special, self.text, picture)
+        task, speaker, image = plan.task, plan.speaker, plan.image
+        scene = None if plan.asked else contents.scenes[image]
+        sequence = Sequence(self.special, self.text, image)
         if scene and task != "generate":  # which speaks of a picture that is not there yet
             sequence.nouns = {noun(o): scene.objects.index(o) for o in unique_objects(scene)}
             sequence.numbers = Counter(noun(o) for o in scene.objects)
-        seen = (picture, contents.counts[picture])
+        source = (image, contents.counts[image])
         if task == "chat":
             is_shown = False
             if speaker.rng.random() < GREETING_SHARE:
                 said, answer = speaker.small_talk()
                 is_shown = bool(speaker.rng.random() < 0.5)
-                sequence.user(said, *(seen if is_shown else ()))
+                sequence.user(said, *(source if is_shown else ()))
                 sequence.answer("small talk", answer)
             for turn in range(QUESTIONS_PER_IMAGE):
                 question = ask_any(speaker, scene)
-                sequence.user(question.question, *(seen if turn == 0 and not is_shown else ()))
+                sequence.user(question.question, *(source if turn == 0 and not is_shown else ()))
                 sequence.answer(question.kind, question.answer)
             if speaker.rng.random() < SMALL_TALK_SHARE * QUESTIONS_PER_IMAGE:
                 said, answer = speaker.small_talk()
                 sequence.user(said)
                 sequence.answer("small talk", answer)
         elif task == "caption":
-            self._caption_turn(sequence, speaker, contents, seen)
+            self._caption_turn(sequence, speaker, contents, source)
         elif task == "easy_vqa":
             for turn, i in enumerate(speaker.rng.permutation(len(plan.asked))[:QUESTIONS_PER_IMAGE]):
                 question, answer = plan.asked[i]
-                sequence.user(question, *(seen if turn == 0 else ()))
+                sequence.user(question, *(source if turn == 0 else ()))
                 sequence.answer("easy vqa", answer)
         elif task == "segment":
-            self._segment_turns(sequence, speaker, scene, seen)
+            self._segment_turns(sequence, speaker, scene, source)
         elif task in ("generate", "edit") and speaker.carelessly(STRANGE_SHARE):
-            wish = strange_drawing if task == "generate" else strange_edit
+            wish = strange_generation if task == "generate" else strange_edit
             words, answer = wish(speaker, scene)
-            sequence.user(words, *(seen if task == "edit" else ()))
+            sequence.user(words, *(source if task == "edit" else ()))
             sequence.answer("refusal", answer)
         elif task == "generate":
-            objects = [scene.objects[r] for r in in_token_order(contents, picture)]
+            objects = [scene.objects[r] for r in in_token_order(contents, image)]
             if speaker.carelessly(LOOSE_SHARE):
                 words = loose_caption(speaker, scene, objects)
             else:
                 words = speaker.pick([caption, dense_caption])(scene, objects)
             sequence.user(speaker.say("draw", caption=words))
-            sequence.answer_picture([(picture, i) for i in range(contents.counts[picture])])
+            sequence.answer_image([(image, i) for i in range(contents.counts[image])])
         elif task == "edit" and speaker.rng.random() < ABSENT_EDIT_SHARE:
             instruction, answer = absent_edit(speaker, scene)
-            sequence.user(instruction, *seen)
+            sequence.user(instruction, *source)
             sequence.answer("refusal", answer)
         elif task == "edit":
-            sequence.user(plan.edit.instruction, *seen)
+            sequence.user(plan.edit.instruction, *source)
             gone = [r for r in range(len(scene.objects)) if r not in plan.edit.sources]
-            sequence.meant += [(len(sequence.ids) - 1, picture, region) for region in gone]
-            copied, drawn = edited_tokens(contents, picture, plan.edited, plan.edit)
-            sequence.answer_picture(drawn, copied)
+            sequence.meant += [(len(sequence.ids) - 1, image, region) for region in gone]
+            copied, generated = edited_tokens(contents, image, plan.edited, plan.edit)
+            sequence.answer_image(generated, copied)
         return sequence
 
-    def _caption_turn(self, sequence: Sequence, speaker: Speaker, contents: Contents, seen: tuple[int, int]) -> None:
+    def _caption_turn(self, sequence: Sequence, speaker: Speaker, contents: Contents, source: tuple[int, int]) -> None:
         """Everything that has a token."""
-        picture = sequence.picture
-        scene = contents.scenes[picture]
+        image = sequence.image
+        scene = contents.scenes[image]
         kind, say = speaker.pick([("caption", caption), ("dense", dense_caption)])
-        shown = [r for r in in_token_order(contents, picture) if r in contents.regions[picture]]
+        shown = [r for r in in_token_order(contents, image) if r in contents.regions[image]]
         named = [(a_thing(scene.objects[r]), r) for r in shown]
         background = (background_phrase(scene), len(scene.objects))
-        sequence.user(speaker.say(kind), *seen)
+        sequence.user(speaker.say(kind), *source)
         sequence.answer_caption(kind, say(scene, [scene.objects[r] for r in shown]), [*named, background])
 
-    def _segment_turns(self, sequence: Sequence, speaker: Speaker, scene: Scene, seen: tuple[int, int]) -> None:
+    def _segment_turns(self, sequence: Sequence, speaker: Speaker, scene: Scene, source: tuple[int, int]) -> None:
         """Three objects, or something that is not there."""
         for turn in range(3):
             target = int(speaker.rng.integers(len(scene.objects)))
@@ -328,19 +328,19 @@ class TaskWriter:
             absent = absent_name(speaker, scene)
             is_absent = phrase is None or speaker.rng.random() < ABSENT_SHARE
             words = speaker.say("segment", phrase=f"the {absent}" if is_absent else phrase)
-            sequence.user(words, *(seen if turn == 0 else ()))
+            sequence.user(words, *(source if turn == 0 else ()))
             if is_absent:
                 sequence.answer("refusal", refusal(absent))
             else:
-                sequence.meant.append((len(sequence.ids) - 1, seen[0], target))
-                sequence.answer_mask(seen[0], target)
+                sequence.meant.append((len(sequence.ids) - 1, source[0], target))
+                sequence.answer_mask(source[0], target)
 
 
-def in_token_order(contents: Contents, picture: int) -> list[int]:
+def in_token_order(contents: Contents, image: int) -> list[int]:
     """The things of a scene, as regions, in the order in which its tokens show them, those without a token last.
 
     Things are named and drawn in this order. Clusters of things of nearly the same size come in either order: with
     captions by size, what is named next could be one of several things, and one was named twice and another left out.
     """
-    count, regions = len(contents.scenes[picture].objects), contents.regions[picture]
+    count, regions = len(contents.scenes[image].objects), contents.regions[image]
     return sorted(range(count), key=lambda r: regions.index(r) if r in regions else len(regions))

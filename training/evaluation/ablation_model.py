@@ -13,7 +13,7 @@ from ..model.config import DetokenizerConfig, ModelConfig
 from ..model.detokenizer import Detokenizer
 from ..model.llm import Llama, LlmConfig
 from ..stages.precision import mixed_precision
-from .ablation_scenes import Looked
+from .ablation_scenes import EncodedScenes
 from .ablation_turns import Places, Turns
 from .ablation_variants import TOKEN_WIDTH, Made, Variant
 
@@ -40,28 +40,28 @@ class Ablated(nn.Module):
         self.llm = Llama(LLM)
         self.mask_query = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, MASK_WIDTH))
         self.mask_features = nn.Linear(width, MASK_WIDTH)
-        self.draws = nn.Linear(hidden, TOKEN_WIDTH)
+        self.new_token = nn.Linear(hidden, TOKEN_WIDTH)
         self.copy_query, self.copy_key = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
 
-    def tokens(self, looked: Looked, rows: list[int]) -> Made:
-        labels, valid = looked.of(self.variant.clustering)
-        features = looked.features[rows].float()
+    def tokens(self, encoded: EncodedScenes, rows: list[int]) -> Made:
+        labels, valid = encoded.of(self.variant.clustering)
+        features = encoded.features[rows].float()
         with mixed_precision(torch.device("cpu")):
             made = self.make(features, labels[rows], valid[rows])
         return dataclasses.replace(made, tokens=made.tokens.float())
 
-    def paint(self, tokens: Tensor, valid: Tensor) -> Tensor:
+    def render(self, tokens: Tensor, valid: Tensor) -> Tensor:
         with mixed_precision(torch.device("cpu")):
             return self.detok(tokens, valid).float()
 
-    def draw(self, hidden: Tensor, turns: Turns, made: Made, shape: torch.Size) -> Tensor:
+    def predict_tokens(self, hidden: Tensor, turns: Turns, made: Made, shape: torch.Size) -> Tensor:
         """Tokens [B, K, D] of edited pictures: what is looked up among the tokens of the source, and what is new."""
-        at_drawn, at_read = (hidden[places.row, places.position] for places in (turns.to_draw, turns.read))
-        query = spread(self.copy_query(at_drawn), turns.to_draw, shape)
+        at_predicted, at_read = (hidden[places.row, places.position] for places in (turns.to_predict, turns.read))
+        query = spread(self.copy_query(at_predicted), turns.to_predict, shape)
         key = spread(self.copy_key(at_read), turns.read, made.valid.shape)
         fit = query @ key.transpose(1, 2) / hidden.shape[-1] ** 0.5
         copied = fit.masked_fill(~made.valid[:, None], float("-inf")).softmax(-1) @ made.tokens
-        return copied + spread(self.draws(at_drawn), turns.to_draw, shape)
+        return copied + spread(self.new_token(at_predicted), turns.to_predict, shape)
 
 
 def spread(x: Tensor, places: Places, shape: torch.Size) -> Tensor:
@@ -75,14 +75,14 @@ def read_turns(model: Llama, turns: Turns, x: Tensor) -> Tensor:
         return model.read(x, turns.visible)[0].float()
 
 
-def see_turns(model: Ablated, made: Made, turns: Turns) -> Tensor:
+def read_images(model: Ablated, made: Made, turns: Turns) -> Tensor:
     """Hidden states [B, T, H]. Where a token is to be drawn stands only its slot: nothing of the answer is shown."""
     x = model.llm.embedding[turns.ids]
     x = torch.where((turns.slots >= 0)[..., None], model.slot(turns.slots.clamp(min=0)) + x, x)
     read = turns.read
     with mixed_precision(torch.device("cpu")):
-        seen = model.projector(made.tokens[read.row, read.token]).float()
-    return read_turns(model.llm, turns, x.index_put((read.row, read.position), seen, accumulate=True))
+        projected = model.projector(made.tokens[read.row, read.token]).float()
+    return read_turns(model.llm, turns, x.index_put((read.row, read.position), projected, accumulate=True))
 
 
 def text_loss(model: Llama, hidden: Tensor, turns: Turns) -> Tensor:

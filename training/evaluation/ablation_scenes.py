@@ -22,7 +22,7 @@ FIXED_TOKENS = 5  # the nearest whole number to the mean number of regions, with
 
 
 @dataclass
-class Looked:
+class EncodedScenes:
     """Pictures and what the encoder makes of them; clusters by the name of the clustering, largest first."""
 
     images: np.ndarray  # [n, S, S, 3] uint8
@@ -47,7 +47,7 @@ def clusterings(config: ClusterConfig) -> dict[str, ClusterConfig]:
 
 
 @torch.no_grad()
-def look(model: Setokim, scenes: list[Scene], chunk: int = 50) -> Looked:
+def encode_scenes(model: Setokim, scenes: list[Scene], chunk: int = 50) -> EncodedScenes:
     parts = defaultdict(list)
     for first in range(0, len(scenes), chunk):
         batch = render_batch(scenes[first : first + chunk])
@@ -70,28 +70,28 @@ def look(model: Setokim, scenes: list[Scene], chunk: int = 50) -> Looked:
         kind: {name: whole.pop(f"{kind} {name}") for name in clusterings(model.tokenizer_config.cluster)}
         for kind in ("labels", "valid")
     }
-    return Looked(**whole, **by_clustering)
+    return EncodedScenes(**whole, **by_clustering)
 
 
 @dataclass
-class Scenes:
+class SceneSplit:
     """Scenes and, for each, one edit: `before[i]` becomes `after[i]`."""
 
     split: str
     scenes: list[Scene]
     edits: list[Edit]
-    before: Looked
-    after: Looked
+    before: EncodedScenes
+    after: EncodedScenes
 
 
-def look_at_split(model: Setokim, split: str, count: int) -> Scenes:
+def encode_split(model: Setokim, split: str, count: int) -> SceneSplit:
     scenes = [sample_scene(split, index) for index in range(count)]
     edits = [edit_any(PlainSpeaker(scene_rng(split, 2**34 + i)), scene) for i, scene in enumerate(scenes)]
-    before, after = look(model, scenes), look(model, [edit.target for edit in edits])
+    before, after = encode_scenes(model, scenes), encode_scenes(model, [edit.target for edit in edits])
     for name in before.labels:
-        order = in_source_order(*(looked.of(name) for looked in (before, after)))
+        order = in_source_order(*(encoded.of(name) for encoded in (before, after)))
         after.labels[name] = order.argsort(1).gather(1, after.labels[name])
-    return Scenes(split, scenes, edits, before, after)
+    return SceneSplit(split, scenes, edits, before, after)
 
 
 def in_source_order(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ from ..data.tasks import IGNORE, Sequence
 from ..data.templates import TEMPLATES
 from ..data.text import dense_caption, refer
 
-QUESTIONS_PER_PICTURE, MASKS_PER_PICTURE = 8, 3  # turns about each, beside one caption and one edit
+QUESTIONS_PER_IMAGE, MASKS_PER_IMAGE = 8, 3  # turns about each, beside one caption and one edit
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Turns:
     slots: Tensor  # [B, T] -1 for words
     visible: Tensor  # [B, T, T]
     read: Places  # a picture's tokens
-    to_draw: Places  # the edited picture's tokens
+    to_predict: Places  # the edited picture's tokens
     masks: list[tuple[int, int, int]]  # (row, position of [SEG], region)
     answers: list[tuple[int, int, int]]  # (row, first, end) of answers to questions
 
@@ -62,7 +62,7 @@ def write_turns(
         sequence.user(*(("", b, seen[b]) if seen else (dense_caption(scene),)))
         ask_about(sequence, scene, speaker)
         if edits:
-            show_and_edit(sequence, scene, speaker, *edits[b])
+            mark_and_edit(sequence, scene, speaker, *edits[b])
         sequences.append(sequence)
     length = max(len(s.ids) for s in sequences)
     ids, labels, slots = (
@@ -84,22 +84,22 @@ def write_turns(
 
 
 def ask_about(sequence: Sequence, scene: Scene, speaker: Speaker) -> None:
-    for _ in range(QUESTIONS_PER_PICTURE):
+    for _ in range(QUESTIONS_PER_IMAGE):
         question = ask_any(speaker, scene)
         sequence.user(question.question)
         sequence.answer(question.kind, question.answer)
 
 
-def show_and_edit(sequence: Sequence, scene: Scene, speaker: Speaker, edit: Edit, edited_tokens: int) -> None:
+def mark_and_edit(sequence: Sequence, scene: Scene, speaker: Speaker, edit: Edit, edited_tokens: int) -> None:
     """Masks, a caption and an edit."""
-    for region in speaker.rng.permutation(len(scene.objects))[:MASKS_PER_PICTURE].tolist():
+    for region in speaker.rng.permutation(len(scene.objects))[:MASKS_PER_IMAGE].tolist():
         if phrase := refer(speaker, scene, scene.objects[region]):
             sequence.user(speaker.say("segment", phrase=phrase))
-            sequence.answer_mask(sequence.picture, region)
+            sequence.answer_mask(sequence.image, region)
     sequence.user(speaker.say("dense"))
     sequence.answer("dense", dense_caption(scene))
     sequence.user(edit.instruction)
-    sequence.answer_picture([(sequence.picture, i) for i in range(edited_tokens)])
+    sequence.answer_image([(sequence.image, i) for i in range(edited_tokens)])
 
 
 def visual_places(sequences: list[Sequence], is_read: bool) -> Places:

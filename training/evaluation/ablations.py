@@ -30,36 +30,38 @@ from ..model.llm import Llama
 from ..stages.losses import dice_loss, edge_loss, naming_loss, of_region, pixel_loss, token_regions
 from ..stages.metrics import images_to_tensor, psnr
 from ..stages.runs import append_row
-from .ablation_model import LLM, MASK_WIDTH, Ablated, read_turns, see_turns, text_loss
+from .ablation_model import LLM, MASK_WIDTH, Ablated, read_images, read_turns, text_loss
 from .ablation_report import read_rows, report
-from .ablation_scenes import Looked, Scenes, look_at_split
-from .ablation_turns import QUESTIONS_PER_PICTURE, PlainSpeaker, Turns, write_turns
+from .ablation_scenes import EncodedScenes, SceneSplit, encode_split
+from .ablation_turns import QUESTIONS_PER_IMAGE, PlainSpeaker, Turns, write_turns
 from .ablation_variants import VARIANTS, Made, Variant
 
 DECODED = 4  # pictures of a batch that are drawn again
 WEIGHTS = {"text": 1.0, "extra": 1.0, "name": 0.5, "color": 0.25, "mask": 1.0, "drawn": 1.0, "pixel": 2.0, "edge": 0.5}
 
 
-def losses(model: Ablated, data: Scenes, rows: list[int], turns: Turns, made: Made, target: Made) -> dict[str, Tensor]:
-    before, hidden = data.before, see_turns(model, made, turns)
+def losses(
+    model: Ablated, data: SceneSplit, rows: list[int], turns: Turns, made: Made, target: Made
+) -> dict[str, Tensor]:
+    before, hidden = data.before, read_images(model, made, turns)
     terms = {"text": text_loss(model.llm, hidden, turns), "extra": torch.as_tensor(made.extra_loss)}
     if model.variant.contrast:
         terms |= naming_losses(model, made, before, rows)
     logits, true = mask_logits(model, before, rows, turns, hidden)
     terms["mask"] = F.binary_cross_entropy_with_logits(logits, true) + dice_loss(logits, true)
-    drawn, to_draw = model.draw(hidden, turns, made, target.valid.shape), turns.to_draw
-    terms["drawn"] = F.mse_loss(*(tokens[to_draw.row, to_draw.token] for tokens in (drawn, target.tokens)))
-    shown, drawn_rows = made.tokens[:DECODED], rows[:DECODED]
+    predicted, to_predict = model.predict_tokens(hidden, turns, made, target.valid.shape), turns.to_predict
+    terms["drawn"] = F.mse_loss(*(tokens[to_predict.row, to_predict.token] for tokens in (predicted, target.tokens)))
+    decoded, decoded_rows = made.tokens[:DECODED], rows[:DECODED]
     if not model.variant.reconstruction:  # the detokenizer learns to draw all the same, for the measurement
-        shown = shown.detach()
-    image = images_to_tensor(before.images[drawn_rows])
-    again = model.paint(shown, made.valid[:DECODED])
-    terms["pixel"] = pixel_loss(again, image, before.object_masks[drawn_rows])
+        decoded = decoded.detach()
+    image = images_to_tensor(before.images[decoded_rows])
+    again = model.render(decoded, made.valid[:DECODED])
+    terms["pixel"] = pixel_loss(again, image, before.object_masks[decoded_rows])
     terms["edge"] = edge_loss(again, image)
     return terms
 
 
-def naming_losses(model: Ablated, made: Made, before: Looked, rows: list[int]) -> dict[str, Tensor]:
+def naming_losses(model: Ablated, made: Made, before: EncodedScenes, rows: list[int]) -> dict[str, Tensor]:
     """Tokens contrasted with all names. Where a token has no patches of its own, some token must say each true name."""
     attributes = {"name": (model.name, before.names[rows]), "color": (model.color, before.colors[rows])}
     if made.labels is None:
@@ -76,13 +78,15 @@ def any_token_loss(logits: Tensor, true: Tensor) -> Tensor:
     return -(said.clamp(min=1e-6).log() * (true >= 0)).sum() / (true >= 0).sum()
 
 
-def mask_logits(model: Ablated, before: Looked, rows: list[int], turns: Turns, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def mask_logits(
+    model: Ablated, before: EncodedScenes, rows: list[int], turns: Turns, hidden: Tensor
+) -> tuple[Tensor, Tensor]:
     """Logits and truth by patch [n, N]."""
     b, place, region = (list(column) for column in zip(*turns.masks))
-    pictures = [rows[i] for i in b]
+    images = [rows[i] for i in b]
     query = model.mask_query(hidden[b, place])
-    logits = model.mask_features(before.features[pictures].float()) @ query[..., None] / MASK_WIDTH**0.5
-    return logits[..., 0], (before.regions[pictures] == torch.tensor(region)[:, None]).float()
+    logits = model.mask_features(before.features[images].float()) @ query[..., None] / MASK_WIDTH**0.5
+    return logits[..., 0], (before.regions[images] == torch.tensor(region)[:, None]).float()
 
 
 def descent(parameters: list[nn.Parameter], steps: int, rate: float) -> Callable[[Tensor], None]:
@@ -117,7 +121,7 @@ def train_llm(text: Tokenizer, steps: int, batch: int) -> Llama:
 
 
 def train(
-    variant: Variant, config: ModelConfig, llm: Llama, text: Tokenizer, data: Scenes, arguments, seed: int
+    variant: Variant, config: ModelConfig, llm: Llama, text: Tokenizer, data: SceneSplit, arguments, seed: int
 ) -> Ablated:
     torch.manual_seed(seed)
     model = Ablated(variant, config)
@@ -137,29 +141,31 @@ def train(
     return model.eval()
 
 
-def about(text: Tokenizer, data: Scenes, rows: list[int], speakers: list[Speaker], made: Made, target: Made) -> Turns:
+def about(
+    text: Tokenizer, data: SceneSplit, rows: list[int], speakers: list[Speaker], made: Made, target: Made
+) -> Turns:
     edits = list(zip((data.edits[row] for row in rows), target.valid.sum(1).tolist()))
     return write_turns(text, [data.scenes[row] for row in rows], speakers, made.valid.sum(1).tolist(), edits)
 
 
 @torch.no_grad()
-def measure(model: Ablated, text: Tokenizer, data: Scenes, batch: int = 32) -> dict[str, float]:
+def measure(model: Ablated, text: Tokenizer, data: SceneSplit, batch: int = 32) -> dict[str, float]:
     values = defaultdict(list)
     for first in range(0, len(data.scenes), batch):
         rows = list(range(first, min(first + batch, len(data.scenes))))
         speakers = [PlainSpeaker(scene_rng(data.split, 2**35 + row)) for row in rows]
         made, target = model.tokens(data.before, rows), model.tokens(data.after, rows)
         turns = about(text, data, rows, speakers, made, target)
-        hidden = see_turns(model, made, turns)
+        hidden = read_images(model, made, turns)
         values["tokens"] += made.valid.sum(1).tolist()
         values["questions"] += answered_right(model.llm, hidden, turns)
         logits, true = mask_logits(model, data.before, rows, turns, hidden)
         found, true = logits > 0, true > 0
         values["iou"] += ((found & true).sum(1) / (found | true).sum(1).clamp(min=1)).tolist()
-        before, after = (images_to_tensor(looked.images[rows]) for looked in (data.before, data.after))
-        values["psnr"] += psnr(model.paint(made.tokens, made.valid).clamp(-1, 1), before)
-        edited = model.paint(model.draw(hidden, turns, made, target.valid.shape), target.valid)
-        values["edit"] += edit_success(edited, model.paint(target.tokens, target.valid), before, after).tolist()
+        before, after = (images_to_tensor(encoded.images[rows]) for encoded in (data.before, data.after))
+        values["psnr"] += psnr(model.render(made.tokens, made.valid).clamp(-1, 1), before)
+        edited = model.render(model.predict_tokens(hidden, turns, made, target.valid.shape), target.valid)
+        values["edit"] += edit_success(edited, model.render(target.tokens, target.valid), before, after).tolist()
     return {name: float(np.mean(v)) for name, v in values.items()}
 
 
@@ -183,9 +189,9 @@ def baselines(llm: Llama, text: Tokenizer, count: int, heard: int = 48_000) -> d
     """On scenes of `val`: questions answered by the language model that is told the scene in words, and by whoever
     only knows the most frequent answer to them; the IoU of masks of all things whatever is asked."""
     answers = defaultdict(Counter)  # to each question, and to each kind of question
-    for i in range(heard // QUESTIONS_PER_PICTURE):
+    for i in range(heard // QUESTIONS_PER_IMAGE):
         scene, speaker = sample_scene("train", i), PlainSpeaker(scene_rng("train", 2**36 + i))
-        for question in (ask_any(speaker, scene) for _ in range(QUESTIONS_PER_PICTURE)):
+        for question in (ask_any(speaker, scene) for _ in range(QUESTIONS_PER_IMAGE)):
             answers[question.question][question.answer] += 1
             answers[question.kind][question.answer] += 1
     scenes = [sample_scene("val", i) for i in range(count)]
@@ -198,7 +204,7 @@ def baselines(llm: Llama, text: Tokenizer, count: int, heard: int = 48_000) -> d
         values["told in words"] += answered_right(llm, hidden, turns)
     for i, (scene, regions) in enumerate(zip(scenes, render_batch(scenes).patch_regions)):
         speaker = PlainSpeaker(scene_rng("val", 2**35 + i))
-        for question in (ask_any(speaker, scene) for _ in range(QUESTIONS_PER_PICTURE)):
+        for question in (ask_any(speaker, scene) for _ in range(QUESTIONS_PER_IMAGE)):
             known = answers[question.question] or answers[question.kind]
             values["guessed"].append(known.most_common(1)[0][0] == question.answer)
         things = (regions < len(scene.objects)).sum()
@@ -245,8 +251,8 @@ def main() -> None:
     if arguments.baselines:
         return print(baselines(llm, text, arguments.measured))
     encoder = load_setokim(arguments.checkpoint)
-    data = look_at_split(encoder, "train", arguments.scenes)
-    held_out = look_at_split(encoder, "val", arguments.measured)
+    data = encode_split(encoder, "train", arguments.scenes)
+    held_out = encode_split(encoder, "val", arguments.measured)
     for seed in arguments.seeds:
         for name in arguments.variants:
             if any((row["variant"], row["seed"]) == (name, str(seed)) for row in read_rows(arguments.out)):

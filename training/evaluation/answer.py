@@ -14,7 +14,7 @@ from ..model.setokim import Setokim, order_by_area
 
 
 @dataclass
-class Picture:
+class EncodedImage:
     """A picture as the language model reads it."""
 
     image: Tensor  # [1, 3, S, S]
@@ -24,7 +24,7 @@ class Picture:
     tokens: Tensor  # [L, D] normalised
 
 
-def look(model: Setokim, pixels: Tensor) -> Picture:
+def encode_image(model: Setokim, pixels: Tensor) -> EncodedImage:
     """`pixels` [S, S, 3] in 0..255, in the float type of the model."""
     image = (pixels / 127.5 - 1).permute(2, 0, 1)[None]
     config = model.tokenizer_config
@@ -33,7 +33,7 @@ def look(model: Setokim, pixels: Tensor) -> Picture:
     order = order_by_area(clusters.labels, clusters.valid)[0, : int(clusters.valid.sum())]
     tokens = model.setok["merger"](features, clusters.labels, clusters.valid)[0, order]
     labels = order.argsort()[clusters.labels[0]]
-    return Picture(image, features, labels, order, model.projector.normalize(tokens))
+    return EncodedImage(image, features, labels, order, model.projector.normalize(tokens))
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Sequence:
     slots: list[int] = field(default_factory=list)
     visual: list[Tensor] = field(default_factory=list)
 
-    def word(self, *ids: int) -> None:
+    def add_text(self, *ids: int) -> None:
         for token in ids:
             self.ids.append(token)
             self.slots.append(-1)
@@ -61,16 +61,16 @@ class Sequence:
         return torch.tensor(self.ids)[None], torch.tensor(self.slots)[None], torch.stack(self.visual)[None]
 
 
-def prompt(model: Setokim, text: Tokenizer, words: str, pictures: list[Picture]) -> Sequence:
+def prompt(model: Setokim, text: Tokenizer, words: str, encoded_images: list[EncodedImage]) -> Sequence:
     special = model.config.special_tokens
     sequence = Sequence(torch.zeros_like(model.projector.mean))
-    sequence.word(special.begin, special.user)
-    for picture in pictures:
-        sequence.word(special.image_start)
-        for slot, value in enumerate(picture.tokens):
+    sequence.add_text(special.begin, special.user)
+    for encoded in encoded_images:
+        sequence.add_text(special.image_start)
+        for slot, value in enumerate(encoded.tokens):
             sequence.token(slot, value)
-        sequence.word(special.image_end)
-    sequence.word(*text.encode(words).ids, special.end, special.assistant)
+        sequence.add_text(special.image_end)
+    sequence.add_text(*text.encode(words).ids, special.end, special.assistant)
     return sequence
 
 
@@ -78,12 +78,12 @@ def prompt(model: Setokim, text: Tokenizer, words: str, pictures: list[Picture])
 class Answer:
     ids: list[int] = field(default_factory=list)  # as chosen, the last one included
     tokens: list[Tensor] = field(default_factory=list)
-    kept: list[int] = field(default_factory=list)  # source token of each, or -1
+    copied: list[int] = field(default_factory=list)  # source token of each, or -1
     hidden: Tensor | None = None  # at [SEG]
 
 
 @dataclass(frozen=True)
-class Drawing:
+class DenoiseOptions:
     """How visual tokens are drawn."""
 
     noise: Callable[[Tensor], Tensor]  # of the shape of its argument
@@ -107,52 +107,52 @@ def respond(
     model: Setokim,
     text: Tokenizer,
     sequence: Sequence,
-    source: Picture | None,
-    may: set[str],
-    drawing: Drawing,
+    source: EncodedImage | None,
+    outputs: set[str],
+    denoise: DenoiseOptions,
     limit: int = 64,
     choose: Callable[[Tensor, set[int]], int] = best,
 ) -> Answer:
-    """One greedy answer of at most `limit` tokens. `may` names what it may hold: text, mask, picture."""
-    special, answer, is_drawing = model.config.special_tokens, Answer(), False
+    """One greedy answer of at most `limit` tokens. `outputs` names what it may hold: text, mask, image."""
+    special, answer, in_image = model.config.special_tokens, Answer(), False
     words = set(range(special.keep_first + special.keep_count, text.get_vocab_size()))
     refusals = [text.encode(refusal).ids for refusal in model.config.refusals]
     while len(answer.ids) < limit:
         hidden = model(*sequence.tensors())[0]
-        if is_drawing:
+        if in_image:
             allowed = {special.image_end} if answer.tokens else set()
             if len(answer.tokens) < model.tokenizer_config.cluster.max_clusters:
                 fresh = range(len(source.tokens)) if source else []
-                allowed |= {special.visual} | {special.keep_first + i for i in fresh if i not in answer.kept}
+                allowed |= {special.visual} | {special.keep_first + i for i in fresh if i not in answer.copied}
         else:
-            allowed = words | {special.end} if "text" in may else set()
-            allowed |= {special.segment} if "mask" in may else set()
-            allowed |= {special.image_start} if "picture" in may else set()
-            if refusals and len(may) == 2:  # a mask or a picture is asked for, or else refused
+            allowed = words | {special.end} if "text" in outputs else set()
+            allowed |= {special.segment} if "mask" in outputs else set()
+            allowed |= {special.image_start} if "image" in outputs else set()
+            if refusals and len(outputs) == 2:  # a mask or an image is asked for, or else refused
                 makes = set() if answer.ids else allowed & {special.segment, special.image_start}
-                allowed = makes | {word for word in allowed if refuses(refusals, [*answer.ids, word])}
+                allowed = makes | {token for token in allowed if refuses(refusals, [*answer.ids, token])}
         logits = model.llm.logits(hidden[-1])
-        if source and not answer.ids and {"text", "picture"} <= may:
+        if source and not answer.ids and {"text", "image"} <= outputs:
             logits[special.image_start] -= model.config.picture_margin
         chosen = choose(logits, allowed)
         answer.ids.append(chosen)
         if chosen == special.end:
             break
         if chosen == special.visual:
-            noise = drawing.noise(sequence.empty[None])
-            value = model.diffusion.sample(noise, hidden[-1:], drawing.steps, drawing.guidance)[0]
-            answer.kept.append(-1)
+            noise = denoise.noise(sequence.empty[None])
+            value = model.diffusion.sample(noise, hidden[-1:], denoise.steps, denoise.guidance)[0]
+            answer.copied.append(-1)
         elif special.keep_first <= chosen < special.keep_first + special.keep_count:
             value = source.tokens[chosen - special.keep_first]
-            answer.kept.append(chosen - special.keep_first)
+            answer.copied.append(chosen - special.keep_first)
         else:
-            sequence.word(chosen)
+            sequence.add_text(chosen)
             if chosen == special.segment:
                 answer.hidden = model(*sequence.tensors())[0, -1:]
                 break
             if chosen == special.image_end:
                 break
-            is_drawing = is_drawing or chosen == special.image_start
+            in_image = in_image or chosen == special.image_start
             continue
         sequence.token(len(answer.tokens), value)
         answer.tokens.append(value)
@@ -165,14 +165,14 @@ STRANGE, WENT, ALIKE = 25, 38, 20
 REMNANT_REACH = 5  # pixels
 
 
-def paste(
-    pixels: Tensor, drawn_labels: Tensor, kept: list[int], picture: Picture, original: Tensor, before: Tensor
+def composite(
+    pixels: Tensor, drawn_labels: Tensor, copied: list[int], encoded: EncodedImage, original: Tensor, before: Tensor
 ) -> Tensor:
     """The source's own pixels where nothing changed; see `matte` and `seamless` of src/drawing.rs.
 
     `pixels`, `original`, `before` (a drawing of the source's own tokens) [S, S, 3] in bytes.
     """
-    patches = changes(drawn_labels.tolist(), kept, picture.labels.tolist())
+    patches = changes(drawn_labels.tolist(), copied, encoded.labels.tolist())
     side = int(len(drawn_labels) ** 0.5)
     changed, closer = (torch.tensor(m).view(1, side, side).float() for m in patches)
     near, far = max_pool2d(changed, 3, 1, 1), max_pool2d(changed, 5, 1, 2)
@@ -180,7 +180,7 @@ def paste(
     changed, closer, near, far = (
         m[0].repeat_interleave(patch, 0).repeat_interleave(patch, 1) for m in (changed, closer, near, far)
     )
-    pixels, original, before = (picture.float() for picture in (pixels, original, before))
+    pixels, original, before = (image.float() for image in (pixels, original, before))
     rim = avg_pool2d((pixels - before).abs().mean(-1)[None] / 255, 3, 1, 1)[0]
     level = near * ((rim - RIM[0]) / (RIM[1] - RIM[0])).clamp(0, 1)
     found = remnants(pixels, before, original) & (far > 0) & (closer >= 0)
@@ -190,12 +190,12 @@ def paste(
     return ((original * (255 - level[..., None]) + lit * level[..., None] + 127) / 255).floor().byte()
 
 
-def changes(now: list[int], kept: list[int], before: list[int]) -> tuple[list[bool], list[int]]:
+def changes(now: list[int], copied: list[int], before: list[int]) -> tuple[list[bool], list[int]]:
     """For each patch whether it changed, and the kept token that owns it now and closes a gap which a smaller one left,
     or -1."""
-    owners = [(old, kept[new]) for old, new in zip(before, now)]
-    closers = {new for old, new in owners if new >= 0 and old not in kept and before.count(old) < before.count(new)}
-    changed = [old not in kept or new < 0 for old, new in owners]
+    owners = [(old, copied[new]) for old, new in zip(before, now)]
+    closers = {new for old, new in owners if new >= 0 and old not in copied and before.count(old) < before.count(new)}
+    changed = [old not in copied or new < 0 for old, new in owners]
     return changed, [new if new in closers else -1 for _, new in owners]
 
 

@@ -23,7 +23,7 @@ WIDTH = 26  # of a caption, in letters
 
 
 class Program:
-    """The command line on one picture; files come and go in `folder`."""
+    """The command line on one image; files come and go in `folder`."""
 
     def __init__(self, binary: str, model: str, folder: Path):
         self.binary, self.model, self.folder = binary, model, folder
@@ -32,30 +32,30 @@ class Program:
         command = [self.binary, task, *arguments, "--model", self.model, "--device", "cpu"]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    def picture(self, task: str, *arguments: str, option: str = "-o") -> np.ndarray | None:
-        """What a task paints, or nothing where it answers in words."""
-        path = self.folder / "painted.png"
+    def image(self, task: str, *arguments: str, option: str = "-o") -> np.ndarray | None:
+        """The image that a task writes, or nothing where it answers in words."""
+        path = self.folder / "image.png"
         path.unlink(missing_ok=True)
         self.run(task, *arguments, option, str(path))
         return np.asarray(Image.open(path).convert("RGB")) if path.exists() else None
 
 
 def cells(program: Program, image: np.ndarray, task: dict) -> list[tuple[np.ndarray | None, str]]:
-    """A picture and a caption for each column."""
+    """An image and a caption for each column."""
     path = str(program.folder / "scene.png")
     Image.fromarray(image).save(path)
     phrase = task["references"][0]["phrase"] if task["references"] else "the biggest object"
     question = task["questions"][0]
-    said = program.run("chat", "--image", path, question["question"])
+    answer = program.run("chat", "--image", path, question["question"])
     mask = str(program.folder / "mask.png")
     return [
         (image, ""),
-        (program.picture("tokenize", path, option="--overlay"), ""),
-        (program.picture("reconstruct", path), ""),
-        (program.picture("segment", path, phrase, "-o", mask, option="--overlay"), phrase),
-        (program.picture("generate", task["prompt"]), task["prompt"]),
-        (program.picture("edit", path, task["edit"]["instruction"]), task["edit"]["instruction"]),
-        (None, f"{question['question']}\n- {said}\n(true: {question['answer']})"),
+        (program.image("tokenize", path, option="--overlay"), ""),
+        (program.image("reconstruct", path), ""),
+        (program.image("segment", path, phrase, "-o", mask, option="--overlay"), phrase),
+        (program.image("generate", task["prompt"]), task["prompt"]),
+        (program.image("edit", path, task["edit"]["instruction"]), task["edit"]["instruction"]),
+        (None, f"{question['question']}\n- {answer}\n(true: {question['answer']})"),
     ]
 
 
@@ -74,11 +74,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         program = Program(arguments.program, arguments.model, Path(folder))
         for row, image, task in zip(axes, images, tasks):
-            for axis, (picture, words) in zip(row, cells(program, image, task)):
+            for axis, (shown, words) in zip(row, cells(program, image, task)):
                 axis.axis("off")
-                axis.imshow(np.full_like(image, 255) if picture is None else picture)
+                axis.imshow(np.full_like(image, 255) if shown is None else shown)
                 lines = "\n".join(line for part in words.split("\n") for line in textwrap.wrap(part, WIDTH))
-                if picture is None:
+                if shown is None:
                     axis.text(0, 0.5, lines or "(no picture)", fontsize=6, va="center", transform=axis.transAxes)
                 else:
                     axis.text(0.5, -0.03, lines, fontsize=5, ha="center", va="top", transform=axis.transAxes)

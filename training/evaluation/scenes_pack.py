@@ -48,7 +48,7 @@ def contact_sheet(tiles: np.ndarray) -> np.ndarray:
     return np.concatenate(rows, axis=0)
 
 
-def write_picture_pack(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_image_pack(path: Path, arrays: dict[str, np.ndarray]) -> None:
     Image.fromarray(contact_sheet(arrays["images"])).save(path, lossless=True, quality=100, method=6)
     Image.fromarray(contact_sheet(arrays["regions"])).save(path.with_suffix(".regions.png"), optimize=True)
     rest = {name: array.tolist() for name, array in arrays.items() if name not in ("images", "regions")}
@@ -64,7 +64,7 @@ def main() -> None:
     arrays = pack_arrays(sample_batch(arguments.split, 0, arguments.count))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     if arguments.out.suffix == ".webp":
-        write_picture_pack(arguments.out, arrays)
+        write_image_pack(arguments.out, arrays)
     else:
         save_file(arrays, arguments.out)
 

@@ -25,10 +25,10 @@ from ..model.checkpoints import load_setokim
 from ..model.mask_head import full_size
 from ..model.noise import Noise
 from ..model.setokim import Setokim
-from .answer import Drawing, Picture, look, paste, prompt, respond
+from .answer import DenoiseOptions, EncodedImage, composite, encode_image, prompt, respond
 
 UNCHANGED_PSNR = 30.0
-TEXT, MASK, PICTURE = "text", "mask", "picture"
+TEXT, MASK, IMAGE = "text", "mask", "image"
 
 
 class Judge:
@@ -39,39 +39,39 @@ class Judge:
         self.labels = model.tokenizer_config.labels
         self.values: dict[str, list[float]] = defaultdict(list)
 
-    def respond(self, words: str, picture: Picture | None, may: set[str]):
-        sequence = prompt(self.model, self.text, words, [picture] if picture else [])
-        drawing = Drawing(Noise(scale=self.noise), guidance=self.guidance)
-        return respond(self.model, self.text, sequence, picture, may, drawing)
+    def respond(self, words: str, encoded: EncodedImage | None, outputs: set[str]):
+        sequence = prompt(self.model, self.text, words, [encoded] if encoded else [])
+        denoise = DenoiseOptions(Noise(scale=self.noise), guidance=self.guidance)
+        return respond(self.model, self.text, sequence, encoded, outputs, denoise)
 
     @torch.no_grad()
     def scene(self, task: dict, before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:
-        picture = look(self.model, torch.from_numpy(before["images"]).float())
-        self.questions(task["questions"], picture)
+        encoded = encode_image(self.model, torch.from_numpy(before["images"]).float())
+        self.questions(task["questions"], encoded)
         for caption in task.get("captions", []):
-            said = said_things(self.said(caption["question"], picture), caption["background"])
-            self.values[caption["kind"]].append(said == sorted(caption["things"]))
-        self.references(task["references"], picture, before["regions"])
+            text = caption_things(self.answer_text(caption["question"], encoded), caption["background"])
+            self.values[caption["kind"]].append(text == sorted(caption["things"]))
+        self.references(task["references"], encoded, before["regions"])
         if "edit" in task:  # packs of pictures from elsewhere only ask
             self.generation(task, before["images"])
-            self.editing(task["edit"], picture, before, after)
+            self.editing(task["edit"], encoded, before, after)
 
-    def questions(self, questions: list[dict], picture: Picture) -> None:
+    def questions(self, questions: list[dict], encoded: EncodedImage) -> None:
         for question in questions:
-            right = self.said(question["question"], picture) == question["answer"]
+            right = self.answer_text(question["question"], encoded) == question["answer"]
             self.values["questions"].append(right)
             self.values[f"question_{question['kind']}"].append(right)
 
-    def said(self, question: str, picture: Picture) -> str:
-        return self.text.decode(self.respond(question, picture, {TEXT, MASK, PICTURE}).ids).strip()
+    def answer_text(self, question: str, encoded: EncodedImage) -> str:
+        return self.text.decode(self.respond(question, encoded, {TEXT, MASK, IMAGE}).ids).strip()
 
-    def references(self, references: list[dict], picture: Picture, regions: np.ndarray) -> None:
+    def references(self, references: list[dict], encoded: EncodedImage, regions: np.ndarray) -> None:
         for reference in references:
-            hidden = self.respond(f"segment {reference['phrase']}", picture, {TEXT, MASK}).hidden
+            hidden = self.respond(f"segment {reference['phrase']}", encoded, {TEXT, MASK}).hidden
             found = np.zeros_like(regions, dtype=bool)
             if hidden is not None:
-                stride2, stride4 = self.model.vision.stem_stages(picture.image)
-                logits = self.model.mask_head(hidden, picture.features, stride4, stride2)
+                stride2, stride4 = self.model.vision.stem_stages(encoded.image)
+                logits = self.model.mask_head(hidden, encoded.features, stride4, stride2)
                 found = (full_size(logits, regions.shape[0])[0] > 0).numpy()
             if reference["region"] is None:
                 self.values["segment_refused"].append(not found.any())
@@ -80,21 +80,21 @@ class Judge:
                 self.values["segment_iou"].append((found & true).sum() / max(1, (found | true).sum()))
 
     def generation(self, task: dict, image: np.ndarray) -> None:
-        tokens = self.respond(f"draw {task['prompt']}", None, {TEXT, PICTURE}).tokens
-        drawn = self.paint(tokens)[0] if tokens else None  # it said that it cannot
+        tokens = self.respond(f"draw {task['prompt']}", None, {TEXT, IMAGE}).tokens
+        drawn = self.render(tokens)[0] if tokens else None  # it said that it cannot
         for suffix, pixels in (("", drawn), ("_real", torch.from_numpy(image))):
             found = [] if pixels is None else self.things(pixels)
             for o in task["objects"]:
                 self.values[f"generate_objects{suffix}"].append(any(f[0] == o["name"] for f in found))
                 self.values[f"generate_placed{suffix}"].append((o["name"], o["color"], o["cell"]) in found)
 
-    def editing(self, edit: dict, picture: Picture, before: dict, after: dict) -> None:
-        answer = self.respond(edit["instruction"], picture, {TEXT, PICTURE})
+    def editing(self, edit: dict, encoded: EncodedImage, before: dict, after: dict) -> None:
+        answer = self.respond(edit["instruction"], encoded, {TEXT, IMAGE})
         judged, unchanged = {"": False, "_exact": False}, {"": -math.inf, "_exact": -math.inf}
         if answer.tokens:
-            pixels, labels = self.paint(answer.tokens)
-            same = self.paint(list(picture.tokens))[0]
-            pixels = paste(pixels, labels, answer.kept, picture, torch.from_numpy(before["images"]), same)
+            pixels, labels = self.render(answer.tokens)
+            same = self.render(list(encoded.tokens))[0]
+            pixels = composite(pixels, labels, answer.copied, encoded, torch.from_numpy(before["images"]), same)
             patch = len(pixels) // self.model.tokenizer_config.vision.grid[0]
             for suffix, square, free in (("", patch, edit["open"]), ("_exact", 1, [])):
                 judged[suffix] = self.edit_is_right(edit, free, before, after, pixels)
@@ -103,14 +103,14 @@ class Judge:
                 unchanged[suffix] = psnr(pixels.numpy()[same], after["images"][same])
         self.values["edit_judged"].append(judged[""])
         for suffix, value in unchanged.items():
-            kept = value >= UNCHANGED_PSNR
-            self.values[f"edit{suffix}"].append(judged[suffix] and kept)
-            self.values[f"edit{suffix}_{edit['kind']}"].append(judged[suffix] and kept)
-            self.values[f"edit_unchanged{suffix}"].append(kept)
+            copied = value >= UNCHANGED_PSNR
+            self.values[f"edit{suffix}"].append(judged[suffix] and copied)
+            self.values[f"edit{suffix}_{edit['kind']}"].append(judged[suffix] and copied)
+            self.values[f"edit_unchanged{suffix}"].append(copied)
         real = self.edit_is_right(edit, edit["open"], before, after, torch.from_numpy(after["images"]))
         self.values["edit_judged_real"].append(real)
 
-    def paint(self, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def render(self, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Pixels [S, S, 3] and the token of each patch."""
         raw = self.model.projector.denormalize(torch.stack(tokens))[None]
         valid = torch.ones(1, len(tokens), dtype=torch.bool)
@@ -119,11 +119,11 @@ class Judge:
 
     def things(self, pixels: Tensor) -> list[tuple[str, str | None, str]]:
         """Name, colour and cell of every object token of a picture."""
-        picture = look(self.model, pixels.float())
-        tokens = self.model.projector.denormalize(picture.tokens)
-        said = [self.name(*logits) for logits in zip(*self.model.heads(tokens))]
-        cells = [self.cell(picture.labels == i) for i in range(len(tokens))]
-        return [(n, c, at) for (n, c), at in zip(said, cells) if n in self.labels.names[: self.labels.objects]]
+        encoded = encode_image(self.model, pixels.float())
+        tokens = self.model.projector.denormalize(encoded.tokens)
+        text = [self.name(*logits) for logits in zip(*self.model.heads(tokens))]
+        cells = [self.cell(encoded.labels == i) for i in range(len(tokens))]
+        return [(n, c, at) for (n, c), at in zip(text, cells) if n in self.labels.names[: self.labels.objects]]
 
     def name(self, names: Tensor, colors: Tensor) -> tuple[str, str | None]:
         color = self.labels.colors[int(colors.argmax())]
@@ -139,7 +139,7 @@ class Judge:
         region = torch.from_numpy(regions).long()[None]
         valid = torch.zeros(1, MAX_REGIONS, dtype=torch.bool)
         valid[0, region[0].unique()] = True
-        features = look(self.model, pixels.float()).features
+        features = encode_image(self.model, pixels.float()).features
         heads = self.model.heads(self.model.setok["merger"](features, region, valid)[0])
         return {r: self.name(*(logits[r] for logits in heads)) for r in region[0].unique().tolist()}
 
@@ -161,7 +161,7 @@ class Judge:
         return self.labels.names[scene["names"][region]], None if color == "natural" else color
 
 
-def said_things(caption: str, background: str) -> list[str] | None:
+def caption_things(caption: str, background: str) -> list[str] | None:
     """What a caption says of each thing, sorted: the order of things is no part of it. None on another background."""
     if not caption.endswith(background):
         return None

@@ -20,7 +20,7 @@ from ..model.checkpoints import load_setok, load_setokim
 from ..model.cluster import density_peaks
 from ..model.setokim import Setokim
 from ..stages.metrics import images_to_tensor, region_ious
-from .answer import look, prompt
+from .answer import encode_image, prompt
 
 NEIGHBORS = (3, 4, 5, 6)
 THRESHOLDS = tuple(round(0.30 + 0.05 * i, 2) for i in range(11))
@@ -71,7 +71,7 @@ def sweep_margin(model: Setokim, text: Tokenizer, count: int) -> list[dict[str, 
 
     def lead(words: str, pixels: np.ndarray) -> float:
         """Of [Img] over the first word of a refusal, in logits."""
-        sequence = prompt(model, text, words, [look(model, torch.from_numpy(pixels).float())])
+        sequence = prompt(model, text, words, [encode_image(model, torch.from_numpy(pixels).float())])
         logits = model.llm.logits(model(*sequence.tensors())[0, -1])
         return float(logits[image_start] - logits[first_words].max())
 

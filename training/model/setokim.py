@@ -70,9 +70,11 @@ class Setokim(nn.Module):
         A visual token wears the embedding of its own pointer <keep_slot>, so that "keep token 3" is found by matching.
         """
         table = self.llm.embedding
-        pointer = table[self.config.special_tokens.keep_first + slots.clamp(min=0)]
-        seen = self.projector(visual)
-        return torch.where((slots >= 0)[..., None], seen + pointer.to(seen.dtype), table[ids].to(seen.dtype))
+        copy_token = table[self.config.special_tokens.keep_first + slots.clamp(min=0)]
+        projected = self.projector(visual)
+        return torch.where(
+            (slots >= 0)[..., None], projected + copy_token.to(projected.dtype), table[ids].to(projected.dtype)
+        )
 
     def forward(self, ids: Tensor, slots: Tensor, visual: Tensor) -> Tensor:
         """Hidden states [B, T, H]; position t knows everything up to and with t."""

@@ -112,13 +112,13 @@ def layer_losses(layers: TokenLayers, tokens: Tensor, objects: Tensor) -> dict[s
 
     objects [T, 5] as in `Layouts`, -1 for what is none: only what is there has a colour and a place.
     """
-    pictures, boxes = layers(tokens)
+    images, boxes = layers(tokens)
     sprite, flipped = objects[:, 0], objects[:, 4]
     is_thing = (sprite >= 0)[:, None]
     true = sprite_layers(layers.size, tokens.device)[sprite.clamp(min=0)]
     true = torch.where((flipped == 1)[:, None, None, None], true.flip(-1), true) * is_thing[..., None, None]
     # A colour counts as much as there is of it, in the truth as in the layer.
-    error = torch.cat([pictures[:, :3] * pictures[:, 3:], pictures[:, 3:]], 1) - true
+    error = torch.cat([images[:, :3] * images[:, 3:], images[:, 3:]], 1) - true
     return {"layers": (0.5 * error.abs() + error.square()).mean(), "boxes": place_loss(boxes, objects)}
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from .parallel import Workers
+from .distributed import Workers
 from .plot import plot_run
 
 

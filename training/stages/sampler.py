@@ -7,19 +7,19 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..data.renderer import Canvas, Layouts, Renderer
+from ..data.renderer import Layouts, RenderedImages, Renderer
 from ..data.special_tokens import SpecialTokens
 from ..data.targets import Targets, targets_of
 from ..data.tasks import Contents, Planned, Sequence, TaskWriter
 from ..model.cluster import cluster_features
 from ..model.setokim import Setokim, order_by_area
-from .ahead import Ahead
 from .losses import token_regions
 from .precision import mixed_precision
+from .prefetch import Prefetcher
 
 
 @dataclass
-class Pictures:
+class EncodedImages:
     """M tokenised pictures; tokens in the order of the language model, largest first. K tokens at most."""
 
     images: Tensor  # [M, 3, S, S]
@@ -37,8 +37,8 @@ class Pictures:
 
 
 @torch.no_grad()
-def tokenize(model: Setokim, canvas: Canvas) -> Pictures:
-    image, config = canvas.normalized, model.tokenizer_config
+def encode_images(model: Setokim, rendered: RenderedImages) -> EncodedImages:
+    image, config = rendered.normalized, model.tokenizer_config
     with mixed_precision(image.device):
         features = torch.nn.functional.layer_norm(model.vision(image), (config.vision.width,)).float()
     clusters = cluster_features(features, config.vision.grid, config.cluster, exact=False)
@@ -47,14 +47,14 @@ def tokenize(model: Setokim, canvas: Canvas) -> Pictures:
     valid = clusters.valid.gather(1, order)
     with mixed_precision(image.device):
         tokens = model.setok["merger"](features, labels, valid)
-    return Pictures(
+    return EncodedImages(
         image,
-        canvas.regions,
+        rendered.regions,
         features,
         labels,
         valid,
         model.projector.normalize(tokens.float()),
-        token_regions(labels, valid, canvas.patch_regions),
+        token_regions(labels, valid, rendered.patch_regions),
     )
 
 
@@ -64,15 +64,15 @@ class TaskBatch:
 
     targets: Targets
     visual: Tensor  # [B, T, D]
-    pictures: Pictures
+    encoded: EncodedImages
 
     @classmethod
-    def of(cls, targets: Targets, pictures: Pictures) -> "TaskBatch":
-        targets = targets.to(pictures.tokens.device)
-        row, position, picture, token = targets.visual.unbind(1)
-        visual = pictures.tokens.new_zeros(*targets.ids.shape, pictures.tokens.shape[-1])
-        visual[row, position] = pictures.tokens[picture, token]
-        return cls(targets, visual, pictures)
+    def of(cls, targets: Targets, encoded: EncodedImages) -> "TaskBatch":
+        targets = targets.to(encoded.tokens.device)
+        row, position, image, token = targets.visual.unbind(1)
+        visual = encoded.tokens.new_zeros(*targets.ids.shape, encoded.tokens.shape[-1])
+        visual[row, position] = encoded.tokens[image, token]
+        return cls(targets, visual, encoded)
 
 
 @dataclass
@@ -94,11 +94,11 @@ class TaskSampler:
     def batch(self, split: str, first: int, count: int, kind: str | None = None, held_out_words=False) -> WrittenBatch:
         """See `TaskWriter.plan`."""
         planned = self.writer.plan(split, first, count, kind, held_out_words)
-        pictures = tokenize(self.model, self.renderer.draw(Layouts.of(planned.scenes, planned.easy)))
-        contents = planned.contents(pictures.valid.sum(1).tolist(), pictures.token_regions.tolist())
+        encoded = encode_images(self.model, self.renderer.render(Layouts.of(planned.scenes, planned.easy)))
+        contents = planned.contents(encoded.valid.sum(1).tolist(), encoded.token_regions.tolist())
         sequences = self.writer.write(planned, contents)
-        batch = TaskBatch.of(targets_of(sequences, contents), pictures)
-        return WrittenBatch(batch.targets, batch.visual, pictures, sequences, contents)
+        batch = TaskBatch.of(targets_of(sequences, contents), encoded)
+        return WrittenBatch(batch.targets, batch.visual, encoded, sequences, contents)
 
 
 class TaskLoader:
@@ -107,16 +107,16 @@ class TaskLoader:
     def __init__(self, model: Setokim, text: Tokenizer, shares: dict[str, float], stride: int, processes: int):
         self.model, self.stride = model, stride
         self.renderer = Renderer.on(model.projector.mean.device)
-        self.ahead = Ahead(processes, _start, text.to_str(), model.config.special_tokens, shares)
+        self.prefetcher = Prefetcher(processes, _start, text.to_str(), model.config.special_tokens, shares)
         self.planned: dict[int, Future] = {}  # layouts, by the first sequence of the batch
-        self.pictures: dict[int, Pictures] = {}
+        self.encoded: dict[int, EncodedImages] = {}
         self.known: dict[int, tuple[Tensor, torch.cuda.Event | None]] = {}  # on the CPU once the event has come
         self.written: dict[int, Future] = {}  # targets
 
     def batch(self, first: int, count: int) -> TaskBatch:
-        for begin in range(first, first + self.ahead.depth * self.stride, self.stride):
-            if begin not in self.planned and begin not in self.pictures:
-                self.planned[begin] = self.ahead.submit(begin // self.stride, _plan, begin, count)
+        for begin in range(first, first + self.prefetcher.depth * self.stride, self.stride):
+            if begin not in self.planned and begin not in self.encoded:
+                self.planned[begin] = self.prefetcher.submit(begin // self.stride, _plan, begin, count)
         self._write()
         self._tokenize()
         if first in self.planned:
@@ -124,16 +124,16 @@ class TaskLoader:
             self._tokenize()
         if first in self.known:
             self._write()
-        return TaskBatch.of(self.written.pop(first).result(), self.pictures.pop(first))
+        return TaskBatch.of(self.written.pop(first).result(), self.encoded.pop(first))
 
     def _tokenize(self) -> None:
         for begin, layouts in list(self.planned.items()):
             if layouts.done():
-                pictures = tokenize(self.model, self.renderer.draw(self.planned.pop(begin).result()))
-                known = torch.cat([pictures.valid.sum(1, keepdim=True), pictures.token_regions], 1)
+                encoded = encode_images(self.model, self.renderer.render(self.planned.pop(begin).result()))
+                known = torch.cat([encoded.valid.sum(1, keepdim=True), encoded.token_regions], 1)
                 known = known.to("cpu", non_blocking=True)
-                arrived = torch.cuda.current_stream().record_event() if pictures.tokens.is_cuda else None
-                self.pictures[begin], self.known[begin] = pictures, (known, arrived)
+                arrived = torch.cuda.current_stream().record_event() if encoded.tokens.is_cuda else None
+                self.encoded[begin], self.known[begin] = encoded, (known, arrived)
 
     def _write(self) -> None:
         """Have written about what was tokenised; what was in an earlier call has arrived without waiting."""
@@ -141,7 +141,7 @@ class TaskLoader:
             if arrived:
                 arrived.synchronize()
             counts, regions = known[:, 0].tolist(), known[:, 1:].tolist()
-            self.written[begin] = self.ahead.submit(begin // self.stride, _write, begin, counts, regions)
+            self.written[begin] = self.prefetcher.submit(begin // self.stride, _write, begin, counts, regions)
         self.known.clear()
 
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..data import easy_vqa
-from ..data.renderer import Canvas, Layouts, Renderer, to_device
+from ..data.renderer import Layouts, RenderedImages, Renderer, to_device
 from ..data.scenes import MAX_REGIONS, region_labels, sample_scene
 from ..model import SeTok
 from ..model.cluster import cluster_features, normalize_features
 from ..model.detokenizer import Detokenizer
-from .ahead import Ahead
+from .distributed import Workers
 from .losses import (
     edge_loss,
     feature_loss,
@@ -30,8 +30,8 @@ from .losses import (
     token_regions,
 )
 from .metrics import evaluate_scenes
-from .parallel import Workers
 from .precision import mixed_precision
+from .prefetch import Prefetcher
 from .runs import Run, RunSettings
 
 
@@ -46,10 +46,10 @@ class Stage1Settings(RunSettings):
 
 
 @dataclass
-class Shown:
+class LabeledImages:
     """Pictures with what they show: names and colours of regions [M, R], and objects [M, R, 5] as in `Layouts`."""
 
-    canvas: Canvas
+    rendered: RenderedImages
     empty: Tensor  # [M, 3, S, S] the pictures without their objects, in [-1, 1]
     names: Tensor
     colors: Tensor
@@ -60,7 +60,7 @@ class Shown:
         """[M, S, S] bool."""
         objects = (self.objects[:, :, 0] >= 0).sum(1)
         is_scene = objects > 0  # the shape of a picture of easy-VQA is its first region
-        return self.canvas.regions < torch.where(is_scene, objects, 1)[:, None, None]
+        return self.rendered.regions < torch.where(is_scene, objects, 1)[:, None, None]
 
 
 class SceneLoader:
@@ -68,41 +68,43 @@ class SceneLoader:
 
     def __init__(self, easy_share: float, stride: int, workers: Workers):
         self.easy_share, self.stride = easy_share, stride
-        self.renderer, self.ahead = Renderer.on(workers.device), Ahead(workers.loaders)
+        self.renderer, self.prefetcher = Renderer.on(workers.device), Prefetcher(workers.loaders)
         self.waiting: dict[int, Future] = {}
 
-    def batch(self, first: int, count: int) -> Shown:
-        for begin in range(first, first + self.ahead.depth * self.stride, self.stride):
+    def batch(self, first: int, count: int) -> LabeledImages:
+        for begin in range(first, first + self.prefetcher.depth * self.stride, self.stride):
             if begin not in self.waiting:
                 easy = round(self.easy_share * count)
-                work = make_up, begin, count - easy, easy
-                self.waiting[begin] = self.ahead.submit(begin // self.stride, *work)
+                work = sample_layouts, begin, count - easy, easy
+                self.waiting[begin] = self.prefetcher.submit(begin // self.stride, *work)
         layouts, labels = self.waiting.pop(first).result()
         names, colors, objects = (to_device(a, self.renderer.device) for a in labels)
-        return Shown(self.renderer.draw(layouts), self.renderer.draw(layouts.empty).normalized, names, colors, objects)
+        return LabeledImages(
+            self.renderer.render(layouts), self.renderer.render(layouts.empty).normalized, names, colors, objects
+        )
 
 
-def make_up(first: int, count: int, easy: int) -> tuple[Layouts, tuple[np.ndarray, ...]]:
+def sample_layouts(first: int, count: int, easy: int) -> tuple[Layouts, tuple[np.ndarray, ...]]:
     """`count` scenes and behind them `easy` pictures of easy-VQA: layouts, names, colours, objects."""
     rng = np.random.default_rng(first)
     scenes = [sample_scene("train", index) for index in range(first, first + count)]
-    pictures = [easy_vqa.sample(rng, "train") for _ in range(easy)]
-    layouts = Layouts.of(scenes, pictures)
-    names, colors = map(np.concatenate, zip(region_labels(scenes), easy_vqa.region_labels("train", pictures)))
+    easy_images = [easy_vqa.sample(rng, "train") for _ in range(easy)]
+    layouts = Layouts.of(scenes, easy_images)
+    names, colors = map(np.concatenate, zip(region_labels(scenes), easy_vqa.region_labels("train", easy_images)))
     objects = np.concatenate([layouts.objects, np.full((easy, MAX_REGIONS, 5), -1)])
     return layouts, (names, colors, objects)
 
 
 def stage1_losses(
-    model: SeTok, shown: Shown, settings: Stage1Settings, true_share: float
+    model: SeTok, labeled: LabeledImages, settings: Stage1Settings, true_share: float
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """All loss terms of a batch, and the mean number of clusters that DPC made (none without DPC)."""
-    config, image, region = model.config, shown.canvas.normalized, shown.canvas.patch_regions
+    config, image, region = model.config, labeled.rendered.normalized, labeled.rendered.patch_regions
     device = image.device
     with mixed_precision(device):
         features = model.encode(image)
     features = features.float()
-    pull, push = pull_push_loss(features, region, shown.canvas.purity, MAX_REGIONS)
+    pull, push = pull_push_loss(features, region, labeled.rendered.purity, MAX_REGIONS)
 
     labels, valid = region, _present_regions(region, config.cluster.max_clusters)
     token_count = {"dpc_tokens": math.nan}
@@ -119,45 +121,50 @@ def stage1_losses(
     token_region = token_regions(labels, valid, region)
     name_logits, color_logits = model.heads(tokens)
     losses = {
-        "name": naming_loss(name_logits, of_region(shown.names, token_region)),
-        "color": naming_loss(color_logits, of_region(shown.colors, token_region)),
+        "name": naming_loss(name_logits, of_region(labeled.names, token_region)),
+        "color": naming_loss(color_logits, of_region(labeled.colors, token_region)),
         "pull": pull,
         "push": push,
     }
     strength = settings.token_noise * torch.rand(len(tokens), 1, 1, device=device)
-    seen = tokens + strength * torch.randn_like(tokens)
-    losses |= painter_losses(model.detok, shown, seen, valid, labels, settings.object_weight)
+    noisy = tokens + strength * torch.randn_like(tokens)
+    losses |= base_losses(model.detok, labeled, noisy, valid, labels, settings.object_weight)
     if model.detok.layers:
-        objects = objects_of_tokens(shown.objects, token_region)
-        losses |= layer_losses(model.detok.layers, seen[valid], objects[valid])
-    if looked := round(settings.perceived * len(image)):
+        objects = objects_of_tokens(labeled.objects, token_region)
+        losses |= layer_losses(model.detok.layers, noisy[valid], objects[valid])
+    if perceived_count := round(settings.perceived * len(image)):
         # The drawing as a whole, as pixels and as the encoder sees it.
         with mixed_precision(device):
-            drawing = model.detok(seen[:looked], valid[:looked]).float()
-        is_object = shown.is_object[:looked]
-        losses["whole"] = pixel_loss(drawing, image[:looked], is_object, settings.object_weight)
-        again = look_again(model, drawing)
-        losses["features"] = feature_loss(again, features[:looked].detach(), region[:looked])
+            drawing = model.detok(noisy[:perceived_count], valid[:perceived_count]).float()
+        is_object = labeled.is_object[:perceived_count]
+        losses["whole"] = pixel_loss(drawing, image[:perceived_count], is_object, settings.object_weight)
+        again = encode_again(model, drawing)
+        losses["features"] = feature_loss(again, features[:perceived_count].detach(), region[:perceived_count])
     return losses, token_count
 
 
-def painter_losses(
-    detok: Detokenizer, shown: Shown, tokens: Tensor, valid: Tensor, labels: Tensor, object_weight: float = 1.0
+def base_losses(
+    detok: Detokenizer,
+    labeled: LabeledImages,
+    tokens: Tensor,
+    valid: Tensor,
+    labels: Tensor,
+    object_weight: float = 1.0,
 ) -> dict[str, Tensor]:
     """From tokens [M, K, D]. With layers on top of it the painter's picture is what lies behind the objects."""
     with mixed_precision(tokens.device):
-        painted = detok.paint(tokens, valid).float()
+        base = detok.render_base(tokens, valid).float()
         attention = detok.layout(tokens, valid).float()
-    target = shown.empty if detok.layers else shown.canvas.normalized
-    is_object = torch.zeros_like(shown.is_object) if detok.layers else shown.is_object
+    target = labeled.empty if detok.layers else labeled.rendered.normalized
+    is_object = torch.zeros_like(labeled.is_object) if detok.layers else labeled.is_object
     return {
-        "pixel": pixel_loss(painted, target, is_object, object_weight),
-        "edge": edge_loss(painted, target),
+        "pixel": pixel_loss(base, target, is_object, object_weight),
+        "edge": edge_loss(base, target),
         "layout": layout_loss(attention, labels),
     }
 
 
-def look_again(model: SeTok, images: Tensor) -> Tensor:
+def encode_again(model: SeTok, images: Tensor) -> Tensor:
     """Features of drawn pictures: the drawing learns from them, the encoder does not."""
     fixed = {name: p.detach() for name, p in model.vision.named_parameters()}
     with mixed_precision(images.device):

@@ -21,8 +21,8 @@ from ..model.checkpoints import load_setok
 from ..model.llm import LlmConfig
 from ..model.mask_head import full_size
 from ..model.setokim import Setokim, SetokimConfig
+from .distributed import Workers
 from .losses import dice_loss
-from .parallel import Workers
 from .precision import mixed_precision
 from .runs import Run, RunSettings
 from .sampler import TaskBatch, TaskLoader, TaskSampler
@@ -91,10 +91,12 @@ class VisualNaming(nn.Module):
         if not len(hidden):
             return hidden.sum()
         heads = ((1.0, self.name, known.names), (0.5, self.color, known.colors), (0.5, self.cell, known.cells))
-        said = sum(weight * F.cross_entropy(head(hidden), target, ignore_index=-1) for weight, head, target in heads)
+        predicted = sum(
+            weight * F.cross_entropy(head(hidden), target, ignore_index=-1) for weight, head, target in heads
+        )
         is_thing = (known.cells >= 0)[:, None]
         distance = ((self.box(hidden) - known.boxes).abs() * is_thing).sum() / is_thing.sum().clamp(min=1)
-        return said + 2 * distance
+        return predicted + 2 * distance
 
 
 def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dict[str, Tensor]:
@@ -112,16 +114,16 @@ def stage2_losses(model: Setokim, heads: nn.ModuleDict, batch: TaskBatch) -> dic
         logits = model.llm.logits(before[learned])
     losses = {"text": text_loss(logits.float(), target[learned], model.config.special_tokens)}
 
-    if len(targets.drawn_things):
-        drawn = target == model.config.special_tokens.visual
-        tokens = batch.visual[:, 1:][drawn]
-        losses["diffusion"], guess, is_told = model.diffusion.loss(tokens, before[drawn])
+    if len(targets.generated_things):
+        generated = target == model.config.special_tokens.visual
+        tokens = batch.visual[:, 1:][generated]
+        losses["diffusion"], guess, is_conditioned = model.diffusion.loss(tokens, before[generated])
         if model.detok.layers:
-            losses["placing"] = placing_loss(model, guess, tokens, is_told, targets.drawn_things)
+            losses["placing"] = placing_loss(model, guess, tokens, is_conditioned, targets.generated_things)
     if len(targets.masks):
-        rows, positions, pictures, regions = targets.masks.unbind(1)
-        logits = mask_logits(model, batch, hidden[rows, positions], pictures)
-        losses["mask"] = mask_loss(logits, (batch.pictures.regions[pictures] == regions[:, None, None]).float())
+        rows, positions, images, regions = targets.masks.unbind(1)
+        logits = mask_logits(model, batch, hidden[rows, positions], images)
+        losses["mask"] = mask_loss(logits, (batch.encoded.regions[images] == regions[:, None, None]).float())
     for loss, named in targets.named.items():
         losses[loss] = heads[loss].loss(known[loss][named.rows, named.positions], named)
     losses[COUNTED] = counting_loss(heads[COUNTED], targets.counted, known["meant"])
@@ -157,7 +159,7 @@ def text_loss(logits: Tensor, target: Tensor, special: SpecialTokens) -> Tensor:
     return (F.cross_entropy(logits, target, reduction="none") * weight).sum() / weight.sum()
 
 
-def placing_loss(model: Setokim, guess: Tensor, tokens: Tensor, is_told: Tensor, is_thing: Tensor) -> Tensor:
+def placing_loss(model: Setokim, guess: Tensor, tokens: Tensor, is_conditioned: Tensor, is_thing: Tensor) -> Tensor:
     """How far from its true place each drawn thing would be painted, across, down and in size.
 
     The place is a small part of a token, so the error of the whole hardly asks for it: half of the things stood
@@ -168,7 +170,7 @@ def placing_loss(model: Setokim, guess: Tensor, tokens: Tensor, is_told: Tensor,
     with torch.no_grad():
         true = boxes(denormalize(tokens))
     repeats = len(guess) // len(tokens)
-    counts = is_told * is_thing.repeat(repeats)[:, None]
+    counts = is_conditioned * is_thing.repeat(repeats)[:, None]
     distance = (boxes(denormalize(guess)) - true.repeat(repeats, 1)).abs()
     return (distance * counts).sum() / counts.sum().clamp(min=1)
 
@@ -207,12 +209,12 @@ def comparison_losses(heads: nn.ModuleDict, compared: Compared, state: Tensor, l
     }
 
 
-def mask_logits(model: Setokim, batch: TaskBatch, hidden: Tensor, pictures: Tensor) -> Tensor:
-    """Logits [n, S / 2, S / 2] for hidden states [n, H] of [SEG] tokens about `pictures`."""
+def mask_logits(model: Setokim, batch: TaskBatch, hidden: Tensor, images: Tensor) -> Tensor:
+    """Logits [n, S / 2, S / 2] for hidden states [n, H] of [SEG] tokens about `images`."""
     with torch.no_grad():
-        stride2, stride4 = model.vision.stem_stages(batch.pictures.images[pictures])
+        stride2, stride4 = model.vision.stem_stages(batch.encoded.images[images])
     with mixed_precision(hidden.device):
-        return model.mask_head(hidden, batch.pictures.features[pictures], stride4, stride2).float()
+        return model.mask_head(hidden, batch.encoded.features[images], stride4, stride2).float()
 
 
 def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -225,7 +227,7 @@ def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
 def measure_tokens(sampler: TaskSampler, count: int = 256) -> None:
     """Set the projector's mean and std to those of the tokens of real pictures."""
     projector = sampler.model.projector
-    real = projector.denormalize(sampler.batch("train", 0, count, kind="caption").pictures.real_tokens)
+    real = projector.denormalize(sampler.batch("train", 0, count, kind="caption").encoded.real_tokens)
     projector.mean.copy_(real.mean(0))
     projector.std.copy_(real.std(0) + 1e-3)
 
@@ -245,15 +247,15 @@ def evaluate_tasks(sampler: TaskSampler, split: str, count: int, held_out_words:
             batch = sampler.batch(split, first, min(32, count - first), kind, held_out_words)
             targets = batch.targets
             hidden = model(targets.ids, targets.slots, batch.visual)
-            said = model.llm.logits(hidden).argmax(-1)
+            predicted = model.llm.logits(hidden).argmax(-1)
             for b, sequence in enumerate(batch.sequences):
                 for question, start, end in sequence.answers:
-                    exact = bool((said[b, start - 1 : end - 1] == targets.ids[b, start:end]).all())
+                    exact = bool((predicted[b, start - 1 : end - 1] == targets.ids[b, start:end]).all())
                     right.setdefault(question, []).append(exact)
             if len(targets.masks):
-                rows, positions, pictures, regions = targets.masks.unbind(1)
-                found = full_size(mask_logits(model, batch, hidden[rows, positions], pictures), IMAGE_SIZE) > 0
-                true = batch.pictures.regions[pictures] == regions[:, None, None]
+                rows, positions, images, regions = targets.masks.unbind(1)
+                found = full_size(mask_logits(model, batch, hidden[rows, positions], images), IMAGE_SIZE) > 0
+                true = batch.encoded.regions[images] == regions[:, None, None]
                 ious += ((found & true).sum((1, 2)) / (found | true).sum((1, 2)).clamp(min=1)).tolist()
     questions = [v for kind, values in right.items() if kind not in NOT_QUESTIONS for v in values]
     return {
@@ -298,7 +300,7 @@ class Stage2(Run):
         return evaluate_tasks(self.average_sampler, "val", self.settings.evaluate_sequences)
 
 
-def take_over_heads(run: Stage2, checkpoint: Path) -> None:
+def load_heads(run: Stage2, checkpoint: Path) -> None:
     """What the heads of an earlier run learned, as far as there are the same; a model folder has none."""
     if checkpoint.is_dir():
         return

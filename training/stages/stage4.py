@@ -15,12 +15,12 @@ from ..model import SeTok
 from ..model.config import CONFIGS
 from ..model.detokenizer import TokenLayers
 from ..model.setokim import Setokim
+from .distributed import Workers
 from .losses import layer_losses, objects_of_tokens
 from .metrics import evaluate_scenes
-from .parallel import Workers
 from .runs import Run, RunSettings
-from .sampler import Pictures, tokenize
-from .stage1 import SceneLoader, painter_losses
+from .sampler import EncodedImages, encode_images
+from .stage1 import SceneLoader, base_losses
 
 
 @dataclass(frozen=True)
@@ -31,28 +31,28 @@ class Stage4Settings(RunSettings):
     warmup_steps: int = 50
     ema_decay: float = 0.998
     layers: int = 32  # tokens for each picture of a batch that a layer is made of
-    remembered: int = 100_000  # tokens
+    buffer_size: int = 100_000  # tokens
     easy_vqa: float = 1 / 16  # share of a batch that is not of scenes
     token_noise: float = 0.4  # most of it, in deviations of a token: what the diffusion head draws is not exact
     evaluate_scenes: int = 128
 
 
 @dataclass
-class Memory:
+class TokenBuffer:
     """Tokens [T, D] as the projector normalises them, and the object that each shows [T, 5] as in `Layouts`, -1 for
     none: shapes of easy-VQA are left to the painter."""
 
     tokens: Tensor
     objects: Tensor
 
-    def add(self, pictures: Pictures, objects: Tensor, most: int) -> None:
+    def add(self, encoded: EncodedImages, objects: Tensor, most: int) -> None:
         """objects [M, R, 5] of the pictures."""
-        shown = objects_of_tokens(objects, pictures.token_regions)
-        self.tokens = torch.cat([self.tokens, pictures.real_tokens])[-most:]
-        self.objects = torch.cat([self.objects, shown[pictures.valid]])[-most:]
+        shown = objects_of_tokens(objects, encoded.token_regions)
+        self.tokens = torch.cat([self.tokens, encoded.real_tokens])[-most:]
+        self.objects = torch.cat([self.objects, shown[encoded.valid]])[-most:]
 
 
-def give_layers(model: Setokim) -> None:
+def add_layers(model: Setokim) -> None:
     """To the detokenizer of a model that was trained before there were any."""
     size = CONFIGS["nano"].detokenizer.layer_size
     config = dataclasses.replace(model.tokenizer_config.detokenizer, layer_size=size)
@@ -68,12 +68,12 @@ class Stage4(Run):
     def __init__(self, model: Setokim, settings: Stage4Settings, workers: Workers, folder: Path):
         torch.manual_seed(settings.seed)
         if not model.detok.layers:
-            give_layers(model)
+            add_layers(model)
         model.requires_grad_(False)
         self.learning(model).requires_grad_(True)
         super().__init__(nn.ModuleDict({"setokim": model}), model.config_json(), settings, workers, folder)
         empty = torch.empty(0, len(model.projector.mean), device=workers.device)
-        self.memory = Memory(empty, torch.empty(0, 5, dtype=torch.long, device=workers.device))
+        self.buffer = TokenBuffer(empty, torch.empty(0, 5, dtype=torch.long, device=workers.device))
         self.loader = SceneLoader(settings.easy_vqa, settings.batch, workers)
 
     @staticmethod
@@ -83,14 +83,14 @@ class Stage4(Run):
 
     def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
         model, settings = self.model["setokim"], self.settings
-        shown = self.loader.batch(first, count)
-        pictures = tokenize(model, shown.canvas)
-        self.memory.add(pictures, shown.objects, settings.remembered)
-        chosen = torch.randint(len(self.memory.tokens), (settings.layers * count,), device=shown.objects.device)
-        tokens = self.blurred(self.memory.tokens[chosen])
-        losses = layer_losses(model.detok.layers, tokens, self.memory.objects[chosen])
-        tokens = self.blurred(pictures.tokens)
-        return losses | painter_losses(model.detok, shown, tokens, pictures.valid, pictures.labels), {}
+        labeled = self.loader.batch(first, count)
+        encoded = encode_images(model, labeled.rendered)
+        self.buffer.add(encoded, labeled.objects, settings.buffer_size)
+        chosen = torch.randint(len(self.buffer.tokens), (settings.layers * count,), device=labeled.objects.device)
+        tokens = self.blurred(self.buffer.tokens[chosen])
+        losses = layer_losses(model.detok.layers, tokens, self.buffer.objects[chosen])
+        tokens = self.blurred(encoded.tokens)
+        return losses | base_losses(model.detok, labeled, tokens, encoded.valid, encoded.labels), {}
 
     def blurred(self, tokens: Tensor) -> Tensor:
         """As they are before the projector, with noise of any strength up to the most."""

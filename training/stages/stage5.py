@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..model.setokim import Setokim
+from .distributed import Workers
 from .losses import layer_losses, place_loss
-from .parallel import Workers
-from .sampler import tokenize
+from .sampler import encode_images
 from .stage1 import SceneLoader
 from .stage4 import Stage4, Stage4Settings
 
@@ -21,7 +21,7 @@ from .stage4 import Stage4, Stage4Settings
 @dataclass(frozen=True)
 class Stage5Settings(Stage4Settings):
     batch: int = 512  # tokens that are placed
-    pictured: int = 64  # of them, whose pictures are learned too
+    layer_images: int = 64  # of them, whose layers' images are learned too
     learning_rate: float = 5e-4
     last_learning_rate: float = 1e-5
     warmup_steps: int = 300
@@ -36,24 +36,26 @@ class Stage5(Stage4):
     def __init__(self, model: Setokim, settings: Stage5Settings, workers: Workers, folder: Path):
         super().__init__(model, settings, workers, folder)
         self.loader = SceneLoader(settings.easy_vqa, settings.scenes_at_once, workers)
-        self.remember()
+        self.fill_buffer()
 
     @staticmethod
     def learning(model: Setokim) -> nn.Module:
         return model.detok.layers
 
     def losses(self, first: int, count: int) -> tuple[dict[str, Tensor], dict[str, float]]:
-        layers, pictured = self.model["setokim"].detok.layers, self.settings.pictured // self.workers.count
-        chosen = torch.randint(len(self.memory.tokens), (count,), device=self.memory.tokens.device)
-        tokens, objects = self.blurred(self.memory.tokens[chosen]), self.memory.objects[chosen]
-        pictures = layer_losses(layers, tokens[:pictured], objects[:pictured])["layers"]
-        return {"layers": pictures, "boxes": place_loss(layers.boxes(tokens), objects)}, {}
+        layers, images = self.model["setokim"].detok.layers, self.settings.layer_images // self.workers.count
+        chosen = torch.randint(len(self.buffer.tokens), (count,), device=self.buffer.tokens.device)
+        tokens, objects = self.blurred(self.buffer.tokens[chosen]), self.buffer.objects[chosen]
+        loss = layer_losses(layers, tokens[:images], objects[:images])["layers"]
+        return {"layers": loss, "boxes": place_loss(layers.boxes(tokens), objects)}, {}
 
-    def remember(self) -> None:
+    def fill_buffer(self) -> None:
         """Tokens of the scenes that a seed gives; a resumed run makes them again."""
         settings, workers = self.settings, self.workers
         share = settings.scenes // workers.count
         own = (settings.seed << 24) + workers.rank * share
         for first in range(own, own + share, settings.scenes_at_once):
-            shown = self.loader.batch(first, settings.scenes_at_once)
-            self.memory.add(tokenize(self.model["setokim"], shown.canvas), shown.objects, settings.remembered)
+            labeled = self.loader.batch(first, settings.scenes_at_once)
+            self.buffer.add(
+                encode_images(self.model["setokim"], labeled.rendered), labeled.objects, settings.buffer_size
+            )

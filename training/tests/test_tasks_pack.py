@@ -5,7 +5,7 @@ import numpy as np
 from training.data.scenes import CONCEPTS, sample_scene
 from training.data.templates import HELD_OUT, HELD_OUT_STRANGE_NAMES
 from training.data.text import caption, dense_caption
-from training.evaluation.tasks import said_things
+from training.evaluation.tasks import caption_things
 from training.evaluation.tasks_pack import pack, pack_strange
 
 COUNT = 24
@@ -45,9 +45,9 @@ def test_a_caption_is_right_in_any_order_and_with_nothing_more_or_less():
         turned = scene.objects[::-1]
         for asked, say in zip(task["captions"], (caption, dense_caption)):
             right, background = sorted(asked["things"]), asked["background"]
-            assert said_things(say(scene), background) == said_things(say(scene, turned), background) == right
-            assert said_things(say(scene, [*turned, turned[0]]), background) != right
-            assert said_things(say(scene), "elsewhere") is None
+            assert caption_things(say(scene), background) == caption_things(say(scene, turned), background) == right
+            assert caption_things(say(scene, [*turned, turned[0]]), background) != right
+            assert caption_things(say(scene), "elsewhere") is None
 
 
 def test_held_out_words_are_only_those():

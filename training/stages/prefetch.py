@@ -7,7 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 import torch
 
 
-class Ahead:
+class Prefetcher:
     """Processes that do what is asked of them for batches to come. What is done for one batch is done by one process,
     which may remember something from one call to the next; without processes it is done at once, here."""
 
