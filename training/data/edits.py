@@ -66,7 +66,7 @@ def absent_edit(s: Speaker, scene: Scene) -> tuple[str, str]:
 
 
 def strange_generation(s: Speaker, scene: Scene) -> tuple[str, str]:
-    """A wish for a picture with something that cannot be drawn, and the answer."""
+    """A request for a picture with something that cannot be generated, and the answer."""
     o = s.pick(scene.objects)
     if s.rng.random() < 0.2:
         wanted = f"{s.pick(SPRITES.colors)} {s.pick(UNCOLORED)}"
@@ -79,7 +79,7 @@ def strange_generation(s: Speaker, scene: Scene) -> tuple[str, str]:
 
 
 def strange_edit(s: Speaker, scene: Scene) -> tuple[str, str]:
-    """An instruction to draw what cannot be drawn, or to recolor what has its own colors, and the answer."""
+    """An instruction to add what cannot be generated, or to recolor what has its own colors, and the answer."""
     uncolored = [o for o in scene.objects if o.color == NATURAL]
     kind = s.pick(["add", "add_anywhere", "replace", *(["recolor"] if uncolored else [])])
     phrase = refer(s, scene, s.pick(uncolored if kind == "recolor" else scene.objects)) or "the object"

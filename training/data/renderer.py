@@ -1,4 +1,4 @@
-"""Scenes drawn many at a time with PyTorch, on a GPU or CPU. `scenes.render_scene` is the readable form of the same."""
+"""Scenes rendered many at a time, on a GPU or CPU. `scenes.render_scene` is the readable form of the same."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,7 +17,7 @@ SMALLEST, LARGEST = (int(IMAGE_SIZE * size) for size in OBJECT_SIZE)
 
 @dataclass
 class Layouts:
-    """Everything that is needed to draw M scenes, and E pictures of easy-VQA behind them, as arrays."""
+    """Everything that is needed to render M scenes, and E pictures of easy-VQA behind them, as arrays."""
 
     bands: np.ndarray  # [M, 2, 2, 3] float32: first and second band, its top and bottom
     horizons: np.ndarray  # [M] int64, row where the second band begins; the image side where there is none
@@ -71,7 +71,7 @@ class RenderedImages:
 
 
 class Renderer:
-    """Draws on `device`. Every sprite lies there in every size, 100 MB in all."""
+    """Renders on `device`. Every sprite lies there in every size, 100 MB in all."""
 
     def __init__(self, device: torch.device):
         self.device = device

@@ -227,7 +227,7 @@ def _contrast_table() -> np.ndarray:
 
 
 def coarse_textures() -> list[np.ndarray]:
-    """The 64 noise fields as they are drawn, [7, 7] uint8, before they are made smooth."""
+    """The 64 noise fields as they are sampled, [7, 7] uint8, before they are made smooth."""
     rng = np.random.default_rng(0)
     return [rng.normal(128, 40, (7, 7)).clip(0, 255).astype(np.uint8) for _ in range(64)]
 

@@ -14,7 +14,7 @@ class SpecialTokens:
     assistant: int = 4
     image_start: int = 5  # [Img]
     image_end: int = 6  # [/Img]
-    visual: int = 7  # <vis>: the next visual token is drawn by the diffusion head
+    visual: int = 7  # <vis>: the next visual token is denoised by the diffusion head
     segment: int = 8  # [SEG]
     keep_first: int = 9
     keep_count: int = 16

@@ -14,8 +14,8 @@ from .scenes import IMAGE_SIZE
 from .tasks import IGNORE, Contents, Sequence
 from .text import cell_index, relation_depth
 
-# Where a region should be known: visual tokens that are read, that will be kept or drawn, things in words, things to be
-# marked, and what an instruction is about before it is carried out.
+# Where a region should be known: visual tokens that are read, that will be copied or generated, things in words,
+# things to be marked, and what an instruction is about before it is carried out.
 NAMED = ("naming", "planning", "mentions", "marked", "meant")
 
 
@@ -59,7 +59,7 @@ class Targets:
     slots: Tensor  # [B, T] -1 for words
     lengths: list[int]
     visual: Tensor  # [v, 4] sequence, position, picture and token of every visual token
-    generated_things: Tensor  # [d] bool: of the tokens to be drawn, in the order of the sequences, those of objects
+    generated_things: Tensor  # [d] bool: of the tokens to be generated, in the order of the sequences, those of objects
     masks: Tensor  # [s, 4] sequence, position of [SEG], picture and region
     named: dict[str, Named]
     compared: Compared

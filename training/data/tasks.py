@@ -35,8 +35,8 @@ QUESTIONS_PER_IMAGE = 5
 SEQUENCES_PER_SCENE = 4  # in training: tokenising a picture costs as much as learning from a sequence about it
 ABSENT_SHARE = 0.25  # of referring phrases that fit nothing
 ABSENT_EDIT_SHARE = 0.12  # of instructions about something that is not there
-STRANGE_SHARE = 0.1  # of drawings and edits that want something which cannot be drawn, in training
-LOOSE_SHARE = 0.35  # of drawings asked for with little detail, in training
+STRANGE_SHARE = 0.1  # of images and edits that want something which cannot be generated, in training
+LOOSE_SHARE = 0.35  # of images asked for with little detail, in training
 SMALL_TALK_SHARE = 0.05
 GREETING_SHARE = 0.2  # of chats that begin with small talk, half of them before there is a picture
 # Share of each kind of sequence, by stage.
@@ -58,12 +58,12 @@ KNOWN_NAMES = re.compile(rf"\b({'|'.join(SINGULAR)})\b")
 
 @dataclass
 class Contents:
-    """What M pictures show, and which of it each of their tokens shows: all that a sequence needs to know of them."""
+    """What M images show, and which of it each of their tokens shows: all that a sequence needs to know of them."""
 
-    scenes: list[Scene]  # pictures of no scene come last
+    scenes: list[Scene]  # images of no scene come last
     names: np.ndarray  # [M, R] of each region
     colors: np.ndarray  # [M, R]
-    counts: list[int]  # tokens of each picture
+    counts: list[int]  # tokens of each image
     regions: list[list[int]]  # that each token shows, -1 for none
 
     def shown(self, image: int, token: int) -> SceneObject | None:
@@ -76,10 +76,10 @@ class Contents:
 def edited_tokens(
     contents: Contents, source: int, target: int, edit: Edit
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """(picture, token) of what an edit copies from the source picture and of what it draws as in the target.
+    """(image, token) of what an edit copies from the source image and of what it generates as in the target.
 
     Everything that did not change is copied, in the order of the source, whatever the clustering makes of the target:
-    that could not be foreseen, and one plan in five was something else than the words asked.
+    that could not be foreseen, and one plan in five was something else than the text asked for.
     """
     regions, counts = contents.regions, contents.counts
     copied = [(source, i) for i in range(counts[source]) if regions[source][i] in edit.sources]
@@ -93,27 +93,28 @@ def edited_tokens(
 @dataclass
 class Sequence:
     """Token by token: its id, the id to learn at this place (or IGNORE), and for visual tokens their slot in their
-    picture and the (picture, token) they are."""
+    image and the (image, token) they are."""
 
     special: SpecialTokens
     text: Tokenizer
     image: int  # that it is about
-    nouns: dict[str, int] = field(default_factory=dict)  # that name one region of this picture each
+    nouns: dict[str, int] = field(default_factory=dict)  # that name one region of this image each
     numbers: dict[str, int] = field(default_factory=dict)  # of the things in it by their names; empty for no scene
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
     visual: list[tuple[int, int] | None] = field(default_factory=list)
     answers: list[tuple[str, int, int]] = field(default_factory=list)  # (kind, first, end) of text answers
-    masks: list[tuple[int, int, int]] = field(default_factory=list)  # (position of [SEG], picture, region)
-    sources: list[tuple[int, int, int]] = field(default_factory=list)  # (position, picture, token) that was read
-    plans: list[tuple[int, int, int]] = field(default_factory=list)  # (position before, picture, token) kept or drawn
-    mentions: list[tuple[int, int, int]] = field(default_factory=list)  # (position of a noun, picture, region)
-    # (position before an answer, or before what a caption names next, picture, region)
+    masks: list[tuple[int, int, int]] = field(default_factory=list)  # (position of [SEG], image, region)
+    sources: list[tuple[int, int, int]] = field(default_factory=list)  # (position, image, token) that was read
+    # (position before, image, token) copied or generated
+    plans: list[tuple[int, int, int]] = field(default_factory=list)
+    mentions: list[tuple[int, int, int]] = field(default_factory=list)  # (position of a noun, image, region)
+    # (position before an answer, or before what a caption names next, image, region)
     meant: list[tuple[int, int, int]] = field(default_factory=list)
-    # (position of a name that is heard, how many of it there are)
+    # (position of a name that is read, how many of it there are)
     counted: list[tuple[int, int]] = field(default_factory=list)
-    # (position before the answer, picture, first region, second region, what was said) of turns that name two things
+    # (position before the answer, image, first region, second region, what was said) of turns that name two things
     comparisons: list[tuple[int, int, int, int, str]] = field(default_factory=list)
 
     def __post_init__(self):
@@ -164,7 +165,7 @@ class Sequence:
         self.answers.append(("segment", first, len(self.ids)))
 
     def answer_image(self, generated: list[tuple[int, int]], copied: Collection[tuple[int, int]] = ()) -> None:
-        """(picture, token) of what is drawn, and before it of what is copied from the picture that was read.
+        """(image, token) of what is generated, and before it of what is copied from the image that was read.
 
         Among them by size, what is new could come anywhere, and each copy had to be foreseen among all others; in this
         order the only choice is what is left out.
@@ -339,7 +340,7 @@ class TaskWriter:
 def in_token_order(contents: Contents, image: int) -> list[int]:
     """The things of a scene, as regions, in the order in which its tokens show them, those without a token last.
 
-    Things are named and drawn in this order. Clusters of things of nearly the same size come in either order: with
+    Things are named and generated in this order. Clusters of things of nearly the same size come in either order: with
     captions by size, what is named next could be one of several things, and one was named twice and another left out.
     """
     count, regions = len(contents.scenes[image].objects), contents.regions[image]

@@ -76,7 +76,7 @@ def read_turns(model: Llama, turns: Turns, x: Tensor) -> Tensor:
 
 
 def read_images(model: Ablated, made: Made, turns: Turns) -> Tensor:
-    """Hidden states [B, T, H]. Where a token is to be drawn stands only its slot: nothing of the answer is shown."""
+    """Hidden states [B, T, H]. Where a token is to be predicted stands only its slot: the answer is not shown."""
     x = model.llm.embedding[turns.ids]
     x = torch.where((turns.slots >= 0)[..., None], model.slot(turns.slots.clamp(min=0)) + x, x)
     read = turns.read

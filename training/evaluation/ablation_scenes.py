@@ -18,7 +18,7 @@ from ..stages.metrics import images_to_tensor
 from ..stages.precision import mixed_precision
 from .ablation_turns import PlainSpeaker
 
-FIXED_TOKENS = 5  # the nearest whole number to the mean number of regions, with room for one more
+FIXED_TOKENS = 5  # the nearest integer to the mean number of regions, with room for one more
 
 
 @dataclass

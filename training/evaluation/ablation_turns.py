@@ -53,13 +53,17 @@ class PlainSpeaker(Speaker):
 
 
 def write_turns(
-    text: Tokenizer, scenes: list[Scene], speakers: list[Speaker], seen: list[int] | None, edits: list[tuple[Edit, int]]
+    text: Tokenizer,
+    scenes: list[Scene],
+    speakers: list[Speaker],
+    counts: list[int] | None,
+    edits: list[tuple[Edit, int]],
 ) -> Turns:
-    """`seen`: tokens of each picture, None where it is told in words; `edits`: with tokens of the edited pictures."""
+    """`counts`: tokens of each image, None where it is described in words; `edits`: with those of the edited ones."""
     sequences = []
     for b, (scene, speaker) in enumerate(zip(scenes, speakers)):
         sequence = Sequence(SpecialTokens(), text, b)
-        sequence.user(*(("", b, seen[b]) if seen else (dense_caption(scene),)))
+        sequence.user(*(("", b, counts[b]) if counts else (dense_caption(scene),)))
         ask_about(sequence, scene, speaker)
         if edits:
             mark_and_edit(sequence, scene, speaker, *edits[b])

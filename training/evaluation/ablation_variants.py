@@ -66,7 +66,7 @@ class CodebookTokens(PatchTokens):
 
 
 class QueryTokens(nn.Module):
-    """(c) Learned queries that look at all patches, as a Q-Former or resampler has them."""
+    """(c) Learned queries that attend to all patches, as a Q-Former or resampler has them."""
 
     def __init__(self, config: ModelConfig, count: int, depth: int = 2):
         super().__init__()

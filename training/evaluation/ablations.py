@@ -2,9 +2,9 @@
 
     python -m training.evaluation.ablations models/setokim-tiny
 
-One small language model learns from scenes told in words. Then, for each way of making tokens, that way and a small
-detokenizer begin from nothing and are trained end to end with a copy of that language model, for the same number of
-steps. Rows that --out already holds are not trained again. The table and the figure of docs/ablations.md come from that
+One small language model learns from scenes described in words. Then, for each way of making tokens, that way and a
+small detokenizer begin from nothing and are trained end to end with a copy of that language model, for the same number
+of steps. Rows that --out already holds are not trained again. The table and the figure of docs/ablations.md come from that
 file: `--report`.
 """
 
@@ -36,7 +36,7 @@ from .ablation_scenes import EncodedScenes, SceneSplit, encode_split
 from .ablation_turns import QUESTIONS_PER_IMAGE, PlainSpeaker, Turns, write_turns
 from .ablation_variants import VARIANTS, Made, Variant
 
-DECODED = 4  # pictures of a batch that are drawn again
+DECODED = 4  # images of a batch that are reconstructed
 WEIGHTS = {"text": 1.0, "extra": 1.0, "name": 0.5, "color": 0.25, "mask": 1.0, "drawn": 1.0, "pixel": 2.0, "edge": 0.5}
 
 
@@ -52,7 +52,7 @@ def losses(
     predicted, to_predict = model.predict_tokens(hidden, turns, made, target.valid.shape), turns.to_predict
     terms["drawn"] = F.mse_loss(*(tokens[to_predict.row, to_predict.token] for tokens in (predicted, target.tokens)))
     decoded, decoded_rows = made.tokens[:DECODED], rows[:DECODED]
-    if not model.variant.reconstruction:  # the detokenizer learns to draw all the same, for the measurement
+    if not model.variant.reconstruction:  # the detokenizer learns all the same, for the measurement
         decoded = decoded.detach()
     image = images_to_tensor(before.images[decoded_rows])
     again = model.render(decoded, made.valid[:DECODED])
@@ -105,7 +105,7 @@ def descent(parameters: list[nn.Parameter], steps: int, rate: float) -> Callable
 
 
 def train_llm(text: Tokenizer, steps: int, batch: int) -> Llama:
-    """A language model that answers questions about scenes told in words: where every way of making tokens starts."""
+    """Answers questions about scenes described in words: where every way of making tokens starts."""
     torch.manual_seed(0)
     model = Llama(LLM)
     descend = descent(list(model.parameters()), steps, rate=2e-3)
@@ -176,7 +176,7 @@ def answered_right(model: Llama, hidden: Tensor, turns: Turns) -> list[bool]:
 
 
 def edit_success(edited: Tensor, best: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Is the drawn picture, where the two differ, twice as near to what it should be as to what it was, and elsewhere
+    """Is the rendered image, where the two differ, twice as near to what it should be as to what it was, and elsewhere
     at most 1 dB worse than `best`, which the detokenizer makes of the true tokens? [B, 3, S, S] -> [B] bool."""
     changed = (after != before).any(1, keepdim=True)
     error = lambda image, goal, where: ((image - goal).square() * where).sum((1, 2, 3))  # noqa: E731
@@ -186,7 +186,7 @@ def edit_success(edited: Tensor, best: Tensor, before: Tensor, after: Tensor) ->
 
 @torch.no_grad()
 def baselines(llm: Llama, text: Tokenizer, count: int, heard: int = 48_000) -> dict[str, float]:
-    """On scenes of `val`: questions answered by the language model that is told the scene in words, and by whoever
+    """On scenes of `val`: questions answered by the language model that has the scene in words, and by whoever
     only knows the most frequent answer to them; the IoU of masks of all things whatever is asked."""
     answers = defaultdict(Counter)  # to each question, and to each kind of question
     for i in range(heard // QUESTIONS_PER_IMAGE):

@@ -1,4 +1,4 @@
-"""The decoding loop in PyTorch, one sequence at a time and without a cache: what `src/generate.rs` must agree with."""
+"""The decoding loop in PyTorch, one sequence at a time and without a cache: what the Rust library must agree with."""
 
 import itertools
 from collections.abc import Callable
@@ -84,7 +84,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class DenoiseOptions:
-    """How visual tokens are drawn."""
+    """How visual tokens are denoised."""
 
     noise: Callable[[Tensor], Tensor]  # of the shape of its argument
     steps: int = 25
@@ -160,20 +160,20 @@ def respond(
 
 
 RIM = 0.05, 0.13  # mean difference of nine pixels that is unrest, and that is all new
-# Of 255, see `remnants` of src/drawing.rs.
+# Of 255; the Rust library's compositing explains them.
 STRANGE, WENT, ALIKE = 25, 38, 20
 REMNANT_REACH = 5  # pixels
 
 
 def composite(
-    pixels: Tensor, drawn_labels: Tensor, copied: list[int], encoded: EncodedImage, original: Tensor, before: Tensor
+    pixels: Tensor, labels: Tensor, copied: list[int], encoded: EncodedImage, original: Tensor, before: Tensor
 ) -> Tensor:
-    """The source's own pixels where nothing changed; see `matte` and `seamless` of src/drawing.rs.
+    """The source's own pixels where nothing changed; the Rust library's compositing explains how.
 
-    `pixels`, `original`, `before` (a drawing of the source's own tokens) [S, S, 3] in bytes.
+    `pixels`, `original`, `before` (the source's own tokens rendered) [S, S, 3] in bytes.
     """
-    patches = changes(drawn_labels.tolist(), copied, encoded.labels.tolist())
-    side = int(len(drawn_labels) ** 0.5)
+    patches = changes(labels.tolist(), copied, encoded.labels.tolist())
+    side = int(len(labels) ** 0.5)
     changed, closer = (torch.tensor(m).view(1, side, side).float() for m in patches)
     near, far = max_pool2d(changed, 3, 1, 1), max_pool2d(changed, 5, 1, 2)
     patch = original.shape[0] // side
@@ -186,8 +186,8 @@ def composite(
     found = remnants(pixels, before, original) & (far > 0) & (closer >= 0)
     next_to_one = max_pool2d(found.float()[None], 3, 1, 1)[0] * (closer >= 0)
     level = torch.where((changed > 0) | (next_to_one > 0), 1.0, level).mul(255).round()
-    lit = seamless(pixels, original, level, closer)
-    return ((original * (255 - level[..., None]) + lit * level[..., None] + 127) / 255).floor().byte()
+    relit = seamless(pixels, original, level, closer)
+    return ((original * (255 - level[..., None]) + relit * level[..., None] + 127) / 255).floor().byte()
 
 
 def changes(now: list[int], copied: list[int], before: list[int]) -> tuple[list[bool], list[int]]:
@@ -200,7 +200,7 @@ def changes(now: list[int], copied: list[int], before: list[int]) -> tuple[list[
 
 
 def remnants(now: Tensor, before: Tensor, original: Tensor) -> Tensor:
-    """[S, S]: pixels of the original which the drawing has not, and which look like what went a few pixels away."""
+    """[S, S]: pixels of the original which the image has not, and which look like what went a few pixels away."""
     reach, size = REMNANT_REACH, len(now)
     difference = lambda a, b: (a - b).abs().amax(-1)  # noqa: E731
     went = pad(difference(now, before) > WENT, (reach,) * 4)
@@ -212,16 +212,16 @@ def remnants(now: Tensor, before: Tensor, original: Tensor) -> Tensor:
     return looks_like & (difference(original, now) > STRANGE)
 
 
-def seamless(drawn: Tensor, original: Tensor, level: Tensor, closer: Tensor) -> Tensor:
-    """The drawing with the original's light where the tokens `closer` [S, S] closed a gap."""
-    lit = drawn.clone()
+def seamless(rendered: Tensor, original: Tensor, level: Tensor, closer: Tensor) -> Tensor:
+    """The rendered image with the original's light where the tokens `closer` [S, S] closed a gap."""
+    relit = rendered.clone()
     for token in set(closer[closer >= 0].tolist()):
         known = ((level == 0) & (closer == token)).float()[None, None]
-        offset = (original - drawn).permute(2, 0, 1)[None]
+        offset = (original - rendered).permute(2, 0, 1)[None]
         carried = carried_on(offset * known, known)[0].permute(1, 2, 0)
         again = ((level > 0) & (closer == token))[..., None]
-        lit = torch.where(again, (drawn + carried).round().clamp(0, 255), lit)
-    return lit
+        relit = torch.where(again, (rendered + carried).round().clamp(0, 255), relit)
+    return relit
 
 
 def carried_on(values: Tensor, known: Tensor) -> Tensor:

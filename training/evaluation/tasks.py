@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--guidance", type=float, default=2.0)
-    parser.add_argument("--noise", type=float, default=0.7, help="scale of the noise that tokens are drawn from")
+    parser.add_argument("--noise", type=float, default=0.7, help="scale of the noise that tokens are denoised from")
     parser.add_argument("--out", type=Path, help="also write the metrics as JSON")
     arguments = parser.parse_args()
     model = load_setokim(arguments.model)

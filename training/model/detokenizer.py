@@ -1,4 +1,4 @@
-"""Detokenizer: visual tokens back to pixels. A painter fills the square, and each token lays a small picture on top."""
+"""Detokenizer: visual tokens back to pixels. A decoder renders the base, and each token adds a small layer on top."""
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +71,7 @@ class TokenLayers(nn.Module):
 def composite_layers(image: Tensor, layers: Tensor, boxes: Tensor) -> Tensor:
     """Layers on top of an image, all at the same height: where several lie, their colours mix by opacity.
 
-    image [B, 3, S, S], pictures [B, K, 4, G, G], boxes [B, K, 3] -> [B, 3, S, S]. Bilinear; outside of its box a layer
+    image [B, 3, S, S], layers [B, K, 4, G, G], boxes [B, K, 3] -> [B, 3, S, S]. Bilinear; outside of its box a layer
     is clear, and so is one whose side is not positive.
     """
     size, count = image.shape[-1], boxes.shape[1]
@@ -114,7 +114,7 @@ class Detokenizer(nn.Module):
         return self.composite(self.render_base(tokens, valid), tokens, valid)
 
     def composite(self, image: Tensor, tokens: Tensor, valid: Tensor) -> Tensor:
-        """The layers of the tokens on top of a painted image."""
+        """The layers of the tokens on top of a rendered base."""
         if not self.layers:
             return image
         images, boxes = self.layers(tokens)

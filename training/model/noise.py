@@ -1,4 +1,4 @@
-"""The noise that `src/diffusion.rs` draws visual tokens from, number by number: what both draw can be compared.
+"""The noise that the Rust library denoises visual tokens from, value by value, so that their tokens can be compared.
 
 ChaCha with eight rounds (Bernstein, 2008) behind the seeding of Rust's rand_core, in numpy.
 """
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STREAM = 1  # words are drawn from stream 0
+STREAM = 1  # text is sampled from stream 0
 ROUNDS = 8
 KEY_WORDS = 8
 COLUMNS = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15))

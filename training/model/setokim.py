@@ -24,10 +24,10 @@ class SetokimConfig:
     mask_head: MaskHeadConfig = field(default_factory=MaskHeadConfig)
     special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
     # Logits by which [Img] must beat words at the beginning of an answer about a picture. Training refuses few edits,
-    # so a trained model rather draws; `training.evaluation.tune` finds what puts that right.
+    # so a trained model rather makes an image; `training.evaluation.tune` finds what puts that right.
     picture_margin: float = 0.0
-    # How it begins that it will not mark, draw or edit, in whole words: all that it may say where a mask or a picture
-    # is asked for. Without any it may say anything.
+    # How it begins that it will not mark, generate or edit, in whole words: all that it may say where a mask or an
+    # image is asked for. Without any it may say anything.
     refusals: tuple[str, ...] = ()
 
     @classmethod
@@ -67,7 +67,7 @@ class Setokim(nn.Module):
         ids [B, T]. slots [B, T]: index of a visual token within its own image, -1 for words. visual [B, T, D]:
         normalised visual tokens, anything where `slots` is -1.
 
-        A visual token wears the embedding of its own pointer <keep_slot>, so that "keep token 3" is found by matching.
+        A visual token carries the embedding of its own <keep_slot>, so that "copy token 3" is found by matching.
         """
         table = self.llm.embedding
         copy_token = table[self.config.special_tokens.keep_first + slots.clamp(min=0)]

@@ -40,7 +40,7 @@ def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
 def feature_loss(seen: Tensor, features: Tensor, region: Tensor) -> Tensor:
     """The perceptual term of the paper, by our own encoder: every region counts the same, however small.
 
-    Normalised features of the drawn and of the true picture [B, N, C], region of each patch [B, N].
+    Normalised features of the rendered and of the true image [B, N, C], region of each patch [B, N].
     """
     error = F.relu((seen - features).square().mean(-1) - FEATURE_MARGIN)  # [B, N]
     patches = F.one_hot(region).sum(1).to(error.dtype)  # [B, R]

@@ -1,4 +1,4 @@
-"""Batches for stages 2 and 3: pictures drawn and tokenised, and sequences with their tokens in place."""
+"""Batches for stages 2 and 3: images rendered and encoded, and sequences with their tokens in place."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass

@@ -38,10 +38,10 @@ from .runs import Run, RunSettings
 @dataclass(frozen=True)
 class Stage1Settings(RunSettings):
     true_clusters: float = 0.3  # first part of the run with true regions only; half and half afterwards
-    perceived: float = 0.25  # share of a batch whose drawings are looked at as a whole, by the encoder too
+    perceived: float = 0.25  # share of a batch whose reconstructions are compared as a whole, by the encoder too
     easy_vqa: float = 1 / 16  # share of a batch that is not of scenes
     object_weight: float = 4.0  # of a pixel of an object against one of the background
-    token_noise: float = 0.3  # most of it: standard deviation of noise on the tokens of a picture that is drawn
+    token_noise: float = 0.3  # most of it: standard deviation of noise on the tokens of an image that is reconstructed
     evaluate_scenes: int = 128
 
 
@@ -133,12 +133,12 @@ def stage1_losses(
         objects = objects_of_tokens(labeled.objects, token_region)
         losses |= layer_losses(model.detok.layers, noisy[valid], objects[valid])
     if perceived_count := round(settings.perceived * len(image)):
-        # The drawing as a whole, as pixels and as the encoder sees it.
+        # The reconstruction as a whole, as pixels and as the encoder sees it.
         with mixed_precision(device):
-            drawing = model.detok(noisy[:perceived_count], valid[:perceived_count]).float()
+            reconstruction = model.detok(noisy[:perceived_count], valid[:perceived_count]).float()
         is_object = labeled.is_object[:perceived_count]
-        losses["whole"] = pixel_loss(drawing, image[:perceived_count], is_object, settings.object_weight)
-        again = encode_again(model, drawing)
+        losses["whole"] = pixel_loss(reconstruction, image[:perceived_count], is_object, settings.object_weight)
+        again = encode_again(model, reconstruction)
         losses["features"] = feature_loss(again, features[:perceived_count].detach(), region[:perceived_count])
     return losses, token_count
 
@@ -151,7 +151,7 @@ def base_losses(
     labels: Tensor,
     object_weight: float = 1.0,
 ) -> dict[str, Tensor]:
-    """From tokens [M, K, D]. With layers on top of it the painter's picture is what lies behind the objects."""
+    """From tokens [M, K, D]. With layers on top of it the base is what lies behind the objects."""
     with mixed_precision(tokens.device):
         base = detok.render_base(tokens, valid).float()
         attention = detok.layout(tokens, valid).float()
@@ -165,7 +165,7 @@ def base_losses(
 
 
 def encode_again(model: SeTok, images: Tensor) -> Tensor:
-    """Features of drawn pictures: the drawing learns from them, the encoder does not."""
+    """Features of reconstructions: the detokenizer learns from them, the encoder does not."""
     fixed = {name: p.detach() for name, p in model.vision.named_parameters()}
     with mixed_precision(images.device):
         features = functional_call(model.vision, fixed, images)

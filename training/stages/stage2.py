@@ -30,7 +30,7 @@ from .sampler import TaskBatch, TaskLoader, TaskSampler
 # What is read must be known half-way up: the layers above compare what these know, where a thing lies among it.
 NAMED_EARLY = ("naming", "mentions")
 DECISION_WEIGHT = 3.0
-LENGTH_GROUPS = {"cpu": 4, "cuda": 1}  # a GPU reads padding faster than it is told to read another group
+LENGTH_GROUPS = {"cpu": 4, "cuda": 1}  # a GPU reads padding faster than it starts on another group
 # How many there are of a thing that was named is known, as is what is meant, with layers to spare.
 COUNTED = "counted"
 # What is said about two things, with the number of values that describe it.
@@ -73,7 +73,7 @@ class Stage2Settings(RunSettings):
 
 
 class VisualNaming(nn.Module):
-    """What the language model should know where it reads a visual token, is about to draw one, or hears a thing named:
+    """What the language model should know where it reads a visual token, is about to write one, or reads a noun:
     name, colour, cell, and exactly where the middle of a thing is and how large it is.
 
     Used in training only.
@@ -160,7 +160,7 @@ def text_loss(logits: Tensor, target: Tensor, special: SpecialTokens) -> Tensor:
 
 
 def placing_loss(model: Setokim, guess: Tensor, tokens: Tensor, is_conditioned: Tensor, is_thing: Tensor) -> Tensor:
-    """How far from its true place each drawn thing would be painted, across, down and in size.
+    """How far from its true place each generated thing would be rendered, across, down and in size.
 
     The place is a small part of a token, so the error of the whole hardly asks for it: half of the things stood
     elsewhere than they were wanted, though nine of ten were the right ones.
@@ -285,7 +285,7 @@ class Stage2(Run):
         if settings.finish:
             shares, self.loss_weights = FINISHING_SHARES, FINISHING_WEIGHTS
         if settings.stage == 2:
-            model.diffusion.requires_grad_(False)  # nothing is drawn yet, and decay alone would shrink it
+            model.diffusion.requires_grad_(False)  # nothing is denoised yet, and decay alone would shrink it
             measure_tokens(TaskSampler(model, text, shares))
         super().__init__(trained, model.config_json(), settings, workers, folder)
         self.loader = TaskLoader(self.model["setokim"], text, shares, settings.batch, workers.loaders)

@@ -1,7 +1,7 @@
-"""Stage 4: the detokenizer learns on, alone: everything that it draws from is what it will be.
+"""Stage 4: the detokenizer learns on, alone: everything that it renders from is what it will be.
 
-Its painter learns backgrounds as they are without things, its layers the things. These learn faster than pictures can
-be tokenised, so each step draws its tokens from a memory of recent ones.
+Its base learns backgrounds as they are without things, its layers the things. These learn faster than images can be
+tokenised, so each step takes its tokens from a buffer of recent ones.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from .stage1 import SceneLoader, base_losses
 
 @dataclass(frozen=True)
 class Stage4Settings(RunSettings):
-    batch: int = 16  # pictures whose background is painted
+    batch: int = 16  # images whose background is rendered
     learning_rate: float = 1.5e-3
     last_learning_rate: float = 5e-5
     warmup_steps: int = 50
@@ -33,14 +33,14 @@ class Stage4Settings(RunSettings):
     layers: int = 32  # tokens for each picture of a batch that a layer is made of
     buffer_size: int = 100_000  # tokens
     easy_vqa: float = 1 / 16  # share of a batch that is not of scenes
-    token_noise: float = 0.4  # most of it, in deviations of a token: what the diffusion head draws is not exact
+    token_noise: float = 0.4  # most of it, in deviations of a token: what the diffusion head denoises is not exact
     evaluate_scenes: int = 128
 
 
 @dataclass
 class TokenBuffer:
     """Tokens [T, D] as the projector normalises them, and the object that each shows [T, 5] as in `Layouts`, -1 for
-    none: shapes of easy-VQA are left to the painter."""
+    none: shapes of easy-VQA are left to the base."""
 
     tokens: Tensor
     objects: Tensor
