@@ -4,8 +4,8 @@
 
 One small language model learns from scenes described in words. Then, for each way of making tokens, that way and a
 small detokenizer begin from nothing and are trained end to end with a copy of that language model, for the same number
-of steps. Rows that --out already holds are not trained again. The table and the figure of docs/ablations.md come from that
-file: `--report`.
+of steps. Rows that --out already holds are not trained again; `--report` makes the table and the figure of
+docs/ablations.md of them.
 """
 
 import argparse

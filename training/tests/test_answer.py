@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer
 
 from training.evaluation.answer import DenoiseOptions, encode_image, prompt, refuses, respond
-from training.fixtures.tokenizer import FIXTURES, tiny_image
+from training.fixtures.golden import FIXTURES, tiny_image
 from training.model.bundle import read_bundle
 
 

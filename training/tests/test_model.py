@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.fixtures.tokenizer import tiny_model
+from training.fixtures.golden import tiny_model
 from training.model import CONFIGS, ModelConfig, SeTok
 from training.model.bundle import read_bundle, split_shards, write_bundle
 from training.model.layers import Attention, attend, sincos_positions
