@@ -29,7 +29,7 @@ fn settings(neighbors: usize, threshold: f32, max_clusters: usize) -> ClusterCon
     ClusterConfig { neighbors, threshold, max_clusters, ..ClusterConfig::default() }
 }
 
-/// A fixture of `training/fixtures.py`.
+/// A fixture of `training/fixtures/tokenizer.py`.
 struct Golden {
     bytes: &'static [u8],
 }

@@ -1,5 +1,5 @@
 //! The language model against numbers made without it: logits by NumPy, tokens by llama.cpp, packed products by plain
-//! loops. The fixtures come from `training/gguf_fixture.py`.
+//! loops. The fixtures come from `training/fixtures/gguf_files.py`.
 #![allow(clippy::unwrap_used, reason = "a test may end with the error that it meets")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! The language model with images against PyTorch (`training/fixtures_llm.py`, `training/multimodal_fixtures.py`): every
+//! The language model with pictures against PyTorch (`training/fixtures/language_model.py` and `multimodal.py`): every
 //! module alone, then the four tasks from pixels to answer; and what the loop promises whatever the weights.
 
 mod common;
@@ -227,7 +227,7 @@ fn asked(task: &str) -> String {
     asked[task]["words"].as_str().expect("words").to_owned()
 }
 
-/// As `training/multimodal_fixtures.py` has it: greedy, drawn from no noise, and no words where an image is wanted.
+/// As `training/fixtures/multimodal.py` has it: greedy, drawn from no noise, and no words where a picture is wanted.
 fn options() -> AnswerOptions {
     let diffusion = DiffusionOptions { steps: 5, guidance: 2.0, temperature: 0.0, seed: 0 };
     AnswerOptions { max_tokens: 12, diffusion, required: true, ..AnswerOptions::default() }

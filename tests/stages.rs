@@ -1,4 +1,4 @@
-//! Every stage against PyTorch (`training/fixtures.py`) and `transformers`, on the CPU and on a GPU.
+//! Every stage against PyTorch (`training/fixtures/tokenizer.py`) and `transformers`, on the CPU and on a GPU.
 
 mod common;
 

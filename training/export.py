@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .bundle import write_bundle
-from .evaluate import add_clustering_options, chosen_clustering, load_average, read_weights
+from .data.scenes import BACKGROUND_NAMES, render_scene, sample_scene
+from .data.text import REFUSALS
 from .model import SeTok
+from .model.bundle import write_bundle
+from .model.checkpoints import add_clustering_options, chosen_clustering, load_setok, load_setokim, read_weights
 from .model.setokim import Setokim
-from .scenes import BACKGROUND_NAMES, render_scene, sample_scene
-from .stage2 import load_setokim, replace_detokenizer
-from .text import REFUSALS
+from .stages.stage2 import replace_detokenizer
 
 SAMPLES = 8
 
@@ -54,11 +54,11 @@ TASK_LINES = {
 def load(checkpoint: Path, clustering: dict[str, float]) -> SeTok | Setokim:
     """The averaged weights of a checkpoint of any stage, or those of a model folder."""
     config = json.loads(read_weights(checkpoint)[0])
-    return load_setokim(checkpoint, clustering) if "llm" in config else load_average(checkpoint, clustering)
+    return load_setokim(checkpoint, clustering) if "llm" in config else load_setok(checkpoint, clustering)
 
 
 def task_card(model: Setokim, tasks: dict[str, float] | None) -> str:
-    """What a language model adds to the card; `tasks` is the report of `training.evaluate_tasks` or `setokim eval`."""
+    """What a language model adds to the card; `tasks` is what `training.evaluation.tasks` or `setokim eval` reports."""
     llm, diffusion = model.config.llm, model.config.diffusion
     rows = "\n".join(f"| {line} | {tasks[name]:.3f} |" for name, line in TASK_LINES.items() if name in (tasks or {}))
     table = f"\n| task | value |\n| --- | --- |\n{rows}\n" if rows else ""
@@ -72,7 +72,7 @@ tokens; visual tokens are drawn by a diffusion head of width {diffusion.width}.
 
 
 def model_card(model: SeTok | Setokim, report: dict, tasks: dict[str, float] | None = None) -> str:
-    """README.md of the bundle, with the numbers of `training.evaluate`."""
+    """README.md of the bundle, with the numbers of `training.evaluation.tokenizer`."""
     is_setokim, parameters = isinstance(model, Setokim), sum(p.numel() for p in model.parameters())
     config = model.tokenizer_config if is_setokim else model.config
     language = task_card(model, tasks) if is_setokim else ""
@@ -135,13 +135,15 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, nargs="?", help="of any stage, or a model folder")
     parser.add_argument("--out", type=Path, help="folder to write")
     parser.add_argument("--text", type=Path, help="tokenizer.json of the language model (stages 2 and 3)")
-    parser.add_argument("--metrics", type=Path, help="report of training.evaluate on a checkpoint, for the model card")
-    parser.add_argument("--tasks", type=Path, help="report of training.evaluate_tasks, for the model card")
+    parser.add_argument(
+        "--metrics", type=Path, help="report of training.evaluation.tokenizer on a checkpoint, for the model card"
+    )
+    parser.add_argument("--tasks", type=Path, help="report of training.evaluation.tasks, for the model card")
     add_clustering_options(parser)
     parser.add_argument(
         "--detokenizer", type=Path, help="take it from this checkpoint of stage 4, which may have run beside stage 3"
     )
-    parser.add_argument("--picture-margin", type=float, help="of a model of stage 3 or 4, see training.tune")
+    parser.add_argument("--picture-margin", type=float, help="of a model of stage 3 or 4, see training.evaluation.tune")
     parser.add_argument("--samples", type=Path, help="write sample pictures into this folder")
     arguments = parser.parse_args()
     if arguments.samples:
@@ -156,7 +158,7 @@ def main() -> None:
     if arguments.detokenizer and not isinstance(model, Setokim):
         parser.error("--detokenizer is for a language model: a tokenizer has its own")
     if arguments.detokenizer:
-        replace_detokenizer(model, load_average(arguments.detokenizer))
+        replace_detokenizer(model, load_setok(arguments.detokenizer))
     if isinstance(model, Setokim):
         model.config = dataclasses.replace(model.config, refusals=REFUSALS)
     if arguments.picture_margin is not None:

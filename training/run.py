@@ -16,22 +16,21 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from .evaluate import add_clustering_options, chosen_clustering, load_average
 from .model import CONFIGS, SeTok
-from .parallel import Workers
-from .runs import Run
-from .stage1 import Stage1, Stage1Settings
-from .stage2 import (
+from .model.checkpoints import add_clustering_options, chosen_clustering, load_setok, load_setokim
+from .stages.distributed import Workers
+from .stages.runs import Run
+from .stages.stage1 import Stage1, Stage1Settings
+from .stages.stage2 import (
     Stage2,
     Stage2Settings,
-    load_setokim,
+    load_heads,
     replace_detokenizer,
     replace_tokenizer,
     setokim_from_stage1,
-    take_over_heads,
 )
-from .stage4 import Stage4, Stage4Settings
-from .stage5 import Stage5, Stage5Settings
+from .stages.stage4 import Stage4, Stage4Settings
+from .stages.stage5 import Stage5, Stage5Settings
 
 
 def start(arguments: argparse.Namespace, workers: Workers) -> Run:
@@ -46,23 +45,23 @@ def start(arguments: argparse.Namespace, workers: Workers) -> Run:
         settings = Stage1Settings(**options)
         if arguments.start:  # clusters that exist already are learned from
             settings = dataclasses.replace(settings, true_clusters=0.0)
-            return Stage1(load_average(arguments.start), settings, workers, folder)
+            return Stage1(load_setok(arguments.start), settings, workers, folder)
         torch.manual_seed(settings.seed)
         return Stage1(SeTok(CONFIGS[arguments.config]), settings, workers, folder)
     text = Tokenizer.from_file(str(arguments.text)) if arguments.text else None
     model = setokim_from_stage1(arguments.start, text) if arguments.stage == 2 else load_setokim(arguments.start)
     model.to(workers.device)
     if arguments.tokenizer:
-        replace_tokenizer(model, load_average(arguments.tokenizer, chosen_clustering(arguments)), text)
+        replace_tokenizer(model, load_setok(arguments.tokenizer, chosen_clustering(arguments)), text)
     if arguments.detokenizer:
-        replace_detokenizer(model, load_average(arguments.detokenizer))
+        replace_detokenizer(model, load_setok(arguments.detokenizer))
     if arguments.stage == 4:
         return Stage4(model, Stage4Settings(**options), workers, folder)
     if arguments.stage == 5:
         return Stage5(model, Stage5Settings(**options), workers, folder)
     settings = Stage2Settings(stage=arguments.stage, finish=arguments.finish, **options)
     run = Stage2(model, text, settings, workers, folder)
-    take_over_heads(run, arguments.start)
+    load_heads(run, arguments.start)
     return run
 
 
@@ -71,7 +70,7 @@ def main() -> None:
     parser.add_argument("--stage", type=int, choices=[1, 2, 3, 4, 5], default=1)
     parser.add_argument("--config", choices=CONFIGS, default="nano", help="size of the tokenizer (stage 1)")
     parser.add_argument("--start", type=Path, help="checkpoint to begin with; stages 2 to 5 need one")
-    parser.add_argument("--text", type=Path, help="tokenizer.json (stages 2 to 4), see training.vocabulary")
+    parser.add_argument("--text", type=Path, help="tokenizer.json (stages 2 to 4), see training.data.vocabulary")
     parser.add_argument(
         "--tokenizer", type=Path, help="stages 3 and 4: take SeTok from this checkpoint, as it went on learning"
     )

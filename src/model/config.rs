@@ -32,8 +32,8 @@ pub struct SetokimConfig {
     pub mask_head: Option<MaskHeadConfig>,
     /// Comes with `llm`.
     pub special_tokens: Option<SpecialTokens>,
-    /// Logits by which `[Img]` must beat words at the beginning of an answer about an image. Training refuses few edits,
-    /// so a trained model rather draws; `training/tune.py` finds what puts that right.
+    /// Logits by which `[Img]` must beat words at the beginning of an answer about a picture. Training refuses few edits,
+    /// so a trained model rather draws; `training/evaluation/tune.py` finds what puts that right.
     #[serde(default)]
     pub picture_margin: f32,
     /// How a model begins that will not mark, draw or edit, in whole words, such as "there is no": all that it may say

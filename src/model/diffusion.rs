@@ -295,7 +295,7 @@ mod tests {
         let values = draw(3);
         assert_eq!(values, draw(3));
         assert_ne!(values, draw(4));
-        // As training/noise.py says.
+        // As training/model/noise.py says.
         assert!(draw(0).starts_with(&[-0.125_207_44, 1.134_401_3, 0.250_725_72, 0.640_667_1]));
         let mean = values.iter().sum::<f32>() / 20_000.0;
         let variance = values.iter().map(|value| value * value).sum::<f32>() / 20_000.0;

@@ -1,5 +1,5 @@
 //! The four tasks of the paper's Figure 3, each a few lines around the decoding loop of `generate.rs`. Wordings are those of
-//! the training data (`training/text.py`).
+//! the training data (`training/data/text.py`).
 
 mod chat;
 mod edit;

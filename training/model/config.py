@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..scenes import COLOR_LABELS, CONCEPTS
-from ..sprites import SPRITES
+from ..data.scenes import COLOR_LABELS, CONCEPTS
+from ..data.sprites import SPRITES
 
 FORMAT = 1
 

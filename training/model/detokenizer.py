@@ -1,4 +1,4 @@
-"""Detokenizer: visual tokens back to pixels. A painter fills the square, and each token lays a small picture on top."""
+"""Detokenizer: visual tokens back to pixels. A decoder renders the base, and each token adds a small layer on top."""
 
 import torch
 import torch.nn.functional as F
@@ -68,10 +68,10 @@ class TokenLayers(nn.Module):
         return x
 
 
-def paste_layers(image: Tensor, pictures: Tensor, boxes: Tensor) -> Tensor:
+def composite_layers(image: Tensor, layers: Tensor, boxes: Tensor) -> Tensor:
     """Layers on top of an image, all at the same height: where several lie, their colours mix by opacity.
 
-    image [B, 3, S, S], pictures [B, K, 4, G, G], boxes [B, K, 3] -> [B, 3, S, S]. Bilinear; outside of its box a layer
+    image [B, 3, S, S], layers [B, K, 4, G, G], boxes [B, K, 3] -> [B, 3, S, S]. Bilinear; outside of its box a layer
     is clear, and so is one whose side is not positive.
     """
     size, count = image.shape[-1], boxes.shape[1]
@@ -80,10 +80,10 @@ def paste_layers(image: Tensor, pictures: Tensor, boxes: Tensor) -> Tensor:
     # Where each pixel lies in the box, from -1 at its left (or top) to 1.
     across, down = (2 * (pixel - middle[:, None]) / side.clamp(min=1e-3)[:, None] for middle in (x, y))
     grid = torch.stack([across[:, None].expand(-1, size, -1), down[:, :, None].expand(-1, -1, size)], -1)
-    color, opacity = pictures.flatten(0, 1).split([3, 1], 1)
-    laid = F.grid_sample(torch.cat([color * opacity, opacity], 1), grid, align_corners=False)
-    laid = (laid * (side > 0)[:, None, None, None]).unflatten(0, (-1, count))
-    color, opacity = laid.split([3, 1], 2)
+    color, opacity = layers.flatten(0, 1).split([3, 1], 1)
+    sampled = F.grid_sample(torch.cat([color * opacity, opacity], 1), grid, align_corners=False)
+    sampled = (sampled * (side > 0)[:, None, None, None]).unflatten(0, (-1, count))
+    color, opacity = sampled.split([3, 1], 2)
     clear = (1 - opacity).prod(1)
     return clear * image + (1 - clear) * color.sum(1) / opacity.sum(1).clamp(min=1e-6)
 
@@ -111,17 +111,17 @@ class Detokenizer(nn.Module):
         self.layers = TokenLayers(config, token_width) if config.layer_size else None
 
     def forward(self, tokens: Tensor, valid: Tensor) -> Tensor:
-        return self.lay(self.paint(tokens, valid), tokens, valid)
+        return self.composite(self.render_base(tokens, valid), tokens, valid)
 
-    def lay(self, image: Tensor, tokens: Tensor, valid: Tensor) -> Tensor:
-        """The layers of the tokens on top of a painted image."""
+    def composite(self, image: Tensor, tokens: Tensor, valid: Tensor) -> Tensor:
+        """The layers of the tokens on top of a rendered base."""
         if not self.layers:
             return image
-        pictures, boxes = self.layers(tokens)
-        opacity = pictures[:, :, 3:] * valid[:, :, None, None, None]
-        return paste_layers(image.to(boxes.dtype), torch.cat([pictures[:, :, :3], opacity], 2), boxes)
+        images, boxes = self.layers(tokens)
+        opacity = images[:, :, 3:] * valid[:, :, None, None, None]
+        return composite_layers(image.to(boxes.dtype), torch.cat([images[:, :, :3], opacity], 2), boxes)
 
-    def paint(self, tokens: Tensor, valid: Tensor) -> Tensor:
+    def render_base(self, tokens: Tensor, valid: Tensor) -> Tensor:
         """What lies below the layers."""
         context, mask = self.token_in(tokens), valid[:, None, None, :]
         x = self.queries.to(context.dtype).expand(len(tokens), -1, -1)

@@ -1,4 +1,4 @@
-"""Diffusion head: draws one visual token for a hidden state of the language model (after MAR, Li et al. 2024)."""
+"""Diffusion head: denoises one visual token under a hidden state of the language model (after MAR, Li et al. 2024)."""
 
 import math
 from dataclasses import dataclass

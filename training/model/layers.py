@@ -24,7 +24,7 @@ def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool = False) -> Tensor:
-    """Scaled dot-product attention; `mask` is true where a query may look. `is_causal` says that it is a lower
+    """Scaled dot-product attention; `mask` is true where a query may attend. `is_causal` says that it is a lower
     triangle, which the fused form needs no mask for.
 
     Training on a CPU spells it out, because the backward pass of the fused form is twice as slow there.
@@ -54,7 +54,7 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, N, W / heads]
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`mask` is true where a query may look, broadcastable to [B, heads, N, M]."""
+        """`mask` is true where a query may attend, broadcastable to [B, heads, N, M]."""
         q, k, v = self._split(self.q(x)), self._split(self.k(context)), self._split(self.v(context))
         return self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 

@@ -133,7 +133,7 @@ class Llama(nn.Module):
     def read(self, x: Tensor, visible: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """As `forward`, and the states [B, T, H] after each layer, without a norm.
 
-        `visible` [B, T, T] is true where a position may look, if that is not all that comes before it.
+        `visible` [B, T, T] is true where a position may attend, if that is not all that comes before it.
         """
         length = x.shape[1]
         cos, sin = rotary_table(length, self.config.head_dim, self.config.rope_theta, x.device)

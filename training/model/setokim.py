@@ -7,34 +7,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..data.special_tokens import SpecialTokens
 from .diffusion import DiffusionConfig, DiffusionHead
 from .llm import Llama, LlmConfig
 from .mask_head import MaskHead, MaskHeadConfig
 from .projector import Projector
 from .setok import SeTok
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """Ids of the tokens that are not text; <keep_i> is `keep_first` + i."""
-
-    pad: int = 0
-    begin: int = 1  # <bos>, first of every sequence
-    end: int = 2  # <end>, after every turn
-    user: int = 3
-    assistant: int = 4
-    image_start: int = 5  # [Img]
-    image_end: int = 6  # [/Img]
-    visual: int = 7  # <vis>: the next visual token is drawn by the diffusion head
-    segment: int = 8  # [SEG]
-    keep_first: int = 9
-    keep_count: int = 16
-
-    @property
-    def names(self) -> list[str]:
-        """All of them in order of id, as the text tokenizer knows them."""
-        fixed = ["<pad>", "<bos>", "<end>", "<user>", "<assistant>", "[Img]", "[/Img]", "<vis>", "[SEG]"]
-        return fixed + [f"<keep_{i}>" for i in range(self.keep_count)]
 
 
 @dataclass(frozen=True)
@@ -46,10 +24,10 @@ class SetokimConfig:
     mask_head: MaskHeadConfig = field(default_factory=MaskHeadConfig)
     special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
     # Logits by which [Img] must beat words at the beginning of an answer about a picture. Training refuses few edits,
-    # so a trained model rather draws; `training.tune` finds what puts that right.
+    # so a trained model rather makes an image; `training.evaluation.tune` finds what puts that right.
     picture_margin: float = 0.0
-    # How it begins that it will not mark, draw or edit, in whole words: all that it may say where a mask or a picture
-    # is asked for. Without any it may say anything.
+    # How it begins that it will not mark, generate or edit, in whole words: all that it may say where a mask or an
+    # image is asked for. Without any it may say anything.
     refusals: tuple[str, ...] = ()
 
     @classmethod
@@ -89,12 +67,14 @@ class Setokim(nn.Module):
         ids [B, T]. slots [B, T]: index of a visual token within its own image, -1 for words. visual [B, T, D]:
         normalised visual tokens, anything where `slots` is -1.
 
-        A visual token wears the embedding of its own pointer <keep_slot>, so that "keep token 3" is found by matching.
+        A visual token carries the embedding of its own <keep_slot>, so that "copy token 3" is found by matching.
         """
         table = self.llm.embedding
-        pointer = table[self.config.special_tokens.keep_first + slots.clamp(min=0)]
-        seen = self.projector(visual)
-        return torch.where((slots >= 0)[..., None], seen + pointer.to(seen.dtype), table[ids].to(seen.dtype))
+        copy_token = table[self.config.special_tokens.keep_first + slots.clamp(min=0)]
+        projected = self.projector(visual)
+        return torch.where(
+            (slots >= 0)[..., None], projected + copy_token.to(projected.dtype), table[ids].to(projected.dtype)
+        )
 
     def forward(self, ids: Tensor, slots: Tensor, visual: Tensor) -> Tensor:
         """Hidden states [B, T, H]; position t knows everything up to and with t."""

@@ -4,33 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from training.ablations import (
-    LLM,
-    MASKS_PER_PICTURE,
-    QUESTIONS_PER_PICTURE,
-    Ablated,
-    PlainSpeaker,
-    about,
-    any_token_loss,
-    baselines,
-    edit_success,
-    in_source_order,
-    look_at_split,
-    measure,
-    see_turns,
-    train,
-    train_llm,
-)
-from training.evaluate import images_to_tensor
+from training.data.scenes import sample_batch
+from training.evaluation.ablation_model import LLM, Ablated, read_images
+from training.evaluation.ablation_scenes import encode_split, in_source_order
+from training.evaluation.ablation_turns import MASKS_PER_IMAGE, QUESTIONS_PER_IMAGE, PlainSpeaker
+from training.evaluation.ablation_variants import VARIANTS
+from training.evaluation.ablations import about, any_token_loss, baselines, edit_success, measure, train, train_llm
 from training.model.llm import Llama
-from training.scenes import sample_batch
+from training.stages.metrics import images_to_tensor
 from training.tests.test_tasks import model, text  # noqa: F401 (fixtures)
-from training.token_ways import VARIANTS
 
 
 @pytest.fixture(scope="module")
 def data(model):  # noqa: F811
-    return look_at_split(model, "train", 6)
+    return encode_split(model, "train", 6)
 
 
 @pytest.mark.parametrize("name", ["codebook-64", "queries-4", "setok", "setok-fixed", "setok-mean"])
@@ -50,17 +37,17 @@ def test_everything_behind_the_encoder_learns_and_is_measured(model, text, data,
 def test_a_turn_sees_the_picture_and_itself_only(model, text, data):  # noqa: F811
     rows = [0, 1]
     ablated = Ablated(VARIANTS["setok"], model.tokenizer_config).eval()
-    made, target = (ablated.tokens(looked, rows) for looked in (data.before, data.after))
+    made, target = (ablated.tokens(encoded, rows) for encoded in (data.before, data.after))
     turns = about(text, data, rows, [PlainSpeaker(np.random.default_rng(b)) for b in rows], made, target)
-    assert len(turns.answers) == len(rows) * QUESTIONS_PER_PICTURE
-    assert 0 < len(turns.masks) <= len(rows) * MASKS_PER_PICTURE
-    hidden = see_turns(ablated, made, turns)
+    assert len(turns.answers) == len(rows) * QUESTIONS_PER_IMAGE
+    assert 0 < len(turns.masks) <= len(rows) * MASKS_PER_IMAGE
+    hidden = read_images(ablated, made, turns)
     b, first, end = turns.answers[0]  # the first turn is only changed where it stands
     turns.ids[b, first - 2 : end] = turns.ids[b, first - 2 : end].flip(0)
-    changed = (see_turns(ablated, made, turns) != hidden).any(-1)[b]
+    changed = (read_images(ablated, made, turns) != hidden).any(-1)[b]
     assert changed[first - 2 : end].any() and not changed[end:].any() and not changed[: first - 2].any()
     made.tokens[b] += torch.randn_like(made.tokens[b])
-    assert (see_turns(ablated, made, turns) != hidden).any(-1)[b, end:].any()
+    assert (read_images(ablated, made, turns) != hidden).any(-1)[b, end:].any()
 
 
 def test_the_language_model_learns_from_words(text):  # noqa: F811
@@ -91,8 +78,8 @@ def test_some_token_must_say_each_true_name():
 
 
 def test_no_picture_but_the_edited_one_is_a_success():
-    pictures = images_to_tensor(sample_batch("val", 0, 4).images)
-    before, after = pictures[:2], pictures[2:].clone()
+    images = images_to_tensor(sample_batch("val", 0, 4).images)
+    before, after = images[:2], images[2:].clone()
     after[..., :64] = before[..., :64]  # one half is not to change
     assert not edit_success(before, after, before, after).any()
     assert edit_success(after, after, before, after).all()

@@ -5,9 +5,9 @@ import dataclasses
 import torch
 from tokenizers import Tokenizer
 
-from training.answer import Drawing, look, prompt, refuses, respond
-from training.bundle import read_bundle
-from training.fixtures import FIXTURES, tiny_picture
+from training.evaluation.answer import DenoiseOptions, encode_image, prompt, refuses, respond
+from training.fixtures.golden import FIXTURES, tiny_image
+from training.model.bundle import read_bundle
 
 
 def test_a_refusal_is_known_by_how_it_begins():
@@ -19,11 +19,11 @@ def test_a_refusal_is_known_by_how_it_begins():
 def test_only_a_refusal_takes_the_place_of_a_picture():
     bundle = FIXTURES / "tiny-setokim"
     model, text = read_bundle(bundle), Tokenizer.from_file(str(bundle / "tokenizer.json"))
-    drawing = Drawing(noise=torch.zeros_like, steps=1)
+    denoise = DenoiseOptions(noise=torch.zeros_like, steps=1)
     for refusals in (), ("i can not", "there is no"):
         # Its weights are random; the margin makes it speak.
         model.config = dataclasses.replace(model.config, picture_margin=1e3, refusals=refusals)
-        picture = look(model, tiny_picture(0))
-        sequence = prompt(model, text, "remove the dog", [picture])
-        said = text.decode(respond(model, text, sequence, picture, {"text", "picture"}, drawing, limit=12).ids)
+        encoded = encode_image(model, tiny_image(0))
+        sequence = prompt(model, text, "remove the dog", [encoded])
+        said = text.decode(respond(model, text, sequence, encoded, {"text", "image"}, denoise, limit=12).ids)
         assert said and said.startswith(("i can not", "there is no")) == bool(refusals), said

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.blend import blend
+from training.stages.blend import blend
 
 
 def test_blends_what_has_a_fraction_and_takes_the_rest_from_the_newer():

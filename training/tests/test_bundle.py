@@ -1,7 +1,7 @@
 import torch
 from safetensors.torch import save_file
 
-from training.bundle import read_tensors
+from training.model.bundle import read_tensors
 
 
 def block(scale: float, quants: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from training.fixtures import CLUSTER_CASES
+from training.fixtures.tokenizer import CLUSTER_CASES
 from training.model.cluster import density_peaks, normalize_features
 from training.model.config import ClusterConfig
 
@@ -28,8 +28,8 @@ def plain_density_peaks(x, neighbors, threshold, max_clusters):
 
 @pytest.mark.parametrize("name", CLUSTER_CASES)
 def test_agrees_with_the_definition(name):
-    draw, neighbors, threshold, max_clusters = CLUSTER_CASES[name]
-    x = draw(torch.Generator().manual_seed(3)).double()
+    sample, neighbors, threshold, max_clusters = CLUSTER_CASES[name]
+    x = sample(torch.Generator().manual_seed(3)).double()
     density, delta, score, centers, labels = plain_density_peaks(x.tolist(), neighbors, threshold, max_clusters)
     found = density_peaks(x[None], neighbors, threshold, max_clusters)
     assert torch.allclose(found.density[0], torch.tensor(density).double())
@@ -56,8 +56,8 @@ def test_a_batch_is_clustered_image_by_image():
 
 
 def test_fast_distances_give_the_same_partition():
-    draw, *settings = CLUSTER_CASES["blobs"]
-    x = draw(torch.Generator().manual_seed(0))[None]
+    sample, *settings = CLUSTER_CASES["blobs"]
+    x = sample(torch.Generator().manual_seed(0))[None]
     assert torch.equal(density_peaks(x, *settings).labels, density_peaks(x, *settings, exact=False).labels)
 
 

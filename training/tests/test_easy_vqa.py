@@ -1,7 +1,7 @@
 import numpy as np
 
-from training.easy_vqa import easy_batch, kind, picture, questions, sample, shape_label
-from training.scenes import COLOR_LABELS, CONCEPTS
+from training.data.easy_vqa import easy_batch, kind, load_image, questions, sample, shape_label
+from training.data.scenes import COLOR_LABELS, CONCEPTS
 
 
 def test_official_splits():
@@ -29,7 +29,7 @@ def test_our_val_is_kept_from_our_train():
     rng = np.random.default_rng(0)
     drawn = {split: {sample(rng, split) for _ in range(3000)} for split in ("train", "val")}
     assert not drawn["train"] & drawn["val"] and len(drawn["val"]) == 200
-    assert picture("train", max(drawn["val"])).shape == (128, 128, 3)
+    assert load_image("train", max(drawn["val"])).shape == (128, 128, 3)
 
 
 def test_kinds():

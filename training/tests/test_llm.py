@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from training.fixtures_llm import LLAMA, greedy, llama_logits, randomize
+from training.fixtures.golden import randomize
+from training.fixtures.language_model import LLAMA, greedy, llama_logits
 from training.model.diffusion import DiffusionConfig, DiffusionHead, sample_times, signal_levels
 from training.model.llm import Llama
 from training.model.mask_head import MaskHead, MaskHeadConfig, full_size

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from training.bundle import read_bundle, split_shards, write_bundle
-from training.fixtures import tiny_model
+from training.fixtures.golden import tiny_model
 from training.model import CONFIGS, ModelConfig, SeTok
+from training.model.bundle import read_bundle, split_shards, write_bundle
 from training.model.layers import Attention, attend, sincos_positions
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from training.noise import Noise, normal
+from training.model.noise import Noise, normal
 
 FIRST_OF_SEED_0 = [-0.12520744, 1.1344013, 0.25072572, 0.6406671]  # as in the tests of src/diffusion.rs
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from training import scenes
-from training.scenes import MAX_OBJECTS, SPLITS, is_free, is_held_out, is_visible, sample_batch, sample_scene
-from training.sprites import SPRITES
+from training.data import scenes
+from training.data.scenes import MAX_OBJECTS, SPLITS, is_free, is_held_out, is_visible, sample_batch, sample_scene
+from training.data.sprites import SPRITES
 
 
 def test_a_scene_follows_from_its_split_and_index_alone():

@@ -4,12 +4,12 @@ import math
 import pytest
 import torch
 
-from training.evaluate import evaluate_scenes, region_ious
-from training.losses import layout_loss, of_region, pull_push_loss, token_regions
 from training.model import CONFIGS, SeTok
 from training.model.config import DetokenizerConfig, MergerConfig, VisionConfig
-from training.parallel import Workers
-from training.stage1 import Stage1, Stage1Settings
+from training.stages.distributed import Workers
+from training.stages.losses import layout_loss, of_region, pull_push_loss, token_regions
+from training.stages.metrics import evaluate_scenes, region_ious
+from training.stages.stage1 import Stage1, Stage1Settings
 
 # Scenes are 128 pixels wide, so the model for these tests is thin instead of small.
 THIN = dataclasses.replace(

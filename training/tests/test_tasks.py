@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import itertools
 import math
 import re
 from collections import Counter
@@ -9,50 +10,45 @@ import numpy as np
 import pytest
 import torch
 
-from training.losses import feature_loss, layer_losses, sprite_layers
+from training.data.edits import EDITS, edit_any, strange_edit, strange_generation
+from training.data.questions import QUESTIONS, ask, ask_any
+from training.data.renderer import Layouts, Renderer
+from training.data.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_scene
+from training.data.speaker import Speaker
+from training.data.special_tokens import SpecialTokens
+from training.data.sprites import SPRITES
+from training.data.tasks import IGNORE, SINGULAR, TASK_SHARES, Sequence, edited_tokens
+from training.data.templates import (
+    HELD_OUT,
+    HELD_OUT_STRANGE_NAMES,
+    PARAPHRASES,
+    PATTERNS,
+    SMALL_WORDS,
+    STRANGE_NAMES,
+    TEMPLATES,
+    fill,
+)
+from training.data.text import CELLS, a_thing, absent_name, loose_caption, noun, refer, refusal, relation_depth
+from training.data.vocabulary import train_vocabulary
 from training.model import SeTok
-from training.model.detokenizer import paste_layers
+from training.model.checkpoints import load_setokim
+from training.model.detokenizer import composite_layers
 from training.model.llm import LlmConfig
-from training.model.setokim import Setokim, SetokimConfig, SpecialTokens
-from training.parallel import Workers
-from training.patterns import PATTERNS, fill
-from training.renderer import Layouts, Renderer
-from training.sampler import TaskLoader, TaskSampler, tokenize
-from training.scenes import IMAGE_SIZE, NATURAL, SceneObject, sample_scene
-from training.sprites import SPRITES
-from training.stage2 import (
+from training.model.setokim import Setokim, SetokimConfig
+from training.stages.distributed import Workers
+from training.stages.losses import feature_loss, layer_losses, sprite_layers
+from training.stages.sampler import TaskLoader, TaskSampler, encode_images
+from training.stages.stage2 import (
     Stage2,
     Stage2Settings,
-    load_setokim,
+    load_heads,
     placing_loss,
     read_by_length,
     replace_tokenizer,
-    take_over_heads,
 )
-from training.stage4 import Stage4, Stage4Settings, give_layers
-from training.stage5 import Stage5, Stage5Settings
-from training.tasks import IGNORE, SINGULAR, TASK_SHARES, Sequence, edited_tokens
+from training.stages.stage4 import Stage4, Stage4Settings, add_layers
+from training.stages.stage5 import Stage5, Stage5Settings
 from training.tests.test_stage1 import THIN
-from training.text import (
-    CELLS,
-    EDITS,
-    QUESTIONS,
-    Speaker,
-    a_thing,
-    absent_name,
-    ask,
-    ask_any,
-    edit_any,
-    loose_caption,
-    noun,
-    refer,
-    refusal,
-    relation_depth,
-    strange_drawing,
-    strange_edit,
-)
-from training.vocabulary import train_vocabulary
-from training.wordings import HELD_OUT, HELD_OUT_STRANGE, PARAPHRASES, SMALL_WORDS, STRANGE_NAMES, WORDINGS
 
 CPU = torch.device("cpu")
 
@@ -69,54 +65,54 @@ def model():
     return Setokim(SeTok(THIN), SetokimConfig(llm=dataclasses.replace(config, num_attention_heads=2)))
 
 
-PARTS_OF_WORDINGS = "name names other a_name phrase caption cell color relation place".split()  # noqa: SIM905
+PLACEHOLDERS = "name names other a_name phrase caption cell color relation place".split()  # noqa: SIM905
 
 
-@pytest.mark.parametrize("kind", WORDINGS)
-def test_wordings_held_out_are_never_used_otherwise(kind):
-    parts = {part: "{" + part + "}" for part in PARTS_OF_WORDINGS}
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_held_out_templates_are_never_used_otherwise(kind):
+    parts = {part: "{" + part + "}" for part in PLACEHOLDERS}
     careless, special = Speaker(np.random.default_rng(0), careless=True), Speaker(np.random.default_rng(0), True)
     assert not set(HELD_OUT[kind]) & {careless.say(kind, **parts) for _ in range(2000)}
     assert set(HELD_OUT[kind]) == {special.say(kind, **parts) for _ in range(100)}
 
 
-@pytest.mark.parametrize("kind", WORDINGS)
-def test_paraphrases_name_what_wordings_name_and_are_none_of_those_held_out(kind):
-    def plain(wordings):
-        return {re.sub(r"[^a-z_{} ]", "", words) for words in wordings}
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_paraphrases_name_what_templates_name_and_are_none_of_those_held_out(kind):
+    def plain(templates):
+        return {re.sub(r"[^a-z_{} ]", "", words) for words in templates}
 
     assert len(PARAPHRASES[kind]) >= 40 and not plain(PARAPHRASES[kind]) & plain(HELD_OUT[kind])
-    assert {named(words) for words in PARAPHRASES[kind]} == {named(WORDINGS[kind][0])}
+    assert {named(words) for words in PARAPHRASES[kind]} == {named(TEMPLATES[kind][0])}
 
 
 def named(words):
     return tuple(sorted(re.findall(r"{\w+}", words)))
 
 
-@pytest.mark.parametrize("kind", WORDINGS)
-def test_patterns_name_what_wordings_name(kind):
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_patterns_name_what_templates_name(kind):
     speaker = Speaker(np.random.default_rng(0))
     for pattern in PATTERNS[kind]:
         for _ in range(20):
             words = fill(pattern, speaker.pick)
-            assert named(words) == named(WORDINGS[kind][0]) and not set(words) & set("[]|"), pattern
+            assert named(words) == named(TEMPLATES[kind][0]) and not set(words) & set("[]|"), pattern
 
 
 def test_careless_speakers_leave_out_small_words_and_nothing_else():
-    usual = {kind: [" ".join(words.split()) for words in wordings] for kind, wordings in WORDINGS.items()}
     speaker = Speaker(np.random.default_rng(0), careless=True)
-    for words in (words for wordings in usual.values() for words in wordings):
+    for words in itertools.chain.from_iterable(TEMPLATES.values()):
         rest = speaker._without_a_small_word(words).split()
         missing = Counter(words.split()) - Counter(rest)
         assert set(missing) <= SMALL_WORDS and missing.total() <= 1 and len(rest) >= min(2, len(words.split()))
 
 
 def test_strange_things_are_no_sprites_and_those_held_out_are_never_named():
-    assert not set(STRANGE_NAMES) & set(SPRITES.names) and len(set(STRANGE_NAMES)) == len(STRANGE_NAMES)
+    names = [*STRANGE_NAMES, *HELD_OUT_STRANGE_NAMES]
+    assert not set(names) & set(SPRITES.names) and len(set(names)) == len(names)
     speaker, scene = Speaker(np.random.default_rng(0), careless=True), sample_scene("train", 0)
-    held_out = set(STRANGE_NAMES[-HELD_OUT_STRANGE:])
+    held_out = set(HELD_OUT_STRANGE_NAMES)
     for _ in range(300):
-        for words, answer in (strange_drawing(speaker, scene), strange_edit(speaker, scene)):
+        for words, answer in (strange_generation(speaker, scene), strange_edit(speaker, scene)):
             assert answer == "i can not draw that" and not held_out & set(words.split())
         name = absent_name(speaker, scene)
         assert (refusal(name) == f"there is no {name}") == (name in SPRITES.names) and name not in held_out
@@ -185,7 +181,7 @@ def test_sequences_are_well_formed(model, text, kind):
         for position, visual in enumerate(sequence.visual):
             assert (visual is None) == (sequence.slots[position] < 0)
             if visual:
-                assert torch.equal(batch.visual[b, position], batch.pictures.tokens[visual])
+                assert torch.equal(batch.visual[b, position], batch.encoded.tokens[visual])
 
 
 def test_a_noun_is_known_where_it_ends(model, text):
@@ -194,11 +190,11 @@ def test_a_noun_is_known_where_it_ends(model, text):
     for kind in ("chat", "caption", "segment", "edit", "generate"):
         batch = sampler.batch("train", 0, 12, kind)
         for sequence in batch.sequences:
-            scene = batch.contents.scenes[sequence.picture]
+            scene = batch.contents.scenes[sequence.image]
             assert kind != "generate" or not sequence.mentions
-            for position, picture, region in sequence.mentions:
+            for position, image, region in sequence.mentions:
                 heard = text.decode(sequence.ids[: position + 1], skip_special_tokens=False)
-                assert heard.endswith(noun(scene.objects[region])) and picture == sequence.picture
+                assert heard.endswith(noun(scene.objects[region])) and image == sequence.image
                 found += 1
     assert found > 50
 
@@ -208,7 +204,7 @@ def test_what_is_heard_is_counted_whether_it_is_there_or_not(model, text):
     for kind in ("chat", "segment", "edit", "generate"):
         batch = sampler.batch("train", 0, 24, kind)
         for sequence in batch.sequences:
-            names = [noun(o) for o in batch.contents.scenes[sequence.picture].objects]
+            names = [noun(o) for o in batch.contents.scenes[sequence.image].objects]
             assert kind != "generate" or not sequence.counted
             for position, number in sequence.counted:
                 heard = text.decode(sequence.ids[: position + 1], skip_special_tokens=False)
@@ -221,7 +217,7 @@ def test_what_is_heard_is_counted_whether_it_is_there_or_not(model, text):
 def test_a_caption_names_things_in_the_order_of_their_tokens(model, text):
     batch, named_things = TaskSampler(model, text, TASK_SHARES[3]).batch("train", 0, 24, "caption"), 0
     for sequence in batch.sequences:
-        scene, seen = batch.contents.scenes[sequence.picture], batch.contents.regions[sequence.picture]
+        scene, seen = batch.contents.scenes[sequence.image], batch.contents.regions[sequence.image]
         *things, background = [region for _, _, region in sequence.meant]
         assert things == sorted(set(seen) & set(range(len(scene.objects))), key=seen.index)
         assert background == len(scene.objects)
@@ -234,16 +230,16 @@ def test_a_caption_names_things_in_the_order_of_their_tokens(model, text):
 
 def test_an_edit_copies_what_did_not_change():
     """A thing goes and its background stays; the other way round; and a thing that the clustering cut in two."""
-    pictures = SimpleNamespace(counts=[2, 2, 3], regions=[[1, 0, -1], [0, 1, -1], [0, 1, 0]])
-    assert edited_tokens(pictures, 0, 1, SimpleNamespace(sources=[-1, 1])) == ([(0, 0)], [(1, 0)])
-    assert edited_tokens(pictures, 0, 1, SimpleNamespace(sources=[0, -1])) == ([(0, 1)], [(1, 1)])
-    assert edited_tokens(pictures, 2, 1, SimpleNamespace(sources=[0, -1])) == ([(2, 0), (2, 2)], [(1, 1)])
+    images = SimpleNamespace(counts=[2, 2, 3], regions=[[1, 0, -1], [0, 1, -1], [0, 1, 0]])
+    assert edited_tokens(images, 0, 1, SimpleNamespace(sources=[-1, 1])) == ([(0, 0)], [(1, 0)])
+    assert edited_tokens(images, 0, 1, SimpleNamespace(sources=[0, -1])) == ([(0, 1)], [(1, 1)])
+    assert edited_tokens(images, 2, 1, SimpleNamespace(sources=[0, -1])) == ([(2, 0), (2, 2)], [(1, 1)])
 
 
 def test_an_edited_picture_is_copied_first_and_drawn_last(text):
     special = SpecialTokens()
-    sequence = Sequence(special, text, picture=0)
-    sequence.answer_picture(drawn=[(1, 0), (1, 3)], copied=[(0, 0), (0, 2)])
+    sequence = Sequence(special, text, image=0)
+    sequence.answer_image(generated=[(1, 0), (1, 3)], copied=[(0, 0), (0, 2)])
     keep, written = special.keep_first, slice(2, 6)
     assert sequence.ids[written] == [keep, keep + 2, special.visual, special.visual]
     assert sequence.visual[written] == [(0, 0), (0, 2), (1, 0), (1, 3)] and sequence.slots[written] == [0, 1, 2, 3]
@@ -269,7 +265,7 @@ def test_other_processes_write_the_same(model, text):
             assert torch.equal(a.targets.ids, other.targets.ids) and torch.equal(a.visual, other.visual)
             assert torch.equal(a.targets.named["naming"].boxes, other.targets.named["naming"].boxes)
             assert torch.equal(a.targets.compared.claim, other.targets.compared.claim)
-    ahead.ahead.close()
+    ahead.prefetcher.close()
 
 
 @pytest.mark.parametrize(("stage", "finish"), [(2, False), (3, False), (3, True)])
@@ -299,14 +295,14 @@ def test_the_tokenizer_stays_frozen(tmp_path, model, text):
         (Stage4, Stage4Settings(steps=4, batch=4, warmup_steps=1), "detok"),
         (
             Stage5,
-            Stage5Settings(steps=4, batch=8, pictured=2, scenes=8, scenes_at_once=4, warmup_steps=1),
+            Stage5Settings(steps=4, batch=8, layer_images=2, scenes=8, scenes_at_once=4, warmup_steps=1),
             "detok.layers",
         ),
     ],
 )
 def test_stages_4_and_5_change_their_part_and_nothing_else(tmp_path, model, stage, settings, learns):
     model = copy.deepcopy(model)
-    give_layers(model)
+    add_layers(model)
     before = {name: p.clone() for name, p in model.named_parameters()}
     run = stage(model, settings, Workers("cpu"), tmp_path)
     terms = run.train_step()
@@ -323,12 +319,12 @@ def test_a_true_layer_put_in_its_box_is_the_object():
     true_layers = sprite_layers(40, CPU)[[o.sprite for o in scene.objects]]
     flipped = torch.tensor([o.flipped for o in scene.objects])[:, None, None, None]
     color, opacity = torch.where(flipped, true_layers.flip(-1), true_layers).split([3, 1], 1)
-    pictures = torch.cat([color / opacity.clamp(min=1e-6), opacity], 1)  # the layer multiplies by its opacity
+    images = torch.cat([color / opacity.clamp(min=1e-6), opacity], 1)  # the layer multiplies by its opacity
     boxes = torch.tensor([[v / IMAGE_SIZE for v in (*o.center, o.size)] for o in scene.objects])
     layouts, renderer = Layouts.of([scene]), Renderer.on(CPU)
-    true, empty = renderer.draw(layouts).normalized, renderer.draw(layouts.empty).normalized
-    pasted = paste_layers(empty, pictures[None], boxes[None])
-    before, after = ((x - true).square().mean() for x in (empty, pasted))
+    true, empty = renderer.render(layouts).normalized, renderer.render(layouts.empty).normalized
+    composited = composite_layers(empty, images[None], boxes[None])
+    before, after = ((x - true).square().mean() for x in (empty, composited))
     assert after < before / 20  # what is left: the sprite was made smaller and larger again
 
 
@@ -338,9 +334,9 @@ def test_layers_cost_nothing_where_they_are_right():
     objects = objects[: len(scene.objects) + 1]  # and one that is none
     true = sprite_layers(40, CPU)[objects[:, 0].clamp(min=0)] * (objects[:, 0] >= 0)[:, None, None, None]
     true = torch.where((objects[:, 4] == 1)[:, None, None, None], true.flip(-1), true)
-    pictures = torch.cat([true[:, :3] / true[:, 3:].clamp(min=1e-6), true[:, 3:]], 1)
+    images = torch.cat([true[:, :3] / true[:, 3:].clamp(min=1e-6), true[:, 3:]], 1)
     boxes = torch.tensor([[v / IMAGE_SIZE for v in (*o.center, o.size)] for o in scene.objects] + [[9.0] * 3])
-    right = lambda tokens: (pictures, boxes)  # noqa: E731
+    right = lambda tokens: (images, boxes)  # noqa: E731
     right.size = 40
     losses = layer_losses(right, torch.zeros(len(objects), 64), objects)
     assert all(loss < 1e-6 for loss in losses.values())
@@ -354,7 +350,7 @@ def test_heads_of_an_earlier_run_are_taken_over(tmp_path, model, text):
     torch.nn.init.normal_(earlier.average["claim"].weight)
     earlier.save(tmp_path / "checkpoint.pt")
     run = Stage2(model, text, settings, Workers("cpu"), tmp_path)
-    take_over_heads(run, tmp_path / "checkpoint.pt")
+    load_heads(run, tmp_path / "checkpoint.pt")
     for part in (run.model, run.average):
         assert torch.equal(part["claim"].weight, earlier.average["claim"].weight)
 
@@ -368,43 +364,43 @@ def test_what_was_said_of_two_things_has_a_sign():
 
 def test_things_that_are_drawn_are_known_in_the_order_of_their_tokens(model, text):
     batch = TaskSampler(model, text, TASK_SHARES[3]).batch("val", 0, 12)
-    drawn = (batch.targets.labels == model.config.special_tokens.visual).nonzero().tolist()
+    generated = (batch.targets.labels == model.config.special_tokens.visual).nonzero().tolist()
     expected = []
-    for b, at in drawn:
-        picture, token = batch.sequences[b].visual[at]
-        region = batch.contents.regions[picture][token]
-        expected.append(0 <= region < len(batch.contents.scenes[picture].objects))
-    assert batch.targets.drawn_things.tolist() == expected and 0 < sum(expected) < len(expected)
+    for b, at in generated:
+        image, token = batch.sequences[b].visual[at]
+        region = batch.contents.regions[image][token]
+        expected.append(0 <= region < len(batch.contents.scenes[image].objects))
+    assert batch.targets.generated_things.tolist() == expected and 0 < sum(expected) < len(expected)
 
 
 def test_placing_costs_nothing_where_the_place_is_right(model):
     placed = copy.deepcopy(model)
-    give_layers(placed)
-    tokens, is_told = torch.randn(6, 64), torch.ones(12, 1, dtype=torch.bool)
+    add_layers(placed)
+    tokens, is_conditioned = torch.randn(6, 64), torch.ones(12, 1, dtype=torch.bool)
     is_thing = torch.tensor([True] * 4 + [False] * 2)
     guess = tokens.repeat(2, 1)
     guess[4:6] += 1  # backgrounds have no place
-    assert placing_loss(placed, guess, tokens, is_told, is_thing) < 1e-6
+    assert placing_loss(placed, guess, tokens, is_conditioned, is_thing) < 1e-6
     guess[0] += 1
-    assert placing_loss(placed, guess, tokens, is_told, is_thing) > 1e-4
+    assert placing_loss(placed, guess, tokens, is_conditioned, is_thing) > 1e-4
 
 
 def test_an_instruction_means_the_thing_that_goes(model, text):
     sampler = TaskSampler(model, text, TASK_SHARES[3])
     meant = Counter()
     for sequence in sampler.batch("val", 0, 60, "edit").sequences:
-        for at, picture, region in sequence.meant:
+        for at, image, region in sequence.meant:
             assert sequence.ids[at] == model.config.special_tokens.assistant
-            assert region >= 0 and picture == sequence.picture
+            assert region >= 0 and image == sequence.image
         meant[len(sequence.meant)] += 1
     assert set(meant) == {0, 1} and meant[1] > meant[0] / 2  # none when something is added, or is not there
 
 
 def test_the_same_picture_costs_no_features(model):
-    canvas = Renderer.on(CPU).draw(Layouts.of([sample_scene("train", i) for i in range(2)]))
-    pictures, region = tokenize(model, canvas), canvas.patch_regions
-    assert feature_loss(pictures.features, pictures.features, region) == 0
-    assert feature_loss(pictures.features.flip(0), pictures.features, region) > 0.1
+    rendered = Renderer.on(CPU).render(Layouts.of([sample_scene("train", i) for i in range(2)]))
+    images, region = encode_images(model, rendered), rendered.patch_regions
+    assert feature_loss(images.features, images.features, region) == 0
+    assert feature_loss(images.features.flip(0), images.features, region) > 0.1
 
 
 def test_a_new_tokenizer_brings_its_own_unit(model, text):
@@ -412,7 +408,7 @@ def test_a_new_tokenizer_brings_its_own_unit(model, text):
     other = copy.deepcopy(model)
     replace_tokenizer(other, SeTok(model.tokenizer_config), text)
     layouts = Layouts.of([sample_scene("train", i) for i in range(64)])
-    real = tokenize(other, Renderer.on(CPU).draw(layouts)).real_tokens
+    real = encode_images(other, Renderer.on(CPU).render(layouts)).real_tokens
     # A margin for 64 scenes beside the 256 that were measured; untrained tokens hardly differ, so no lower bound.
     assert real.mean(0).abs().max() < 0.5 and real.std(0).max() < 1.5
     assert not torch.equal(other.projector.mean, model.projector.mean)

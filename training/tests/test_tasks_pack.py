@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from training.evaluate_tasks import said_things
-from training.scenes import CONCEPTS, sample_scene
-from training.tasks_pack import pack, pack_strange
-from training.text import caption, dense_caption
-from training.wordings import HELD_OUT, HELD_OUT_STRANGE, STRANGE_NAMES
+from training.data.scenes import CONCEPTS, sample_scene
+from training.data.templates import HELD_OUT, HELD_OUT_STRANGE_NAMES
+from training.data.text import caption, dense_caption
+from training.evaluation.tasks import caption_things
+from training.evaluation.tasks_pack import pack, pack_strange
 
 COUNT = 24
 
@@ -45,14 +45,14 @@ def test_a_caption_is_right_in_any_order_and_with_nothing_more_or_less():
         turned = scene.objects[::-1]
         for asked, say in zip(task["captions"], (caption, dense_caption)):
             right, background = sorted(asked["things"]), asked["background"]
-            assert said_things(say(scene), background) == said_things(say(scene, turned), background) == right
-            assert said_things(say(scene, [*turned, turned[0]]), background) != right
-            assert said_things(say(scene), "elsewhere") is None
+            assert caption_things(say(scene), background) == caption_things(say(scene, turned), background) == right
+            assert caption_things(say(scene, [*turned, turned[0]]), background) != right
+            assert caption_things(say(scene), "elsewhere") is None
 
 
 def test_held_out_words_are_only_those():
     _, tasks = pack("test", COUNT, held_out_words=True)
-    caption_kinds = {"count", "biggest", "background"}  # whose wordings hold no name
+    caption_kinds = {"count", "biggest", "background"}  # whose templates hold no name
     for question in (q for task in tasks for q in task["questions"] if q["kind"] in caption_kinds):
         assert question["question"] in HELD_OUT[question["kind"]]
 
@@ -62,7 +62,7 @@ def test_strange_things_are_refused():
     for task in tasks:
         (phrase,) = (reference["phrase"] for reference in task["references"] if reference["region"] is None)
         name = phrase.removeprefix("the ")
-        assert name in STRANGE_NAMES[-HELD_OUT_STRANGE:]
+        assert name in HELD_OUT_STRANGE_NAMES
         assert all(name in question["question"] for question in task["questions"])
         assert {q["answer"] for q in task["questions"]} == {"no", "there is no such thing", "i can not draw that"}
 

@@ -1,6 +1,6 @@
 /**
- * What can be asked about one token, in words that the model was trained with (`training/text.py`): whole requests, and
- * for what a person must choose, the choice that stands in for it.
+ * What can be asked about one token, in words that the model was trained with (`training/data/text.py`): whole requests,
+ * and for what a person must choose, the choice that stands in for it.
  */
 
 import type { AnswerTask, Tokenization } from "setokim";
@@ -75,7 +75,7 @@ function sameName(tokens: Tokenization, name: string, color?: string): number {
 const columnNames = ["left", "", "right"];
 const rowNames = ["top", "", "bottom"];
 
-/** One of nine parts of the picture by the middle of the token's box, with the borders of `training/text.py`. */
+/** One of nine parts of the picture by the middle of the token's box, with the borders of `training/data/text.py`. */
 export function cellOf({ labels, grid, crop, image }: Tokenization, id: number): string {
   const [rows, columns] = grid;
   const cells = [...labels.keys()].filter((patch) => labels[patch] === id);

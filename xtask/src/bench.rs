@@ -39,7 +39,7 @@ fn pytorch() -> Option<String> {
     let python = std::env::var("PYTHON").ok().or_else(|| find("python3").map(|_| "python3".to_owned()))?;
     read(command(&python, ["-c", "import torch"])).ok()?;
     println!("the reference formula in PyTorch");
-    read(command(&python, ["-m", "training.bench_cluster"])).ok()
+    read(command(&python, ["-m", "training.evaluation.bench_cluster"])).ok()
 }
 
 /// One block per work, the fastest device first.

@@ -37,10 +37,10 @@ pub fn run_all() -> Result<()> {
     let [encoder, wide, siglip, in_browser] = ["encoder.onnx", "wide", "siglip-base", "browser.json"].map(path);
     step("peers: npm packages", || npm::install().and_then(|()| npm::install_in(&root().join(FOLDER))))?;
     step("peers: the encoder as ONNX", || {
-        python::write_encoder("training.export_onnx", &["models/setokim-tiny", "--out", &encoder])
+        python::write_encoder("training.fixtures.export_onnx", &["models/setokim-tiny", "--out", &encoder])
     })?;
-    step("peers: a random SeTok", || random_encoder("training.random_setok", &wide))?;
-    step("peers: a random SigLIP", || random_encoder("training.random_siglip", &siglip))?;
+    step("peers: a random SeTok", || random_encoder("training.fixtures.random_setok", &wide))?;
+    step("peers: a random SigLIP", || random_encoder("training.fixtures.random_siglip", &siglip))?;
     let gguf = python::packaged_model()?;
 
     let mut bench = command("node", [&format!("{FOLDER}/run.mjs"), "--encoder", &encoder, "--wide", &wide]);

@@ -1,5 +1,6 @@
-//! `eval`: the model's figures on scenes whose truth is known: the tokenizer's on a pack of `training/scenes_pack.py`, those
-//! of the four tasks too on one of `training/tasks_pack.py`. The same definitions as `training/evaluate.py`.
+//! `eval`: the model's figures on scenes whose truth is known: the tokenizer's on a pack of
+//! `training/evaluation/scenes_pack.py`, those of the four tasks too on one of `training/evaluation/tasks_pack.py`. The
+//! same definitions as `training/evaluation/tokenizer.py`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,13 +19,13 @@ use crate::{LateBar, ModelArgs, read_file, write_json};
 
 #[derive(Args)]
 pub struct EvalArgs {
-    /// A pack by name, where `python -m training.tasks_pack` leaves it.
+    /// A pack by name, where `python -m training.evaluation.tasks_pack` leaves it.
     #[arg(long, value_enum, default_value_t = Suite::Scenes, conflicts_with = "scenes")]
     suite: Suite,
     /// The split of that suite.
     #[arg(long, default_value = "test", conflicts_with = "scenes")]
     split: String,
-    /// A pack by its file, made by `python -m training.scenes_pack` or `python -m training.tasks_pack`.
+    /// A pack by its file, made by `python -m training.evaluation.scenes_pack` or `training.evaluation.tasks_pack`.
     #[arg(long, value_name = "SCENES.safetensors")]
     scenes: Option<PathBuf>,
     /// Use the first scenes only.
@@ -39,7 +40,7 @@ pub struct EvalArgs {
     json: PathBuf,
 }
 
-/// The packs of `training/tasks_pack.py`.
+/// The packs of `training/evaluation/tasks_pack.py`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Suite {
     /// New scenes.
@@ -64,7 +65,7 @@ impl EvalArgs {
         let file = PathBuf::from(format!("target/scenes/{suite}-{split}.safetensors"));
         ensure!(
             file.exists(),
-            "{} is missing; `python -m training.tasks_pack --suite {suite} --split {split}` makes it",
+            "{} is missing; `python -m training.evaluation.tasks_pack --suite {suite} --split {split}` makes it",
             file.display()
         );
         read_file(&file)

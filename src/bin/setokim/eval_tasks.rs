@@ -1,5 +1,5 @@
-//! `eval` of the four tasks, from a pack of `training/tasks_pack.py`; the same definitions as
-//! `training/evaluate_tasks.py`.
+//! `eval` of the four tasks, from a pack of `training/evaluation/tasks_pack.py`; the same definitions as
+//! `training/evaluation/tasks.py`.
 //!
 //! Images that the model draws are judged by its own eyes: tokenised again and named. What the same judge says of the
 //! true image stands beside every such figure, under the same name with `_real`.
@@ -18,7 +18,7 @@ use setokim::text::{Message, Part, Role};
 use crate::answer::{NEVER, ignore};
 use crate::eval::psnr;
 
-/// What `training/tasks_pack.py` says of a scene.
+/// What `training/evaluation/tasks_pack.py` says of a scene.
 #[derive(Deserialize)]
 pub struct Tasks {
     questions: Vec<Question>,

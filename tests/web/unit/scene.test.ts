@@ -1,4 +1,4 @@
-/** The composer's scenes against those of training: `scene.golden.json` is made by `python -m training.sprite_sheet`. */
+/** The composer's scenes against those of training: `python -m training.fixtures.sprite_sheet` makes them. */
 
 import { expect, it } from "vitest";
 import { colorNames } from "../../../www/src/colors.ts";

@@ -1,4 +1,4 @@
-/** The background of a scene as pixels: shaded bands with a smooth grain, by the rules of `training/scenes.py`. */
+/** The background of a scene as pixels: shaded bands with a smooth grain, by the rules of `training/data/scenes.py`. */
 
 import { type Background, type Rgb, sheet } from "./sheet.ts";
 

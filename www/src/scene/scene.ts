@@ -1,6 +1,6 @@
 /**
- * A scene that a person puts together, after `training/scenes.py`: a background and a few things on it. Plain data; places
- * and sizes are pixels of the 128 x 128 picture that the model was trained with.
+ * A scene that a person puts together, after `training/data/scenes.py`: a background and a few things on it. Plain data;
+ * places and sizes are pixels of the 128 x 128 picture that the model was trained with.
  */
 
 import type { ColorName } from "../colors.ts";

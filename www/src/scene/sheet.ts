@@ -1,4 +1,4 @@
-/** What scenes are drawn with: made by `python -m training.sprite_sheet` from what the model was trained on. */
+/** What scenes are drawn with: made by `python -m training.fixtures.sprite_sheet` from what the model was trained on. */
 
 import type { ColorName } from "../colors.ts";
 import data from "./sprites.json";
