@@ -1,13 +1,12 @@
 """SmolLM2-135M-Instruct out of the package's GGUF file, for PyTorch: weights dequantised, frozen; its tokenizer."""
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from torch import Tensor
-
-HIDDEN = 576
-HEADS, KV_HEADS = 9, 3
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 def gguf_path() -> Path:
@@ -50,56 +49,124 @@ def embedding_table(gguf) -> Tensor:
     return dequantized(next(tensor for tensor in gguf.tensors if tensor.name == "token_embd.weight"))
 
 
+@dataclass(frozen=True)
+class LanguageConfig:
+    hidden: int = 576
+    heads: int = 9
+    kv_heads: int = 3
+    layers: int = 30
+    feed_forward: int = 1536
+    rope_base: float = 100000.0
+    norm_eps: float = 1e-5
+
+    @property
+    def head_width(self) -> int:
+        return self.hidden // self.heads
+
+
+class Adapted(nn.Module):
+    """A frozen matrix, and where `rank` is not 0 an adapter beside it: y = W x + scale * b (a x)."""
+
+    def __init__(self, weight: Tensor, rank: int, scale: float):
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.scale = scale
+        if rank:
+            self.a = nn.Parameter(torch.randn(rank, weight.shape[1]) * weight.shape[1] ** -0.5)
+            self.b = nn.Parameter(torch.zeros(weight.shape[0], rank))
+        self.is_on = rank > 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.linear(x, self.weight)
+        if self.is_on:
+            y = y + F.linear(F.linear(x, self.a.to(x.dtype)), (self.b * self.scale).to(x.dtype))
+        return y
+
+
+class LanguageLayer(nn.Module):
+    def __init__(self, weights: dict[str, Tensor], config: LanguageConfig, rank: int, scale: float):
+        super().__init__()
+        self.config = config
+        for part in ("q", "v", "o", "down"):
+            self.add_module(part, Adapted(weights[part], rank, scale))
+        for part in ("k", "gate", "up"):
+            self.add_module(part, Adapted(weights[part], 0, scale))
+        self.norm1 = nn.Parameter(weights["norm1"], requires_grad=False)
+        self.norm2 = nn.Parameter(weights["norm2"], requires_grad=False)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, past: list | None) -> Tensor:
+        """x [B, T, hidden]; mask [B, 1, T, U] is added to the logits; `past` holds keys and values and grows."""
+        config, width = self.config, (self.config.hidden,)
+        y = F.rms_norm(x, width, self.norm1, config.norm_eps)
+        q = rotated(split_heads(self.q(y), config.heads), turn)
+        k = rotated(split_heads(self.k(y), config.kv_heads), turn)
+        v = split_heads(self.v(y), config.kv_heads)
+        if past is not None:
+            if past:
+                k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+            past[:] = [k, v]
+        group = config.heads // config.kv_heads
+        q = q.unflatten(1, (config.kv_heads, group))  # [B, kv, group, T, w]
+        logits = (q * config.head_width**-0.5) @ k[:, :, None].transpose(-1, -2) + mask[:, :, None]
+        y = (logits.softmax(-1) @ v[:, :, None]).flatten(1, 2).transpose(1, 2).flatten(2)
+        x = x + self.o(y)
+        y = F.rms_norm(x, width, self.norm2, config.norm_eps)
+        return x + self.down(F.silu(self.gate(y)) * self.up(y))
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """x [B, heads, T, w]: the two numbers that one rotation turns lie beside each other, as GGUF keeps them."""
+    cos, sin = turn  # [B, 1, T, w / 2]
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+
+
+class LanguageModel(nn.Module):
+    """SmolLM2 with frozen weights in `dtype`, in GGUF's own order of rows, and trained adapters."""
+
+    def __init__(self, gguf, rank: int, scale: float = 2.0, dtype: torch.dtype = torch.bfloat16):
+        super().__init__()
+        self.config = config = LanguageConfig()
+        tensors = {tensor.name: tensor for tensor in gguf.tensors}
+
+        def take(name: str) -> Tensor:
+            return dequantized(tensors[name]).to(dtype)
+
+        def layer(i: int) -> LanguageLayer:
+            weights = {ours: take(f"blk.{i}.{theirs}.weight") for ours, theirs in PARTS.items()}
+            return LanguageLayer(weights, config, rank, scale)
+
+        self.embedding = nn.Parameter(take("token_embd.weight"), requires_grad=False)
+        self.layers = nn.ModuleList(layer(i) for i in range(config.layers))
+        self.norm = nn.Parameter(take("output_norm.weight"), requires_grad=False)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids, self.embedding)
+
+    def forward(self, x: Tensor, positions: Tensor, allowed: Tensor, past: list[list] | None = None) -> Tensor:
+        """x [B, T, hidden] embeddings, positions [B, T], allowed [B, T, U] -> hidden states after the last norm."""
+        half = self.config.head_width // 2
+        frequency = self.config.rope_base ** (-torch.arange(half, device=x.device) / half)
+        angle = positions[:, None, :, None] * frequency
+        turn = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        mask = torch.zeros(allowed.shape, dtype=x.dtype, device=x.device).masked_fill(~allowed, -1e9)[:, None]
+        for i, layer in enumerate(self.layers):
+            x = layer(x, turn, mask, None if past is None else past[i])
+        return F.rms_norm(x, (self.config.hidden,), self.norm, self.config.norm_eps)
+
+
 PARTS = {
-    "attn_q.weight": "self_attn.q_proj.weight",
-    "attn_k.weight": "self_attn.k_proj.weight",
-    "attn_v.weight": "self_attn.v_proj.weight",
-    "attn_output.weight": "self_attn.o_proj.weight",
-    "ffn_gate.weight": "mlp.gate_proj.weight",
-    "ffn_up.weight": "mlp.up_proj.weight",
-    "ffn_down.weight": "mlp.down_proj.weight",
-    "attn_norm.weight": "input_layernorm.weight",
-    "ffn_norm.weight": "post_attention_layernorm.weight",
+    "q": "attn_q",
+    "k": "attn_k",
+    "v": "attn_v",
+    "o": "attn_output",
+    "gate": "ffn_gate",
+    "up": "ffn_up",
+    "down": "ffn_down",
+    "norm1": "attn_norm",
+    "norm2": "ffn_norm",
 }
-
-
-def pairs_to_halves(weight: Tensor, heads: int) -> Tensor:
-    """GGUF keeps the two numbers that one rotation turns beside each other; transformers keeps them half a head apart."""
-    return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).reshape(weight.shape)
-
-
-def load_model(gguf):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=HIDDEN,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=HEADS,
-        num_key_value_heads=KV_HEADS,
-        rope_theta=100000.0,
-        tie_word_embeddings=True,
-        rms_norm_eps=1e-5,
-        max_position_embeddings=8192,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    state = {}
-    for tensor in gguf.tensors:
-        weight = dequantized(tensor)
-        if not tensor.name.startswith("blk."):
-            name = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
-            state[name[tensor.name]] = weight
-            continue
-        _, layer, part = tensor.name.split(".", 2)
-        if part == "attn_q.weight":
-            weight = pairs_to_halves(weight, HEADS)
-        if part == "attn_k.weight":
-            weight = pairs_to_halves(weight, KV_HEADS)
-        state[f"model.layers.{layer}.{PARTS[part]}"] = weight
-    state["lm_head.weight"] = state["model.embed_tokens.weight"]
-    model = LlamaForCausalLM(config)
-    model.load_state_dict(state)
-    model.tie_weights()
-    return model.eval().requires_grad_(False)

@@ -4,6 +4,7 @@ Run by `python -m training.photo.run`; run again it goes on from its checkpoint.
 """
 
 import random
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from .cache import FeatureCache
 from .data import Phrase, cells_of_mask, load_captions, load_panoptic, load_phrases, load_voc_masks
 from .decoder import CaptionDecoder
+from .evaluate import evaluate_stage1
+from .features import MapReader
+from .loop import Run, autocast, ranks, shuffled
 from .losses import UNKNOWN, grouping_loss, phrase_place_loss, phrase_token_loss, sampled_cosines, teacher_loss
 from .smollm2 import embedding_table, load_tokenizer, reader
 from .teacher import TeacherCache
@@ -104,10 +108,10 @@ class Stage1Data:
     def phrase_mean(self, text: str) -> Tensor:
         return self.embeddings[self.text.encode(" " + text.lower()).ids].mean(0)
 
-    def batch(self, names: list[str], segmented: list[str], rng: random.Random) -> Batch:
+    def batch(self, names: list[str], segmented: list[str], rng: random.Random, dtype: torch.dtype) -> Batch:
         flip = rng.random() < 0.5
         rows = [self.rows[name] for name in names] + [self.coco_rows[name] for name in segmented]
-        maps = self.reader.read(rows)
+        maps = self.reader.read(rows, dtype)
         segments = np.stack([voc_segments(self.voc[name]) for name in names] + [self.panoptic[n] for n in segmented])
         teacher, taught = self.teacher.read(rows)
         side = self.grid
@@ -204,3 +208,48 @@ def tokens_inside_captioned(tokens: Tokens, batch: Batch) -> Tensor:
     n = batch.captioned
     first = Tokens(tokens.tokens[:n], tokens.valid[:n], tokens.labels[:n], tokens.features[:n])
     return tokens_inside(first, batch).flatten(1)
+
+
+def open_stage1(args, device: torch.device) -> tuple[Stage1, Stage1Data]:
+    """An untrained model and its data."""
+    cache = FeatureCache(args.cache / "maps")
+    reader = MapReader(cache, device)
+    config = TokenizerConfig()
+    data = Stage1Data(args.photos, cache, TeacherCache(args.cache / "teacher", len(cache.rows)), reader, config.grid)
+    torch.manual_seed(0)
+    return Stage1(config, len(data.pieces)).to(memory_format=torch.channels_last), data
+
+
+SEGMENTED_PER_BATCH = 2
+
+
+def train_stage1(args) -> None:
+    device = torch.device("cpu")
+    model, data = open_stage1(args, device)
+    run = Run("stage1", model, args, args.stage1_minutes, args.rate)
+    if run.progress >= 1:
+        return
+    rng = random.Random(1000 * run.step + ranks()[0])
+    torch.manual_seed(rng.getrandbits(32))
+    names, groups = shuffled(data.train, rng), shuffled(data.segmented, rng)
+
+    def evaluate(limit: int) -> dict:
+        return evaluate_stage1(model, data, args.photos, limit, args.cache / "stage1-examples.json")
+
+    dtype = torch.bfloat16 if args.bfloat16 else torch.float32
+    print(f"stage I: {len(data.pieces)} pieces, {len(data.train)} photos, from step {run.step}", flush=True)
+    model.train()
+    while run.progress < 1:
+        started = time.time()
+        segmented = [next(groups) for _ in range(SEGMENTED_PER_BATCH)] if data.segmented else []
+        batch = data.batch([next(names) for _ in range(args.batch)], segmented, rng, dtype)
+        with autocast(args.bfloat16, device):
+            loss, parts, tokens = losses(model, batch)
+        run.update(loss, len(batch.pieces), started)
+        model.tokenizer.follow(tokens.valid, WANTED_TOKENS)
+        count = tokens.valid.sum(1).float().mean()
+        run.note({name: float(part.detach()) for name, part in parts.items()} | {"tokens": float(count)})
+        if run.tend(evaluate) and len(data.train) < len(data.captions["train"]):
+            data.refresh()  # the cache may have grown
+            names, groups = shuffled(data.train, rng), shuffled(data.segmented, rng)
+    run.finish(evaluate)

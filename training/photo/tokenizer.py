@@ -29,7 +29,6 @@ class TokenizerConfig:
     neighbors: int = 8
     max_clusters: int = 16
     merger_ratio: int = 2
-    inner_depth: int = 0
     inter_depth: int = 2
     token_width: int = 384
     norm_eps: float = 1e-6
@@ -118,17 +117,23 @@ class Neck(nn.Module):
         return x.flatten(1, 2)
 
 
+@dataclass
+class Summary:
+    """All that the merger needs of K clusters: means over each cluster, largest cluster first."""
+
+    features: Tensor  # [B, K, W]
+    positions: Tensor  # [B, K, W] sine positions
+    head: Tensor  # [B, K, head]
+    valid: Tensor  # [B, K]
+
+
 class Merger(nn.Module):
-    """The existing token merger, and for each cluster the mean of the encoder's head map over it."""
+    """Summaries of clusters -> tokens [B, K, D]: our token merger without inner blocks, with the encoder's head map."""
 
     def __init__(self, config: TokenizerConfig):
         super().__init__()
         width, eps = config.width, config.norm_eps
-        self.register_buffer("positions", sincos_positions((config.grid,) * 2, width), persistent=False)
         self.pos_proj = nn.Linear(width, width)
-        self.inner = nn.ModuleList(
-            Block(width, config.heads, config.merger_ratio, eps) for _ in range(config.inner_depth)
-        )
         self.inter = nn.ModuleList(
             Block(width, config.heads, config.merger_ratio, eps) for _ in range(config.inter_depth)
         )
@@ -136,20 +141,12 @@ class Merger(nn.Module):
         self.pooled = NormLinear(config.head, config.token_width, eps)
         self.out_norm = nn.LayerNorm(config.token_width, eps=eps)
 
-    def forward(self, features: Tensor, head: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-        """features [B, N, W] (normalised), head [B, G/2, G/2, 1280], labels [B, N], valid [B, K] -> [B, K, D]."""
-        positions = self.pos_proj(self.positions)
-        x = features.to(positions.dtype) + positions
-        if self.inner:
-            same_cluster = (labels[:, :, None] == labels[:, None, :])[:, None]  # [B, 1, N, N]
-            for block in self.inner:
-                x = block(x, same_cluster)
-        share = cluster_share(labels, valid.shape[1])
-        tokens = share.to(x.dtype) @ x
+    def forward(self, summary: Summary) -> Tensor:
+        x = self.pos_proj(summary.positions)  # of a mean it is the mean: the same as to add positions to every patch
+        x = x + summary.features.to(x.dtype)
         for block in self.inter:
-            tokens = block(tokens, valid[:, None, None, :])
-        pooled = pool_head(share, head)
-        return self.out_norm(self.out(tokens) + self.pooled(pooled))
+            x = block(x, summary.valid[:, None, None, :])
+        return self.out_norm(self.out(x) + self.pooled(summary.head.to(x.dtype)))
 
 
 def cluster_share(labels: Tensor, clusters: int) -> Tensor:
@@ -181,6 +178,7 @@ class PhotoTokenizer(nn.Module):
         self.config = config
         self.neck = Neck(config)
         self.merger = Merger(config)
+        self.register_buffer("positions", sincos_positions((config.grid,) * 2, config.width), persistent=False)
         self.register_buffer("threshold", torch.tensor(0.5))
 
     def features(self, maps: Maps) -> Tensor:
@@ -193,7 +191,12 @@ class PhotoTokenizer(nn.Module):
     def forward(self, maps: Maps) -> Tokens:
         features = self.features(maps)
         labels, valid = by_area(self.cluster(features, exact=not self.training))
-        return Tokens(self.merger(features, maps.head, labels, valid), valid, labels, features)
+        return Tokens(self.merger(self.summarize(features, maps.head, labels, valid)), valid, labels, features)
+
+    def summarize(self, features: Tensor, head: Tensor, labels: Tensor, valid: Tensor) -> Summary:
+        """features [B, N, W], head [B, G/2, G/2, head], labels [B, N], valid [B, K]."""
+        share = cluster_share(labels, valid.shape[1])
+        return Summary(share @ features, share @ self.positions, pool_head(share, head), valid)
 
     @torch.no_grad()
     def follow(self, valid: Tensor, wanted: float) -> None:
