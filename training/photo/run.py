@@ -1,0 +1,52 @@
+"""Trains the photo model, stage after stage: `python -m training.photo.run`. Run again it goes on where it was.
+
+Needs the folder of photos (data.py) and the feature cache (cache.py); writes checkpoints beside the cache and logs into
+the repository. Each stage lasts the minutes of its own clock. Several processes: `torchrun --nproc-per-node 2 -m
+training.photo.run`; they average their gradients, each with `--batch` photos of its own.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from .cache import CACHE
+from .data import PHOTOS
+from .stage1 import train_stage1
+from .stage2 import train_stage2
+
+LOGS = Path("training/photo/logs")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=Path, default=PHOTOS)
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--logs", type=Path, default=LOGS)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--batch", type=int, default=32, help="photos a step in stage I")
+    parser.add_argument("--rate", type=float, default=7e-4, help="learning rate of stage I")
+    parser.add_argument("--stage1-minutes", type=float, default=60)
+    parser.add_argument("--language-batch", type=int, default=8, help="photos a step in stages II and III")
+    parser.add_argument("--language-rate", type=float, default=1e-3)
+    parser.add_argument("--stage2-minutes", type=float, default=90)
+    parser.add_argument("--save-minutes", type=float, default=10)
+    parser.add_argument("--evaluate-minutes", type=float, default=20)
+    parser.add_argument("--evaluate-photos", type=int, default=250)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    torch.set_num_threads(args.threads)
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group("gloo")
+    train_stage1(args)
+    train_stage2(args)
+
+
+if __name__ == "__main__":
+    main()
