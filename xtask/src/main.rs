@@ -4,6 +4,7 @@ mod bench;
 mod browser;
 mod demo;
 mod growth;
+mod layers;
 mod licences;
 mod npm;
 mod peers;

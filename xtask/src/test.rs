@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    browser, npm, python, setup,
+    browser, layers, npm, python, setup,
     shell::{command, run as run_command, run_and_read},
     wasm::{self, Toolchain},
 };
@@ -23,8 +23,9 @@ struct Step {
     work: fn(bool) -> Result<()>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "fmt", needs: None, is_slow: false, work: fmt },
+    Step { name: "layers", needs: None, is_slow: false, work: floors },
     Step { name: "setup", needs: None, is_slow: false, work: set_up },
     Step { name: "typescript", needs: Some("setup"), is_slow: false, work: typescript },
     Step { name: "clippy", needs: None, is_slow: false, work: clippy },
@@ -90,6 +91,10 @@ fn with_clippy(mut build: Command, driver: &str) -> Command {
 
 fn fmt(_full: bool) -> Result<()> {
     run_command(command("cargo", ["fmt", "--all", "--check"])).context("`cargo fmt --all` puts it right")
+}
+
+fn floors(_full: bool) -> Result<()> {
+    layers::check()
 }
 
 fn set_up(_full: bool) -> Result<()> {
