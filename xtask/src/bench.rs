@@ -6,18 +6,18 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{
+    binary,
     browser::with_gpu,
     growth,
-    shell::{command, find, read, root, run},
-    test::{MEASURED, measured_binary},
+    shell::{command, find, read, run, target_dir},
     wasm,
 };
 
 /// `arguments` go to `setokim bench`.
 pub fn run_all(arguments: &[&str]) -> Result<()> {
-    run(measured_binary())?;
-    let ours = root().join("target/bench.json");
-    let mut bench = command(root().join(MEASURED), ["bench", "--json"]);
+    let setokim = binary::for_timing()?;
+    let ours = target_dir().join("bench.json");
+    let mut bench = command(setokim, ["bench", "--json"]);
     bench.arg(&ours).args(arguments);
     run(with_gpu(bench))?;
     let mut cases = rows(&fs::read_to_string(&ours)?)?;

@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 
 use crate::{
-    setup,
-    shell::{find, root},
+    debian,
+    shell::{find, root, target_dir},
 };
 
 /// The flags for every start of Chromium, here and in Playwright's configuration.
@@ -28,10 +28,10 @@ const CHROMIUMS: [&str; 5] = [
 
 pub fn install() -> Result<()> {
     if chromium().is_err() || chromedriver().is_err() {
-        setup::debian_packages(&["chromium", "chromium-driver", "fonts-liberation"], "Chromium with ChromeDriver")?;
+        debian::install(&["chromium", "chromium-driver", "fonts-liberation"], "Chromium with ChromeDriver")?;
     }
     if cfg!(target_os = "linux") && !has_gpu() && lavapipe().is_none() {
-        setup::debian_packages(&["libvulkan1", "mesa-vulkan-drivers"], "a Vulkan driver")?;
+        debian::install(&["libvulkan1", "mesa-vulkan-drivers"], "a Vulkan driver")?;
     }
     Ok(())
 }
@@ -71,7 +71,7 @@ fn chromedriver() -> Result<PathBuf> {
 fn webdriver_settings() -> Result<PathBuf> {
     let flags = fs::read_to_string(root().join(FLAGS)).context(FLAGS)?;
     let chromium = chromium()?;
-    let settings = root().join("target/web/webdriver.json");
+    let settings = target_dir().join("webdriver.json");
     fs::write(&settings, format!("{{\"goog:chromeOptions\": {{\"binary\": {chromium:?}, \"args\": {flags}}}}}\n"))?;
     Ok(settings)
 }

@@ -6,7 +6,7 @@ mod imports;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     fs,
 };
 
@@ -135,8 +135,8 @@ fn shortest_circle<I: Iterator<Item = usize>>(start: usize, imports: impl Fn(usi
                 circle.reverse();
                 return Some(circle);
             }
-            if !came_from.contains_key(&next) {
-                came_from.insert(next, at);
+            if let Entry::Vacant(unseen) = came_from.entry(next) {
+                unseen.insert(at);
                 queue.push_back(next);
             }
         }

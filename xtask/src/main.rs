@@ -1,8 +1,12 @@
 //! `cargo xtask`: sets up a fresh machine, builds the browser package, serves the demo and runs every check.
 
 mod bench;
+mod binary;
 mod browser;
+mod checks;
+mod debian;
 mod demo;
+mod docs;
 mod growth;
 mod layers;
 mod licences;
@@ -12,6 +16,8 @@ mod python;
 mod setup;
 mod shell;
 mod test;
+mod toolchain;
+mod tools;
 mod wasm;
 
 use std::process::ExitCode;
@@ -41,13 +47,17 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<ExitCode> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if docs::is_rustdoc() {
+        docs::as_rustdoc(&arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match arguments.as_slice() {
         ["demo"] => demo::run(demo::DEFAULT_PORT)?,
         ["demo", "--port", port] => demo::run(port.parse()?)?,
         ["test", rest @ ..] => return test::run(rest),
         ["wasm"] => wasm::build(wasm::DEFAULT_PROFILE)?,
         ["wasm", "--profile", profile] => wasm::build(profile)?,
-        ["cargo", rest @ ..] => shell::run(wasm::Toolchain::find()?.cargo(rest))?,
+        ["cargo", rest @ ..] => shell::run(wasm::cargo(rest)?)?,
         ["setup"] => setup::run()?,
         ["licences"] => licences::write()?,
         ["bench", "--peers"] => peers::run_all()?,

