@@ -30,6 +30,11 @@ pub fn set_up(_full: bool) -> Result<()> {
     setup::run()
 }
 
+/// Format and lints of TypeScript, JavaScript, JSON and CSS.
+pub fn lint(_full: bool) -> Result<()> {
+    run(npm::script("lint")).context("`npm run format` puts much of it right")
+}
+
 pub fn typescript(_full: bool) -> Result<()> {
     run(npm::script("test"))
 }

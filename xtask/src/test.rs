@@ -16,12 +16,13 @@ struct Step {
     work: fn(bool) -> Result<()>,
 }
 
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     Step { name: "fmt", needs: None, work: checks::fmt },
     Step { name: "layers", needs: None, work: checks::layers },
     Step { name: "package", needs: None, work: checks::package },
     Step { name: "deny", needs: None, work: checks::deny },
     Step { name: "setup", needs: None, work: checks::set_up },
+    Step { name: "lint", needs: Some("setup"), work: checks::lint },
     Step { name: "typescript", needs: Some("setup"), work: checks::typescript },
     Step { name: "clippy", needs: None, work: checks::clippy },
     Step { name: "docs", needs: Some("clippy"), work: checks::docs },
