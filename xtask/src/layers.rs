@@ -16,17 +16,19 @@ use crate::shell::{command, read, root};
 use imports::{Imports, Module};
 
 /// Each folder or file at the root of `src/`, and those that it may import. `lib.rs`, the facade, is free.
-const FLOORS: [(&str, &[&str]); 10] = [
+const FLOORS: [(&str, &[&str]); 12] = [
     ("error", &[]),
-    ("runtime", &["error"]),
-    ("kernels", &["error", "runtime"]),
-    ("formats", &["error", "runtime", "kernels"]),
-    ("nn", &["error", "runtime", "kernels", "formats"]),
-    ("text", &["error", "formats"]),
-    ("image", &["error"]),
-    ("model", &["error", "runtime", "kernels", "formats", "nn", "text", "image"]),
-    ("tasks", &["error", "runtime", "kernels", "formats", "nn", "text", "image", "model"]),
-    ("web", &["error", "runtime", "kernels", "formats", "nn", "text", "image", "model", "tasks"]),
+    ("limits", &[]),
+    ("formats", &["error", "limits"]),
+    ("kernels", &["error", "limits", "formats"]),
+    ("runtime", &["error", "limits", "formats", "kernels"]),
+    ("image", &["error", "limits"]),
+    ("text", &["error", "limits", "formats"]),
+    ("nn", &["error", "limits", "formats", "kernels"]),
+    ("model", &["error", "limits", "formats", "kernels", "runtime", "image", "text", "nn"]),
+    ("tasks", &["error", "limits", "formats", "image", "text", "model"]),
+    ("convert", &["error", "limits", "formats", "image", "text", "nn", "model"]),
+    ("web", &["error", "limits", "formats", "kernels", "runtime", "image", "text", "nn", "model", "tasks"]),
 ];
 
 /// The root file of each crate, and the folder that its modules lie in.
