@@ -10,8 +10,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    browser, docs, layers, npm, python, setup,
-    shell::{command, read, root, run, run_and_read},
+    browser, debian, docs, layers, npm, python, setup,
+    shell::{command, read, root, run, run_and_read, target_dir},
+    toolchain::Toolchain,
     tools, wasm,
 };
 
@@ -155,6 +156,21 @@ pub fn memory(_full: bool) -> Result<()> {
     tests.args(["--skip", "on_the_gpu", "--test-threads", "1"]);
     tests.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "valgrind --quiet --error-exitcode=99 --leak-check=no");
     tests.env("PROPTEST_CASES", "50");
+    run(tests)
+}
+
+/// The kernels' NEON forms, on an emulated ARM processor.
+pub fn neon(_full: bool) -> Result<()> {
+    const TARGET: &str = "aarch64-unknown-linux-gnu";
+    let toolchain = Toolchain::find(TARGET)?;
+    debian::install(
+        &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user"],
+        "a linker and an emulator for ARM",
+    )?;
+    let mut tests = toolchain.cargo(["test", "--all-features", "--lib", "--", "kernels::", "--skip", "on_the_gpu"]);
+    tests.env("CARGO_TARGET_DIR", target_dir().join("neon"));
+    tests.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
+    tests.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "qemu-aarch64 -L /usr/aarch64-linux-gnu");
     run(tests)
 }
 

@@ -37,9 +37,10 @@ const STEPS: [Step; 16] = [
 ];
 
 /// Run only with `--full`, or by name.
-const SLOW_STEPS: [Step; 2] = [
+const SLOW_STEPS: [Step; 3] = [
     Step { name: "llama-cpp", needs: None, work: checks::llama_cpp },
     Step { name: "memory", needs: None, work: checks::memory },
+    Step { name: "neon", needs: None, work: checks::neon },
 ];
 
 /// Runs all steps, or those named.
