@@ -349,11 +349,15 @@ fn masks_split_the_picture() {
 fn run_lengths_come_back() {
     let mask = Mask::new(vec![true, true, false, false, false, true], 3, 2).expect("six flags");
     let rle = mask.to_rle();
-    assert_eq!(serde_json::to_string(&rle).expect("plain data"), r#"{"width":3,"height":2,"counts":[0,2,3,1]}"#);
+    assert_eq!(serde_json::to_string(&rle).expect("plain data"), r#"{"size":[2,3],"counts":[0,1,1,1,2,1]}"#);
     assert_eq!(rle.to_mask().expect("our own runs"), mask);
+    // By hand: rows `. # #` and `# # .`, so columns `. #`, `# #`, `# .`.
+    let bits = vec![false, true, true, true, true, false];
+    let by_hand = Mask::new(bits, 3, 2).expect("six flags");
+    assert_eq!(by_hand.to_rle(), Rle { size: [2, 3], counts: vec![1, 4, 1] });
     let short = Rle { counts: vec![1, 2], ..rle };
     assert_eq!(short.to_mask().expect_err("too few").code(), "setting-invalid");
-    let huge = Rle { width: u32::MAX, height: 1, counts: vec![u32::MAX] };
+    let huge = Rle { size: [1, u32::MAX], counts: vec![u32::MAX] };
     assert_eq!(huge.to_mask().expect_err("too many").code(), "image-too-large");
 }
 

@@ -131,26 +131,28 @@ impl Mask {
 
     /// The mask as run lengths.
     pub fn to_rle(&self) -> Rle {
+        let (width, height) = (self.width as usize, self.height as usize);
         let mut counts = vec![0];
         let mut inside = false;
-        for &bit in &self.bits {
+        for bit in (0..width).flat_map(|x| (0..height).map(move |y| self.bits[y * width + x])) {
             if bit != inside {
                 counts.push(0);
                 inside = bit;
             }
             *counts.last_mut().expect("starts with one run") += 1;
         }
-        Rle { width: self.width, height: self.height, counts }
+        Rle { size: [self.height, self.width], counts }
     }
 }
 
-/// A mask as run lengths: pixels outside, inside, outside, ... in turn, starting with a run outside that may be 0.
-/// As COCO's uncompressed form, but **row by row** (COCO counts column by column), as the labels are.
+/// A mask as run lengths, as COCO's uncompressed form: pixels outside, inside, outside, ... in turn, column by column from
+/// the left, starting with a run outside that may be 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rle {
-    pub width: u32,
-    pub height: u32,
+    /// Height, then width, in pixels.
+    pub size: [u32; 2],
+    /// Lengths of the runs.
     pub counts: Vec<u32>,
 }
 
@@ -159,22 +161,23 @@ impl Rle {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] when the runs do not add up to `width * height`; [`Error::ImageTooLarge`] or
-    /// [`Error::ImageDecode`] when that is more than an image may have, or nothing.
+    /// [`Error::Setting`] when the runs do not add up to the size; [`Error::ImageTooLarge`] or [`Error::ImageDecode`] when
+    /// that is more than an image may have, or nothing.
     pub fn to_mask(&self) -> Result<Mask> {
-        check_size(self.width, self.height)?;
+        let [height, width] = self.size;
+        check_size(width, height)?;
         let pixels: u64 = self.counts.iter().map(|&count| u64::from(count)).sum();
-        if pixels != u64::from(self.width) * u64::from(self.height) {
-            return Err(Error::Setting(format!(
-                "runs of {pixels} pixels do not fill {} x {} pixels",
-                self.width, self.height
-            )));
+        if pixels != u64::from(width) * u64::from(height) {
+            return Err(Error::Setting(format!("runs of {pixels} pixels do not fill {width} x {height} pixels")));
         }
-        let run = |(index, &count): (usize, &u32)| std::iter::repeat_n(index % 2 == 1, count as usize);
-        Ok(Mask {
-            width: self.width,
-            height: self.height,
-            bits: self.counts.iter().enumerate().flat_map(run).collect(),
-        })
+        let mut bits = vec![false; pixels as usize];
+        let mut at = 0;
+        for (index, &count) in self.counts.iter().enumerate() {
+            for place in at..at + count as usize {
+                bits[place % height as usize * width as usize + place / height as usize] = index % 2 == 1;
+            }
+            at += count as usize;
+        }
+        Ok(Mask { width, height, bits })
     }
 }

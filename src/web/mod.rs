@@ -8,7 +8,8 @@ mod values;
 use js_sys::Reflect;
 use wasm_bindgen::prelude::*;
 
-use crate::{Error, device};
+use crate::Error;
+use crate::runtime::device;
 
 /// Runs once when the module is instantiated.
 #[wasm_bindgen(start)]

@@ -26,11 +26,11 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 cargo xtask demo [--port N]          build everything and serve the page on loopback
-cargo xtask test [--full] [STEP]...  run every check, or the named steps; --full adds the slow ones, such as llama.cpp
+cargo xtask test [--full] [STEP]...  run every check, or the named steps; --full adds the slow ones
 cargo xtask wasm [--profile NAME]    build the browser package into pkg/wasm
 cargo xtask cargo ARGUMENT...        run cargo with the toolchain and flags of the browser build
 cargo xtask setup                    install what the other commands need
-cargo xtask licences                 list the licence of every dependency in docs/licences.md
+cargo xtask licences                 write docs/licences.md and the licence texts that go with the browser package
 cargo xtask bench                    measure the kernels, the model and the package
 cargo xtask bench --peers            measure the package beside onnxruntime-web, wllama and llama.cpp";
 

