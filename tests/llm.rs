@@ -21,7 +21,8 @@ use setokim::kernels::quant_matmul::{
 };
 use setokim::kernels::{Gelu, gelu_reference, rms_norm_reference, swiglu_reference};
 use setokim::model::complete::{CompleteOptions, complete};
-use setokim::model::decode::{Finish, TokenMask};
+use setokim::model::decode::Finish;
+use setokim::model::llm::TokenMask;
 use setokim::model::llm::{GgufSource, KvCache, Llama, LlamaConfig};
 use setokim::model::sampler::{Sampler, Sampling};
 use setokim::nn::tensor_store::TensorStore;

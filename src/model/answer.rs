@@ -8,11 +8,12 @@ use burn::tensor::{DType, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use crate::model::decode::{Allowed, Decoder, Finish, Output, Step, TokenMask, check_abort, decode};
+use crate::model::decode::{Allowed, Decoder, Finish, Output, Step, check_abort, decode};
 use crate::model::diffusion::{DiffusionOptions, Noise};
 use crate::model::encoded_image::EncodedImage;
 use crate::model::events::{Answer, AnswerPart, Event, Seconds, Usage};
 use crate::model::language::{Language, Position, PrefixCache, TokenKind, Turn};
+use crate::model::llm::TokenMask;
 use crate::model::mask_head::{MaskLogits, Segmentation};
 use crate::model::rendering::PlacedToken;
 use crate::model::sampler::{Sampler, Sampling};

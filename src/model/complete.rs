@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use crate::model::decode::{Allowed, Decoder, Finish, Output, Step, TokenMask, decode};
+use crate::model::decode::{Allowed, Decoder, Finish, Output, Step, decode};
 use crate::model::llm::Llama;
+use crate::model::llm::TokenMask;
 use crate::model::sampler::{Sampler, Sampling};
 use crate::text::{TextStream, Tokenizer};
 use crate::{Error, Result};

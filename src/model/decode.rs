@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 use web_time::Instant;
 
 use crate::kernels::sampling::{Candidate, top2};
 use crate::kernels::{MAX_RUN_AHEAD, TokenChoice};
-use crate::model::llm::{KvCache, Llama};
+use crate::model::llm::{KvCache, Llama, TokenMask};
 use crate::model::sampler::Sampler;
 use crate::runtime::readback::read_floats;
 use crate::{Error, Result};
@@ -55,31 +55,6 @@ pub(crate) enum Allowed<'a> {
     Masked(&'a Arc<TokenMask>),
     /// As [`Output::adjusted`] says, which looks at logits that were read back.
     EachToken,
-}
-
-/// Tokens that may come as long as an answer is text.
-#[derive(Debug)]
-pub struct TokenMask {
-    /// Added to the logits, `[vocabulary]`: 0, or minus infinity for what must not come. None where everything may.
-    pub(crate) bias: Option<Tensor<1>>,
-    /// Whether a token is text and nothing else, by id: after it the next can be chosen at once.
-    is_text: Vec<bool>,
-}
-
-impl TokenMask {
-    /// `allows` and `is_text` are asked for each of `vocabulary` ids.
-    pub fn new(
-        vocabulary: usize,
-        device: &Device,
-        allows: impl Fn(u32) -> bool,
-        is_text: impl Fn(u32) -> bool,
-    ) -> Self {
-        let ids = || 0..vocabulary as u32;
-        let bias: Vec<f32> = ids().map(|id| if allows(id) { 0.0 } else { f32::NEG_INFINITY }).collect();
-        let is_needed = bias.iter().any(|&bias| bias != 0.0);
-        let on_device = || Tensor::from_data(TensorData::new(bias, [vocabulary]), (device, DType::F32));
-        Self { bias: is_needed.then(on_device), is_text: ids().map(is_text).collect() }
-    }
 }
 
 /// What the language model has before it when a token is to be chosen.
@@ -204,7 +179,7 @@ impl<'a> Decoder<'a> {
             }
         };
         let choices = chosen.read(self.llm.config().vocab_size).await?;
-        let texts = choices.iter().take_while(|choice| mask.is_text[choice.next as usize]).count();
+        let texts = choices.iter().take_while(|choice| mask.is_text(choice.next)).count();
         let used = choices.len().min(texts + 1);
         self.sampler.skip(used);
         self.cache.truncate(before + if read == 0 { 0 } else { used });

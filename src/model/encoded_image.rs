@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::image::Image;
 use crate::image::preprocess::Crop;
-use crate::model::mask_head::FeatureMaps;
+use crate::model::feature_maps::FeatureMaps;
 use crate::model::setok::Clusters;
 
 /// An image's semantic tokens in the language model's order, the largest first: token `i` here is what `<keep_i>` means.

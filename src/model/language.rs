@@ -8,9 +8,9 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::limits::{MAX_IMAGES, MAX_REQUEST_BYTES};
 use crate::model::config::{SetokimConfig, SpecialTokens, VisionConfig};
-use crate::model::decode::TokenMask;
 use crate::model::diffusion::DiffusionHead;
 use crate::model::encoded_image::EncodedImage;
+use crate::model::llm::TokenMask;
 use crate::model::llm::{KvCache, Llama};
 use crate::model::mask_head::MaskHead;
 use crate::model::projector::Projector;

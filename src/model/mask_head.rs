@@ -9,6 +9,7 @@ use crate::kernels::Gelu;
 use crate::kernels::dense::{gelu, matmul};
 use crate::model::config::{MaskHeadConfig, VitConfig};
 use crate::model::encoded_image::EncodedImage;
+use crate::model::feature_maps::FeatureMaps;
 use crate::nn::conv::Conv2d;
 use crate::nn::linear::Linear;
 use crate::nn::tensor_store::TensorStore;
@@ -24,17 +25,6 @@ pub struct MaskHead {
     from_stride4: Conv2d,
     from_stride2: Conv2d,
     mix: Conv2d,
-}
-
-/// What the mask head sees of an image.
-#[derive(Debug, Clone)]
-pub struct FeatureMaps {
-    /// `[N, C]`, normalised as for the clustering.
-    pub features: Tensor<2>,
-    /// The stem's second stage, `[1, C4, S / 4, S / 4]`.
-    pub stride4: Tensor<4>,
-    /// The stem's first stage, `[1, C2, S / 2, S / 2]`.
-    pub stride2: Tensor<4>,
 }
 
 impl MaskHead {

@@ -16,6 +16,7 @@ pub mod answer;
 pub mod complete;
 pub mod decode;
 pub mod events;
+pub mod feature_maps;
 pub mod language;
 pub mod llm;
 pub mod sampler;

@@ -15,11 +15,7 @@ const PACKAGES: [&str; 4] = ["llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy=
 /// The same greedy text as llama.cpp on twenty prompts of 64 tokens.
 pub fn compare_llama_cpp() -> Result<()> {
     let python = step("llama.cpp: packages", install)?;
-<<<<<<< HEAD
     let mut compare = command(&python, ["-m", "training.evaluation.compare_llama_cpp", "--setokim"]);
-=======
-    let mut compare = command(&python, ["training/compare_llama_cpp.py", "--setokim"]);
->>>>>>> ci-house
     compare.arg(binary::for_tests()?);
     run(compare)
 }
@@ -27,11 +23,7 @@ pub fn compare_llama_cpp() -> Result<()> {
 /// Our decoding and llama.cpp's on the same packed file, by turns: rows of a benchmark as JSON.
 pub fn time_llama_cpp(prompt: &str) -> Result<String> {
     let python = step("llama.cpp: packages", install)?;
-<<<<<<< HEAD
     let mut bench = command(&python, ["-m", "training.evaluation.bench_llama_cpp", "--prompt", prompt, "--setokim"]);
-=======
-    let mut bench = command(&python, ["training/bench_llama_cpp.py", "--prompt", prompt, "--setokim"]);
->>>>>>> ci-house
     bench.arg(binary::for_timing()?);
     read(bench)
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 use setokim::image::Image;
 use setokim::model::config::ClusterConfig;
-use setokim::model::decode::TokenMask;
+use setokim::model::llm::TokenMask;
 use setokim::model::setok;
 use setokim::model::setokim::Setokim;
 use setokim::runtime::device::{self, DeviceChoice};

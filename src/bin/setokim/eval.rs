@@ -14,7 +14,7 @@ use setokim::image::Image;
 use setokim::model::setokim::Setokim;
 
 use crate::answer::DiffusionArgs;
-use crate::eval_tasks::{self, Tasks, Truth, Values};
+use crate::eval_tasks::{self, Tasks, Truth, Values, psnr};
 use crate::{LateBar, ModelArgs, read_file, write_json};
 
 #[derive(Args)]
@@ -252,11 +252,4 @@ impl Overlap {
         let shares = |region: usize| self.shared[region][token];
         (0..self.shared.len()).max_by(|&a, &b| shares(a).total_cmp(&shares(b)).then(b.cmp(&a))).unwrap_or(0)
     }
-}
-
-/// Peak signal to noise in dB for 8 bits.
-pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
-    let square = |(a, b): (&u8, &u8)| (f64::from(*a) - f64::from(*b)).powi(2);
-    let mean = a.iter().zip(b).map(square).sum::<f64>() / a.len() as f64;
-    10.0 * (255.0f64.powi(2) / mean.max(1e-9)).log10()
 }

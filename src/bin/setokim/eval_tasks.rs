@@ -16,7 +16,6 @@ use setokim::model::setokim::{Setokim, VisualTokens};
 use setokim::text::{Message, Part, Role};
 
 use crate::answer::{NEVER, ignore};
-use crate::eval::psnr;
 
 /// What `training/evaluation/tasks_pack.py` says of a scene.
 #[derive(Deserialize)]
@@ -319,6 +318,13 @@ async fn edit_is_right(
         stays || old.get(&(gone.region as i32)).is_none_or(|text| text.name != gone.name)
     };
     Ok(has_appeared && edit.gone.iter().all(is_gone))
+}
+
+/// Peak signal to noise in dB for 8 bits.
+pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
+    let square = |(a, b): (&u8, &u8)| (f64::from(*a) - f64::from(*b)).powi(2);
+    let mean = a.iter().zip(b).map(square).sum::<f64>() / a.len() as f64;
+    10.0 * (255.0f64.powi(2) / mean.max(1e-9)).log10()
 }
 
 #[cfg(test)]

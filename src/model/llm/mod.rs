@@ -13,6 +13,7 @@ mod recorded;
 mod rms_norm;
 mod rope;
 mod source;
+mod token_mask;
 
 use std::sync::Arc;
 
@@ -29,13 +30,13 @@ use self::recorded::Recorded;
 use self::rms_norm::RmsNorm;
 use self::rope::Rope;
 pub use self::source::WeightSource;
+pub use self::token_mask::TokenMask;
 use crate::formats::gguf::Gguf;
 use crate::kernels::decoder::Next;
 use crate::kernels::epilogue::Epilogue;
 use crate::kernels::in_pool;
 use crate::kernels::quant_matmul::Activations;
 use crate::kernels::{DeviceSampling, MAX_RUN_AHEAD};
-use crate::model::decode::TokenMask;
 use crate::nn::linear::{Linear, check_ids};
 use crate::{Error, Result};
 

@@ -9,9 +9,9 @@ use burn::tensor::{Int, Tensor};
 
 use super::Llama;
 use super::kv_cache::KvCache;
+use super::token_mask::TokenMask;
 use crate::kernels::decoder::Next;
 use crate::kernels::{DeviceSampling, MAX_RUN_AHEAD, TokenChoice, keep_memory};
-use crate::model::decode::TokenMask;
 use crate::nn::quantized_matrix::Rows;
 use crate::runtime::readback::read_words;
 use crate::{Error, Result};
