@@ -58,6 +58,7 @@ pub(crate) enum Allowed<'a> {
 }
 
 /// What the language model has before it when a token is to be chosen.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time: a box would only add an allocation")]
 enum Pending {
     /// The hidden state after everything, `[1, H]`.
     Hidden(Tensor<2>),

@@ -144,7 +144,7 @@ pub fn with_simd(task: impl SimdTask) {
         all(target_arch = "aarch64", target_feature = "neon") => task.run::<neon::Neon>(),
         all(target_arch = "wasm32", target_feature = "simd128") => task.run::<wasm128::Wasm128>(),
         _ => task.run::<plain::Plain>(),
-    }
+    };
 }
 
 #[cfg(target_arch = "x86_64")]
