@@ -1,7 +1,8 @@
 """Trains the photo model, stage after stage: `python -m training.photo.run`. Run again it goes on where it was.
 
 Needs the folder of photos (data.py) and the feature cache (cache.py); writes checkpoints beside the cache and logs into
-the repository. Each stage lasts the minutes of its own clock. Several processes: `torchrun --nproc-per-node 2 -m
+the repository. A step of stage I is
+`--batch` photos with their five captions. Several processes: `torchrun --nproc-per-node 2 -m
 training.photo.run`; they average their gradients, each with `--batch` photos of its own.
 """
 
@@ -16,6 +17,7 @@ from .cache import CACHE
 from .data import PHOTOS
 from .stage1 import train_stage1
 from .stage2 import train_stage2
+from .stage3 import train_stage3
 
 LOGS = Path("training/photo/logs")
 
@@ -29,13 +31,15 @@ def parse_arguments():
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--batch", type=int, default=32, help="photos a step in stage I")
     parser.add_argument("--rate", type=float, default=7e-4, help="learning rate of stage I")
-    parser.add_argument("--stage1-minutes", type=float, default=60)
+    parser.add_argument("--stage1-steps", type=int, default=3000)
     parser.add_argument("--language-batch", type=int, default=8, help="photos a step in stages II and III")
     parser.add_argument("--language-rate", type=float, default=1e-3)
-    parser.add_argument("--stage2-minutes", type=float, default=90)
+    parser.add_argument("--stage2-steps", type=int, default=6000)
+    parser.add_argument("--stage3-steps", type=int, default=6000)
     parser.add_argument("--save-minutes", type=float, default=10)
     parser.add_argument("--evaluate-minutes", type=float, default=20)
     parser.add_argument("--evaluate-photos", type=int, default=250)
+    parser.add_argument("--limit", type=int, help="only so many photos of a split: to try whether everything runs")
     return parser.parse_args()
 
 
@@ -46,6 +50,7 @@ def main() -> None:
         dist.init_process_group("gloo")
     train_stage1(args)
     train_stage2(args)
+    train_stage3(args)
 
 
 if __name__ == "__main__":
