@@ -1,8 +1,8 @@
 """Trained parts, packed, with their config: `python -m training.photo.export --cache CACHE`.
 
 Writes models/setokim-photo/{model.safetensors, config.json}: neck, merger, phrase encoder from stage I or, as far as it
-has come, merger, projector and adapters from stage II. Names and shapes: README.md. The encoder is not in it: `--encoder FILE`
-writes it apart, as 32-bit floats with folded batch norms.
+has come, merger, projector and adapters from stage II. Names and shapes: README.md. The encoder is not in it:
+`--encoder FILE` writes it apart, as 32-bit floats with folded batch norms.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def trained_tensors(stage1: dict[str, Tensor], stage2: dict[str, Tensor] | None)
 
 
 def stored(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """How the tensors lie in the file, and its metadata: matrices as `q8_0` (docs/weights.md) where their rows are whole
-    blocks of 32, all else as 16-bit floats."""
+    """How the tensors lie in the file, and its metadata: matrices as `q8_0` (docs/weights.md) where their rows
+    are whole blocks of 32, all else as 16-bit floats."""
     files, metadata = {}, {}
     for name, value in tensors.items():
         rows = value.flatten(1) if value.ndim > 1 else value

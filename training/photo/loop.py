@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 import torch.distributed as dist

@@ -4,7 +4,21 @@ import random
 import re
 from collections import Counter, defaultdict
 
-COLORS = ("black", "white", "brown", "red", "blue", "green", "yellow", "orange", "pink", "purple", "gray", "grey", "tan")
+COLORS = (
+    "black",
+    "white",
+    "brown",
+    "red",
+    "blue",
+    "green",
+    "yellow",
+    "orange",
+    "pink",
+    "purple",
+    "gray",
+    "grey",
+    "tan",
+)
 COUNTS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PEOPLE = ("man", "woman", "boy", "girl", "child", "person", "baby", "lady")
@@ -13,8 +27,8 @@ THINGS = (
     "boat", "skateboard", "surfboard", "snowboard", "water", "snow", "grass", "beach", "tree", "rock", "bench", "hat",
     "mountain", "stick", "toy", "frisbee", "swing", "pool", "crowd", "camera", "guitar", "motorcycle", "helmet", "tent",
 )  # fmt: skip
-WORN = ("shirt", "jacket", "coat", "dress", "pants", "shorts", "sweater", "suit", "uniform", "jersey", "skirt", "cap", "vest",
-        "collar", "clothing", "hair", "bathing suit", "swimsuit", "slide", "building", "wall", "kayak", "truck")  # fmt: skip
+WORN = ("shirt", "jacket", "coat", "dress", "pants", "shorts", "sweater", "suit", "uniform", "jersey", "skirt", "cap",
+        "vest", "collar", "clothing", "hair", "swimsuit", "slide", "building", "wall", "kayak", "truck")  # fmt: skip
 COLORED = frozenset((*THINGS, *WORN, "dogs", "cats", "horses", "birds", "shirts", "uniforms", "jackets"))
 KINDS = {  # names that a caption may use for the thing that is asked for
     "man": {"person", "people", "men", "guy", "adult"}, "woman": {"person", "people", "women", "lady", "adult"},
@@ -23,7 +37,7 @@ KINDS = {  # names that a caption may use for the thing that is asked for
     "child": {"boy", "girl", "kid", "children", "kids", "boys", "girls", "toddler", "baby", "people", "person"},
     "baby": {"toddler", "infant", "child", "kid", "children", "boy", "girl"},
     "bike": {"bicycle", "biker", "cyclist", "motorcycle", "biking"}, "bicycle": {"bike", "biker", "cyclist", "bikes"},
-    "water": {"ocean", "lake", "river", "pool", "sea", "wave", "waves", "surfer", "swimming", "beach", "pond", "stream"},
+    "water": {"ocean", "lake", "river", "pool", "sea", "wave", "waves", "surfer", "swimming", "pond", "stream"},
     "snow": {"snowy", "ski", "skier", "snowboarder", "snowboard", "sled", "ice"}, "tree": {"trees", "forest", "woods"},
     "grass": {"grassy", "field", "lawn", "yard", "park"}, "beach": {"sand", "ocean", "shore", "sandy"},
     "mountain": {"mountains", "cliff", "hill", "hills"}, "rock": {"rocks", "rocky", "cliff", "boulder", "stone"},
@@ -61,7 +75,9 @@ def existence(captions: list[str], rng: random.Random) -> list[tuple[str, str]]:
         pairs.append((f"Is there {thing} in the photo?", f"Yes, there is {thing}."))
     if absent:
         thing = article(rng.choice(absent))
-        pairs.append((f"Is there {thing} in the photo?", f"No, there is no {thing.removeprefix('a ').removeprefix('an ')}."))
+        pairs.append(
+            (f"Is there {thing} in the photo?", f"No, there is no {thing.removeprefix('a ').removeprefix('an ')}.")
+        )
     return pairs
 
 
@@ -72,7 +88,10 @@ def colors(captions: list[str]) -> list[tuple[str, str]]:
         for color, thing in re.findall(rf"\b({'|'.join(COLORS)}) ([a-z]+)\b", caption.lower()):
             found[thing]["gray" if color == "grey" else color] += 1
     return [
-        (f"What color {'are' if thing.endswith('s') and thing != 'grass' else 'is'} the {thing}?", f"{counts.most_common(1)[0][0].capitalize()}.")
+        (
+            f"What color {'are' if thing.endswith('s') and thing != 'grass' else 'is'} the {thing}?",
+            f"{counts.most_common(1)[0][0].capitalize()}.",
+        )
         for thing, counts in found.items()
         if thing in COLORED and len(counts) == 1
     ]
@@ -83,7 +102,9 @@ def counts(captions: list[str]) -> list[tuple[str, str]]:
     found: dict[str, Counter] = defaultdict(Counter)
     plural = {"dogs": "dog", "men": "man", "women": "woman", "boys": "boy", "girls": "girl", "horses": "horse"}
     for caption in captions:
-        for number, noun in re.findall(r"\b(a|an|one|two|three|four|five|six)(?: [a-z]+)?? ([a-z]+)\b", caption.lower()):
+        for number, noun in re.findall(
+            r"\b(a|an|one|two|three|four|five|six)(?: [a-z]+)?? ([a-z]+)\b", caption.lower()
+        ):
             single = plural.get(noun, noun)
             if single in plural.values() and (noun in plural) == (COUNTS[number] > 1):
                 found[single][COUNTS[number]] += 1
@@ -99,11 +120,17 @@ def who_and_what(captions: list[str], rng: random.Random) -> list[tuple[str, str
     """Who or what is seen and what it is doing, from a caption of the form 'A ... is ...ing ...'."""
     pairs = []
     for caption in rng.sample(captions, len(captions)):
-        match = re.match(r"^((?:a|an|the|two|three) [a-z ]+?) (?:is|are) ([a-z]+ing\b[a-z ]*)", caption.strip(" .").lower())
+        match = re.match(
+            r"^((?:a|an|the|two|three) [a-z ]+?) (?:is|are) ([a-z]+ing\b[a-z ]*)", caption.strip(" .").lower()
+        )
         if match:
             who, doing = match.group(1).strip(), match.group(2).strip()
             noun = who.split()[-1]
-            if noun not in THINGS and noun.removesuffix("s") not in THINGS and noun not in (*PEOPLE, "men", "women", "people"):
+            if (
+                noun not in THINGS
+                and noun.removesuffix("s") not in THINGS
+                and noun not in (*PEOPLE, "men", "women", "people")
+            ):
                 continue
             asks = "Who is in the photo?" if noun in PEOPLE else "What animal or thing is in the photo?"
             verb = "are" if who.startswith(("two", "three")) else "is"

@@ -1,20 +1,22 @@
 """Trains the photo model, stage after stage: `python -m training.photo.run`. Run again it goes on where it was.
 
-Needs the folder of photos (data.py) and the feature cache (cache.py); writes checkpoints beside the cache and logs into
-the repository. A step of stage I is
+Needs the folder of photos (data.py); writes the feature cache and checkpoints to the cache folder and logs into the
+repository. A step of stage I is
 `--batch` photos with their five captions. Several processes: `torchrun --nproc-per-node 2 -m
 training.photo.run`; they average their gradients, each with `--batch` photos of its own.
 """
 
 import argparse
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from .cache import CACHE
+from .cache import CACHE, fill
 from .data import PHOTOS
+from .loop import ranks, wait_for_all
 from .stage1 import train_stage1
 from .stage2 import train_stage2
 from .stage3 import train_stage3
@@ -47,7 +49,10 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     if "WORLD_SIZE" in os.environ:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=timedelta(hours=2))
+    if ranks()[0] == 0:
+        fill(args.cache / "maps", args.photos, args.threads)
+    wait_for_all()
     train_stage1(args)
     train_stage2(args)
     train_stage3(args)

@@ -82,7 +82,9 @@ class Batch:
 class Stage1Data:
     """Everything that stage I reads, and its batches: the same for the same step."""
 
-    def __init__(self, photos, cache: FeatureCache, teacher: TeacherCache, reader_of_maps, grid: int, limit: int | None):
+    def __init__(
+        self, photos, cache: FeatureCache, teacher: TeacherCache, reader_of_maps, grid: int, limit: int | None
+    ):
         self.limit = limit
         gguf = reader()
         self.text = load_tokenizer(gguf)

@@ -67,7 +67,9 @@ class Stage3Data:
         texts = [answer for pairs in self.indoor.values() for _, answer in pairs]
         texts += ["Yes, there is no one two three four five six seven eight nine ten.", *THINGS]
         for text in texts:
-            used |= set(second.first.text.encode(text.capitalize() + ".").ids) | set(second.first.text.encode(" " + text).ids)
+            used |= set(second.first.text.encode(text.capitalize() + ".").ids) | set(
+                second.first.text.encode(" " + text).ids
+            )
         second.used = torch.tensor(sorted(used | set(self.seg)))
 
     def pairs(self, name: str, flip: int, rng: random.Random) -> list[tuple[str, str]]:
@@ -88,7 +90,9 @@ class Stage3Data:
         absent = [thing for thing in THINGS if is_absent(thing, said)]
         if absent:
             thing = rng.choice(absent)
-            pairs.append((FIND.format(rng.choice((thing, "the " + thing, article(thing)))), f"There is no {thing} in the photo."))
+            pairs.append(
+                (FIND.format(rng.choice((thing, "the " + thing, article(thing)))), f"There is no {thing} in the photo.")
+            )
         return pairs, masks
 
     def labels(self, name: str, phrase: Phrase, flip: int) -> tuple[Tensor, Tensor | None]:

@@ -42,9 +42,7 @@ class SummaryCache:
         counts = torch.from_numpy(self.count[rows, flips].astype(np.int64))
         most = int(counts.max())
         valid = torch.arange(most) < counts[:, None]
-        return Summary(
-            *(torch.from_numpy(self.arrays[name][rows, flips, :most]).float() for name in PARTS), valid
-        )
+        return Summary(*(torch.from_numpy(self.arrays[name][rows, flips, :most]).float() for name in PARTS), valid)
 
     @torch.no_grad()
     def fill(self, tokenizer: PhotoTokenizer, reader: MapReader, rows: list[int]) -> None:

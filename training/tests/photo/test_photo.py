@@ -63,7 +63,9 @@ def test_fixture_is_the_same_every_time_and_has_several_tokens():
 
 
 def test_by_area_keeps_the_order_of_centres_in_ties():
-    clusters = type("C", (), {"labels": torch.tensor([[0, 1, 2, 2]]), "valid": torch.tensor([[True, True, True, False]])})
+    clusters = type(
+        "C", (), {"labels": torch.tensor([[0, 1, 2, 2]]), "valid": torch.tensor([[True, True, True, False]])}
+    )
     labels, valid = by_area(clusters)
     assert labels.tolist() == [[1, 2, 0, 0]]
     assert valid.tolist() == [[True, True, True, False]]
