@@ -40,9 +40,7 @@ class FeatureCache:
 
     def of_archives(self, prefix: str) -> dict[str, int]:
         """Member name -> row, of the archives whose names begin so, as far as they are done."""
-        return {
-            name: i for i, (archive, name) in enumerate(self.rows) if archive.startswith(prefix) and self.done[i]
-        }
+        return {name: i for i, (archive, name) in enumerate(self.rows) if archive.startswith(prefix) and self.done[i]}
 
 
 @torch.no_grad()
@@ -53,6 +51,8 @@ def fill(folder: Path, photos: Path, threads: int, batch: int = 16) -> None:
     start, count = time.time(), 0
     for archive in ARCHIVES:
         missing = {name for i, (where, name) in enumerate(cache.rows) if where == archive and not cache.done[i]}
+        if not missing:
+            continue
         pending: list[tuple[int, bytes]] = []
         for name, data in read_members(photos / archive, missing):
             pending.append((cache.row_of[archive, name], data))

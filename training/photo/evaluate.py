@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cache import FeatureCache
-from .data import cells_of_mask, load_captions, load_panoptic, load_phrases
+from .data import load_panoptic, load_phrases
 from .features import MapReader
 from .score import box_iou, holds, score_captions, union_of
 from .tokenizer import PhotoTokenizer, Tokens, by_area

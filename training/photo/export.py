@@ -1,8 +1,8 @@
-"""Trained parts as 16-bit floats with their config: `python -m training.photo.export --cache CACHE`.
+"""Trained parts, packed, with their config: `python -m training.photo.export --cache CACHE`.
 
 Writes models/setokim-photo/{model.safetensors, config.json}: neck, merger, phrase encoder from stage I or, as far as it
-has come, merger, projector and adapters from stage II. Names and shapes: README.md. The encoder is not in it: `--encoder FILE`
-writes it apart, as 32-bit floats with folded batch norms.
+has come, merger, projector and adapters from stage II. Names and shapes: README.md. The encoder is not in it:
+`--encoder FILE` writes it apart, as 32-bit floats with folded batch norms.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from .packs import DESCRIBE
 from .stage2 import RANK, SCALE
 from .tokenizer import TokenizerConfig
 
+BLOCK = 32
 LARGEST = 12 * 1000 * 1000  # bytes
 
 
@@ -49,7 +50,29 @@ def trained_tensors(stage1: dict[str, Tensor], stage2: dict[str, Tensor] | None)
         if name.startswith("language.layers."):
             _, _, layer, part, matrix = name.split(".")
             tensors[f"adapters.{layer}.{part}.{matrix}"] = value
-    return {name: value.half().contiguous() for name, value in tensors.items()}
+    return {name: value.float().contiguous() for name, value in tensors.items()}
+
+
+def stored(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """How the tensors lie in the file, and its metadata: matrices as `q8_0` (docs/weights.md) where their rows
+    are whole blocks of 32, all else as 16-bit floats."""
+    files, metadata = {}, {}
+    for name, value in tensors.items():
+        rows = value.flatten(1) if value.ndim > 1 else value
+        if name.endswith((".weight", ".a")) and value.ndim > 1 and rows.shape[1] % BLOCK == 0:
+            files[name] = q8_0(rows)
+            metadata[name] = " ".join(["q8_0", *map(str, value.shape)])
+        else:
+            files[name] = value.half()
+    return files, metadata
+
+
+def q8_0(rows: Tensor) -> Tensor:
+    """[n, m] -> bytes [n, m / 32 * 34]: for each block of 32 a 16-bit scale and 32 signed bytes."""
+    blocks = rows.unflatten(1, (-1, BLOCK))
+    scale = (blocks.abs().amax(-1, keepdim=True) / 127).half()
+    quants = (blocks / scale.float().clamp(min=1e-12)).round().clamp(-127, 127).to(torch.int8)
+    return torch.cat([scale.view(torch.uint8), quants.view(torch.uint8)], -1).flatten(1).contiguous()
 
 
 def config_of(stage1: dict[str, Tensor], has_language: bool) -> dict:
@@ -79,12 +102,12 @@ def export(cache: Path, out: Path) -> None:
 
     stage1 = averaged(cache / "stage1.pt")
     later = next((cache / f"{name}.pt" for name in ("stage3", "stage2") if (cache / f"{name}.pt").exists()), None)
-    tensors = trained_tensors(stage1, averaged(later) if later else None)
+    tensors, metadata = stored(trained_tensors(stage1, averaged(later) if later else None))
     size = sum(value.nbytes for value in tensors.values())
     if size > LARGEST:
         raise ValueError(f"the trained parts take {size} bytes, more than {LARGEST}")
     out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, out / "model.safetensors")
+    save_file(tensors, out / "model.safetensors", metadata)
     (out / "config.json").write_text(json.dumps(config_of(stage1, later is not None), indent=2) + "\n")
     print(f"{len(tensors)} tensors, {size / 1e6:.2f} MB, {later.stem if later else 'stage1'}")
 

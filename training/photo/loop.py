@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -59,6 +58,11 @@ def ranks() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
+def wait_for_all() -> None:
+    if ranks()[1] > 1:
+        dist.barrier()
+
+
 def average_gradients(parameters: list[nn.Parameter]) -> None:
     """The mean over all processes, in one message."""
     if ranks()[1] == 1:
@@ -91,10 +95,10 @@ def shuffled(names: list[str], rng: random.Random):
 
 
 class Run:
-    """A stage being trained for `minutes` of its own clock; evaluations and pauses do not count."""
+    """A stage being trained for `steps` steps."""
 
-    def __init__(self, name: str, model: nn.Module, args, minutes: float, rate: float, decay: float = 0.05):
-        self.name, self.model, self.args, self.minutes, self.rate = name, model, args, minutes, rate
+    def __init__(self, name: str, model: nn.Module, args, steps: int, rate: float, decay: float = 0.05):
+        self.name, self.model, self.args, self.steps, self.rate = name, model, args, steps, rate
         self.path = args.cache / f"{name}.pt"
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(parameter_groups(model, decay), lr=rate, betas=(0.9, 0.98))
@@ -123,7 +127,7 @@ class Run:
 
     @property
     def progress(self) -> float:
-        return self.seconds / 60 / self.minutes
+        return self.step / self.steps
 
     def update(self, loss: Tensor, seen: int, started: float) -> None:
         for group in self.optimizer.param_groups:
@@ -136,7 +140,7 @@ class Run:
         self.average.update(self.step)
         self.step += 1
         self.seen += seen * ranks()[1]
-        self.seconds = agreed(self.seconds + time.time() - started)
+        self.seconds += time.time() - started
 
     def note(self, values: dict[str, float]) -> None:
         """Running means of the losses; shown every 20 steps, written every 100."""
@@ -167,8 +171,7 @@ class Run:
             row = {"step": self.step, "captions_seen": self.seen, "minutes": round(self.seconds / 60, 1)} | scores
             print(self.name, row, flush=True)
             append_row(self.args.logs / f"{self.name}-dev.csv", row)
-        if ranks()[1] > 1:
-            dist.barrier()
+        wait_for_all()
         self.evaluated = time.time()
 
     def finish(self, evaluate: Callable[[int], dict]) -> None:

@@ -17,8 +17,8 @@ def sampled_cosines(features: Tensor, cells: Tensor) -> Tensor:
 def grouping_loss(cosines: Tensor, segments: Tensor, pull_to: float = 0.8, push_to: float = 0.2) -> Tensor:
     """Pulls cells of one segment together and pushes cells of two segments apart.
 
-    cosines [B, M, M]; segments [B, M] as UNKNOWN, BACKGROUND or the number of a segment. A photo's pairs to pull and its
-    pairs to push weigh the same however many there are.
+    cosines [B, M, M]; segments [B, M] as UNKNOWN, BACKGROUND or the number of a segment. A photo's pairs to pull and
+    its pairs to push weigh the same however many there are.
     """
     known = segments != UNKNOWN
     pairs = known[:, :, None] & known[:, None, :]

@@ -47,7 +47,7 @@ def holds(box: np.ndarray, point: np.ndarray) -> bool:
 
 
 def score_phrases(predictions: list[dict], boxes: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
-    """R@.5 of the box, mean IoU, and how often the point lies in one of the boxes; what was not found counts as wrong."""
+    """R@.5 of the box, mean IoU, and how often the point lies in one of the boxes; what was not found is wrong."""
     ious, points = [], []
     for line in predictions:
         truth = boxes.get((line["image"], line["phrase"]))

@@ -82,7 +82,10 @@ class Batch:
 class Stage1Data:
     """Everything that stage I reads, and its batches: the same for the same step."""
 
-    def __init__(self, photos, cache: FeatureCache, teacher: TeacherCache, reader_of_maps, grid: int):
+    def __init__(
+        self, photos, cache: FeatureCache, teacher: TeacherCache, reader_of_maps, grid: int, limit: int | None
+    ):
+        self.limit = limit
         gguf = reader()
         self.text = load_tokenizer(gguf)
         self.embeddings = embedding_table(gguf)
@@ -99,7 +102,7 @@ class Stage1Data:
     def refresh(self) -> None:
         """Takes in photos whose maps have been computed since."""
         rows = self.cache.of_archives("flickr8k-train")
-        self.train = sorted(name for name in self.captions["train"] if name in rows)
+        self.train = sorted(name for name in self.captions["train"] if name in rows)[: self.limit]
         self.rows = rows
         coco = self.cache.of_archives("coco128")
         self.segmented = sorted(name for name in self.panoptic if name in coco)
@@ -215,7 +218,8 @@ def open_stage1(args, device: torch.device) -> tuple[Stage1, Stage1Data]:
     cache = FeatureCache(args.cache / "maps")
     reader = MapReader(cache, device)
     config = TokenizerConfig()
-    data = Stage1Data(args.photos, cache, TeacherCache(args.cache / "teacher", len(cache.rows)), reader, config.grid)
+    teacher = TeacherCache(args.cache / "teacher", len(cache.rows))
+    data = Stage1Data(args.photos, cache, teacher, reader, config.grid, args.limit)
     torch.manual_seed(0)
     return Stage1(config, len(data.pieces)).to(memory_format=torch.channels_last), data
 
@@ -226,7 +230,7 @@ SEGMENTED_PER_BATCH = 2
 def train_stage1(args) -> None:
     device = torch.device("cpu")
     model, data = open_stage1(args, device)
-    run = Run("stage1", model, args, args.stage1_minutes, args.rate)
+    run = Run("stage1", model, args, args.stage1_steps, args.rate)
     if run.progress >= 1:
         return
     rng = random.Random(1000 * run.step + ranks()[0])
@@ -249,7 +253,5 @@ def train_stage1(args) -> None:
         model.tokenizer.follow(tokens.valid, WANTED_TOKENS)
         count = tokens.valid.sum(1).float().mean()
         run.note({name: float(part.detach()) for name, part in parts.items()} | {"tokens": float(count)})
-        if run.tend(evaluate) and len(data.train) < len(data.captions["train"]):
-            data.refresh()  # the cache may have grown
-            names, groups = shuffled(data.train, rng), shuffled(data.segmented, rng)
+        run.tend(evaluate)
     run.finish(evaluate)

