@@ -13,38 +13,6 @@ use bytemuck::cast;
 use super::plain::larger_of;
 use super::{BLOCK, F32x8, I16Pairs, I16x32, LANES};
 
-/// Implements a trait by methods that are compiled for certain features of the processor, in which the intrinsics of these
-/// features are safe to call. The trait's own methods cannot be compiled so: they only pass their arguments on.
-macro_rules! with_features {
-    ($features:literal: impl $trait:ident for $type:ident {
-        $(type $associated:ident = $target:ty;)*
-        $(const $constant:ident: $constant_type:ty = $value:expr;)*
-        $(fn $method:ident($($argument:ident $(: $argument_type:ty)?),*) $(-> $result:ty)? $body:block)*
-    }) => {
-        impl $type {
-            $(
-                #[inline]
-                #[target_feature(enable = $features)]
-                pub(super) fn $method($($argument $(: $argument_type)?),*) $(-> $result)? $body
-            )*
-        }
-
-        impl $trait for $type {
-            $(type $associated = $target;)*
-            $(const $constant: $constant_type = $value;)*
-            $(
-                #[inline(always)]
-                fn $method($($argument $(: $argument_type)?),*) $(-> $result)? {
-                    // SAFETY: the processor has the features. Outside of `simd` nobody can name this type, and inside
-                    // it is handed to a task only after they have been found.
-                    unsafe { <$type>::$method($($argument),*) }
-                }
-            )*
-        }
-    };
-}
-pub(super) use with_features;
-
 /// Eight f32 values in a register.
 #[derive(Clone, Copy)]
 pub struct Avx2(__m256);

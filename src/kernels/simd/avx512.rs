@@ -4,13 +4,13 @@
 use std::arch::x86_64::{
     __m256i, __m512, __m512i, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_dpwssd_epi32, _mm256_set1_epi8,
     _mm256_setr_epi32, _mm256_srlv_epi32, _mm256_sub_epi8, _mm512_castsi256_si512, _mm512_cvtepi8_epi16,
-    _mm512_cvtepi32_ps, _mm512_dpwssd_epi32, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_reduce_add_ps,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_cvtepi32_ps, _mm512_dpwssd_epi32, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_reduce_add_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512,
 };
 
 use bytemuck::cast;
 
-use super::avx2::{Avx2, PairsAvx2, with_features};
+use super::avx2::{Avx2, PairsAvx2};
 use super::{BLOCK, F32x8, I16Pairs, I16x32, LANES};
 
 /// Eight f32 values in a register.

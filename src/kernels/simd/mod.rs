@@ -1,27 +1,70 @@
-//! Eight f32 numbers or 32 whole ones at a time: AVX-512 or AVX2 on x86-64 (found out at run time), simd128 in wasm, plain
-//! arrays elsewhere.
+//! Vectors of the CPU: eight f32 values or 32 integers at a time. A kernel is written once, as a [`SimdTask`] for any
+//! [`F32x8`], and compiled for each kind of vectors that the target may have. On x86-64, processors differ, and
+//! [`with_simd`] finds out at run time whether this one has AVX-512 or AVX2; on 64-bit ARM all have NEON, and in wasm
+//! simd128 is a setting of the build. Elsewhere arrays do.
+
+/// Implements a trait by methods that are compiled for certain features of the processor, in which the intrinsics of these
+/// features are safe to call. The trait's own methods cannot be compiled so: they only pass their arguments on.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
+macro_rules! with_features {
+    ($features:literal: impl $trait:ident for $type:ident {
+        $(type $associated:ident = $target:ty;)*
+        $(const $constant:ident: $constant_type:ty = $value:expr;)*
+        $(fn $method:ident($($argument:ident $(: $argument_type:ty)?),*) $(-> $result:ty)? $body:block)*
+    }) => {
+        impl $type {
+            $(
+                #[inline]
+                #[target_feature(enable = $features)]
+                pub(super) fn $method($($argument $(: $argument_type)?),*) $(-> $result)? $body
+            )*
+        }
+
+        impl $trait for $type {
+            $(type $associated = $target;)*
+            $(const $constant: $constant_type = $value;)*
+            $(
+                #[inline(always)]
+                fn $method($($argument $(: $argument_type)?),*) $(-> $result)? {
+                    // SAFETY: the processor has the features. Nobody outside of `simd` can name this type, and
+                    // `with_simd` hands it to a task only where they have been found or the whole build relies on them.
+                    unsafe { <$type>::$method($($argument),*) }
+                }
+            )*
+        }
+    };
+}
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon;
+#[cfg(any(
+    test,
+    not(any(
+        all(target_arch = "aarch64", target_feature = "neon"),
+        all(target_arch = "wasm32", target_feature = "simd128"),
+    )),
+))]
 mod plain;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm128;
 
 use crate::formats::blocks::BLOCK;
 
-/// Numbers in one [`F32x8`].
+/// Values in one [`F32x8`].
 pub const LANES: usize = 8;
 
-/// Eight f32 numbers.
+/// Eight f32 values.
 pub trait F32x8: Copy {
-    /// The integers of the same processor.
+    /// Integers in vectors of the same processor.
     type Whole: I16x32;
+    /// Pairs of integers in vectors of the same processor.
     type Pairs: I16Pairs<Floats = Self>;
 
-    /// Whether nine or more of these are in registers.
+    /// Whether nine or more of these fit into registers.
     const MANY_REGISTERS: bool;
 
     fn zero() -> Self;
@@ -35,22 +78,22 @@ pub trait F32x8: Copy {
     /// The larger of `self` and the size of `other`; `self` where that is NaN.
     fn max_size(self, other: Self) -> Self;
     fn sum(self) -> f32;
-    /// The largest of numbers from 0 on.
+    /// The largest of values that are 0 or more.
     fn largest(self) -> f32;
-    /// Rounded to the nearest integers, ties to even; what is beyond 2^22 gives any number.
+    /// Rounded to the nearest integers, ties to even; what is beyond 2^22 gives any integer.
     fn to_whole(parts: [Self; BLOCK / LANES]) -> Self::Whole;
-    /// Signed bytes as numbers.
+    /// Signed bytes as f32 values.
     fn from_i8(bytes: &[u8; LANES]) -> Self;
-    /// 4-bit numbers less 8: the low nibbles of all bytes, then the high ones.
+    /// 4-bit integers less 8: the low nibbles of all bytes, then the high ones.
     fn from_nibbles(bytes: &[u8; 16]) -> [Self; 4];
 
-    /// f16 numbers, given as bits.
+    /// f16 values, given as bits.
     #[inline(always)]
     fn from_f16(bits: &[u16; LANES]) -> Self {
         Self::load(&bits.map(f32_from_f16))
     }
 
-    /// One f16 number, given as bits.
+    /// One f16 value, given as bits.
     #[inline(always)]
     fn f16(bits: u16) -> f32 {
         f32_from_f16(bits)
@@ -66,7 +109,7 @@ pub trait I16x32: Copy {
     fn store(self, values: &mut [i16; BLOCK]);
     /// Signed bytes.
     fn from_i8(bytes: &[u8; BLOCK]) -> Self;
-    /// 4-bit numbers less 8: the low nibbles of all bytes, then the high ones.
+    /// 4-bit integers less 8: the low nibbles of all bytes, then the high ones.
     fn from_nibbles(bytes: &[u8; 16]) -> Self;
     fn zero_sums() -> Self::Sums;
     /// Adds `scale` times the products of all 32 pairs, whose sum must fit 32 bits.
@@ -76,7 +119,7 @@ pub trait I16x32: Copy {
 
 /// Eight pairs of integers of 16 bits.
 pub trait I16Pairs: Copy {
-    /// Eight integers of 32 bits.
+    /// Eight sums of products, in as many parts as the processor adds up by themselves.
     type Sums: Copy;
     type Floats;
 
@@ -89,27 +132,28 @@ pub trait I16Pairs: Copy {
     fn to_floats(sums: Self::Sums) -> Self::Floats;
 }
 
-/// Work that is worth compiling for the SIMD of the processor.
+/// Work that is worth compiling for the vectors of the processor.
 pub trait SimdTask {
     fn run<V: F32x8>(self);
 }
 
-/// Runs `task` with the widest numbers there are.
-#[cfg(target_arch = "x86_64")]
+/// Runs `task` with the widest vectors there are.
 pub fn with_simd(task: impl SimdTask) {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn run_avx2(task: impl SimdTask) {
-        task.run::<avx2::Avx2>();
+    cfg_select! {
+        target_arch = "x86_64" => { run_on_x86(task); }
+        all(target_arch = "aarch64", target_feature = "neon") => { task.run::<neon::Neon>(); }
+        all(target_arch = "wasm32", target_feature = "simd128") => { task.run::<wasm128::Wasm128>(); }
+        _ => { task.run::<plain::Plain>(); }
     }
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn run_avx512(task: impl SimdTask) {
-        task.run::<avx512::Avx512>();
-    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn run_on_x86(task: impl SimdTask) {
     if has_avx512() {
-        // SAFETY: the processor has them all.
+        // SAFETY: the processor has all features that the function is compiled for; they were just looked for.
         unsafe { run_avx512(task) }
     } else if has_avx2() {
-        // SAFETY: the processor has all three.
+        // SAFETY: the processor has all features that the function is compiled for; they were just looked for.
         unsafe { run_avx2(task) }
     } else {
         task.run::<plain::Plain>();
@@ -117,8 +161,15 @@ pub fn with_simd(task: impl SimdTask) {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn run_avx512(task: impl SimdTask) {
+    task.run::<avx512::Avx512>();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn run_avx2(task: impl SimdTask) {
+    task.run::<avx2::Avx2>();
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -130,17 +181,12 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512vnni")
 }
 
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub fn with_simd(task: impl SimdTask) {
-    task.run::<wasm128::Wasm128>();
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }
 
-#[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
-pub fn with_simd(task: impl SimdTask) {
-    task.run::<plain::Plain>();
-}
-
-/// All numbers taken together, those of a lane first.
+/// All values taken together, those of a lane first.
 #[inline(always)]
 pub fn in_lanes(values: &[f32], start: f32, take: impl Fn(f32, f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; LANES];
@@ -156,10 +202,10 @@ pub fn in_lanes(values: &[f32], start: f32, take: impl Fn(f32, f32) -> f32, join
     lanes.into_iter().fold(start, join)
 }
 
-/// `e^x` for `x <= 0` within 2e-7 of itself, without branches; 0 below -87, NaN for NaN.
+/// `e^x` for `x <= 0` within 3e-7 of itself, without branches; 0 below -87, NaN for NaN.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    // Added to a small number it leaves the nearest whole one in the lowest bits.
+    // Added to a small value it leaves the nearest integer in the lowest bits.
     const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
     const LN_2_HIGH: f32 = 0.693_359_4; // few bits, so that its products are exact
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -194,6 +240,7 @@ fn f32_from_f16(bits: u16) -> f32 {
     };
     f32::from_bits(sign | value)
 }
+
 #[cfg(test)]
 mod tests {
     use super::plain::{Plain, PlainWhole};
@@ -204,28 +251,29 @@ mod tests {
     impl SimdTask for Check {
         fn run<V: F32x8>(self) {
             let bytes: [u8; 16] = std::array::from_fn(|i| (i * 23 + 5) as u8);
-            let numbers = |v: V| {
+            let values_of = |v: V| {
                 let mut values = [0.0; LANES];
                 v.store(&mut values);
                 values
             };
-            assert_eq!(V::from_nibbles(&bytes).map(numbers), Plain::from_nibbles(&bytes).map(|plain| plain.0));
+            assert_eq!(V::from_nibbles(&bytes).map(values_of), Plain::from_nibbles(&bytes).map(|plain| plain.0));
             let [low, _] = bytes.as_chunks::<LANES>().0 else { unreachable!("sixteen bytes are two chunks") };
-            assert_eq!(numbers(V::from_i8(low)), Plain::from_i8(low).0);
+            assert_eq!(values_of(V::from_i8(low)), Plain::from_i8(low).0);
             let values: [f32; LANES] = std::array::from_fn(|i| i as f32 - 2.5);
-            assert_eq!(numbers(V::load(&values).mul_add(V::splat(2.0), V::load(&values))), values.map(|x| 3.0 * x));
+            assert_eq!(values_of(V::load(&values).mul_add(V::splat(2.0), V::load(&values))), values.map(|x| 3.0 * x));
             assert_eq!(V::load(&values).sum() + V::zero().sum(), 8.0);
-            assert_eq!(numbers(V::load(&values).mul(V::splat(-2.0))), values.map(|x| -2.0 * x));
-            assert_eq!(numbers(V::load(&values).add(V::splat(0.25))), values.map(|x| x + 0.25));
+            assert_eq!(values_of(V::load(&values).mul(V::splat(-2.0))), values.map(|x| -2.0 * x));
+            assert_eq!(values_of(V::load(&values).add(V::splat(0.25))), values.map(|x| x + 0.25));
             let sizes = V::splat(1.0).max_size(V::load(&values)).max_size(V::splat(f32::NAN));
-            assert_eq!(numbers(sizes), values.map(|x| x.abs().max(1.0)));
+            assert_eq!(values_of(sizes), values.map(|x| x.abs().max(1.0)));
+            assert_eq!(V::zero().max_size(V::load(&values)).largest(), 4.5);
             rounds_to_even::<V>();
-            whole_numbers_are_exact::<V::Whole>();
+            integers_are_exact::<V::Whole>();
             pairs_are_exact::<V>();
             // All of them, but for Miri, which would take minutes.
             for bits in (0..=u16::MAX).step_by(if cfg!(miri) { 251 } else { 1 }) {
                 let exact = half::f16::from_bits(bits).to_f32();
-                for ours in [V::f16(bits), Plain::f16(bits), numbers(V::from_f16(&[bits; LANES]))[7]] {
+                for ours in [V::f16(bits), Plain::f16(bits), values_of(V::from_f16(&[bits; LANES]))[7]] {
                     assert!(ours.to_bits() == exact.to_bits() || (ours.is_nan() && exact.is_nan()), "{bits:#x}");
                 }
             }
@@ -233,16 +281,16 @@ mod tests {
     }
 
     /// Unpacked as the plain form does it, and multiplied without rounding.
-    fn whole_numbers_are_exact<I: I16x32>() {
+    fn integers_are_exact<I: I16x32>() {
         let bytes: [u8; BLOCK] = std::array::from_fn(|i| (i * 23 + 5) as u8);
-        let numbers = |whole: I| {
+        let values_of = |whole: I| {
             let mut values = [0; BLOCK];
             whole.store(&mut values);
             values
         };
         let nibbles = bytes.first_chunk().expect("32 bytes begin with 16");
-        assert_eq!(numbers(I::from_i8(&bytes)), PlainWhole::from_i8(&bytes).0);
-        assert_eq!(numbers(I::from_nibbles(nibbles)), PlainWhole::from_nibbles(nibbles).0);
+        assert_eq!(values_of(I::from_i8(&bytes)), PlainWhole::from_i8(&bytes).0);
+        assert_eq!(values_of(I::from_nibbles(nibbles)), PlainWhole::from_nibbles(nibbles).0);
         let largest = [i16::MAX; BLOCK];
         let sums = I::from_i8(&[-128_i8 as u8; BLOCK]).add_products(I::load(&largest), 0.5, I::zero_sums());
         assert_eq!(I::total(sums), -0.5 * 32.0 * 128.0 * 32767.0);
@@ -278,10 +326,15 @@ mod tests {
         assert_eq!(ours, std::array::from_fn(|lane| expected(lane) as f32));
     }
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn check_avx2() {
-        Check.run::<avx2::Avx2>();
+    #[test]
+    fn exp_is_within_its_bound() {
+        for step in 0..87_000 {
+            let x = step as f32 / -1000.0;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp(x)) - exact).abs() <= 3e-7 * exact, "e^{x}");
+        }
+        assert_eq!(exp(-87.5), 0.0);
+        assert!(exp(f32::NAN).is_nan());
     }
 
     #[test]
@@ -289,8 +342,9 @@ mod tests {
         with_simd(Check);
         #[cfg(target_arch = "x86_64")]
         if has_avx2() {
-            // SAFETY: the processor has all three; `with_simd` may have taken a wider form.
-            unsafe { check_avx2() }
+            // SAFETY: the processor has all features that the function is compiled for. It is called once more because
+            // `with_simd` may have taken wider vectors.
+            unsafe { run_avx2(Check) }
         }
         Check.run::<Plain>();
     }

@@ -1,10 +1,12 @@
-//! Arrays, for processors without a form of their own.
+//! Arrays in place of vectors, for processors without a file of their own, and what the others are tested against.
 
 use super::{BLOCK, F32x8, I16Pairs, I16x32, LANES};
 
+/// Eight f32 values.
 #[derive(Clone, Copy)]
 pub struct Plain(pub(super) [f32; LANES]);
 
+/// 32 integers of 16 bits.
 #[derive(Clone, Copy)]
 pub struct PlainWhole(pub(super) [i16; BLOCK]);
 
@@ -48,6 +50,7 @@ impl I16x32 for PlainWhole {
     }
 }
 
+/// Eight pairs of integers of 16 bits.
 #[derive(Clone, Copy)]
 pub struct PlainPairs([i16; 2 * LANES]);
 
@@ -115,12 +118,8 @@ impl F32x8 for Plain {
 
     #[inline(always)]
     fn mul_add(self, factor: Self, term: Self) -> Self {
-        // Where it is not an instruction, `f32::mul_add` is a slow library call.
-        let epilogue = cfg!(target_arch = "aarch64");
-        Self(std::array::from_fn(|lane| {
-            let (a, b, c) = (self.0[lane], factor.0[lane], term.0[lane]);
-            if epilogue { a.mul_add(b, c) } else { a * b + c }
-        }))
+        // Not `f32::mul_add`, a slow library call where there is no instruction for it.
+        Self(std::array::from_fn(|lane| self.0[lane] * factor.0[lane] + term.0[lane]))
     }
 
     #[inline(always)]
@@ -162,7 +161,7 @@ impl F32x8 for Plain {
     }
 }
 
-/// The largest of numbers from 0 on.
+/// The largest of values that are 0 or more.
 #[inline(always)]
 pub(super) fn larger_of(values: [f32; LANES]) -> f32 {
     let mut largest = 0.0;

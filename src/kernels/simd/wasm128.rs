@@ -1,18 +1,22 @@
-//! The 128-bit vectors of WebAssembly.
+//! The 128-bit vectors of WebAssembly. Code that is compiled with them calls their intrinsics without `unsafe`.
 
 use std::arch::wasm32::{
     f32x4_abs, f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_pmax, f32x4_splat, i8x16_splat,
     i8x16_sub, i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i16x8_narrow_i32x4, i32x4_add, i32x4_dot_i16x8,
-    i32x4_extend_high_i16x8, i32x4_extend_low_i16x8, i32x4_shuffle, i32x4_splat, i32x4_sub, u8x16_shr, u8x16_splat,
-    u32x4_extend_high_u16x8, u32x4_extend_low_u16x8, u32x4_ge, u32x4_shl, u32x4_splat, v128, v128_and, v128_bitselect,
-    v128_load, v128_load64_zero, v128_or, v128_store,
+    i32x4_extend_high_i16x8, i32x4_extend_low_i16x8, i32x4_shuffle, i32x4_splat, i32x4_sub, i64x2_splat, u8x16_shr,
+    u8x16_splat, u32x4_extend_high_u16x8, u32x4_extend_low_u16x8, u32x4_ge, u32x4_shl, u32x4_splat, v128, v128_and,
+    v128_bitselect, v128_or,
 };
+
+use bytemuck::cast;
 
 use super::{BLOCK, F32x8, I16Pairs, I16x32, LANES};
 
+/// Eight f32 values in two registers.
 #[derive(Clone, Copy)]
-pub struct Wasm128(v128, v128);
+pub struct Wasm128([v128; 2]);
 
+/// 32 integers of 16 bits in four registers.
 #[derive(Clone, Copy)]
 pub struct Whole128([v128; 4]);
 
@@ -21,33 +25,24 @@ impl I16x32 for Whole128 {
 
     #[inline(always)]
     fn load(values: &[i16; BLOCK]) -> Self {
-        let parts = values.as_chunks::<8>().0;
-        // SAFETY: eight numbers are read from eight, at any alignment.
-        Self(std::array::from_fn(|part| unsafe { v128_load(parts[part].as_ptr().cast()) }))
+        Self(cast(*values))
     }
 
     #[inline(always)]
     fn store(self, values: &mut [i16; BLOCK]) {
-        for (part, values) in self.0.into_iter().zip(values.as_chunks_mut::<8>().0) {
-            // SAFETY: eight numbers are written to eight, at any alignment.
-            unsafe { v128_store(values.as_mut_ptr().cast(), part) };
-        }
+        *values = cast(self.0);
     }
 
     #[inline(always)]
     fn from_i8(bytes: &[u8; BLOCK]) -> Self {
-        let halves = bytes.as_chunks::<16>().0;
-        // SAFETY: sixteen bytes are read from sixteen, at any alignment, twice.
-        let [low, high] = [0, 1].map(|half| unsafe { v128_load(halves[half].as_ptr().cast()) });
+        let [low, high] = cast(*bytes);
         Self::widen(low, high)
     }
 
     #[inline(always)]
     fn from_nibbles(bytes: &[u8; 16]) -> Self {
-        // SAFETY: sixteen bytes are read from sixteen, at any alignment.
-        let bytes = unsafe { v128_load(bytes.as_ptr().cast()) };
-        let low = i8x16_sub(v128_and(bytes, u8x16_splat(15)), i8x16_splat(8));
-        Self::widen(low, i8x16_sub(u8x16_shr(bytes, 4), i8x16_splat(8)))
+        let [low, high] = nibbles(cast(*bytes));
+        Self::widen(low, high)
     }
 
     #[inline(always)]
@@ -83,8 +78,9 @@ fn sum(four: v128) -> f32 {
         + (f32x4_extract_lane::<2>(four) + f32x4_extract_lane::<3>(four))
 }
 
+/// Eight pairs of integers of 16 bits in two registers.
 #[derive(Clone, Copy)]
-pub struct Pairs128(v128, v128);
+pub struct Pairs128([v128; 2]);
 
 impl I16Pairs for Pairs128 {
     type Sums = [v128; 2];
@@ -92,15 +88,12 @@ impl I16Pairs for Pairs128 {
 
     #[inline(always)]
     fn load(values: &[i16; 2 * LANES]) -> Self {
-        let (low, high) = values.split_at(LANES);
-        // SAFETY: eight numbers are read from eight, at any alignment, twice.
-        unsafe { Self(v128_load(low.as_ptr().cast()), v128_load(high.as_ptr().cast())) }
+        Self(cast(*values))
     }
 
     #[inline(always)]
-    fn splat([low, high]: [i16; 2]) -> Self {
-        let pair = i32x4_splat(i32::from(high) << 16 | i32::from(low as u16));
-        Self(pair, pair)
+    fn splat(pair: [i16; 2]) -> Self {
+        Self([i32x4_splat(cast(pair)); 2])
     }
 
     #[inline(always)]
@@ -110,12 +103,13 @@ impl I16Pairs for Pairs128 {
 
     #[inline(always)]
     fn add_dots(self, other: Self, [low, high]: [v128; 2]) -> [v128; 2] {
-        [i32x4_add(i32x4_dot_i16x8(self.0, other.0), low), i32x4_add(i32x4_dot_i16x8(self.1, other.1), high)]
+        let dots = [i32x4_dot_i16x8(self.0[0], other.0[0]), i32x4_dot_i16x8(self.0[1], other.0[1])];
+        [i32x4_add(dots[0], low), i32x4_add(dots[1], high)]
     }
 
     #[inline(always)]
     fn to_floats([low, high]: [v128; 2]) -> Wasm128 {
-        Wasm128(f32x4_convert_i32x4(low), f32x4_convert_i32x4(high))
+        Wasm128([f32x4_convert_i32x4(low), f32x4_convert_i32x4(high)])
     }
 }
 
@@ -132,61 +126,55 @@ impl F32x8 for Wasm128 {
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
-        Self(f32x4_splat(value), f32x4_splat(value))
+        Self([f32x4_splat(value); 2])
     }
 
     #[inline(always)]
     fn load(values: &[f32; LANES]) -> Self {
-        let [low, high] = [&values[..4], &values[4..]].map(|half| half.as_ptr().cast());
-        // SAFETY: four numbers are read from four, at any alignment, twice.
-        unsafe { Self(v128_load(low), v128_load(high)) }
+        Self(cast(*values))
     }
 
     #[inline(always)]
     fn store(self, values: &mut [f32; LANES]) {
-        let (low, high) = values.split_at_mut(4);
-        // SAFETY: four numbers are written to four, at any alignment, twice.
-        unsafe {
-            v128_store(low.as_mut_ptr().cast(), self.0);
-            v128_store(high.as_mut_ptr().cast(), self.1);
-        }
+        *values = cast(self.0);
     }
 
     #[inline(always)]
     fn mul(self, factor: Self) -> Self {
-        Self(f32x4_mul(self.0, factor.0), f32x4_mul(self.1, factor.1))
+        Self([f32x4_mul(self.0[0], factor.0[0]), f32x4_mul(self.0[1], factor.0[1])])
     }
 
     #[inline(always)]
     fn mul_add(self, factor: Self, term: Self) -> Self {
-        Self(f32x4_add(f32x4_mul(self.0, factor.0), term.0), f32x4_add(f32x4_mul(self.1, factor.1), term.1))
+        self.mul(factor).add(term)
     }
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        Self(f32x4_add(self.0, other.0), f32x4_add(self.1, other.1))
+        Self([f32x4_add(self.0[0], other.0[0]), f32x4_add(self.0[1], other.0[1])])
     }
 
     #[inline(always)]
     fn max_size(self, other: Self) -> Self {
-        Self(f32x4_pmax(self.0, f32x4_abs(other.0)), f32x4_pmax(self.1, f32x4_abs(other.1)))
+        let [low, high] = other.0;
+        Self([f32x4_pmax(self.0[0], f32x4_abs(low)), f32x4_pmax(self.0[1], f32x4_abs(high))])
     }
 
     #[inline(always)]
     fn sum(self) -> f32 {
-        sum(f32x4_add(self.0, self.1))
+        sum(f32x4_add(self.0[0], self.0[1]))
     }
 
     #[inline(always)]
     fn largest(self) -> f32 {
-        let four = f32x4_pmax(self.0, self.1);
+        let four = f32x4_pmax(self.0[0], self.0[1]);
         let two = f32x4_pmax(four, i32x4_shuffle::<2, 3, 0, 1>(four, four));
         f32x4_extract_lane::<0>(f32x4_pmax(two, i32x4_shuffle::<1, 0, 3, 2>(two, two)))
     }
 
     #[inline(always)]
     fn to_whole(parts: [Self; BLOCK / LANES]) -> Whole128 {
-        // Added to a number it leaves the nearest whole one in the lowest bits. The instruction that converts has to
+        // Added to a value it leaves the nearest integer in the lowest bits. The instruction that converts has to
         // care for what is not finite, and is several on every processor.
         const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
         let whole = |four| {
@@ -194,29 +182,24 @@ impl F32x8 for Wasm128 {
             i32x4_sub(bits, i32x4_splat(ROUNDING.to_bits() as i32))
         };
         let [a, b, c, d] = parts;
-        let narrow = |Self(low, high)| i16x8_narrow_i32x4(whole(low), whole(high));
+        let narrow = |Self([low, high])| i16x8_narrow_i32x4(whole(low), whole(high));
         Whole128([narrow(a), narrow(b), narrow(c), narrow(d)])
     }
 
     #[inline(always)]
     fn from_i8(bytes: &[u8; LANES]) -> Self {
-        // SAFETY: eight bytes are read from eight, at any alignment.
-        widen(i16x8_extend_low_i8x16(unsafe { v128_load64_zero(bytes.as_ptr().cast()) }))
+        widen(i16x8_extend_low_i8x16(i64x2_splat(cast(*bytes))))
     }
 
     #[inline(always)]
     fn from_f16(bits: &[u16; LANES]) -> Self {
-        // SAFETY: sixteen bytes are read from sixteen, at any alignment.
-        let bits = unsafe { v128_load(bits.as_ptr().cast()) };
-        Self(f32_from_f16(u32x4_extend_low_u16x8(bits)), f32_from_f16(u32x4_extend_high_u16x8(bits)))
+        let bits = cast(*bits);
+        Self([f32_from_f16(u32x4_extend_low_u16x8(bits)), f32_from_f16(u32x4_extend_high_u16x8(bits))])
     }
 
     #[inline(always)]
     fn from_nibbles(bytes: &[u8; 16]) -> [Self; 4] {
-        // SAFETY: sixteen bytes are read from sixteen, at any alignment.
-        let bytes = unsafe { v128_load(bytes.as_ptr().cast()) };
-        let low = i8x16_sub(v128_and(bytes, u8x16_splat(15)), i8x16_splat(8));
-        let high = i8x16_sub(u8x16_shr(bytes, 4), i8x16_splat(8));
+        let [low, high] = nibbles(cast(*bytes));
         [
             widen(i16x8_extend_low_i8x16(low)),
             widen(i16x8_extend_high_i8x16(low)),
@@ -226,7 +209,14 @@ impl F32x8 for Wasm128 {
     }
 }
 
-/// Four f16 numbers, given as bits.
+/// The low and the high nibbles of all bytes, less 8.
+#[inline(always)]
+fn nibbles(bytes: v128) -> [v128; 2] {
+    let (mask, eight) = (u8x16_splat(15), i8x16_splat(8));
+    [i8x16_sub(v128_and(bytes, mask), eight), i8x16_sub(u8x16_shr(bytes, 4), eight)]
+}
+
+/// Four f16 values, given as bits.
 #[inline(always)]
 fn f32_from_f16(bits: v128) -> v128 {
     let magnitude = v128_and(bits, u32x4_splat(0x7fff));
@@ -238,8 +228,9 @@ fn f32_from_f16(bits: v128) -> v128 {
     v128_or(value, u32x4_shl(v128_and(bits, u32x4_splat(0x8000)), 16))
 }
 
-/// Eight 16-bit numbers.
+/// Eight integers of 16 bits as f32 values.
 #[inline(always)]
-fn widen(numbers: v128) -> Wasm128 {
-    Wasm128(f32x4_convert_i32x4(i32x4_extend_low_i16x8(numbers)), f32x4_convert_i32x4(i32x4_extend_high_i16x8(numbers)))
+fn widen(integers: v128) -> Wasm128 {
+    let (low, high) = (i32x4_extend_low_i16x8(integers), i32x4_extend_high_i16x8(integers));
+    Wasm128([f32x4_convert_i32x4(low), f32x4_convert_i32x4(high)])
 }
