@@ -97,7 +97,9 @@ with_features! { "avx2,fma,f16c": impl I16x32 for WholeAvx2 {
     type Sums = Avx2;
 
     fn load(values: &[i16; BLOCK]) -> Self {
-        Self(cast(*values))
+        // One by one: an array that is cast as a whole is loaded again for every row that it is multiplied with.
+        let [a, b] = values.as_chunks::<16>().0 else { unreachable!("32 is twice sixteen") };
+        Self([cast(*a), cast(*b)])
     }
 
     fn store(self, values: &mut [i16; BLOCK]) {

@@ -140,11 +140,11 @@ pub trait SimdTask {
 /// Runs `task` with the widest vectors there are.
 pub fn with_simd(task: impl SimdTask) {
     cfg_select! {
-        target_arch = "x86_64" => run_on_x86(task),
-        all(target_arch = "aarch64", target_feature = "neon") => task.run::<neon::Neon>(),
-        all(target_arch = "wasm32", target_feature = "simd128") => task.run::<wasm128::Wasm128>(),
-        _ => task.run::<plain::Plain>(),
-    };
+        target_arch = "x86_64" => { run_on_x86(task); }
+        all(target_arch = "aarch64", target_feature = "neon") => { task.run::<neon::Neon>(); }
+        all(target_arch = "wasm32", target_feature = "simd128") => { task.run::<wasm128::Wasm128>(); }
+        _ => { task.run::<plain::Plain>(); }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

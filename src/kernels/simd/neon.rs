@@ -25,7 +25,9 @@ with_features! { "neon": impl I16x32 for WholeNeon {
     type Sums = float32x4_t;
 
     fn load(values: &[i16; BLOCK]) -> Self {
-        Self(cast(*values))
+        // One by one: an array that is cast as a whole is loaded again for every row that it is multiplied with.
+        let [a, b, c, d] = values.as_chunks::<8>().0 else { unreachable!("32 is four times eight") };
+        Self([cast(*a), cast(*b), cast(*c), cast(*d)])
     }
 
     fn store(self, values: &mut [i16; BLOCK]) {

@@ -25,7 +25,9 @@ impl I16x32 for Whole128 {
 
     #[inline(always)]
     fn load(values: &[i16; BLOCK]) -> Self {
-        Self(cast(*values))
+        // One by one: an array that is cast as a whole is loaded again for every row that it is multiplied with.
+        let [a, b, c, d] = values.as_chunks::<8>().0 else { unreachable!("32 is four times eight") };
+        Self([cast(*a), cast(*b), cast(*c), cast(*d)])
     }
 
     #[inline(always)]
