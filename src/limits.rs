@@ -22,7 +22,7 @@ pub const MAX_MEGAPIXELS: u32 = 64;
 /// The largest file of an image that is read, in bytes.
 pub const MAX_IMAGE_BYTES: usize = 128 << 20;
 
-/// The longest side that [`preprocess`] makes.
+/// The longest side that [`preprocess`](crate::image::preprocess::preprocess) makes.
 pub const MAX_SQUARE_SIZE: usize = 4096;
 
 /// Most memory that a decoder may take: [`MAX_MEGAPIXELS`] at 16 bits of red, green, blue and alpha.

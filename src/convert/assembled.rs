@@ -29,7 +29,7 @@ const EMBEDDING_STD: f32 = 0.02;
 ///
 /// # Errors
 /// [`Error::Config`], [`Error::Gguf`], [`Error::Tokenizer`] for a model that this library cannot run, [`Error::Io`] and
-/// what [`crate::nn::weights`] says.
+/// what [`crate::model::folder`] says.
 pub(crate) fn draft_from_parts(siglip: &Path, language: &Path, seed: u64) -> Result<Draft> {
     let mut config = SetokimConfig::from_json(&read_config(siglip)?)?;
     let VisionConfig::Siglip(tower) = config.vision.clone() else {

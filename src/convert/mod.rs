@@ -60,7 +60,7 @@ pub struct SourceOptions {
 /// # Errors
 /// [`crate::Error::Convert`] for something else, for a language model without a tokenizer, and for a part of the reference code
 /// that has no counterpart; [`crate::Error::Config`], [`crate::Error::Gguf`], [`crate::Error::Tokenizer`] for models that this library cannot
-/// run; [`crate::Error::Io`], and what [`crate::nn::weights`] says.
+/// run; [`crate::Error::Io`], and what [`crate::model::folder`] says.
 pub fn open_source(source: &Path, options: SourceOptions) -> Result<Draft> {
     if let Some(language) = &options.language {
         return assembled::draft_from_parts(source, language, options.seed);

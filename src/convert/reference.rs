@@ -79,7 +79,7 @@ pub(crate) fn is_reference(config: &str) -> bool {
 ///
 /// # Errors
 /// [`Error::Convert`] names the first part that has no counterpart here and was not left out; [`Error::Config`],
-/// [`Error::Tokenizer`], [`Error::TensorMissing`], [`Error::Io`] and what [`crate::nn::weights`] says.
+/// [`Error::Tokenizer`], [`Error::TensorMissing`], [`Error::Io`] and what [`crate::model::folder`] says.
 pub(crate) fn draft_from_reference(folder: &Path, tokenizer: Option<Vec<u8>>, without: &[LeftOut]) -> Result<Draft> {
     let text = read_config(folder)?;
     let settings: ReferenceConfig = serde_json::from_str(&text).map_err(|error| Error::Config(error.to_string()))?;

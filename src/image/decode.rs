@@ -15,8 +15,8 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// [`Error::ImageFileTooLarge`] over [`MAX_PICTURE_BYTES`];
-    /// [`Error::ImageTooLarge`] over [`MAX_MEGAPIXELS`], decided from the header before any pixel is allocated;
+    /// [`Error::ImageFileTooLarge`] over [`MAX_IMAGE_BYTES`];
+    /// [`Error::ImageTooLarge`] over [`MAX_MEGAPIXELS`](crate::limits::MAX_MEGAPIXELS), decided from the header before any pixel is allocated;
     /// [`Error::ImageDecode`] for anything else, files that end too early included.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > MAX_IMAGE_BYTES {

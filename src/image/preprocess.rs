@@ -18,7 +18,7 @@ pub enum ResizeMode {
     Squash,
     /// The largest square in the middle.
     Crop,
-    /// The smallest square around it, filled up with [`PAD`].
+    /// The smallest square around it, filled up with [`PAD`](super::resize::PAD).
     Pad,
 }
 

@@ -4,7 +4,7 @@ use super::preprocess::Crop;
 use super::{Image, check_size};
 use crate::Result;
 
-/// What [`ResizeMode::Pad`] puts beside the image: CSS `gray`, within half a step of zero once normalised.
+/// What [`ResizeMode::Pad`](super::preprocess::ResizeMode::Pad) puts beside the image: CSS `gray`, within half a step of zero once normalised.
 pub const PAD: u8 = 128;
 
 /// Fixed-point bits of a weight: Pillow's number, so that rounding agrees.
@@ -122,11 +122,11 @@ impl Axis {
 }
 
 /// Puts the square image back into the frame of the original, `width` by `height` pixels, of which it covers `crop`.
-/// What the square does not cover becomes [`PAD`](PAD) grey.
+/// What the square does not cover becomes [`PAD`] grey.
 ///
 /// # Errors
 ///
-/// [`Error::ImageTooLarge`] or [`Error::ImageDecode`] when the frame is too large or empty.
+/// [`Error::ImageTooLarge`](crate::Error::ImageTooLarge) or [`Error::ImageDecode`](crate::Error::ImageDecode) when the frame is too large or empty.
 pub fn frame_from_square(square: &Image, crop: &Crop, width: u32, height: u32) -> Result<Image> {
     check_size(width, height)?;
     let (left, top) = crop.square_from_original(0.0, 0.0);

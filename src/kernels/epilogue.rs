@@ -10,7 +10,7 @@ use super::matmul::add_to_rows;
 use super::{rms_norm, swiglu};
 
 /// `gelu(norm(x) W^T + bias) + residual`, of which each step may be left out; or `silu(gates) * rest`, see
-/// [`Epilogue::is_gated`].
+/// [`Epilogue::is_swiglu`].
 #[derive(Debug, Clone, Default)]
 pub struct Epilogue {
     pub norm: Option<Norm>,

@@ -12,7 +12,7 @@ pub struct CenterRule {
     pub threshold: f32,
     /// Centres when no patch does.
     pub fallback: usize,
-    /// Centres at the most, at most [`MAX_CENTERS`].
+    /// Centres at the most, at most [`MAX_CENTERS`](crate::limits::MAX_CENTERS).
     pub k_max: usize,
 }
 

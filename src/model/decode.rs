@@ -1,5 +1,5 @@
 //! The one decoding loop, for chats, tasks and plain completions: which token comes next, and the next few where a GPU can
-//! choose and read them alone. What becomes of the tokens is up to an [`Output`].
+//! choose and read them alone. What becomes of the tokens is up to an `Output`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

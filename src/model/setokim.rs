@@ -139,7 +139,7 @@ impl Setokim {
     /// Loads a model folder: `config.json`, `manifest.json` and shards, or a Hugging Face SigLIP folder.
     ///
     /// # Errors
-    /// [`Error::Io`], and what [`crate::nn::weights`] and [`Setokim::load`] say.
+    /// [`Error::Io`], and what [`crate::model::folder`] and [`Setokim::load`] say.
     #[cfg(not(target_family = "wasm"))]
     pub fn open(
         folder: &std::path::Path,

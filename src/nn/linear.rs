@@ -77,13 +77,17 @@ impl Linear {
         self.forward_with(x, Epilogue { residual: Some(residual.flatten(0, D - 2)), ..Epilogue::default() })
     }
 
-    /// Its output with an epilogue, which its bias joins.
+    /// Its output with an epilogue, whose bias its own joins.
     ///
     /// # Shapes
     /// - `x`: `[.., K]`, output: `[.., N]`, `[.., N / 2]` through SwiGLU
     pub fn forward_with<const D: usize>(&self, x: Tensor<D>, epilogue: Epilogue) -> Tensor<D> {
         let mut dims = x.dims();
-        let epilogue = Epilogue { bias: self.bias.clone(), ..epilogue };
+        let bias = match (&self.bias, epilogue.bias) {
+            (Some(own), Some(other)) => Some(own.clone() + other),
+            (own, other) => own.clone().or(other),
+        };
+        let epilogue = Epilogue { bias, ..epilogue };
         let y = self.multiply(x.flatten(0, D - 2), epilogue);
         [_, dims[D - 1]] = y.dims();
         y.reshape(dims)

@@ -11,7 +11,7 @@ use crate::model::setokim::Setokim;
 use crate::text::{Message, Part, Role};
 
 impl Setokim {
-    /// Changes an image. [`AnswerOptions::pointers`] lets it copy tokens that stay, [`AnswerOptions::composite`] takes their
+    /// Changes an image. [`AnswerOptions::copy_tokens`] lets it copy tokens that stay, [`AnswerOptions::composite`] takes their
     /// pixels from the source.
     ///
     /// # Errors
