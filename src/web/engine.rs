@@ -21,10 +21,11 @@ use crate::Result;
 use crate::image::Image;
 use crate::model::encoded_image::{EncodedImage, ImageCache};
 use crate::model::events::{Event, Usage};
-use crate::model::language::{check_messages, read_floats};
+use crate::model::language::check_messages;
 use crate::model::rendering::GeneratedImage;
 use crate::model::setokim::{Setokim, VisualTokens};
 use crate::nn::tensor_store::HeldWeights;
+use crate::runtime::readback::read_floats;
 
 #[wasm_bindgen]
 pub struct Engine {
