@@ -1,5 +1,5 @@
 // sample_token: a token drawn from the best of some logits [V], the lower id first among equals: each as likely as
-// exp(logit / temperature) says, of the fewest that together have the probability top_p. As `src/sample.rs` draws.
+// exp(logit / temperature) says, of the fewest that together have the probability top_p. As `src/kernels/sampling.rs` draws.
 //
 // Workgroup: 256 invocations of one workgroup. A logit's place in the order is a number of eight digits, four of the logit and
 // four of the id; the last of the best is found digit by digit, by counting.
