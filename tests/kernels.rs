@@ -473,7 +473,7 @@ async fn swiglu_equals_its_reference() {
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
-async fn best_two_equals_its_reference() {
+async fn top2_equals_its_reference() {
     let mut rows: Vec<Vec<f32>> = [1, 2, 255, 256, 257, 911, 5000].map(|count| noise(count, count as u64)).into();
     rows.push(vec![1.0, 3.0, 2.0, 3.0, -1.0]); // equals: the lower id first
     rows.push(vec![0.25; 700]);
@@ -529,7 +529,7 @@ fn is_near(logits: &[f32], how: &DeviceSampling, at: usize, id: u32) -> bool {
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
-async fn draw_token_equals_its_reference() {
+async fn sample_token_equals_its_reference() {
     const FIRST: u32 = 2_045; // the ring's rows are not in step with the numbers
     for device in [gpu().await.device, cpu().await.device] {
         let mut near = 0;
@@ -552,7 +552,7 @@ async fn draw_token_equals_its_reference() {
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
-async fn draw_token_tells_of_what_is_no_number() {
+async fn sample_token_tells_of_what_is_no_number() {
     let how = DeviceSampling { top_k: 3, temperature: 1.0, top_p: 1.0, uniforms: [0.5; MAX_RUN_AHEAD] };
     let mut some = noise(600, 7);
     (some[300], some[511]) = (f32::NAN, -f32::NAN);
@@ -604,7 +604,7 @@ async fn pasted_on(device: &Device, image: &[f32], images: &[f32], boxes: &[f32]
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
-async fn paste_layers_by_hand() {
+async fn composite_layers_by_hand() {
     const OPAQUE: f32 = 40.0;
     // One texel, red, over the left upper quarter of an image of 2 x 2; then the same with its neighbour below, half clear.
     let image = [0.0; 12];
@@ -631,7 +631,7 @@ async fn paste_layers_by_hand() {
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
-async fn paste_layers_equals_its_reference() {
+async fn composite_layers_equals_its_reference() {
     // Sides of image and layer, layers: one pixel, no tile's multiple, more pixels than a workgroup has, larger than they are.
     for (size, side, layers) in [(1, 1, 1), (9, 5, 3), (32, 6, 16), (24, 40, 2)] {
         let (image, images) = (noise(3 * size * size, 31), noise(layers * 4 * side * side, 32));
@@ -648,7 +648,7 @@ async fn paste_layers_equals_its_reference() {
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
-async fn paste_layers_leaves_out_what_has_no_side() {
+async fn composite_layers_leaves_out_what_has_no_side() {
     let (image, images) = (noise(3 * 16, 34), noise(2 * 4 * 9, 35));
     for device in [gpu().await.device, cpu().await.device] {
         for boxes in [[0.5, 0.5, 0.0, 0.5, 0.5, -1.0], [0.5, 0.5, f32::NAN, f32::NAN, 0.5, 0.5]] {
@@ -658,7 +658,7 @@ async fn paste_layers_leaves_out_what_has_no_side() {
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
-async fn append_keys_and_causal_attention_equal_their_references() {
+async fn append_kv_and_causal_attention_equal_their_references() {
     cached_attention_on(&gpu().await.device).await;
     cached_attention_on(&cpu().await.device).await;
 }

@@ -106,7 +106,7 @@ fn cases(device: &Device) -> Vec<Case> {
     cases.extend(dense_cases(device));
     cases.extend(decoder_cases(device));
     cases.push(next_token_case(device));
-    cases.push(draw_token_case(device));
+    cases.push(sample_token_case(device));
     cases.push(layer_case(device));
     for kind in WeightKind::ALL {
         cases.extend(quant_cases(kind, device));
@@ -320,7 +320,7 @@ fn next_token_case(device: &Device) -> Case {
 }
 
 /// A token drawn among as many as can be, of which some are equal.
-fn draw_token_case(device: &Device) -> Case {
+fn sample_token_case(device: &Device) -> Case {
     let logits = values(900, 37);
     let mut uniforms = [0.0; MAX_RUN_AHEAD];
     uniforms[0] = 0.41;
