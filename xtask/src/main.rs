@@ -18,6 +18,7 @@ mod shell;
 mod test;
 mod toolchain;
 mod tools;
+mod training;
 mod wasm;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::checks;
+use crate::{checks, training};
 
 struct Step {
     name: &'static str,
@@ -16,7 +16,7 @@ struct Step {
     work: fn(bool) -> Result<()>,
 }
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step { name: "fmt", needs: None, work: checks::fmt },
     Step { name: "layers", needs: None, work: checks::layers },
     Step { name: "package", needs: None, work: checks::package },
@@ -24,6 +24,7 @@ const STEPS: [Step; 16] = [
     Step { name: "setup", needs: None, work: checks::set_up },
     Step { name: "lint", needs: Some("setup"), work: checks::lint },
     Step { name: "typescript", needs: Some("setup"), work: checks::typescript },
+    Step { name: "training", needs: None, work: training::check },
     Step { name: "clippy", needs: None, work: checks::clippy },
     Step { name: "docs", needs: Some("clippy"), work: checks::docs },
     Step { name: "features", needs: Some("clippy"), work: checks::features },
