@@ -298,7 +298,7 @@ test("shows speed and memory, and deletes what is kept", async ({ page }) => {
   await page.locator("#words").press("Enter");
   await expect(page.locator(".turn")).toHaveCount(1);
   await settled(page);
-  await expect(page.locator("#answer-speed")).toHaveText(/^\d+ tokens\/s$/);
+  await expect(page.locator("#answer-speed")).toHaveText(/^[\d,]+ tokens\/s$/);
   await expect(page.locator("#answer-time .time-list")).toContainText("reading");
   await expect(page.locator("#model-memory")).toHaveText(/^\d+\.\d MB$/);
   await page.locator("#bench").scrollIntoViewIfNeeded();
