@@ -28,7 +28,7 @@ export function wasmOptions(options: EditOptions): WasmOptions {
   const { maxTokens, stop, seed, required, diffusion, copyTokens, composite } = withoutAliases(options);
   return given({
     max_tokens: maxTokens,
-    stop: stop === undefined ? undefined : stopTexts(stop),
+    stop: stop === undefined ? undefined : [...stop],
     sampling: {
       temperature: options.temperature ?? 0,
       top_k: options.topK ?? 0,
@@ -41,11 +41,6 @@ export function wasmOptions(options: EditOptions): WasmOptions {
     copy_tokens: copyTokens,
     composite,
   });
-}
-
-function stopTexts(stop: unknown): string[] {
-  if (Array.isArray(stop) && stop.every((text) => typeof text === "string")) return [...stop];
-  throw new SetokimError("setting-invalid", "`stop` is not a list of texts");
 }
 
 /** The messages, and apart from them the images that take their places. */

@@ -1,6 +1,7 @@
 /** Any picture that a page can hold -> what the Rust side takes: encoded bytes, or RGBA pixels. */
 
 import { SetokimError, throwIfAborted } from "./errors.js";
+import { tagOf } from "./options.js";
 import type { ImageInput } from "./types.js";
 
 /** A picture on its way to the engine. Everything in it belongs to the package and may be transferred. */
@@ -206,11 +207,6 @@ function bytesFromDataUrl(url: string): Uint8Array<ArrayBuffer> {
   } catch (error) {
     throw new SetokimError("image-decode", "the data: URL is not valid", { cause: error });
   }
-}
-
-/** By tag and not by `instanceof`: pictures also come from other frames. */
-function tagOf(value: unknown): string {
-  return Object.prototype.toString.call(value).slice(8, -1);
 }
 
 function describe(value: unknown): string {

@@ -64,6 +64,7 @@ export async function loadEngine(
   const onAbort = (): void => stop.abort(signal?.reason);
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
+    throwIfAborted(signal);
     const files = loader.files();
     progress.expect(files);
     checkFits(files, device, dtype);
@@ -101,6 +102,7 @@ export async function loadEngine(
     }
     throwIfAborted(signal);
     progress.report("ready");
+    throwIfAborted(signal); // by the listener
     return { engine, model };
   } catch (error) {
     stop.abort();

@@ -29,6 +29,7 @@ export class LocalHost implements Host {
   #module: WasmModule | undefined;
   #engine: WasmEngine | undefined;
   #failure: SetokimError | undefined;
+  #disposed = false;
   #requests = 0;
   #observer: PerformanceObserver | undefined;
 
@@ -62,6 +63,10 @@ export class LocalHost implements Host {
           onProgress,
         },
       );
+      if (this.#disposed) {
+        engine.free();
+        throw new SetokimError("disposed", "the model was given back");
+      }
       this.#engine = engine;
       this.#countRequests();
       return {
@@ -122,6 +127,7 @@ export class LocalHost implements Host {
   }
 
   async dispose(): Promise<void> {
+    this.#disposed = true;
     this.#observer?.disconnect();
     const engine = this.#engine;
     this.#engine = undefined;

@@ -1,6 +1,6 @@
 /** The page's half of the protocol: a `Host` whose work is done in a worker. */
 
-import { errorFromMessage, isFatal, SetokimError } from "./errors.js";
+import { abortedError, errorFromMessage, isFatal, SetokimError } from "./errors.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
 import { type RequestImage, transferablesOf } from "./image.js";
 import type { CallName, Calls, Reply, Request } from "./protocol.js";
@@ -94,6 +94,7 @@ export class RemoteHost implements Host {
     { transfer = [], signal, onProgress, onEvent }: CallOptions = {},
   ): Promise<Calls[K]["reply"]> {
     if (this.#dead !== undefined) return Promise.reject(this.#dead);
+    if (signal?.aborted === true) return Promise.reject(abortedError(signal)); // its event will not come again
     const id = this.#nextId;
     this.#nextId += 1;
     const onAbort = (): void => this.#worker.postMessage({ type: "abort", id }, []);
