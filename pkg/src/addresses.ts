@@ -8,12 +8,7 @@ const folderRemedy = "Pass the address of the model's folder, or the files of th
 
 /** An absolute address, or the files. */
 export function modelSource(source: ModelSource): string | readonly File[] {
-  if (typeof source === "string" || tagOf(source) === "URL") {
-    const given = String(source);
-    if (given.trim() === "")
-      throw new SetokimError("setting-invalid", "the model's address is empty", { remedy: folderRemedy });
-    return checkFolder(absolute(given));
-  }
+  if (typeof source === "string" || tagOf(source) === "URL") return folderAddress(String(source));
   const files = isIterable(source) ? [...source] : undefined;
   if (files === undefined || !files.every((file) => tagOf(file) === "File")) {
     const what = files === undefined ? shown(source) : "a list of something else than files";
@@ -43,8 +38,20 @@ export function publicAddress(url: string | URL): string {
   return host === "" ? href : `${protocol}//${host}${pathname}`;
 }
 
-/** Files that are no folder are refused before anything is asked of a server. */
-function checkFolder(url: string): string {
+/** An absolute address; those of no folder are refused before anything is asked of a server. */
+export function folderAddress(given: string): string {
+  if (given.trim() === "") {
+    throw new SetokimError("setting-invalid", "the model's address is empty", { remedy: folderRemedy });
+  }
+  const url = absolute(given);
+  const { hostname, pathname } = new URL(url);
+  const [, repository, revision = "main"] =
+    /^\/([^/]+\/[^/]+?)(?:\/?|\/(?:tree|blob)\/([^/]+).*)$/.exec(pathname) ?? [];
+  if (/^(www\.)?(huggingface\.co|hf\.co)$/.test(hostname) && repository !== undefined) {
+    throw new SetokimError("setting-invalid", `${publicAddress(url)} is a page about a model, not its folder`, {
+      remedy: `Pass https://huggingface.co/${repository}/resolve/${revision}/, if that is a folder that \`setokim convert\` wrote.`,
+    });
+  }
   const [file = "", ending = ""] = /[^/]+\.(\w+)$/.exec(decoded(new URL(url).pathname)) ?? [];
   const foreign = foreignRemedies[ending.toLowerCase()];
   if (foreign !== undefined) {

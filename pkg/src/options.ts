@@ -28,6 +28,11 @@ export const isTexts = kind(
   (value) => Array.isArray(value) && value.every((text) => typeof text === "string"),
 );
 
+export const isHeaders = kind(
+  "an object of texts",
+  (value) => tagOf(value) === "Object" && Object.values(value as object).every((text) => typeof text === "string"),
+);
+
 export function oneOf(...values: readonly string[]): Kind {
   const words = values.map((value) => `"${value}"`).join(", ");
   return kind(`one of ${words}`, (value) => typeof value === "string" && values.includes(value));
@@ -70,6 +75,8 @@ export const loadKinds = {
   worker: isBoolean,
   cache: isBoolean,
   warmUp: isBoolean,
+  headers: isHeaders,
+  fetch: isFunction,
   wasmUrl: isAddress,
   workerUrl: isAddress,
   onRecovery: isFunction,
@@ -78,6 +85,8 @@ export const loadKinds = {
 /** Of `probe`. */
 export const probeKinds = {
   model: isAddress,
+  headers: isHeaders,
+  fetch: isFunction,
   worker: isBoolean,
   wasmUrl: isAddress,
   workerUrl: isAddress,

@@ -1,4 +1,4 @@
-import { absolute, modelSource } from "./addresses.js";
+import { absolute, folderAddress, modelSource } from "./addresses.js";
 import { withoutAliases } from "./aliases.js";
 import { Answering } from "./answering.js";
 import { answerFrom, eventFrom, wasmMessages, wasmOptions } from "./answers.js";
@@ -85,7 +85,7 @@ export class Setokim implements SetokimApi {
       const [device, manifest] = await withSignal(
         Promise.all([
           host.probe(options.wasmUrl === undefined ? undefined : absolute(options.wasmUrl)),
-          model === undefined ? undefined : new UrlSource(absolute(model), signal).text("manifest.json"),
+          model === undefined ? undefined : manifestOf(model, options),
         ]),
         signal,
       );
@@ -115,6 +115,9 @@ export class Setokim implements SetokimApi {
       dtype,
       cache,
       warmUp,
+      asked: String(source),
+      headers: options.headers,
+      fetch: options.fetch,
       wasmUrl: options.wasmUrl === undefined ? undefined : absolute(options.wasmUrl),
     };
     // From here to the host's own look at the signal nothing waits: an abort in between would be heard by nobody.
@@ -358,6 +361,12 @@ function withSignal<T>(work: Promise<T>, signal: AbortSignal | undefined): Promi
     signal.addEventListener("abort", onAbort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
+}
+
+/** The manifest of the model that is asked after. */
+function manifestOf(model: string | URL, { headers, fetch, signal }: ProbeOptions): Promise<string> {
+  const source = new UrlSource(folderAddress(String(model)), { headers, fetch, signal, asked: String(model) });
+  return source.text("manifest.json");
 }
 
 /** Bytes of RAM, as coarsely as browsers tell it (8 GiB stands for more in some); null where they do not. */
