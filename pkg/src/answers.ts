@@ -2,6 +2,7 @@
 
 import { withoutAliases } from "./aliases.js";
 import { SetokimError } from "./errors.js";
+import { imageData } from "./image.js";
 import type {
   Answer,
   AnswerEvent,
@@ -108,7 +109,7 @@ function maskFrom({ width, height, bits, score, tokens }: WasmMask): Segmentatio
 function generatedImageFrom(generated: WasmGeneratedImage): GeneratedImage {
   const { width, height, rgba, grid, crop, labels, tokens, removed } = generated;
   return {
-    image: new ImageData(Uint8ClampedArray.from(rgba), width, height),
+    image: imageData(rgba, width, height),
     tokens: {
       image: { width, height },
       grid,

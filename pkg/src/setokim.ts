@@ -5,7 +5,7 @@ import { answerFrom, eventFrom, wasmMessages, wasmOptions } from "./answers.js";
 import { type CachedModel, openCache } from "./cache.js";
 import { abortedError, asSetokimError, isFatal, SetokimError, throwIfAborted } from "./errors.js";
 import type { Host, LoadReply, LoadRequest, Question } from "./host.js";
-import { imageFrom, type RequestImage } from "./image.js";
+import { imageData, imageFrom, type RequestImage } from "./image.js";
 import { openHost } from "./open-host.js";
 import { checkAnswerOptions, checkOptions, isSignal, loadKinds, probeKinds, requestKinds } from "./options.js";
 import { downloadSize, probeReport } from "./probe.js";
@@ -182,7 +182,7 @@ export class Setokim implements SetokimApi {
     const { rgba, width, height, tokens } = await this.#run(this.#read(image, signal), signal, (host, read) =>
       host.reconstruct(read),
     );
-    return { image: new ImageData(Uint8ClampedArray.from(rgba), width, height), tokens };
+    return { image: imageData(rgba, width, height), tokens };
   }
 
   /**

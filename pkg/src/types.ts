@@ -159,7 +159,8 @@ export interface ProbeOptions {
 }
 
 /**
- * A picture. Text is an address to fetch (or a `data:` URL); bytes are an encoded file (PNG, JPEG, WebP, GIF).
+ * A picture. Text is an address to fetch (or a `data:` URL); bytes are an encoded file of whatever kind the browser shows
+ * (in Node PNG, JPEG, WebP or GIF), read as the browser shows it: its orientation, its colours, its first frame.
  * The caller keeps what it passed: nothing is detached or closed.
  */
 export type ImageInput =
