@@ -80,6 +80,8 @@ function isElsewhere(url: string): boolean {
 function startElsewhere({ url, options }: Script): Worker {
   const address = JSON.stringify(new URL(url, globalThis.location?.href).href);
   const source = options.type === "module" ? `import ${address};` : `importScripts(${address});`;
+  // Without an origin of its own (in a sandboxed frame) Chrome takes no module from a blob: address.
+  if (globalThis.origin === "null") return new Worker(`data:text/javascript,${encodeURIComponent(source)}`, options);
   const blob = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   const worker = new Worker(blob, options);
   const revoke = (): void => URL.revokeObjectURL(blob);

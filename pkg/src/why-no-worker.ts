@@ -17,10 +17,12 @@ export async function whyNoWorker(url: string, policy: PolicyWatch): Promise<Set
 async function reasonOf(url: string, policy: PolicyWatch): Promise<[why: string, remedy: string]> {
   const broken = await policy.broken("worker-src");
   if (broken.length > 0) {
-    const word = new URL(url, globalThis.location?.href).origin === globalThis.origin ? "'self'" : "blob:";
+    const { origin } = new URL(url, globalThis.location?.href);
+    const words =
+      origin === globalThis.origin ? "'self'" : `${globalThis.origin === "null" ? "data:" : "blob:"} and ${origin}`;
     return [
       "the page's content policy forbids it",
-      `Add ${word} to worker-src in the page's Content-Security-Policy, ${ownThread}.`,
+      `Add ${words} to worker-src in the page's Content-Security-Policy, ${ownThread}.`,
     ];
   }
   if (url.includes("/.vite/deps/")) {
