@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
-import { cpSync, readdirSync, readFileSync } from "node:fs";
+import { cpSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import sirv from "sirv";
 import { type Connect, defineConfig, type Plugin } from "vite";
 import { listedModels } from "./listed-models.ts";
 import { modelsAsText } from "./src/models.ts";
+import { worlds } from "./src/worlds/index.ts";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const models = join(root, "../models");
@@ -51,21 +52,15 @@ function offlinePage(): Plugin {
       const files = ["./", "theme.js", "icon.svg", "app.webmanifest", ...Object.keys(bundle)].filter(
         (name) => !name.endsWith(".map") && name !== "index.html",
       );
-      files.push(...sampleNames().map((name) => `models/samples/${name}`));
+      const kinds = new Set(listedModels(models).map(({ kind }) => kind));
+      const samples = [...kinds].flatMap((kind) => worlds[kind].samples);
+      files.push(...samples.map(({ file }) => `models/samples/${file}`));
       const source = readFileSync(join(root, "sw.template.js"), "utf8")
         .replace("__VERSION__", version)
         .replace("__FILES__", JSON.stringify(files));
       this.emitFile({ type: "asset", fileName: "sw.js", source });
     },
   };
-}
-
-function sampleNames(): string[] {
-  const names = readdirSync(join(models, "samples"), { recursive: true, encoding: "utf8" });
-  return names
-    .filter((name) => /\.(png|webp)$/.test(name))
-    .map((name) => name.replaceAll("\\", "/"))
-    .sort();
 }
 
 /**
