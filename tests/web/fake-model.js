@@ -112,7 +112,7 @@ async function editedPhoto({ bytes }, prompt) {
   context.drawImage(bitmap, 0, 0);
   const middle = [width / 4, height / 4, width / 2, height / 2].map(Math.floor);
   const inside = context.getImageData(...middle);
-  if (prompt.startsWith("cut out")) {
+  if (/^cut out/i.test(prompt)) {
     context.clearRect(0, 0, width, height);
     context.putImageData(inside, middle[0], middle[1]);
   } else {

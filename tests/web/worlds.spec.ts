@@ -85,7 +85,7 @@ test("is the drawn world where there is no other, and says nothing of photograph
   await expect(page.locator("#worlds")).toBeHidden();
   await expect(page.locator("#hint")).toContainText("photographs are beyond what it knows");
   await expect(page.getByRole("radio", { name: "Reconstruction" })).toBeVisible();
-  await expect(page.getByRole("radio", { name: "Before and after" })).toBeHidden();
+  await expect(page.getByRole("radio", { name: "Compare" })).toBeHidden();
 });
 
 test("takes a model that was not there when it was built for what its config says", async ({ page }) => {
@@ -118,6 +118,7 @@ test("offers what a model of photographs can do, and no more", async ({ photos: 
   await page.getByRole("button", { name: "Find the dog" }).click();
   await settled(page);
   await expect(page.locator("#legend")).toContainText("the dog");
+  await expect(page.locator(".asked-words")).toHaveText("You: Find the dog");
   await expect(page.getByRole("radio", { name: "Ask", exact: true })).toBeChecked();
   await shot(page, "photos");
   expect(await accessibilityFaults(page)).toEqual([]);
@@ -154,7 +155,7 @@ test("names a token with how sure it is, and offers to cut it out, blur and remo
 });
 
 test("edits a photo, and compares it with what it was", async ({ photos: page }) => {
-  const compare = page.getByRole("radio", { name: "Before and after" });
+  const compare = page.getByRole("radio", { name: "Compare" });
   await expect(compare).toBeDisabled();
   await page.getByRole("button", { name: "Remove the frisbee" }).click();
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "Remove the frisbee, 5 tokens");
@@ -163,7 +164,7 @@ test("edits a photo, and compares it with what it was", async ({ photos: page })
   // A quarter of it, and the dog's picture was not white there before.
   await expect(turn.locator("figcaption")).toHaveText(/^2[45] % of the picture changed$/);
   await expect(turn.locator(".answer-meta")).toHaveText(/^\d\.\d s$/);
-  await expect(turn.getByRole("button", { name: "Again" })).toHaveCount(0);
+  await expect(turn.getByRole("button", { name: "Again", exact: true })).toHaveCount(0);
 
   await compare.check();
   await expect(page.locator("#compare")).toBeVisible();
@@ -318,6 +319,7 @@ test("fits a phone, in both colours, and stays in place while it loads", async (
   await page.goto("./");
   await expect(page.locator("#welcome-verdict")).toContainText("Runs on");
   await shot(page, "photos-phone-welcome");
+  await expect(page.getByRole("button", { name: "Download and start" })).toBeInViewport({ ratio: 1 });
   expect(await accessibilityFaults(page)).toEqual([]);
   await page.getByRole("button", { name: "Download and start" }).click();
   await expect(page.locator("#token-count")).not.toHaveText("–");

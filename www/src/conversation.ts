@@ -34,7 +34,7 @@ export class Conversation {
 
   /** Asks, or puts into the text box what the person has to finish. */
   request({ mode, prompt, open }: Request): void {
-    if (open === undefined) this.ask(mode, prompt);
+    if (open === undefined) this.ask(mode, promptFor(mode, prompt));
     else this.#store.set({ mode, draft: { prompt, open } });
   }
 

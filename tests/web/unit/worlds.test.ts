@@ -33,8 +33,8 @@ describe("each world", () => {
       expect(world.modes[mode] !== undefined).toBe(world.tasks.includes(mode));
     }
     expect(world.welcome.can).toHaveLength(4);
-    // Two lines of a phone at the most.
-    for (const line of world.welcome.can) expect(line.length).toBeLessThanOrEqual(70);
+    // Each in one line of a phone.
+    for (const line of world.welcome.can) expect(line.length).toBeLessThanOrEqual(42);
   });
 
   it("shows samples that are there, small enough to be fetched with the page", () => {

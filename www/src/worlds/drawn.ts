@@ -7,10 +7,10 @@ export const drawn: World = {
   welcome: {
     title: "A tiny model of a drawn world",
     can: [
-      "It knows a few dozen emoji-like things on plain backgrounds.",
-      "It talks about such pictures, finds things, draws and edits.",
-      "It cannot make sense of photographs: it has never seen one.",
-      "It reads short, plain English, and it makes mistakes.",
+      "Knows a few dozen emoji-like things.",
+      "Talks about them, finds, draws, edits.",
+      "Cannot make sense of photographs.",
+      "Reads short English, and makes mistakes.",
     ],
   },
   modes: {

@@ -7,10 +7,10 @@ export const photographs: World = {
   welcome: {
     title: "A small model for photographs",
     can: [
-      "It shows which things are in a photo, and names them.",
-      "It answers short questions, and finds, blurs or removes things.",
-      "It cannot draw anything new, read text or tell who people are.",
-      "It is small, and often wrong: most of all in counts and colours.",
+      "Names the things in a photo.",
+      "Answers, finds, blurs, cuts out, removes.",
+      "Cannot draw, read text or know people.",
+      "Is small, and often wrong.",
     ],
   },
   modes: {
@@ -22,7 +22,7 @@ export const photographs: World = {
     "This is a small model that has learned from photographs of everyday things. It knows little of the world, and it makes mistakes: look before you believe it. All of it happens in this page; nothing is kept.",
   open: "Open a photo",
   maker: "camera",
-  hint: "Or drop or paste one anywhere: photographs of people, animals and everyday things suit this model best.",
+  hint: "Or drop or paste one: photographs of everyday things suit this model best.",
   unfamiliar: "This picture looks unlike the photographs that this small model was trained on; expect mistakes.",
   samples: [
     { file: "photos/cat.webp", name: "Cat", credit: "Stéfan van der Walt, CC0" },
