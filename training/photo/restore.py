@@ -80,7 +80,7 @@ def restore(folder: Path, args) -> None:
     unknown = model.load_state_dict(stage1_names(tensors), strict=False).unexpected_keys
     if unknown:
         raise ValueError(f"{folder} has tensors that stage I does not know: {', '.join(unknown)}")
-    model.tokenizer.threshold.fill_(json.loads((folder / "config.json").read_text())["tokenizer"]["threshold"])
+    model.tokenizer.threshold.fill_(json.loads((folder / "config.json").read_text())["cluster"]["threshold"])
     torch.save(checkpoint(model.state_dict()), args.cache / "stage1.pt")
     language = language_names(tensors)
     if any(name.startswith("language.") for name in language):
