@@ -26,7 +26,9 @@ pub enum ResizeMode {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
+    /// What is subtracted, of values in [0, 1].
     pub mean: [f32; 3],
+    /// What the rest is divided by; positive.
     pub std: [f32; 3],
 }
 
@@ -58,9 +60,13 @@ impl Normalisation {
 /// the square was padded.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Crop {
+    /// Left edge.
     pub x: f64,
+    /// Upper edge.
     pub y: f64,
+    /// Columns of pixels.
     pub width: f64,
+    /// Rows of pixels.
     pub height: f64,
 }
 

@@ -13,9 +13,11 @@ use super::{rms_norm, swiglu};
 /// [`Epilogue::is_swiglu`].
 #[derive(Debug, Clone, Default)]
 pub struct Epilogue {
+    /// RMSNorm of `x`, before the product.
     pub norm: Option<Norm>,
     /// `[N]`, to every row.
     pub bias: Option<Tensor<1>>,
+    /// GELU, after the bias.
     pub gelu: Option<Gelu>,
     /// `[T, N]`, as the layers of a transformer add to what came in.
     pub residual: Option<Tensor<2>>,
@@ -29,6 +31,7 @@ pub struct Epilogue {
 pub struct Norm {
     /// `[K]`
     pub weight: Tensor<1>,
+    /// Added to the mean square, so that its root is never zero.
     pub eps: f32,
 }
 
@@ -37,9 +40,13 @@ pub struct Norm {
 pub struct Steps {
     /// Its `eps`.
     pub norm: Option<f32>,
+    /// There is a bias.
     pub bias: bool,
+    /// The form of GELU, if there is one.
     pub gelu: Option<Gelu>,
+    /// There is a residual.
     pub residual: bool,
+    /// See [`Epilogue::is_swiglu`].
     pub is_swiglu: bool,
 }
 

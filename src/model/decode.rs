@@ -18,6 +18,7 @@ use crate::{Error, Result};
 /// One token made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
+    /// The token's id.
     pub id: u32,
     /// The two best tokens before any sampling setting: how close the choice was.
     pub best: [Option<Candidate>; 2],

@@ -10,6 +10,7 @@ use crate::model::setok::Clusters;
 /// An image's semantic tokens in the language model's order, the largest first: token `i` here is what `<keep_i>` means.
 #[derive(Debug, Clone)]
 pub struct EncodedImage {
+    /// The image itself, in its own size.
     pub image: Image,
     /// The part of the image that the grid covers.
     pub crop: Crop,
@@ -48,12 +49,14 @@ impl ImageCache {
     /// Images kept; a conversation rarely has more, and each holds its pixels.
     const SIZE: usize = 8;
 
+    /// The encoded image with these very pixels, if it is still kept.
     pub fn find(&mut self, image: &Image) -> Option<Rc<EncodedImage>> {
         let at = self.images.iter().position(|encoded| encoded.image == *image)?;
         let encoded = self.images.remove(at);
         Some(self.keep(encoded))
     }
 
+    /// Keeps an encoded image in place of one with the same pixels, and of the one not asked for longest.
     pub fn add(&mut self, encoded: EncodedImage) -> Rc<EncodedImage> {
         self.images.retain(|old| old.image != encoded.image);
         self.keep(Rc::new(encoded))

@@ -24,8 +24,13 @@ use crate::{Error, Result};
 pub enum Position {
     /// A word or a control token.
     Word(u32),
-    /// Visual token number `slot` of its image, in the projector's unit.
-    Visual { slot: usize, token: Vec<f32> },
+    /// A visual token, in the projector's unit.
+    Visual {
+        /// Which token of its image it is, the largest first.
+        slot: usize,
+        /// `[D]`.
+        token: Vec<f32>,
+    },
 }
 
 /// What is read in one go: everything up to where the assistant speaks, then everything up to where it speaks again.
@@ -34,15 +39,19 @@ pub type Turn = Vec<Position>;
 /// What a token of the vocabulary means for the decoding loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
+    /// A word or a piece of one.
     Text,
     /// Ends the answer.
     End,
+    /// Begins an image.
     ImageStart,
+    /// Ends an image.
     ImageEnd,
     /// The next visual token is to be drawn.
     Visual,
     /// The next visual token is this one of the source image.
     Copied(usize),
+    /// Asks the mask head for a mask.
     Segment,
     /// Never part of an answer.
     Other,
@@ -95,10 +104,12 @@ impl Language {
         })
     }
 
+    /// The language model itself.
     pub fn llama(&self) -> &Llama {
         &self.llm
     }
 
+    /// What a token means.
     pub fn kind(&self, id: u32) -> TokenKind {
         let special = &self.special;
         match id {

@@ -5,13 +5,17 @@ use crate::{Error, Result};
 
 /// Control tokens of our own vocabulary, named here and nowhere else.
 pub mod names {
+    /// Begins a chat.
     pub const BEGIN: &str = "<bos>";
+    /// Begins the user's message.
     pub const USER: &str = "<user>";
+    /// Begins the assistant's message.
     pub const ASSISTANT: &str = "<assistant>";
     /// Ends a message.
     pub const END: &str = "<end>";
     /// Before and after the visual tokens of an image.
     pub const IMAGE: &str = "[Img]";
+    /// After the visual tokens of an image.
     pub const IMAGE_END: &str = "[/Img]";
     /// Stands for a visual token that the diffusion head draws.
     pub const VISUAL: &str = "<vis>";
@@ -23,16 +27,21 @@ pub mod names {
     }
 }
 
+/// Who says a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
+    /// Instructions before the chat; not for models of our own.
     System,
+    /// The person who asks.
     User,
+    /// The model.
     Assistant,
 }
 
 /// What a message is made of, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
+    /// Text.
     Text(String),
     /// The next image of the request.
     Image,
@@ -40,13 +49,17 @@ pub enum Part {
     Mask,
 }
 
+/// What one side says in a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
+    /// Who says it.
     pub role: Role,
+    /// What it consists of, in order.
     pub parts: Vec<Part>,
 }
 
 impl Message {
+    /// A message of text alone.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
         Self { role, parts: vec![Part::Text(text.into())] }
     }
@@ -55,11 +68,13 @@ impl Message {
 /// What a prompt is made of, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PromptPiece {
+    /// Token ids.
     Ids(Vec<u32>),
     /// The visual tokens of image number `.0`, counted over the whole chat.
     Image(usize),
 }
 
+/// How a chat is written down for a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChatTemplate {
     /// `<|im_start|>user\n..<|im_end|>\n`, as SmolLM2 and Qwen have it. No system message is put in.

@@ -27,6 +27,10 @@ pub struct Merger {
 }
 
 impl Merger {
+    /// Takes its tensors, `setok.*`, for a grid of `side` x `side` patches.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, config: &MergerConfig, side: usize) -> Result<Self> {
         let width = config.width;
         let out_norm = match config.shared_blocks {
