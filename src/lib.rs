@@ -34,7 +34,7 @@ pub mod model;
 #[doc(hidden)]
 pub mod tasks;
 
-#[cfg(not(target_family = "wasm"))]
+#[cfg(all(feature = "convert", not(target_family = "wasm")))]
 #[doc(hidden)]
 pub mod convert;
 
