@@ -482,6 +482,7 @@ fn the_table_of_limits_says_what_the_code_does() {
         ("side of the encoder's square", format!("{} pixels", limits::MAX_SQUARE_SIZE)),
         ("patches of a picture", limits::MAX_PATCHES.to_string()),
         ("refusals that a model names", limits::MAX_REFUSALS.to_string()),
+        ("reach of compositing", format!("{} pixels", limits::MAX_REMNANT_REACH)),
         ("clusters of a picture", limits::MAX_CENTERS.to_string()),
         ("neighbours of a patch", limits::MAX_NEIGHBORS.to_string()),
         ("`config.json`, `manifest.json`", mebibytes(limits::MAX_TEXT_BYTES)),
@@ -620,6 +621,20 @@ fn a_config_of_absurd_sizes_is_refused() {
     json["refusals"] = json!(vec!["no"; limits::MAX_REFUSALS + 1]);
     let error = SetokimConfig::from_json(&json.to_string()).unwrap_err();
     assert!(error.to_string().contains("refusals"), "{error}");
+    for (key, value) in [
+        ("prompts", json!({"segment": "segment"})),
+        ("prompts", json!({"edit": "{} and {}"})),
+        ("composite", json!({"remnant_reach": limits::MAX_REMNANT_REACH + 1})),
+        ("composite", json!({"rim": [0.2, 0.1]})),
+        ("familiarity", json!({"background": 1.5, "mean": 0.5})),
+        ("labels", json!({"names": ["cat"], "objects": 2, "colors": ["red"]})),
+        ("labels", json!({"names": ["cat"], "objects": 1, "colors": ["red"], "natural": "plain"})),
+    ] {
+        let mut json: Value = serde_json::from_str(CONFIG).unwrap();
+        json[key] = value;
+        let error = SetokimConfig::from_json(&json.to_string()).unwrap_err();
+        assert!(error.code() == "config-invalid" && error.to_string().contains(key), "{key}: {error}");
+    }
     let long = format!("{CONFIG}{}", " ".repeat(limits::MAX_TEXT_BYTES));
     assert_eq!(SetokimConfig::from_json(&long).unwrap_err().code(), "config-invalid");
     assert_eq!(Manifest::parse(&long).unwrap_err().code(), "manifest-invalid");

@@ -138,7 +138,9 @@ async fn the_whole_tokenizer_equals_pytorch_from_pixels_to_pixels() {
         let off = again.rgb().iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().expect("pixels");
         assert!(off <= 1, "a pixel is off by {off}: more than one rounding");
 
-        let names = model.name_tokens(&visual).await.expect("works").expect("has heads");
+        let named = model.name_tokens(&visual).await.expect("works").expect("has heads");
+        assert_eq!(named.unfamiliar, Some(true), "random weights are sure of nothing");
+        let names = named.names;
         assert_eq!(names.len(), visual.report.tokens.len());
         let logits = golden(SETOK, "name_logits").1;
         let labels = config().labels.expect("has labels").names;

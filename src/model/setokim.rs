@@ -15,7 +15,7 @@ use crate::model::detok::Detokenizer;
 use crate::model::encoded_image::{EncodedImage, order_by_area};
 use crate::model::feature_maps::FeatureMaps;
 use crate::model::language::Language;
-use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
+use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName, TokenNames};
 use crate::model::vision::VisionEncoder;
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::device::{DeviceKind, OpenDevice};
@@ -37,6 +37,7 @@ pub struct Setokim {
 /// An image as semantic tokens: what a person or a program wants to know of them.
 #[derive(Debug, Clone, Serialize)]
 pub struct TokenReport {
+    /// Size of the image, in pixels.
     pub image: Size,
     /// Rows and columns of patches.
     pub grid: [usize; 2],
@@ -44,24 +45,31 @@ pub struct TokenReport {
     pub labels: Vec<u32>,
     /// The part of the image that the grid covers, in its own pixels; beyond the image where it was padded.
     pub crop: Crop,
+    /// The semantic tokens, in the order of their centres in the grid, row by row.
     pub tokens: Vec<Token>,
+    /// Where it was computed.
     pub device: DeviceKind,
+    /// What took how long.
     pub timings_ms: Timings,
 }
 
 /// Pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Size {
+    /// Columns.
     pub width: u32,
+    /// Rows.
     pub height: u32,
 }
 
 /// One semantic token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Token {
+    /// Its number: what `labels` says.
     pub id: usize,
     /// Row and column of the patch that the cluster gathered around.
     pub center: [usize; 2],
+    /// Patches of its cluster.
     pub patches: usize,
     /// Density x distance to the nearest denser patch.
     pub score: f32,
@@ -71,10 +79,15 @@ pub struct Token {
 /// something back: `cluster`, then `detokenize`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Timings {
+    /// Image -> the encoder's square.
     pub preprocess: f64,
+    /// Square -> patch features.
     pub encode: f64,
+    /// Features -> clusters.
     pub cluster: f64,
+    /// Clusters -> semantic tokens.
     pub merge: f64,
+    /// Semantic tokens -> pixels, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detokenize: Option<f64>,
 }
@@ -83,7 +96,9 @@ pub struct Timings {
 pub struct VisualTokens {
     /// `[L, D]`; none for a bare vision tower.
     pub tensor: Option<Tensor<2>>,
+    /// Which patches became which token.
     pub clusters: Clusters,
+    /// What a person or a program wants to know of them.
     pub report: TokenReport,
 }
 
@@ -156,10 +171,12 @@ impl Setokim {
         Self::build(config, store, text, device)
     }
 
+    /// What its `config.json` says.
     pub fn config(&self) -> &SetokimConfig {
         &self.config
     }
 
+    /// The device that it is on, and why.
     pub fn device(&self) -> &OpenDevice {
         &self.device
     }
@@ -274,15 +291,16 @@ impl Setokim {
         image_from_pixels(&pixels, self.config.vision.image_size())
     }
 
-    /// What each token shows, in words; nothing for a model without name heads. Reads back from the device once.
+    /// What each token shows, in words, and whether the image is of a known kind; nothing for a model without name heads. Reads back from the device once.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
-    pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<Vec<TokenName>>> {
-        match (&self.heads, &visual.tensor) {
-            (Some(heads), Some(tokens)) => Ok(Some(heads.forward(tokens.clone()).await?)),
-            _ => Ok(None),
-        }
+    pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<TokenNames>> {
+        let (Some(heads), Some(tokens)) = (&self.heads, &visual.tensor) else { return Ok(None) };
+        let names = heads.forward(tokens.clone()).await?;
+        let patches: Vec<usize> = visual.report.tokens.iter().map(|token| token.patches).collect();
+        let unfamiliar = self.config.familiarity.map(|familiarity| familiarity.is_unfamiliar(&names, &patches));
+        Ok(Some(TokenNames { names, unfamiliar }))
     }
 
     /// What each of some given regions shows, in words. `regions` says of each patch which it belongs to; numbers that no

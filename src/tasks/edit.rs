@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::{Generated, check_text};
 use crate::Result;
 use crate::model::answer::AnswerOptions;
+use crate::model::config::PromptsConfig;
 use crate::model::encoded_image::EncodedImage;
 use crate::model::events::Event;
 use crate::model::setokim::Setokim;
@@ -24,7 +25,7 @@ impl Setokim {
         abort: &AtomicBool,
         on_event: impl AsyncFnMut(Event),
     ) -> Result<Generated> {
-        let words = check_text("instruction", instruction)?.to_owned();
+        let words = PromptsConfig::fill(&self.config().prompts.edit, check_text("instruction", instruction)?);
         let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words)] };
         self.generate_image(message, Some(encoded), options, abort, on_event).await
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::{Generated, check_text};
 use crate::Result;
 use crate::model::answer::AnswerOptions;
+use crate::model::config::PromptsConfig;
 use crate::model::events::Event;
 use crate::model::setokim::Setokim;
 use crate::text::{Message, Role};
@@ -22,7 +23,8 @@ impl Setokim {
         abort: &AtomicBool,
         on_event: impl AsyncFnMut(Event),
     ) -> Result<Generated> {
-        let message = Message::text(Role::User, format!("draw {}", check_text("prompt", prompt)?));
+        let words = PromptsConfig::fill(&self.config().prompts.generate, check_text("prompt", prompt)?);
+        let message = Message::text(Role::User, words);
         self.generate_image(message, None, options, abort, on_event).await
     }
 }

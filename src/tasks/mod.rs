@@ -1,5 +1,5 @@
-//! The four tasks of the paper's Figure 3, each a few lines around the decoding loop of `generate.rs`. Wordings are those of
-//! the training data (`training/data/text.py`).
+//! The four tasks of the paper's Figure 3, each a few lines around the decoding loop of `model/decode.rs`. What they say to the
+//! language model is the model's own affair: `prompts` in its `config.json`.
 
 mod chat;
 mod edit;
@@ -25,8 +25,9 @@ pub struct Generated {
     /// In the frame of the source image, where there is one. None when the model answered in words, as to a prompt for
     /// something that it cannot draw or an instruction about something absent.
     pub image: Option<GeneratedImage>,
-    /// What it text in place of an image.
+    /// What it said in place of an image.
     pub text: String,
+    /// What it took.
     pub usage: Usage,
 }
 

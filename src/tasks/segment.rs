@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::check_text;
 use crate::model::answer::{AnswerOptions, Request, Task};
+use crate::model::config::PromptsConfig;
 use crate::model::encoded_image::EncodedImage;
 use crate::model::events::{Event, Usage};
 use crate::model::mask_head::Segmentation;
@@ -16,8 +17,9 @@ use crate::{Error, Result};
 pub struct Segment {
     /// None when nothing in the image matches.
     pub mask: Option<Segmentation>,
-    /// What the model text in place of a mask, such as "there is no dog".
+    /// What the model said in place of a mask, such as "there is no dog".
     pub text: String,
+    /// What it took.
     pub usage: Usage,
 }
 
@@ -36,7 +38,7 @@ impl Setokim {
     ) -> Result<Segment> {
         let language = self.language()?;
         language.mask_head.as_ref().ok_or(Error::Unsupported("mask head"))?;
-        let words = format!("segment {}", check_text("phrase", phrase)?);
+        let words = PromptsConfig::fill(&self.config().prompts.segment, check_text("phrase", phrase)?);
         let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words)] };
         let turns = language.turns(&[message], &[encoded])?;
         let answer = self

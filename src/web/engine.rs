@@ -236,7 +236,9 @@ impl Engine {
         let names = self.model.name_tokens(visual).await?;
         let tokens = js_value(&visual.report);
         set(&tokens, "labels", Uint32Array::from(visual.report.labels.as_slice()).into());
-        set(&tokens, "names", js_value(&names)); // null for a model without name heads
+        // Null for a model without name heads, or without a measure of what it knows.
+        set(&tokens, "unfamiliar", js_value(&names.as_ref().and_then(|names| names.unfamiliar)));
+        set(&tokens, "names", js_value(&names.map(|names| names.names)));
         Ok(tokens)
     }
 

@@ -60,6 +60,7 @@ function tokenization({ width, height }) {
       score: 1 - id / 10,
     })),
     names,
+    unfamiliar: false,
     device: "cpu",
     timingsMs: { preprocess: 1, encode: 20, cluster: 5, merge: 3 },
   };

@@ -40,6 +40,7 @@ export function halves(width = 8, height = 8): Tokenization {
       { id: 1, center: [1, 3], patches: 8, score: 0.6 },
     ],
     names: null,
+    unfamiliar: null,
     device: "cpu",
     timingsMs: { preprocess: 1, encode: 2, cluster: 3, merge: 4 },
   };

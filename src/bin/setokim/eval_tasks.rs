@@ -250,7 +250,7 @@ impl Found {
 
 async fn look(model: &Setokim, image: &Image) -> Result<Vec<Found>> {
     let visual = model.tokenize(image).await?;
-    let names = model.name_tokens(&visual).await?.unwrap_or_default();
+    let names = model.name_tokens(&visual).await?.map_or(Vec::new(), |names| names.names);
     let things = names.into_iter().enumerate().filter(|(_, name)| name.is_object);
     Ok(things.map(|(id, TokenName { name, color, .. })| Found { name, color, cell: cell(&visual, id) }).collect())
 }

@@ -1,5 +1,4 @@
 import { create, element } from "../dom.ts";
-import { isInDistribution } from "../in-distribution.ts";
 import type { Store } from "../state.ts";
 
 const usual =
@@ -11,7 +10,7 @@ export function mountHint(store: Store): void {
   const hint = element("hint", HTMLElement);
   store.on(["tokens"], ({ tokens }) => {
     if (tokens === undefined) return;
-    const strange = isInDistribution(tokens) === false;
+    const strange = tokens.unfamiliar === true;
     hint.replaceChildren(create("span", "", strange ? unlike : usual));
     hint.classList.toggle("strange", strange);
   });
