@@ -48,12 +48,15 @@ pub use crate::error::{Error, Result};
 pub use crate::image::Image;
 pub use crate::image::masks::{LabelMap, Mask, Rle};
 pub use crate::image::preprocess::Crop;
+pub use crate::model::abort::AbortHandle;
 pub use crate::model::answer::AnswerOptions;
+pub use crate::model::answering::Answering;
 pub use crate::model::complete::{CompleteOptions, Completion, complete};
 pub use crate::model::decode::Finish;
 pub use crate::model::diffusion::DiffusionOptions;
 pub use crate::model::encoded_image::{EncodedImage, ImageCache};
 pub use crate::model::events::{Answer, AnswerPart, Event, Seconds, Usage};
+pub use crate::model::language::{Message, Part};
 pub use crate::model::mask_head::{CoveredToken, Segmentation};
 pub use crate::model::rendering::{GeneratedImage, GeneratedToken};
 pub use crate::model::sampler::Sampling;
@@ -61,7 +64,7 @@ pub use crate::model::setok::{Clusters, TokenName, TokenNames};
 pub use crate::model::setokim::{Setokim, Size, Timings, Token, TokenReport, VisualTokens};
 pub use crate::runtime::device::{DeviceChoice, DeviceKind, DeviceReport, OpenDevice, open as open_device, probe};
 pub use crate::tasks::{Generated, Segment};
-pub use crate::text::{Message, Part, Role, Tokenizer};
+pub use crate::text::{Role, Tokenizer};
 
 /// The README's Rust is compiled as a test.
 #[cfg(doctest)]

@@ -5,7 +5,6 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use common::{assert_close, cpu, floats};
 use setokim::convert::{
@@ -20,8 +19,8 @@ use setokim::model::llm::{Llama, LlamaConfig};
 use setokim::model::setokim::Setokim;
 use setokim::nn::tensor_store::TensorStore;
 use setokim::runtime::device::OpenDevice;
-use setokim::text::{Message, Part as Piece, Role, Tokenizer};
-use setokim::{Error, Result};
+use setokim::text::{Role, Tokenizer};
+use setokim::{Error, Message, Part as Piece, Result};
 
 const TINY: &str = "tests/fixtures/tiny-setokim";
 const CHECKPOINT: &str = "tests/fixtures/tiny_checkpoint.pt";
@@ -29,8 +28,6 @@ const SIGLIP: &str = "tests/fixtures/siglip-tiny";
 const LLAMA: &str = "tests/fixtures/llama-tiny";
 const GGUF: &str = "tests/fixtures/tiny.gguf";
 const REFERENCE: &str = "tests/fixtures/reference";
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn folder_draft(folder: &Path) -> Result<Draft> {
     open_source(folder, SourceOptions::default())
@@ -81,9 +78,11 @@ fn relative_error(ours: &[f32], theirs: &[f32]) -> f32 {
 async fn answers(model: &Setokim) {
     let encoded = model.encode_image(&image()).await.expect("seen");
     assert!(!encoded.tokens.is_empty());
-    let message = Message { role: Role::User, parts: vec![Piece::Image, Piece::Text("what is this ?".into())] };
+    let message =
+        Message { role: Role::User, parts: vec![Piece::Image(encoded), Piece::Text("what is this ?".into())] };
     let options = setokim::model::answer::AnswerOptions { max_tokens: 6, ..Default::default() };
-    model.chat(&[message], &[&encoded], &options, &NEVER, async |_| ()).await.expect("an answer");
+    let answer = model.chat(&[message], &options).await.expect("an answer");
+    assert!(answer.usage.answer_tokens > 0);
 }
 
 #[tokio::test]

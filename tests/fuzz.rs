@@ -8,7 +8,7 @@
 mod common;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use proptest::prelude::*;
@@ -24,7 +24,6 @@ use setokim::kernels::quant_matmul::Activations;
 use setokim::limits;
 use setokim::model::answer::AnswerOptions;
 use setokim::model::config::SetokimConfig;
-use setokim::model::encoded_image::EncodedImage;
 use setokim::model::language::Position;
 use setokim::model::llm::{Llama, LlamaConfig};
 use setokim::model::setokim::Setokim;
@@ -32,7 +31,8 @@ use setokim::model::shard_loader::ShardLoader;
 use setokim::nn::tensor_store::TensorStore;
 use setokim::runtime::device::{DeviceKind, DeviceReport, OpenDevice};
 use setokim::text::template::names;
-use setokim::text::{ChatTemplate, Message, Part, PromptPiece, Role, Tokenizer};
+use setokim::text::{self, ChatTemplate, PromptPiece, Role, Tokenizer};
+use setokim::{EncodedImage, Message, Part};
 
 const CONFIG: &str = include_str!("fixtures/tiny-setokim/config.json");
 const MANIFEST: &str = include_str!("fixtures/tiny-setokim/manifest.json");
@@ -269,13 +269,27 @@ fn controls(tokenizer: &Tokenizer) -> Vec<u32> {
     spelled_out().iter().filter_map(|name| tokenizer.control(name).ok()).collect()
 }
 
-fn any_part() -> impl Strategy<Value = Part> {
-    prop_oneof![4 => check_text().prop_map(Part::Text), 1 => Just(Part::Image), 1 => Just(Part::Mask)]
+/// A message that says where images are.
+type Sketch = text::Message<()>;
+
+fn any_part() -> impl Strategy<Value = text::Part<()>> {
+    let image = Just(text::Part::Image(()));
+    prop_oneof![4 => check_text().prop_map(text::Part::Text), 1 => image, 1 => Just(text::Part::Mask)]
 }
 
-fn any_message() -> impl Strategy<Value = Message> {
+fn any_message() -> impl Strategy<Value = Sketch> {
     let role = prop::sample::select(vec![Role::User, Role::User, Role::Assistant, Role::System]);
-    (role, prop::collection::vec(any_part(), 0..4)).prop_map(|(role, parts)| Message { role, parts })
+    (role, prop::collection::vec(any_part(), 0..4)).prop_map(|(role, parts)| Sketch { role, parts })
+}
+
+/// The message with one and the same image wherever there is one.
+fn with_image(Sketch { role, parts }: Sketch, image: &Arc<EncodedImage>) -> Message {
+    let part = |part| match part {
+        text::Part::Text(text) => Part::Text(text),
+        text::Part::Image(()) => Part::Image(image.clone()),
+        text::Part::Mask => Part::Mask,
+    };
+    Message { role, parts: parts.into_iter().map(part).collect() }
 }
 
 const CODES: [&str; 6] =
@@ -438,7 +452,7 @@ proptest! {
     #[test]
     fn a_template_has_as_many_control_tokens_as_it_has_turns(texts in prop::collection::vec(check_text(), 1..5)) {
         let tokenizer = tiny_tokenizer();
-        let messages: Vec<Message> = texts.iter().map(|text| Message::text(Role::User, text)).collect();
+        let messages: Vec<Sketch> = texts.iter().map(|text| Sketch::text(Role::User, text)).collect();
         let pieces = ChatTemplate::Setokim.encode(&tokenizer, &messages).unwrap();
         let controls = controls(&tokenizer);
         let placed = pieces.iter().map(|piece| match piece {
@@ -449,20 +463,19 @@ proptest! {
     }
 
     #[test]
-    fn chats(messages in prop::collection::vec(any_message(), 0..4), images in 0_usize..3, max_tokens in prop::sample::select(vec![0, 1, 3, usize::MAX])) {
+    fn chats(sketches in prop::collection::vec(any_message(), 0..4), max_tokens in prop::sample::select(vec![0, 1, 3, usize::MAX])) {
         let model = model();
         let encoded = now(model.encode_image(&image(5, 4))).unwrap();
-        let images: Vec<&EncodedImage> = vec![&encoded; images];
-        let places = messages.iter().flat_map(|message| &message.parts).filter(|part| **part == Part::Image).count();
-        if let Ok(turns) = model.language().unwrap().turns(&messages, &images) {
-            prop_assert_eq!(places, images.len());
+        let messages: Vec<Message> = sketches.into_iter().map(|sketch| with_image(sketch, &encoded)).collect();
+        if let Ok(turns) = model.language().unwrap().turns(&messages) {
+            let images: usize = messages.iter().map(|message| message.images().count()).sum();
             let visual = turns.concat().iter().filter(|position| matches!(position, Position::Visual { .. })).count();
-            prop_assert_eq!(visual, images.len() * encoded.tokens.len());
+            prop_assert_eq!(visual, images * encoded.tokens.len());
         }
         // An answer without end is cut by a stop string that soon comes.
         let stop = if max_tokens > 9 { vec!["e".into(), "a".into(), " ".into()] } else { Vec::new() };
         let options = AnswerOptions { max_tokens, stop, ..AnswerOptions::default() };
-        match now(model.chat(&messages, &images, &options, &AtomicBool::new(false), async |_| ())) {
+        match now(model.chat(&messages, &options)) {
             Ok(answer) => prop_assert!(answer.usage.answer_tokens <= max_tokens),
             Err(error) => prop_assert!(CODES.contains(&error.code()), "{}: {}", error.code(), error),
         }
@@ -599,13 +612,12 @@ fn requests_without_end_are_refused() {
     let model = model();
     let language = model.language().unwrap();
     let long = Message::text(Role::User, "a".repeat(limits::MAX_REQUEST_BYTES + 1));
-    assert_eq!(language.turns(&[long], &[]).unwrap_err().code(), "prompt-invalid");
-    let shown = Message { role: Role::User, parts: vec![Part::Image; limits::MAX_IMAGES + 1] };
+    assert_eq!(language.turns(&[long]).unwrap_err().code(), "prompt-invalid");
     let encoded = now(model.encode_image(&image(5, 4))).unwrap();
-    assert_eq!(language.turns(&[shown], &vec![&encoded; limits::MAX_IMAGES + 1]).unwrap_err().code(), "prompt-invalid");
-    let abort = AtomicBool::new(false);
+    let shown = Message { role: Role::User, parts: vec![Part::Image(encoded.clone()); limits::MAX_IMAGES + 1] };
+    assert_eq!(language.turns(&[shown]).unwrap_err().code(), "prompt-invalid");
     let phrase = "a".repeat(limits::MAX_REQUEST_BYTES + 1);
-    let asked = now(model.segment(&encoded, &phrase, &AnswerOptions::default(), &abort, async |_| ()));
+    let asked = now(model.segment(&encoded, &phrase, &AnswerOptions::default()));
     assert_eq!(asked.err().unwrap().code(), "prompt-invalid");
 }
 

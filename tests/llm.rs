@@ -6,13 +6,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use common::{assert_close, cpu, floats, gpu, matrix, noise, vector};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
-use setokim::Error;
 use setokim::formats::blocks::WeightKind;
 use setokim::formats::gguf::Gguf;
 use setokim::kernels::epilogue::{Epilogue, Norm};
@@ -28,6 +26,7 @@ use setokim::model::sampler::{Sampler, Sampling};
 use setokim::nn::tensor_store::TensorStore;
 use setokim::text::template::names;
 use setokim::text::{ChatTemplate, Message, Part, PromptPiece, Role, Tokenizer};
+use setokim::{AbortHandle, Error};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 const TINY: &[u8] = include_bytes!("fixtures/tiny.gguf");
@@ -36,6 +35,11 @@ const PROMPT: &str = "It's 2024: the café";
 
 /// Logits are below 10 and pass through two layers in f32; NumPy's are float64.
 const LOGIT_TOLERANCE: f32 = 1e-4;
+
+/// The likeliest tokens, so many at the most.
+fn greedy(max_tokens: usize) -> CompleteOptions {
+    CompleteOptions { max_tokens, sampling: Sampling::greedy(), ..CompleteOptions::default() }
+}
 
 struct Tiny {
     model: Llama,
@@ -84,13 +88,15 @@ async fn logits_equal_numpy_on_the_gpu() {
 
 async fn greedy_text_repeats(device: &Device) {
     let tiny = tiny(device);
-    let options = CompleteOptions { max_tokens: 16, sampling: Sampling::greedy(), stop: Vec::new() };
-    let abort = AtomicBool::new(false);
+    let options = greedy(16);
     let mut first = None;
     for _ in 0..2 {
         let mut shown = String::new();
-        let completion =
-            complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &abort, async |text| shown += text).await.unwrap();
+        let mut completing = complete(&tiny.model, &tiny.tokenizer, PROMPT, &options);
+        while let Some(text) = completing.next().await {
+            shown += &text;
+        }
+        let completion = completing.await.unwrap();
         let ids: Vec<u32> = completion.steps.iter().map(|step| step.id).collect();
         assert_eq!(completion.prompt_ids, tiny.prompt);
         assert_eq!(ids, tiny.ids[tiny.prompt.len()..]);
@@ -220,8 +226,8 @@ async fn a_seed_draws_the_same_on_every_device() {
             Sampling { top_k: 0, seed: 7, ..Sampling::default() }, // drawn on the CPU
             Sampling::greedy(),
         ] {
-            let options = CompleteOptions { max_tokens: 40, sampling, stop: Vec::new() };
-            let done = complete(&model, &tokenizer, PROMPT, &options, &AtomicBool::new(false), async |_| ()).await;
+            let options = CompleteOptions { sampling, ..greedy(40) };
+            let done = complete(&model, &tokenizer, PROMPT, &options).await;
             texts.push(done.unwrap().steps.iter().map(|step| step.id).collect::<Vec<u32>>());
         }
     }
@@ -356,43 +362,40 @@ fn config_json_of_hugging_face() {
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn bad_requests_are_errors_and_the_next_works() {
     let tiny = tiny(&cpu().await.device);
-    let go = AtomicBool::new(false);
-    let run = async |prompt: &str, max_tokens, abort: &AtomicBool| {
-        let options = CompleteOptions { max_tokens, sampling: Sampling::greedy(), stop: Vec::new() };
-        complete(&tiny.model, &tiny.tokenizer, prompt, &options, abort, async |_| ()).await
-    };
-    assert_eq!(run("", 4, &go).await.unwrap_err().code(), "prompt-invalid");
-    assert_eq!(run(PROMPT, 4, &AtomicBool::new(true)).await.unwrap_err().code(), "aborted");
-    match run(PROMPT, 60, &go).await.unwrap_err() {
+    let run =
+        async |prompt: &str, max_tokens| complete(&tiny.model, &tiny.tokenizer, prompt, &greedy(max_tokens)).await;
+    assert_eq!(run("", 4).await.unwrap_err().code(), "prompt-invalid");
+    match run(PROMPT, 60).await.unwrap_err() {
         Error::ContextOverflow { needed, available } => assert_eq!((needed, available), (tiny.prompt.len() + 60, 64)),
         other => panic!("{other}"),
     }
-    assert_eq!(run(PROMPT, usize::MAX, &go).await.unwrap_err().code(), "context-overflow");
+    assert_eq!(run(PROMPT, usize::MAX).await.unwrap_err().code(), "context-overflow");
     let long = PROMPT.repeat(20);
-    assert_eq!(run(&long, 1, &go).await.unwrap_err().code(), "context-overflow");
+    assert_eq!(run(&long, 1).await.unwrap_err().code(), "context-overflow");
     assert_eq!(tiny.model.embed(&[0, 5000]).unwrap_err().code(), "tokenizer-invalid");
     assert!(tiny.model.embed(&[]).is_err());
     let mut cache = tiny.model.new_cache(3).unwrap();
     let error = tiny.model.forward(tiny.model.embed(&[1, 2, 3, 4]).unwrap(), &mut cache).unwrap_err();
     assert_eq!(error.code(), "context-overflow");
     assert!(cache.is_empty(), "a refused request leaves the cache as it was");
-    assert_eq!(run(PROMPT, 2, &go).await.unwrap().steps.len(), 2);
-    assert_eq!(run(PROMPT, 0, &go).await.unwrap().text, "");
+    assert_eq!(run(PROMPT, 2).await.unwrap().steps.len(), 2);
+    assert_eq!(run(PROMPT, 0).await.unwrap().text, "");
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn an_abort_takes_effect_within_one_token() {
     let tiny = tiny(&cpu().await.device);
-    let options = CompleteOptions { max_tokens: 40, sampling: Sampling::greedy(), stop: Vec::new() };
-    let abort = AtomicBool::new(false);
-    let mut pieces = 0;
-    let stop_at_first = async |_: &str| {
+    let abort = AbortHandle::new();
+    let options = CompleteOptions { abort: abort.clone(), ..greedy(40) };
+    let (mut pieces, mut completing) = (0, complete(&tiny.model, &tiny.tokenizer, PROMPT, &options));
+    while completing.next().await.is_some() {
         pieces += 1;
-        abort.store(true, Ordering::Relaxed);
-    };
-    let result = complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &abort, stop_at_first).await;
-    assert_eq!(result.unwrap_err().code(), "aborted");
+        abort.abort();
+    }
+    assert_eq!(completing.await.unwrap_err().code(), "aborted");
     assert_eq!(pieces, 1);
+    let again = complete(&tiny.model, &tiny.tokenizer, PROMPT, &options).await;
+    assert_eq!(again.unwrap_err().code(), "aborted", "before the first token");
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
@@ -400,9 +403,8 @@ async fn a_stop_string_ends_the_text_before_it() {
     let tiny = tiny(&cpu().await.device);
     let text = tiny.tokenizer.decode(&tiny.ids[tiny.prompt.len()..]);
     let stop: String = text.chars().skip(5).take(2).collect();
-    let options = CompleteOptions { max_tokens: 16, sampling: Sampling::greedy(), stop: vec![stop.clone()] };
-    let go = AtomicBool::new(false);
-    let completion = complete(&tiny.model, &tiny.tokenizer, PROMPT, &options, &go, async |_| ()).await.unwrap();
+    let options = CompleteOptions { stop: vec![stop.clone()], ..greedy(16) };
+    let completion = complete(&tiny.model, &tiny.tokenizer, PROMPT, &options).await.unwrap();
     assert_eq!(completion.finish, Finish::Stop);
     assert_eq!(completion.text, text[..text.find(&stop).unwrap()]);
 }
@@ -508,19 +510,19 @@ fn templates_place_control_tokens_and_pictures() {
     let own = own_tokenizer();
     let id = |name| own.control(name).unwrap();
     let text = |text| own.encode(text).unwrap();
-    let question = vec![Part::Text("is ".into()), Part::Image, Part::Text(" a dog?".into())];
+    let question = vec![Part::Text("is ".into()), Part::Image("first"), Part::Text(" a dog?".into())];
     let messages = [
         Message { role: Role::User, parts: question },
         Message::text(Role::Assistant, "yes"),
-        Message { role: Role::User, parts: vec![Part::Image] },
+        Message { role: Role::User, parts: vec![Part::Image("second")] },
     ];
     let pieces = ChatTemplate::Setokim.encode(&own, &messages).unwrap();
-    let ids = |parts: &[&[u32]]| PromptPiece::Ids(parts.concat());
+    let ids = |parts: &[&[u32]]| PromptPiece::<&str>::Ids(parts.concat());
     assert_eq!(
         pieces,
         [
             ids(&[&[id(names::BEGIN), id(names::USER)], &text("is "), &[id(names::IMAGE)]]),
-            PromptPiece::Image(0),
+            PromptPiece::Image(&"first"),
             ids(&[
                 &[id(names::IMAGE_END)],
                 &text(" a dog?"),
@@ -528,18 +530,19 @@ fn templates_place_control_tokens_and_pictures() {
                 &text("yes"),
                 &[id(names::END), id(names::USER), id(names::IMAGE)],
             ]),
-            PromptPiece::Image(1),
+            PromptPiece::Image(&"second"),
             ids(&[&[id(names::IMAGE_END), id(names::END), id(names::ASSISTANT)]]),
         ]
     );
 
     let tokenizer = Tokenizer::from_gguf(&Gguf::parse(TINY).unwrap()).unwrap();
     let text = |text| tokenizer.encode(text).unwrap();
-    let pieces = ChatTemplate::ChatMl.encode(&tokenizer, &[Message::text(Role::User, "<|im_end|>")]).unwrap();
+    let typed = [Message::<&str>::text(Role::User, "<|im_end|>")];
+    let pieces = ChatTemplate::ChatMl.encode(&tokenizer, &typed).unwrap();
     let expected = [vec![1], text("user\n<|im_end|>"), vec![2], text("\n"), vec![1], text("assistant\n")].concat();
     assert_eq!(pieces, [PromptPiece::Ids(expected)]);
     assert!(ChatTemplate::Setokim.encode(&tokenizer, &messages).is_err(), "this vocabulary has no <user>");
-    let system = [Message::text(Role::System, "be kind")];
+    let system = [Message::<&str>::text(Role::System, "be kind")];
     assert_eq!(ChatTemplate::Setokim.encode(&own, &system).unwrap_err().code(), "unsupported");
 }
 

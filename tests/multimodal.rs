@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor, TensorData};
 use common::{assert_close, cpu, floats, gpu, matrix};
@@ -27,8 +27,8 @@ use setokim::model::shard_loader::ShardLoader;
 use setokim::model::vision::VisionEncoder;
 use setokim::nn::tensor_store::TensorStore;
 use setokim::runtime::device::OpenDevice;
-use setokim::text::{Message, Part, Role, Tokenizer};
-use setokim::{Error, Result};
+use setokim::text::{Role, Tokenizer};
+use setokim::{AbortHandle, Error, Message, Part, Result};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 /// A dozen f32 layers in another order of summation, values near 1.
@@ -48,8 +48,6 @@ const ASKED: &str = include_str!("fixtures/tasks_tiny.json");
 
 /// Side of the tiny model's square image.
 const SIDE: u32 = 32;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 async fn devices() -> [OpenDevice; 2] {
     [cpu().await, gpu().await]
@@ -257,15 +255,16 @@ fn words(text: &str) -> Part {
     Part::Text(text.into())
 }
 
-/// What events tell, without waiting for anything.
-async fn ignore(_: Event) {}
+fn shown(image: &Arc<EncodedImage>) -> Part {
+    Part::Image(image.clone())
+}
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn segment_gives_pytorchs_mask() {
     for open in devices().await {
         let model = tiny_model(open);
         let encoded = model.encode_image(&task_picture("segment", "source")).await.expect("works");
-        let segment = model.segment(&encoded, &asked("segment"), &options(), &NEVER, ignore).await.expect("works");
+        let segment = model.segment(&encoded, &asked("segment"), &options()).await.expect("works");
         let found = segment.mask.expect("PyTorch found something");
         let mask: Vec<u8> = found.mask.bits().iter().map(|&bit| bit.into()).collect();
         assert_eq!(mask, golden_bytes(TASKS, "segment.mask"));
@@ -281,14 +280,15 @@ async fn segment_gives_pytorchs_mask() {
 async fn generate_draws_pytorchs_picture_token_by_token() {
     for open in devices().await {
         let model = tiny_model(open);
-        let mut indices = Vec::new();
-        let record = async |event: Event| {
+        let (mut indices, prompt, options) = (Vec::new(), asked("generate"), options());
+        let mut generating = model.generate(&prompt, &options);
+        while let Some(event) = generating.next().await {
             if let Event::VisualToken { index, copied } = event {
                 assert_eq!(copied, None, "there is nothing to keep");
                 indices.push(index);
             }
-        };
-        let made = model.generate(&asked("generate"), &options(), &NEVER, record).await.expect("works");
+        }
+        let made = generating.await.expect("works");
         let generated = made.image.expect("insisted");
         assert_eq!(indices, (0..generated.tokens.len()).collect::<Vec<_>>());
         assert_eq!(made.usage.visual_tokens, generated.tokens.len());
@@ -309,7 +309,7 @@ async fn edit_keeps_what_pytorch_keeps() {
         let source = task_picture("edit", "source");
         let encoded = model.encode_image(&source).await.expect("works");
         let edit = async |options: AnswerOptions| {
-            let edit = model.edit(&encoded, &asked("edit"), &options, &NEVER, ignore).await.expect("works");
+            let edit = model.edit(&encoded, &asked("edit"), &options).await.expect("works");
             edit.image.expect("insisted")
         };
         let generated = edit(options()).await;
@@ -338,8 +338,8 @@ async fn chat_says_what_pytorch_says() {
     for open in devices().await {
         let model = tiny_model(open);
         let [first, second] = see_two(&model).await;
-        let question = user(vec![Part::Image, Part::Image, words(&asked("chat"))]);
-        let answer = model.chat(&[question], &[&first, &second], &options(), &NEVER, ignore).await.expect("works");
+        let question = user(vec![shown(&first), shown(&second), words(&asked("chat"))]);
+        let answer = model.chat(&[question], &options()).await.expect("works");
         let ids: Vec<u32> = task_golden("chat", "ids").iter().map(|&id| id as u32).collect();
         assert_eq!(answer.text(), tokenizer().decode(&ids));
         assert_eq!((answer.usage.answer_tokens, answer.usage.finish), (ids.len(), Finish::Length));
@@ -348,14 +348,14 @@ async fn chat_says_what_pytorch_says() {
 
 // --- the loop
 
-async fn see_two(model: &Setokim) -> [EncodedImage; 2] {
+async fn see_two(model: &Setokim) -> [Arc<EncodedImage>; 2] {
     let first = model.encode_image(&task_picture("chat", "source")).await.expect("works");
     [first, model.encode_image(&task_picture("chat", "second")).await.expect("works")]
 }
 
-async fn chat(model: &Setokim, messages: &[Message], images: &[&EncodedImage], max_tokens: usize) -> Result<Answer> {
+async fn chat(model: &Setokim, messages: &[Message], max_tokens: usize) -> Result<Answer> {
     let options = AnswerOptions { max_tokens, ..options() };
-    model.chat(messages, images, &options, &NEVER, ignore).await
+    model.chat(messages, &options).await
 }
 
 /// Parts of an answer that can be compared.
@@ -372,18 +372,23 @@ fn told(answer: &Answer) -> Vec<String> {
 async fn text_is_spoken_in_pieces_that_make_up_the_answer() {
     let model = tiny_model(cpu().await);
     let [first, second] = see_two(&model).await;
-    let question = user(vec![Part::Image, words("what is"), Part::Image, words(" ?")]);
-    let (mut shown, mut done) = (String::new(), None);
-    let record = async |event: Event| match event {
-        Event::Text(text) => {
-            assert!(!text.is_empty());
-            shown += &text;
+    let question = [user(vec![shown(&first), words("what is"), shown(&second), words(" ?")])];
+    let (mut text, mut done, options) = (String::new(), None, options());
+    let mut answering = model.chat(&question, &options);
+    while let Some(event) = answering.next().await {
+        assert!(done.is_none(), "nothing follows the end");
+        match event {
+            Event::Text(more) => {
+                assert!(!more.is_empty());
+                text += &more;
+            }
+            Event::Done(usage) => done = Some(usage),
+            _ => {}
         }
-        Event::Done(usage) => done = Some(usage),
-        _ => {}
-    };
-    let answer = model.chat(&[question], &[&first, &second], &options(), &NEVER, record).await.expect("works");
-    assert_eq!(shown, answer.text());
+    }
+    let answer = answering.await.expect("works");
+    assert!(!text.is_empty());
+    assert_eq!(text, answer.text());
     assert_eq!(done, Some(answer.usage));
     assert!(answer.usage.answer_tokens <= 12);
     let expected =
@@ -396,25 +401,26 @@ async fn the_same_request_gives_the_same_answer_whatever_came_before() {
     for open in devices().await {
         let model = tiny_model(open);
         let [first, second] = see_two(&model).await;
-        let mut messages = vec![user(vec![Part::Image, words("where is the dog ?")])];
-        let opening = chat(&model, &messages, &[&first], 6).await.expect("works");
+        let mut messages = vec![user(vec![shown(&first), words("where is the dog ?")])];
+        let opening = chat(&model, &messages, 6).await.expect("works");
         assert_eq!(opening.usage.cached_tokens, 0);
         messages.push(Message::text(Role::Assistant, "at the top"));
-        messages.push(user(vec![Part::Image, words("and here ?")]));
+        messages.push(user(vec![shown(&second), words("and here ?")]));
 
-        let warm = chat(&model, &messages, &[&first, &second], 10).await.expect("works");
+        let warm = chat(&model, &messages, 10).await.expect("works");
         assert_eq!(warm.usage.cached_tokens, opening.usage.prompt_tokens, "the first turn is not read again");
-        let other = chat(&model, &[Message::text(Role::User, "hello")], &[], 6).await.expect("works");
+        let other = chat(&model, &[Message::text(Role::User, "hello")], 6).await.expect("works");
         assert_eq!(other.usage.cached_tokens, 0);
-        let cold = chat(&model, &messages, &[&first, &second], 10).await.expect("works");
+        let cold = chat(&model, &messages, 10).await.expect("works");
         assert_eq!(cold.usage.cached_tokens, 0);
-        let again = chat(&model, &messages, &[&first, &second], 10).await.expect("works");
+        let again = chat(&model, &messages, 10).await.expect("works");
         assert!(again.usage.cached_tokens > 0);
         assert_eq!(told(&warm), told(&cold), "remembered turns change nothing");
         assert_eq!(told(&warm), told(&again), "the same request twice");
 
         // Another image in the same words is another prompt.
-        let swapped = chat(&model, &messages, &[&second, &first], 10).await.expect("works");
+        messages[0] = user(vec![shown(&second), words("where is the dog ?")]);
+        let swapped = chat(&model, &messages, 10).await.expect("works");
         assert_eq!(swapped.usage.cached_tokens, 0);
     }
 }
@@ -423,27 +429,37 @@ async fn the_same_request_gives_the_same_answer_whatever_came_before() {
 async fn an_abort_takes_effect_within_one_token_and_leaves_no_trace() {
     let model = tiny_model(cpu().await);
     let prompt = asked("generate");
-    let draw =
-        async || model.generate(&prompt, &options(), &NEVER, ignore).await.expect("works").image.expect("insisted");
+    let draw = async || model.generate(&prompt, &options()).await.expect("works").image.expect("insisted");
     let expected = draw().await;
-    let abort = AtomicBool::new(false);
-    let mut encoded = 0;
-    let stop_at_the_first = async |event: Event| {
+    let abort = AbortHandle::new();
+    let stopped = AnswerOptions { abort: abort.clone(), ..options() };
+    let (mut seen, mut generating) = (0, model.generate(&prompt, &stopped));
+    while let Some(event) = generating.next().await {
         if let Event::VisualToken { .. } = event {
-            encoded += 1;
-            abort.store(true, Ordering::Relaxed);
+            seen += 1;
+            abort.abort();
         }
-    };
-    let aborted = model.generate(&prompt, &options(), &abort, stop_at_the_first).await;
-    assert_eq!(aborted.expect_err("was aborted").code(), "aborted");
-    assert_eq!(encoded, 1);
+    }
+    assert_eq!(generating.await.expect_err("was aborted").code(), "aborted");
+    assert_eq!(seen, 1);
     let again = draw().await;
     assert_eq!(again.values, expected.values);
     assert_eq!(again.image, expected.image);
 
-    let before = AtomicBool::new(true);
-    let aborted = model.generate(&prompt, &options(), &before, ignore).await;
-    assert_eq!(aborted.expect_err("was aborted").code(), "aborted");
+    let aborted = model.generate(&prompt, &stopped).await;
+    assert_eq!(aborted.expect_err("was aborted before").code(), "aborted");
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn a_request_that_is_dropped_leaves_no_trace() {
+    let model = tiny_model(cpu().await);
+    let messages = [Message::text(Role::User, "hello")];
+    let expected = chat(&model, &messages, 6).await.expect("works");
+    let options = options();
+    let mut dropped = model.chat(&messages, &options);
+    assert!(dropped.next().await.is_some());
+    drop(dropped);
+    assert_eq!(told(&chat(&model, &messages, 6).await.expect("works")), told(&expected));
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
@@ -453,21 +469,10 @@ async fn a_seed_decides_the_noise() {
     let draw = async |seed| {
         let diffusion = DiffusionOptions { seed, temperature: 1.0, ..options().diffusion };
         let options = AnswerOptions { diffusion, ..options() };
-        model.generate(&prompt, &options, &NEVER, ignore).await.expect("works").image.expect("insisted").values
+        model.generate(&prompt, &options).await.expect("works").image.expect("insisted").values
     };
     assert_eq!(draw(1).await, draw(1).await);
     assert_ne!(draw(1).await, draw(2).await);
-}
-
-#[wasm_bindgen_test(unsupported = tokio::test)]
-async fn pictures_and_their_places_must_match() {
-    let model = tiny_model(cpu().await);
-    let [first, second] = see_two(&model).await;
-    let one_place = [user(vec![Part::Image, words("what is this ?")])];
-    for images in [&[][..], &[&first, &second][..]] {
-        assert_eq!(chat(&model, &one_place, images, 4).await.expect_err("does not match").code(), "prompt-invalid");
-    }
-    chat(&model, &one_place, &[&first], 4).await.expect("matches, and the errors left nothing behind");
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
@@ -476,7 +481,7 @@ async fn typed_control_tokens_stay_text() {
     let language = model.language().expect("has one");
     let special = config().special_tokens.expect("has them");
     let spelled = "<end> <assistant> [Img] [/Img] <vis> [SEG] <keep_0> <bos>";
-    let turns = language.turns(&[Message::text(Role::User, spelled)], &[]).expect("text");
+    let turns = language.turns(&[Message::text(Role::User, spelled)]).expect("text");
     let positions = turns.concat();
     let (control, text) = ([special.begin, special.user], &positions[2..positions.len() - 2]);
     assert_eq!(positions[..2], control.map(Position::Word));
@@ -485,8 +490,9 @@ async fn typed_control_tokens_stay_text() {
         assert!(*id >= special.keep_first + special.keep_count, "{id} is a control token");
     }
     // An image is where it is put, not where it is spelled.
-    let answer = chat(&model, &[Message::text(Role::User, spelled)], &[], 4).await;
-    assert!(answer.is_ok());
+    let answer = chat(&model, &[Message::text(Role::User, spelled)], 4).await.expect("works");
+    assert_eq!(answer.usage.prompt_tokens, positions.len());
+    assert!(answer.usage.answer_tokens > 0 && answer.masks().next().is_none());
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
@@ -495,35 +501,35 @@ async fn requests_that_make_no_sense_are_typed_errors() {
     let [first, _] = see_two(&model).await;
     let code = |error: Error| error.code();
     let none: [Message; 0] = [];
-    assert_eq!(chat(&model, &none, &[], 4).await.map_err(code).err(), Some("prompt-invalid"));
+    assert_eq!(chat(&model, &none, 4).await.map_err(code).err(), Some("prompt-invalid"));
     let blank = [Message::text(Role::User, "  ")];
-    assert_eq!(chat(&model, &blank, &[], 4).await.map_err(code).err(), Some("prompt-invalid"));
-    let beside_a_picture = [user(vec![Part::Image, Part::Text(" ".into())])];
-    assert_eq!(chat(&model, &beside_a_picture, &[&first], 4).await.map_err(code).err(), Some("prompt-invalid"));
-    let picture_alone = [user(vec![Part::Image])];
-    chat(&model, &picture_alone, &[&first], 4).await.expect("a picture may come without words");
+    assert_eq!(chat(&model, &blank, 4).await.map_err(code).err(), Some("prompt-invalid"));
+    let beside_a_picture = [user(vec![shown(&first), words(" ")])];
+    assert_eq!(chat(&model, &beside_a_picture, 4).await.map_err(code).err(), Some("prompt-invalid"));
+    let picture_alone = [user(vec![shown(&first)])];
+    chat(&model, &picture_alone, 4).await.expect("a picture may come without words");
     let answered = [Message::text(Role::User, "hi"), Message::text(Role::Assistant, "hello")];
-    assert_eq!(chat(&model, &answered, &[], 4).await.map_err(code).err(), Some("prompt-invalid"));
+    assert_eq!(chat(&model, &answered, 4).await.map_err(code).err(), Some("prompt-invalid"));
     let system = [Message::text(Role::System, "be kind"), Message::text(Role::User, "hi")];
-    assert_eq!(chat(&model, &system, &[], 4).await.map_err(code).err(), Some("unsupported"));
+    assert_eq!(chat(&model, &system, 4).await.map_err(code).err(), Some("unsupported"));
 
-    let empty = model.segment(&first, " ", &options(), &NEVER, ignore).await;
+    let empty = model.segment(&first, " ", &options()).await;
     assert_eq!(empty.map_err(code).err(), Some("prompt-invalid"));
-    let empty = model.edit(&first, "", &options(), &NEVER, ignore).await;
+    let empty = model.edit(&first, "", &options()).await;
     assert_eq!(empty.map_err(code).err(), Some("prompt-invalid"));
     let no_steps = AnswerOptions { diffusion: DiffusionOptions { steps: 0, ..options().diffusion }, ..options() };
-    let drawn = model.generate("a dog", &no_steps, &NEVER, ignore).await;
+    let drawn = model.generate("a dog", &no_steps).await;
     assert_eq!(drawn.map_err(code).err(), Some("setting-invalid"));
 
     let long = "the dog and ".repeat(60);
-    match chat(&model, &[Message::text(Role::User, long)], &[], 4).await {
+    match chat(&model, &[Message::text(Role::User, long)], 4).await {
         Err(Error::ContextOverflow { needed, available }) => assert!(needed > available && available == 128),
         other => panic!("expected an overflow, got {other:?}"),
     }
-    chat(&model, &[Message::text(Role::User, "hi")], &[], 4).await.expect("the next request works");
+    chat(&model, &[Message::text(Role::User, "hi")], 4).await.expect("the next request works");
     let silent = Message { role: Role::Assistant, parts: Vec::new() };
     let after_silence = [Message::text(Role::User, "hi"), silent, Message::text(Role::User, "well ?")];
-    chat(&model, &after_silence, &[], 4).await.expect("an assistant may have had nothing to say");
+    chat(&model, &after_silence, 4).await.expect("an assistant may have had nothing to say");
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
@@ -534,10 +540,10 @@ async fn a_margin_decides_between_a_picture_and_words_unless_only_a_picture_may_
         let model = Setokim::load_with_text(config, tiny_store(&open), tokenizer(), open).expect("the model");
         let [first, _] = see_two(&model).await;
         let may_refuse = AnswerOptions { required: false, ..options() };
-        let edit = model.edit(&first, "remove the dog", &may_refuse, &NEVER, ignore).await.expect("works");
+        let edit = model.edit(&first, "remove the dog", &may_refuse).await.expect("works");
         let begins_with_a_picture = edit.image.is_some() && edit.text.is_empty();
         assert_eq!(begins_with_a_picture, draws);
-        let edit = model.edit(&first, "remove the dog", &options(), &NEVER, ignore).await.expect("works");
+        let edit = model.edit(&first, "remove the dog", &options()).await.expect("works");
         assert!(edit.image.is_some());
     }
 }
@@ -548,7 +554,7 @@ async fn words_take_the_place_of_a_drawing_unless_it_is_insisted_on() {
     let model = tiny_model(cpu().await);
     for required in [false, true] {
         let options = AnswerOptions { required, ..options() };
-        let made = model.generate("a dog", &options, &NEVER, ignore).await.expect("works");
+        let made = model.generate("a dog", &options).await.expect("works");
         assert_eq!((made.image.is_some(), made.text.is_empty()), (required, required));
     }
 }
@@ -563,10 +569,10 @@ async fn only_a_refusal_takes_the_place_of_a_drawing_where_the_config_names_some
         let model = Setokim::load_with_text(config, tiny_store(&open), tokenizer(), open).expect("the model");
         let [first, _] = see_two(&model).await;
         let may_refuse = AnswerOptions { required: false, max_tokens: 16, ..options() };
-        let edit = model.edit(&first, "remove the dog", &may_refuse, &NEVER, ignore).await.expect("works");
+        let edit = model.edit(&first, "remove the dog", &may_refuse).await.expect("works");
         let is_refusal = ["i can not", "there is no"].iter().any(|refusal| edit.text.starts_with(refusal));
         assert_eq!((is_refusal, edit.text.is_empty()), (are_meant, false), "{}", edit.text);
-        chats.push(chat(&model, &messages, &[], 8).await.expect("works").text());
+        chats.push(chat(&model, &messages, 8).await.expect("works").text());
     }
     assert_eq!(chats[0], chats[1], "a chat may say anything");
 }
@@ -575,50 +581,49 @@ async fn only_a_refusal_takes_the_place_of_a_drawing_where_the_config_names_some
 async fn the_limit_and_stop_strings_end_an_answer() {
     let model = tiny_model(cpu().await);
     let messages = [Message::text(Role::User, "hello")];
-    let nothing = chat(&model, &messages, &[], 0).await.expect("works");
+    let nothing = chat(&model, &messages, 0).await.expect("works");
     assert!(nothing.parts.is_empty());
-    let answer = chat(&model, &messages, &[], 3).await.expect("works");
+    let answer = chat(&model, &messages, 3).await.expect("works");
     assert!(answer.usage.answer_tokens <= 3);
     assert_eq!(answer.usage.finish == Finish::Length, answer.usage.answer_tokens == 3);
     let text = answer.text();
-    if let Some(first) = text.chars().next() {
-        let options = AnswerOptions { stop: vec![first.to_string()], ..options() };
-        let stopped = model.chat(&messages, &[], &options, &NEVER, ignore).await.expect("works");
-        assert_eq!((stopped.text().as_str(), stopped.usage.finish), ("", Finish::Stop));
-    }
+    let first = text.chars().next().expect("it says something");
+    let options = AnswerOptions { stop: vec![first.to_string()], ..options() };
+    let stopped = model.chat(&messages, &options).await.expect("works");
+    assert_eq!((stopped.text().as_str(), stopped.usage.finish), ("", Finish::Stop));
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn a_drawn_picture_and_a_mask_can_be_talked_about() {
     let model = tiny_model(cpu().await);
-    let generated = model.generate(&asked("generate"), &options(), &NEVER, ignore).await.expect("works").image;
+    let generated = model.generate(&asked("generate"), &options()).await.expect("works").image;
     let generated = generated.expect("insisted");
     let drawn = generated.to_encoded();
     let messages = [
         Message::text(Role::User, "draw a dog"),
-        Message { role: Role::Assistant, parts: vec![Part::Image] },
+        Message { role: Role::Assistant, parts: vec![shown(&drawn)] },
         Message::text(Role::User, "segment the dog"),
         Message { role: Role::Assistant, parts: vec![Part::Mask] },
         Message::text(Role::User, "what is it ?"),
     ];
     let language = model.language().expect("has one");
     let special = config().special_tokens.expect("has them");
-    let turns = language.turns(&messages, &[&drawn]).expect("valid");
+    let turns = language.turns(&messages).expect("valid");
     assert_eq!(turns.len(), 3);
     assert!(turns.iter().all(|turn| turn.last() == Some(&Position::Word(special.assistant))));
     assert_eq!(turns[1][0], Position::Word(special.image_start));
     assert_eq!(turns[1][1], Position::Visual { slot: 0, token: generated.values[0].clone() });
     assert_eq!(turns[2][..2], [Position::Word(special.segment), Position::Word(special.end)]);
-    chat(&model, &messages, &[&drawn], 6).await.expect("works");
+    chat(&model, &messages, 6).await.expect("works");
     // Nobody has looked at the generated yet: the mask head does so now.
-    model.segment(&drawn, "the dog", &options(), &NEVER, ignore).await.expect("works");
+    model.segment(&drawn, "the dog", &options()).await.expect("works");
 }
 
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn a_tokenizer_alone_says_that_it_cannot_talk() {
     let open = cpu().await;
     let model = Setokim::load(config(), tiny_store(&open), open).expect("loads without a language model");
-    assert_eq!(chat(&model, &[Message::text(Role::User, "hi")], &[], 4).await.expect_err("no").code(), "unsupported");
+    assert_eq!(chat(&model, &[Message::text(Role::User, "hi")], 4).await.expect_err("no").code(), "unsupported");
     let image = task_picture("edit", "source");
     assert_eq!(model.encode_image(&image).await.expect_err("no").code(), "unsupported");
     model.tokenize(&image).await.expect("pictures still work");

@@ -5,7 +5,6 @@
 
 mod common;
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use common::{cpu, gpu};
@@ -15,7 +14,8 @@ use setokim::model::config::SetokimConfig;
 use setokim::model::setokim::Setokim;
 use setokim::nn::tensor_store::TensorStore;
 use setokim::runtime::device::OpenDevice;
-use setokim::text::{Message, Part, Role, Tokenizer};
+use setokim::text::{Role, Tokenizer};
+use setokim::{Message, Part};
 
 const CONFIG: &str = include_str!("fixtures/tiny-setokim/config.json");
 const SHARD: &[u8] = include_bytes!("fixtures/tiny-setokim/setok-00001-of-00001.safetensors");
@@ -48,7 +48,6 @@ fn image(request: usize) -> Image {
 
 /// One request, and its whole answer as text.
 async fn ask(model: &Setokim, request: usize) -> String {
-    static NEVER: AtomicBool = AtomicBool::new(false);
     let mut options = AnswerOptions { max_tokens: 4, ..AnswerOptions::default() };
     options.diffusion.steps = 2;
     let image = image(request / 6);
@@ -58,14 +57,14 @@ async fn ask(model: &Setokim, request: usize) -> String {
         1 => format!("{:?}", model.reconstruct(&image).await.unwrap().0.rgb()),
         2 | 3 => {
             let encoded = model.encode_image(&image).await.unwrap();
-            let parts = vec![Part::Image, Part::Text(text.into())];
+            let parts = vec![Part::Image(encoded), Part::Text(text.into())];
             let messages = [Message { role: Role::User, parts }];
-            let answer = model.chat(&messages, &[&encoded], &options, &NEVER, async |_| ()).await.unwrap();
+            let answer = model.chat(&messages, &options).await.unwrap();
             format!("{:?} {}", answer.to_message(), answer.usage.answer_tokens)
         }
         4 => {
             let encoded = model.encode_image(&image).await.unwrap();
-            let answer = model.segment(&encoded, text, &options, &NEVER, async |_| ()).await.unwrap();
+            let answer = model.segment(&encoded, text, &options).await.unwrap();
             format!("{:?} {}", answer.mask.map(|found| found.mask), answer.text)
         }
         // Errors are part of long use too.

@@ -1,7 +1,7 @@
 /** The page's half of the protocol: a `Host` whose work is done in a worker. */
 
 import { errorFromMessage, isFatal, SetokimError } from "./errors.js";
-import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
+import { type AnswerRequest, type Host, imagesOf, type LoadReply, type LoadRequest } from "./host.js";
 import { type RequestImage, transferablesOf } from "./image.js";
 import type { CallName, Calls, Reply, Request } from "./protocol.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
@@ -64,7 +64,7 @@ export class RemoteHost implements Host {
   }
 
   answer(request: AnswerRequest, onEvent: (event: WasmEvent) => void, signal: AbortSignal): Promise<WasmAnswer> {
-    return this.#call("answer", request, { transfer: request.images.flatMap(transferablesOf), onEvent, signal });
+    return this.#call("answer", request, { transfer: imagesOf(request).flatMap(transferablesOf), onEvent, signal });
   }
 
   requests(): number {

@@ -2,6 +2,8 @@
 
 mod composite;
 
+use std::sync::Arc;
+
 use burn::tensor::{DType, Tensor, TensorData, Transaction};
 use serde::Serialize;
 
@@ -60,8 +62,8 @@ impl GeneratedImage {
     }
 
     /// The image as the language model reads it when the chat goes on.
-    pub fn to_encoded(&self) -> EncodedImage {
-        EncodedImage {
+    pub fn to_encoded(&self) -> Arc<EncodedImage> {
+        Arc::new(EncodedImage {
             image: self.image.clone(),
             crop: self.crop,
             grid: self.grid,
@@ -70,7 +72,7 @@ impl GeneratedImage {
             tokens: self.values.clone(),
             maps: None,
             milliseconds: 0.0,
-        }
+        })
     }
 }
 

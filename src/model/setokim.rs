@@ -1,6 +1,7 @@
 //! The whole model. Read [`Setokim::tokenize`] and [`Setokim::reconstruct`] for the data path.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use serde::Serialize;
@@ -224,11 +225,11 @@ impl Setokim {
         Ok(VisualTokens { tensor, clusters, report })
     }
 
-    /// Image -> what the language model reads of it. Reads back from the device twice.
+    /// Image -> what the language model reads of it, to be shared by messages. Reads back from the device twice.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a model without a language model, else as [`Setokim::tokenize`].
-    pub async fn encode_image(&self, image: &Image) -> Result<EncodedImage> {
+    pub async fn encode_image(&self, image: &Image) -> Result<Arc<EncodedImage>> {
         let mut clock = Clock::start();
         let projector = &self.language()?.projector;
         let square = self.preprocess(image)?;
@@ -243,7 +244,7 @@ impl Setokim {
             slots[cluster] = slot as u32;
         }
         let side = self.config.vision.grid();
-        Ok(EncodedImage {
+        Ok(Arc::new(EncodedImage {
             image: image.clone(),
             crop: square.crop,
             grid: [side, side],
@@ -252,7 +253,7 @@ impl Setokim {
             ids: order,
             maps: maps_from_stem(features, stem),
             milliseconds: clock.lap(),
-        })
+        }))
     }
 
     /// What the mask head sees of an image.

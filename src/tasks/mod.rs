@@ -8,15 +8,13 @@ mod segment;
 
 pub use self::segment::Segment;
 
-use std::sync::atomic::AtomicBool;
-
 use crate::limits::MAX_REQUEST_BYTES;
 use crate::model::answer::{AnswerOptions, Request, Task};
-use crate::model::encoded_image::EncodedImage;
-use crate::model::events::{Event, Usage};
+use crate::model::answering::Events;
+use crate::model::events::Usage;
+use crate::model::language::Message;
 use crate::model::rendering::GeneratedImage;
 use crate::model::setokim::Setokim;
-use crate::text::Message;
 use crate::{Error, Result};
 
 /// The answer to a prompt or to an instruction.
@@ -32,21 +30,15 @@ pub struct Generated {
 }
 
 impl Setokim {
-    /// An image for one message, or words in its place; of `source`, which the message then names.
-    async fn generate_image(
-        &self,
-        message: Message,
-        source: Option<&EncodedImage>,
-        options: &AnswerOptions,
-        abort: &AtomicBool,
-        on_event: impl AsyncFnMut(Event),
-    ) -> Result<Generated> {
+    /// An image for one message, or words in its place; a changed one where the message has an image.
+    async fn generate_image(&self, message: Message, options: &AnswerOptions, events: Events) -> Result<Generated> {
         let language = self.language()?;
         language.diffusion.as_ref().ok_or(Error::Unsupported("diffusion head"))?;
         self.detok().ok_or(Error::Unsupported("detokenizer"))?;
+        let source = message.images().next().cloned();
         let task = if source.is_some() { Task::Edit } else { Task::Generate };
-        let turns = language.turns(&[message], source.as_slice())?;
-        let answer = self.answer(Request { turns, source, task, options }, abort, on_event).await?;
+        let turns = language.turns(&[message])?;
+        let answer = self.answer(Request { turns, source: source.as_deref(), task, options }, events).await?;
         let image = answer.images().next().cloned();
         if options.required && image.is_none() {
             return Err(Error::Setting("max_tokens leaves no room for a picture".into()));
