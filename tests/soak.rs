@@ -7,19 +7,13 @@ mod common;
 
 use std::sync::{Mutex, PoisonError};
 
+use common::tiny_setokim::model;
 use common::{cpu, gpu};
 use setokim::image::Image;
 use setokim::model::answer::AnswerOptions;
-use setokim::model::config::SetokimConfig;
 use setokim::model::setokim::Setokim;
-use setokim::nn::tensor_store::TensorStore;
-use setokim::runtime::device::OpenDevice;
-use setokim::text::{Role, Tokenizer};
+use setokim::text::Role;
 use setokim::{Message, Part};
-
-const CONFIG: &str = include_str!("fixtures/tiny-setokim/config.json");
-const SHARD: &[u8] = include_bytes!("fixtures/tiny-setokim/setok-00001-of-00001.safetensors");
-const TOKENIZER: &[u8] = include_bytes!("fixtures/tiny-setokim/tokenizer.json");
 
 /// What an allocator may keep to itself.
 const SLACK_KIB: u64 = 4 << 10;
@@ -30,13 +24,6 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn alone(test: impl Future<Output = ()>) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);
-}
-
-fn model(open: OpenDevice) -> Setokim {
-    let mut store = TensorStore::new(&open.device);
-    store.add_shard("tiny", SHARD.to_vec()).unwrap();
-    let config = SetokimConfig::from_json(CONFIG).unwrap();
-    Setokim::load_with_text(config, store, Tokenizer::from_json(TOKENIZER).unwrap(), open).unwrap()
 }
 
 /// Images and words of a few sizes, by the number of the request.

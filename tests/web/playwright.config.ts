@@ -26,9 +26,13 @@ export default defineConfig({
     },
   },
   projects: [
-    { name: "page", testMatch: /(page|chat|safety)\.spec\.ts/ },
+    { name: "page", testMatch: /(page|install|chat|safety)\.spec\.ts/ },
     // The package without a bundler, from a plain server.
-    { name: "lab", testMatch: /(lab|tasks|reliability)\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 1}/` } },
+    {
+      name: "lab",
+      testMatch: /(lab|tasks|reliability|storage)\.spec\.ts/,
+      use: { baseURL: `http://127.0.0.1:${port + 1}/` },
+    },
     { name: "examples", testMatch: /examples\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 2}/` } },
   ],
   webServer: [

@@ -1,9 +1,7 @@
 //! Every stage against PyTorch (`training/fixtures/tokenizer.py`) and `transformers`, on the CPU and on a GPU.
 
-mod common;
-
+use crate::common::{assert_close, cpu, floats, gpu, matrix};
 use burn::tensor::{DType, Tensor, TensorData};
-use common::{assert_close, cpu, floats, gpu, matrix};
 use setokim::formats::manifest::Manifest;
 use setokim::formats::safetensors::read_safetensors_f32;
 use setokim::image::Image;
@@ -20,17 +18,17 @@ use wasm_bindgen_test::wasm_bindgen_test;
 /// A dozen f32 layers in another order of summation, values near 1.
 const TOLERANCE: f32 = 1e-4;
 
-const CONFIG: &str = include_str!("fixtures/tiny-model/config.json");
-const MANIFEST: &str = include_str!("fixtures/tiny-model/manifest.json");
-const SHARD: &[u8] = include_bytes!("fixtures/tiny-model/setok-00001-of-00001.safetensors");
+const CONFIG: &str = include_str!("../fixtures/tiny-model/config.json");
+const MANIFEST: &str = include_str!("../fixtures/tiny-model/manifest.json");
+const SHARD: &[u8] = include_bytes!("../fixtures/tiny-model/setok-00001-of-00001.safetensors");
 const SHARD_NAME: &str = "setok-00001-of-00001.safetensors";
-const VISION: &[u8] = include_bytes!("fixtures/vision_tiny.safetensors");
-const MERGER: &[u8] = include_bytes!("fixtures/merger_tiny.safetensors");
-const DETOK: &[u8] = include_bytes!("fixtures/detok_tiny.safetensors");
-const SETOK: &[u8] = include_bytes!("fixtures/setok_tiny.safetensors");
-const SIGLIP_CONFIG: &str = include_str!("fixtures/siglip-tiny/config.json");
-const SIGLIP_WEIGHTS: &[u8] = include_bytes!("fixtures/siglip-tiny/model.safetensors");
-const SIGLIP_EXPECTED: &[u8] = include_bytes!("fixtures/siglip-tiny/expected.safetensors");
+const VISION: &[u8] = include_bytes!("../fixtures/vision_tiny.safetensors");
+const MERGER: &[u8] = include_bytes!("../fixtures/merger_tiny.safetensors");
+const DETOK: &[u8] = include_bytes!("../fixtures/detok_tiny.safetensors");
+const SETOK: &[u8] = include_bytes!("../fixtures/setok_tiny.safetensors");
+const SIGLIP_CONFIG: &str = include_str!("../fixtures/siglip-tiny/config.json");
+const SIGLIP_WEIGHTS: &[u8] = include_bytes!("../fixtures/siglip-tiny/model.safetensors");
+const SIGLIP_EXPECTED: &[u8] = include_bytes!("../fixtures/siglip-tiny/expected.safetensors");
 
 async fn devices() -> [OpenDevice; 2] {
     [cpu().await, gpu().await]

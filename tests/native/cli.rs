@@ -1,5 +1,4 @@
 //! The command line as a person uses it: output, messages and exit codes.
-#![cfg(all(not(target_family = "wasm"), feature = "cli"))]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

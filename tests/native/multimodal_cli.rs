@@ -1,5 +1,4 @@
 //! `chat`, `segment`, `generate` and `edit` as a person uses them. The model is random: what it says means nothing.
-#![cfg(all(not(target_family = "wasm"), feature = "cli"))]
 
 use std::io::Write;
 use std::path::Path;

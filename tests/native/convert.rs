@@ -1,12 +1,9 @@
 //! `convert`: what goes in comes out, in fewer bits. Sources are the fixtures of the other tests.
-#![cfg(not(target_family = "wasm"))]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 
-use common::{assert_close, cpu, floats};
+use crate::common::{assert_close, cpu, floats};
 use setokim::convert::{
     Draft, LeftOut, Part, Precision, Precisions, Report, SHARD_BYTES, SourceOptions, open_source, write_bundle,
 };

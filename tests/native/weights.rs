@@ -1,13 +1,11 @@
 //! Weights in: manifests, shards, the tensor store, and model folders as ours and as Hugging Face writes them.
 
-mod common;
-
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use crate::common::assert_close;
 use burn::tensor::Device;
-use common::assert_close;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;

@@ -1,5 +1,4 @@
 //! Every WGSL file is valid, and says of itself what Rust launches. No GPU is needed.
-#![cfg(not(target_family = "wasm"))]
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};

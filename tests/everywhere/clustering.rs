@@ -1,8 +1,6 @@
 //! The clustering as a whole: golden partitions from PyTorch, and what must hold for any features.
 
-mod common;
-
-use common::{assert_close, blobs, cpu, gpu, matrix, noise};
+use crate::common::{assert_close, blobs, cpu, gpu, matrix, noise};
 use setokim::model::config::ClusterConfig;
 use setokim::model::setok::{Clusters, cluster};
 use setokim::runtime::device::OpenDevice;
@@ -54,7 +52,7 @@ impl Golden {
 
 macro_rules! golden {
     ($($name:literal),*) => {
-        [$(($name, Golden { bytes: include_bytes!(concat!("fixtures/cluster_", $name, ".safetensors")) })),*]
+        [$(($name, Golden { bytes: include_bytes!(concat!("../fixtures/cluster_", $name, ".safetensors")) })),*]
     };
 }
 

@@ -1,0 +1,33 @@
+/** The conversation of the built page, with a stand-in for the model. */
+
+import { readFileSync } from "node:fs";
+import { expect, type Locator, type Page } from "@playwright/test";
+import { test as base, openPage, settled } from "./helpers.ts";
+
+const fake = readFileSync(new URL("./fake-model.js", import.meta.url), "utf8");
+
+export const test = base.extend<{ chat: Page }>({
+  chat: async ({ page }, use) => {
+    await useFake(page);
+    await openPage(page);
+    await use(page);
+  },
+});
+
+export async function useFake(page: Page): Promise<void> {
+  await page.route(/\/worker-[^/]*\.js$/, (route) => route.fulfill({ body: fake, contentType: "text/javascript" }));
+  await page.route("**/manifest.json", (route) => route.fulfill({ json: { files: [{ name: "fake", bytes: 1e6 }] } }));
+}
+
+type Mode = "Ask" | "Find" | "Draw" | "Edit";
+
+/** Asks by keyboard and waits for the whole answer. */
+export async function ask(page: Page, mode: Mode, words: string): Promise<Locator> {
+  const before = await page.locator(".turn").count();
+  await page.getByRole("radio", { name: mode, exact: true }).check({ force: true });
+  await page.locator("#words").fill(words);
+  await page.locator("#words").press("Enter");
+  await expect(page.locator(".turn")).toHaveCount(before + 1);
+  await settled(page);
+  return page.locator(".turn").last();
+}
