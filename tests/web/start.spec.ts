@@ -221,7 +221,7 @@ test("a model on another site that does not let pages read it", async ({ page, s
 
 test("a model behind a signature, behind a header, and behind a page's own fetch", async ({ page, serve }) => {
   const asks =
-    (holds: (request: IncomingMessage) => boolean): Site["guard"] =>
+    (holds: (request: IncomingMessage) => boolean): NonNullable<Site["guard"]> =>
     (request, response) => {
       if (request.method === "OPTIONS") {
         response.writeHead(204, { "Access-Control-Allow-Headers": "Authorization" }).end();
