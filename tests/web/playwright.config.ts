@@ -30,7 +30,7 @@ export default defineConfig({
     // The package without a bundler, from a plain server.
     {
       name: "lab",
-      testMatch: /(lab|tasks|reliability|storage|start)\.spec\.ts/,
+      testMatch: /(lab|tasks|reliability|storage|start|pictures)\.spec\.ts/,
       use: { baseURL: `http://127.0.0.1:${port + 1}/` },
     },
     { name: "examples", testMatch: /examples\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 2}/` } },
