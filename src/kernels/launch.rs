@@ -26,7 +26,7 @@ pub struct Kernel {
     pub shared: &'static [&'static str],
     /// The text of the file.
     pub source: &'static str,
-    /// Invocations per workgroup, as written in the file (`tests/shaders.rs` compares them).
+    /// Invocations per workgroup, as written in the file (`tests/native/shaders.rs` compares them).
     pub workgroup: u32,
     /// Storage bindings, as written in the file.
     pub bindings: usize,
