@@ -9,6 +9,7 @@ mod cli;
 mod convert;
 mod fuzz;
 mod gguf;
+mod golden;
 mod images;
 mod multimodal_cli;
 mod packed;
