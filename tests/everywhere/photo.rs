@@ -173,7 +173,7 @@ async fn a_config_that_the_encoder_cannot_follow_is_refused_by_name() {
         ("\"channels\": 16", "\"channels\": 18", "multiples of 4"),
         ("\"image_size\": 64", "\"image_size\": 80", "multiple of 32"),
         ("\"stem\": 8", "\"stem\": 9", "multiple of 4"),
-        ("\"repeats\": 2", "\"repeats\": 100000", "repeats"),
+        ("\"repeats\": 2", "\"repeats\": 100", "repeats"),
         ("\"heads\": 2", "\"heads\": 5", "heads"),
     ] {
         assert!(CONFIG.contains(from), "{from}");
@@ -210,7 +210,10 @@ async fn the_published_encoder_equals_pytorch() {
             ("stride32", levels.stride32),
             ("head", levels.head),
         ] {
-            assert_close(name, &floats(map).await, &pixel_rows(read(name)), TOLERANCE);
+            let theirs = pixel_rows(read(name));
+            // No activation bounds what a block gives.
+            let largest = theirs.iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
+            assert_close(name, &floats(map).await, &theirs, TOLERANCE * largest);
         }
     }
 }
