@@ -192,6 +192,7 @@ export class Setokim implements SetokimApi {
    */
   chat(messages: readonly Message[], options: ChatOptions = {}): Answering<ChatEvent, Answer> {
     return new Answering(async (emit, signal) => {
+      checkAnswerOptions(options);
       const turns = withImages(wasmMessages(messages), (image) => this.#read(image, signal));
       const question = turns.then((messages) => ({ task: "chat", messages }) as const);
       return this.#answer(question, options, emit, signal);
@@ -256,6 +257,7 @@ export class Setokim implements SetokimApi {
     finish: (answer: Answer) => Result,
   ): Answering<Event, Result> {
     return new Answering<Event, Result>(async (emit, signal) => {
+      checkAnswerOptions(options);
       // Which events a task can have is Rust's to keep (the rules of each task).
       const answer = await this.#answer(question(signal), options, (event) => emit(event as Event), signal);
       return finish(answer);
@@ -268,7 +270,6 @@ export class Setokim implements SetokimApi {
     emit: (event: AnswerEvent) => void,
     signal: AbortSignal,
   ): Promise<Answer> {
-    checkAnswerOptions(options);
     const answer = await this.#run(question, signal, (host, question) => {
       const request = { ...question, options: wasmOptions(options) };
       return host.answer(request, (event) => emit(eventFrom(event)), signal);
