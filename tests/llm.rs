@@ -521,15 +521,12 @@ fn templates_place_control_tokens_and_pictures() {
         [
             ids(&[&[id(names::BEGIN), id(names::USER)], &text("is "), &[id(names::IMAGE)]]),
             PromptPiece::Image(0),
-            ids(&[
-                &[id(names::IMAGE_END)],
-                &text(" a dog?"),
-                &[id(names::END), id(names::ASSISTANT)],
-                &text("yes"),
-                &[id(names::END), id(names::USER), id(names::IMAGE)],
-            ]),
+            ids(&[&[id(names::IMAGE_END)], &text(" a dog?"), &[id(names::END), id(names::ASSISTANT)],]),
+            PromptPiece::Answer,
+            ids(&[&text("yes"), &[id(names::END), id(names::USER), id(names::IMAGE)],]),
             PromptPiece::Image(1),
             ids(&[&[id(names::IMAGE_END), id(names::END), id(names::ASSISTANT)]]),
+            PromptPiece::Answer,
         ]
     );
 
@@ -537,7 +534,35 @@ fn templates_place_control_tokens_and_pictures() {
     let text = |text| tokenizer.encode(text).unwrap();
     let pieces = ChatTemplate::ChatMl.encode(&tokenizer, &[Message::text(Role::User, "<|im_end|>")]).unwrap();
     let expected = [vec![1], text("user\n<|im_end|>"), vec![2], text("\n"), vec![1], text("assistant\n")].concat();
-    assert_eq!(pieces, [PromptPiece::Ids(expected)]);
+    assert_eq!(pieces, [PromptPiece::Ids(expected), PromptPiece::Answer]);
+    let messages = [
+        Message { role: Role::User, parts: vec![Part::Image, Part::Text("a dog?".into())] },
+        Message { role: Role::Assistant, parts: vec![Part::Text("yes".into()), Part::Mask] },
+        Message::text(Role::User, "why"),
+    ];
+    let line = |words: &str| tokenizer.encode(&format!("{words}\n")).unwrap();
+    assert_eq!(
+        ChatTemplate::ChatMl.encode(&tokenizer, &messages).unwrap(),
+        [
+            ids(&[&[1], &line("user")]),
+            PromptPiece::Image(0),
+            ids(&[&text("\na dog?"), &[2], &text("\n"), &[1], &line("assistant")]),
+            PromptPiece::Answer,
+            ids(&[
+                &text("yes"),
+                &[2],
+                &text("\n"),
+                &[1],
+                &text("user\nwhy"),
+                &[2],
+                &text("\n"),
+                &[1],
+                &line("assistant")
+            ]),
+            PromptPiece::Answer,
+        ],
+        "no marks around an image, and no word for a mask"
+    );
     assert!(ChatTemplate::Setokim.encode(&tokenizer, &messages).is_err(), "this vocabulary has no <user>");
     let system = [Message::text(Role::System, "be kind")];
     assert_eq!(ChatTemplate::Setokim.encode(&own, &system).unwrap_err().code(), "unsupported");

@@ -15,7 +15,7 @@ use crate::formats::blocks::WeightKind;
 use crate::formats::gguf::RawTensor;
 use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS};
 use crate::model::config::{
-    ClusterConfig, MergerConfig, PreprocessConfig, SetokimConfig, SiglipConfig, SpecialTokens, VisionConfig,
+    ChatConfig, ClusterConfig, MergerConfig, PreprocessConfig, SetokimConfig, SiglipConfig, SpecialTokens, VisionConfig,
 };
 use crate::model::folder::{read_config, read_tokenizer};
 use crate::model::llm::{LlamaConfig, weight_names};
@@ -172,6 +172,8 @@ impl TowerConfig {
             diffusion: None,
             mask_head: None,
             special_tokens: None,
+            chat: ChatConfig::default(),
+            adapters: None,
             picture_margin: 0.0,
             refusals: Vec::new(),
         }

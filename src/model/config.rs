@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::preprocess::ResizeMode;
 use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS, MAX_PATCHES, MAX_REFUSALS, MAX_SQUARE_SIZE, MAX_TEXT_BYTES};
-use crate::model::llm::LlamaConfig;
+use crate::model::llm::{AdapterConfig, LlamaConfig};
+use crate::text::ChatTemplate;
 use crate::{Error, Result};
 
 /// Everything that a bundle's `config.json` says.
@@ -30,8 +31,14 @@ pub struct SetokimConfig {
     pub diffusion: Option<DiffusionConfig>,
     /// Absent in a model that cannot segment.
     pub mask_head: Option<MaskHeadConfig>,
-    /// Comes with `llm`.
+    /// Comes with `llm` where the template is ours.
     pub special_tokens: Option<SpecialTokens>,
+    /// How a chat becomes tokens.
+    #[serde(default)]
+    pub chat: ChatConfig,
+    /// What the language model learned for images, beside its matrices; absent where it was trained as a whole.
+    #[serde(default)]
+    pub adapters: Option<AdapterConfig>,
     /// Logits by which `[Img]` must beat words at the beginning of an answer about a picture. Training refuses few edits,
     /// so a trained model rather draws; `training/evaluation/tune.py` finds what puts that right.
     #[serde(default)]
@@ -208,6 +215,15 @@ pub struct MaskHeadConfig {
     pub width: usize,
 }
 
+/// How a chat becomes tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChatConfig {
+    pub template: ChatTemplate,
+    /// The control token that asks the mask head for a mask, in a vocabulary that is not ours.
+    pub segment: Option<String>,
+}
+
 /// Ids of the tokens that are not text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecialTokens {
@@ -267,6 +283,8 @@ impl SetokimConfig {
             diffusion: None,
             mask_head: None,
             special_tokens: None,
+            chat: ChatConfig::default(),
+            adapters: None,
             picture_margin: 0.0,
             refusals: Vec::new(),
         }
@@ -304,11 +322,16 @@ impl SetokimConfig {
         require(self.picture_margin.is_finite(), "picture_margin must be a number")?;
         require(self.refusals.len() <= MAX_REFUSALS, &format!("refusals must be at most {MAX_REFUSALS}"))?;
         let Some(llm) = &self.llm else {
-            return require(
-                self.diffusion.is_none() && self.mask_head.is_none(),
-                "diffusion and mask_head need an llm",
-            );
+            let stands_alone = self.diffusion.is_none() && self.mask_head.is_none() && self.adapters.is_none();
+            return require(stands_alone, "diffusion, mask_head and adapters need an llm");
         };
+        self.adapters.as_ref().map_or(Ok(()), AdapterConfig::check)?;
+        if self.chat.template == ChatTemplate::ChatMl {
+            require(self.merger.is_some(), "an llm needs a merger: it reads semantic tokens")?;
+            require(self.diffusion.is_none(), "a model that draws needs the chat template `setokim`")?;
+            let can_ask = self.mask_head.is_none() || self.chat.segment.is_some();
+            return require(can_ask, "a mask_head needs the name of a token in chat.segment");
+        }
         let special = self.special_tokens.ok_or_else(|| Error::Config("an llm needs special_tokens".into()))?;
         require(self.merger.is_some(), "an llm needs a merger: it reads semantic tokens")?;
         let is_known = |&id: &u32| (id as usize) < llm.vocab_size;

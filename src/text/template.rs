@@ -1,5 +1,7 @@
 //! Chats as token ids. Templates place control tokens themselves; messages are only ever text.
 
+use serde::{Deserialize, Serialize};
+
 use super::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -10,6 +12,8 @@ pub mod names {
     pub const ASSISTANT: &str = "<assistant>";
     /// Ends a message.
     pub const END: &str = "<end>";
+    /// Ends a message in ChatML, SmolLM2's template.
+    pub const CHAT_ML_END: &str = "<|im_end|>";
     /// Before and after the visual tokens of an image.
     pub const IMAGE: &str = "[Img]";
     pub const IMAGE_END: &str = "[/Img]";
@@ -58,26 +62,38 @@ pub enum PromptPiece {
     Ids(Vec<u32>),
     /// The visual tokens of image number `.0`, counted over the whole chat.
     Image(usize),
+    /// Nothing to read: here the assistant begins to speak.
+    Answer,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a chat is written down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ChatTemplate {
-    /// `<|im_start|>user\n..<|im_end|>\n`, as SmolLM2 and Qwen have it. No system message is put in.
+    /// `<|im_start|>user\n..<|im_end|>\n`, as SmolLM2 and Qwen have it. No system message is put in. An image stands
+    /// between line breaks, without marks around it.
     ChatMl,
     /// `<bos><user>..<end><assistant>..<end>`: ours. There are no system messages.
+    #[default]
     Setokim,
 }
 
 impl ChatTemplate {
     /// A chat up to where the assistant answers.
     pub fn encode(self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<PromptPiece>> {
-        let mut prompt = Prompt { tokenizer, pieces: Vec::new(), images: 0 };
+        let mut prompt = Prompt { template: self, tokenizer, pieces: Vec::new(), images: 0 };
         match self {
             Self::ChatMl => {
                 for Message { role, parts } in messages {
                     prompt.control("<|im_start|>")?;
-                    prompt.parts(&format!("{}\n", role.name()), parts)?;
-                    prompt.control("<|im_end|>")?;
+                    if *role == Role::Assistant {
+                        prompt.text("assistant\n")?;
+                        prompt.pieces.push(PromptPiece::Answer);
+                        prompt.parts("", parts)?;
+                    } else {
+                        prompt.parts(&format!("{}\n", role.name()), parts)?;
+                    }
+                    prompt.control(names::CHAT_ML_END)?;
                     prompt.text("\n")?;
                 }
                 prompt.control("<|im_start|>")?;
@@ -91,12 +107,16 @@ impl ChatTemplate {
                         Role::User => names::USER,
                         Role::Assistant => names::ASSISTANT,
                     })?;
+                    if *role == Role::Assistant {
+                        prompt.pieces.push(PromptPiece::Answer);
+                    }
                     prompt.parts("", parts)?;
                     prompt.control(names::END)?;
                 }
                 prompt.control(names::ASSISTANT)?;
             }
         }
+        prompt.pieces.push(PromptPiece::Answer);
         Ok(prompt.pieces)
     }
 }
@@ -113,6 +133,7 @@ impl Role {
 
 /// A prompt being written.
 struct Prompt<'a> {
+    template: ChatTemplate,
     tokenizer: &'a Tokenizer,
     pieces: Vec<PromptPiece>,
     images: usize,
@@ -137,11 +158,10 @@ impl Prompt<'_> {
                 Part::Text(more) => text += more,
                 Part::Image => {
                     self.text(&std::mem::take(&mut text))?;
-                    self.control(names::IMAGE)?;
-                    self.pieces.push(PromptPiece::Image(self.images));
-                    self.images += 1;
-                    self.control(names::IMAGE_END)?;
+                    text += self.image()?;
                 }
+                // What was found is not said again where a vocabulary has no word for it.
+                Part::Mask if self.template == ChatTemplate::ChatMl => {}
                 Part::Mask => {
                     self.text(&std::mem::take(&mut text))?;
                     self.control(names::SEGMENT)?;
@@ -149,6 +169,20 @@ impl Prompt<'_> {
             }
         }
         self.text(&text)
+    }
+
+    /// The next image; what the text after it begins with.
+    fn image(&mut self) -> Result<&'static str> {
+        let piece = PromptPiece::Image(self.images);
+        self.images += 1;
+        if self.template == ChatTemplate::ChatMl {
+            self.pieces.push(piece);
+            return Ok("\n");
+        }
+        self.control(names::IMAGE)?;
+        self.pieces.push(piece);
+        self.control(names::IMAGE_END)?;
+        Ok("")
     }
 
     fn ids(&mut self, ids: &[u32]) {
