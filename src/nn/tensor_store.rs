@@ -213,14 +213,15 @@ impl TensorStore {
         Ok(concatenate(parts.collect()).reshape(shape))
     }
 
-    /// Takes a matrix out of the store in the parts it is stored in, packed where it is stored packed.
+    /// Takes a matrix out of the store in the parts it is stored in, packed where it is stored packed. What has more
+    /// dimensions has a row for each index of the first.
     ///
     /// # Errors
     ///
     /// As [`TensorStore::take`].
-    pub fn take_rows(&mut self, name: &str, shape: [usize; 2]) -> Result<Vec<Rows>> {
-        let device = self.device.clone();
-        Ok(self.take_parts(name, &shape)?.into_iter().flat_map(|part| part.into_rows(shape[1], &device)).collect())
+    pub fn take_rows<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Vec<Rows>> {
+        let (columns, device) = (shape[1..].iter().product(), self.device.clone());
+        Ok(self.take_parts(name, &shape)?.into_iter().flat_map(|part| part.into_rows(columns, &device)).collect())
     }
 
     /// Takes the numbers of a tensor that waits on this side of the device: one whose name begins with `adapters.`.
