@@ -15,7 +15,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use setokim::Error;
 use setokim::formats::blocks::WeightKind;
 use setokim::formats::gguf::Gguf;
-use setokim::kernels::epilogue::{Epilogue, Norm};
+use setokim::kernels::epilogue::{Activation, Epilogue, Norm};
 use setokim::kernels::quant_matmul::{
     Activations, PackedShape, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
@@ -630,7 +630,7 @@ async fn packed_products_agree(kind: WeightKind, rows: usize, columns: usize, to
         ] {
             let epilogue = Epilogue {
                 bias: has_bias.then(|| vector(&bias, device)),
-                gelu,
+                activation: gelu.map(Activation::Gelu),
                 residual: has_residual.then(|| matrix(&residual, [tokens, rows], device)),
                 ..Epilogue::default()
             };
