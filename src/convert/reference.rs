@@ -15,7 +15,8 @@ use crate::formats::blocks::WeightKind;
 use crate::formats::gguf::RawTensor;
 use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS};
 use crate::model::config::{
-    ChatConfig, ClusterConfig, MergerConfig, PreprocessConfig, SetokimConfig, SiglipConfig, SpecialTokens, VisionConfig,
+    ChatConfig, ClusterConfig, MergerConfig, PreprocessConfig, PromptsConfig, SetokimConfig, SiglipConfig,
+    SpecialTokens, VisionConfig,
 };
 use crate::model::folder::{read_config, read_tokenizer};
 use crate::model::llm::{LlamaConfig, weight_names};
@@ -175,6 +176,7 @@ impl TowerConfig {
             mask_head: None,
             special_tokens: None,
             chat: ChatConfig::default(),
+            prompts: PromptsConfig::default(),
             adapters: None,
             picture_margin: 0.0,
             refusals: Vec::new(),

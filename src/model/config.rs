@@ -42,6 +42,9 @@ pub struct SetokimConfig {
     /// How a chat becomes tokens.
     #[serde(default)]
     pub chat: ChatConfig,
+    /// What the tasks say to the language model.
+    #[serde(default)]
+    pub prompts: PromptsConfig,
     /// What the language model learned for images, beside its matrices; absent where it was trained as a whole.
     #[serde(default)]
     pub adapters: Option<AdapterConfig>,
@@ -124,12 +127,15 @@ pub struct MergerConfig {
 }
 
 /// Phrase encoder: the mean of a phrase's word embeddings -> a direction that tokens and patches have too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PhraseConfig {
     /// Width of a word embedding.
     pub input: usize,
     pub hidden: usize,
     pub width: usize,
+    /// Logit with the best token from which on a phrase is there.
+    #[serde(default)]
+    pub found: f32,
 }
 
 /// Detokenizer: tokens -> pixels.
@@ -173,6 +179,9 @@ pub struct DiffusionConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaskHeadConfig {
     pub width: usize,
+    /// Moves the rim of a mask to the edges of the image.
+    #[serde(default)]
+    pub refine: bool,
 }
 
 /// How a chat becomes tokens.
@@ -182,6 +191,22 @@ pub struct ChatConfig {
     pub template: ChatTemplate,
     /// The control token that asks the mask head for a mask, in a vocabulary that is not ours.
     pub segment: Option<String>,
+}
+
+/// What the tasks say to the language model; `{}` is where the caller's words go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromptsConfig {
+    /// After the image; absent in a model that was not trained to describe.
+    pub describe: Option<String>,
+    /// After the image.
+    pub segment: String,
+}
+
+impl Default for PromptsConfig {
+    fn default() -> Self {
+        Self { describe: None, segment: "segment {}".into() }
+    }
 }
 
 /// Ids of the tokens that are not text.
@@ -245,6 +270,7 @@ impl SetokimConfig {
             mask_head: None,
             special_tokens: None,
             chat: ChatConfig::default(),
+            prompts: PromptsConfig::default(),
             adapters: None,
             picture_margin: 0.0,
             refusals: Vec::new(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::limits::{MAX_IMAGES, MAX_REQUEST_BYTES};
-use crate::model::config::{ChatConfig, SetokimConfig, SpecialTokens, VisionConfig};
+use crate::model::config::{ChatConfig, SetokimConfig, SpecialTokens};
 use crate::model::diffusion::DiffusionHead;
 use crate::model::encoded_image::EncodedImage;
 use crate::model::llm::TokenMask;
@@ -101,9 +101,9 @@ impl Language {
             Some(diffusion) => Some(DiffusionHead::load(store, diffusion, token_width, hidden)?),
             None => None,
         };
-        let mask_head = match (&config.mask_head, &config.vision) {
-            (Some(mask_head), VisionConfig::Vit(vit)) => Some(MaskHead::load(store, mask_head, hidden, vit)?),
-            _ => None,
+        let mask_head = match &config.mask_head {
+            Some(mask_head) => Some(MaskHead::load(store, mask_head, hidden, &config.vision)?),
+            None => None,
         };
         let mut llm = Llama::load(llm.clone(), store, "llm.", &device)?;
         if let Some(adapters) = &config.adapters {
@@ -180,6 +180,15 @@ impl Language {
         let is_visual = Tensor::<2>::from_data(TensorData::new(is_visual, [positions.len(), 1]), device);
         let words = if self.controls.ours.is_some() { words } else { words * (1.0 - is_visual.clone()) };
         Ok(words + self.projector.forward(tokens) * is_visual)
+    }
+
+    /// The mean of the embeddings of a phrase's words, in lower case: what the phrase encoder reads.
+    ///
+    /// # Shapes
+    /// - output: `[1, H]`
+    pub(crate) fn mean_of_words(&self, phrase: &str) -> Result<Tensor<2>> {
+        let ids = self.tokenizer.encode(&format!(" {}", phrase.trim().to_lowercase()))?;
+        Ok(self.llm.embed(&ids)?.mean_dim(0))
     }
 
     /// Hidden states of new positions, which join those in `cache`.

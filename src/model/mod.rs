@@ -24,4 +24,5 @@ pub mod sampler;
 
 pub mod diffusion;
 pub mod mask_head;
+mod mask_places;
 pub mod rendering;

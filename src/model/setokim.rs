@@ -13,11 +13,11 @@ use crate::image::resize::frame_from_square;
 use crate::model::config::{PreprocessConfig, SetokimConfig};
 use crate::model::detok::Detokenizer;
 use crate::model::encoded_image::{EncodedImage, order_by_area};
-use crate::model::feature_maps::FeatureMaps;
+use crate::model::feature_maps::{FeatureMaps, FinerMaps};
 use crate::model::language::Language;
 use crate::model::phrase::PhraseEncoder;
 use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
-use crate::model::vision::{VisionEncoder, VisionOutput};
+use crate::model::vision::{Levels, VisionEncoder, VisionOutput};
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::device::{DeviceKind, OpenDevice};
 use crate::runtime::readback::read_floats;
@@ -207,7 +207,7 @@ impl Setokim {
     fn see(&self, square: &Preprocessed) -> Seen {
         let VisionOutput { features, stem, levels } = self.vision.encode(square.to_tensor(&self.device.device));
         let features = self.setok.normalize(features.squeeze_dim(0));
-        Seen { features, stem, head: levels.map(|levels| levels.head) }
+        Seen { features, stem, levels }
     }
 
     /// Image -> semantic tokens. Reads back from the device once.
@@ -218,7 +218,8 @@ impl Setokim {
         let mut clock = Clock::start();
         let square = self.preprocess(image)?;
         let preprocess = clock.lap();
-        let Seen { features, head, .. } = self.see(&square);
+        let seen = self.see(&square);
+        let (head, features) = (seen.head(), seen.features);
         let encode = clock.lap();
         let clusters = self.setok.cluster(features.clone()).await?;
         let cluster = clock.lap();
@@ -237,9 +238,10 @@ impl Setokim {
         let mut clock = Clock::start();
         let projector = &self.language()?.projector;
         let square = self.preprocess(image)?;
-        let Seen { features, stem, head } = self.see(&square);
-        let clusters = self.setok.cluster(features.clone()).await?;
-        let tokens = self.setok.merge(features.clone(), head, &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let seen = self.see(&square);
+        let clusters = self.setok.cluster(seen.features.clone()).await?;
+        let tokens = self.setok.merge(seen.features.clone(), seen.head(), &clusters);
+        let tokens = tokens.ok_or(Error::Unsupported("token merger"))?;
         let [_, width] = tokens.dims();
         let tokens = read_floats(projector.normalize(tokens)).await?;
         let order = order_by_area(&clusters);
@@ -255,15 +257,14 @@ impl Setokim {
             labels: clusters.labels.iter().map(|&cluster| slots[cluster]).collect(),
             tokens: order.iter().map(|&cluster| tokens[cluster * width..][..width].to_vec()).collect(),
             ids: order,
-            maps: maps_from_stem(features, stem),
+            maps: seen.maps(),
             milliseconds: clock.lap(),
         })
     }
 
     /// What the mask head sees of an image.
     pub(crate) fn feature_maps(&self, image: &Image) -> Result<FeatureMaps> {
-        let Seen { features, stem, .. } = self.see(&self.preprocess(image)?);
-        maps_from_stem(features, stem).ok_or(Error::Unsupported("convolutional stem for masks"))
+        self.see(&self.preprocess(image)?).maps().ok_or(Error::Unsupported("maps of the encoder for masks"))
     }
 
     /// Image -> semantic tokens -> image: what the tokens remember, in the image's own size.
@@ -309,7 +310,8 @@ impl Setokim {
     /// or name heads; [`Error::DeviceLost`].
     pub async fn name_regions(&self, image: &Image, regions: &[i32]) -> Result<BTreeMap<i32, TokenName>> {
         let heads = self.heads.as_ref().ok_or(Error::Unsupported("name heads"))?;
-        let Seen { features, head, .. } = self.see(&self.preprocess(image)?);
+        let seen = self.see(&self.preprocess(image)?);
+        let (head, features) = (seen.head(), seen.features);
         let [patches, _] = features.dims();
         if regions.len() != patches {
             return Err(Error::Setting(format!("{} regions are given for {patches} patches", regions.len())));
@@ -347,15 +349,29 @@ struct Seen {
     /// `[N, C]`, normalised.
     features: Tensor<2>,
     stem: Vec<Tensor<4>>,
-    /// `[N / 4, head]`, of an EfficientNet.
-    head: Option<Tensor<2>>,
+    /// Of an EfficientNet.
+    levels: Option<Levels>,
 }
 
-/// The mask head reads the stem's first two stages.
-fn maps_from_stem(features: Tensor<2>, stem: Vec<Tensor<4>>) -> Option<FeatureMaps> {
-    let mut stages = stem.into_iter();
-    let (stride2, stride4) = (stages.next()?, stages.next()?);
-    Some(FeatureMaps { features, stride4, stride2 })
+impl Seen {
+    /// `[N / 4, head]`, of an EfficientNet.
+    fn head(&self) -> Option<Tensor<2>> {
+        self.levels.as_ref().map(|levels| levels.head.clone())
+    }
+
+    /// What the mask head reads: the stem's first two stages, or the map at stride 8. None for a SigLIP tower.
+    fn maps(self) -> Option<FeatureMaps> {
+        let Self { features, stem, levels } = self;
+        let mut stages = stem.into_iter();
+        let finer = match levels {
+            Some(levels) => FinerMaps::Stride8(levels.stride8),
+            None => {
+                let (stride2, stride4) = (stages.next()?, stages.next()?);
+                FinerMaps::Stem { stride4, stride2 }
+            }
+        };
+        Some(FeatureMaps { features, finer })
+    }
 }
 
 /// Measures laps in milliseconds.

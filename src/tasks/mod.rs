@@ -2,7 +2,9 @@
 //! the training data (`training/data/text.py`).
 
 mod chat;
+mod describe;
 mod edit;
+mod find;
 mod generate;
 mod segment;
 
@@ -61,7 +63,8 @@ impl Setokim {
             ("tokenize", true),
             ("reconstruct", self.detok().is_some()),
             ("chat", language.is_some()),
-            ("segment", language.is_some_and(|language| language.mask_head.is_some())),
+            ("describe", language.is_some() && self.config().prompts.describe.is_some()),
+            ("segment", language.is_some_and(|language| language.mask_head.is_some() || self.phrases().is_ok())),
             ("generate", draws),
             ("edit", draws),
         ];

@@ -22,7 +22,8 @@ pub struct Segment {
 }
 
 impl Setokim {
-    /// The mask of what `phrase` means in an image.
+    /// The mask of what `phrase` means in an image; in lower case, as all phrases of training are. A model without a mask head
+    /// finds it with its phrase encoder.
     ///
     /// # Errors
     /// [`Error::Prompt`] for an empty phrase, else as [`Setokim::chat`].
@@ -35,8 +36,13 @@ impl Setokim {
         on_event: impl AsyncFnMut(Event),
     ) -> Result<Segment> {
         let language = self.language()?;
+        let phrase = check_text("phrase", phrase)?.to_lowercase();
+        if language.mask_head.is_none() && self.phrases().is_ok() {
+            let mask = self.find_by_words(encoded, &phrase).await?;
+            return Ok(Segment { mask, text: String::new(), usage: Usage::default() });
+        }
         language.mask_head.as_ref().ok_or(Error::Unsupported("mask head"))?;
-        let words = format!("segment {}", check_text("phrase", phrase)?);
+        let words = self.config().prompts.segment.replacen("{}", &phrase, 1);
         let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words)] };
         let turns = language.turns(&[message], &[encoded])?;
         let answer = self
