@@ -157,13 +157,16 @@ pub struct DetokenizerConfig {
 }
 
 /// What the token heads can say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LabelsConfig {
     /// Names of things, then names of backgrounds.
     pub names: Vec<String>,
     /// How many of the names are things.
     pub objects: usize,
     pub colors: Vec<String>,
+    /// Probability of the likeliest name below which none is given, where the phrase encoder names tokens.
+    #[serde(default)]
+    pub unsure: f32,
 }
 
 /// Diffusion head: hidden state -> semantic token.

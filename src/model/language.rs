@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{DType, Tensor, TensorData};
 
+use crate::kernels::dense::matmul;
 use crate::limits::{MAX_IMAGES, MAX_REQUEST_BYTES};
 use crate::model::config::{ChatConfig, SetokimConfig, SpecialTokens};
 use crate::model::diffusion::DiffusionHead;
@@ -182,13 +183,23 @@ impl Language {
         Ok(words + self.projector.forward(tokens) * is_visual)
     }
 
-    /// The mean of the embeddings of a phrase's words, in lower case: what the phrase encoder reads.
+    /// The mean of the embeddings of each phrase's words, in lower case: what the phrase encoder reads.
     ///
     /// # Shapes
-    /// - output: `[1, H]`
-    pub(crate) fn mean_of_words(&self, phrase: &str) -> Result<Tensor<2>> {
-        let ids = self.tokenizer.encode(&format!(" {}", phrase.trim().to_lowercase()))?;
-        Ok(self.llm.embed(&ids)?.mean_dim(0))
+    /// - output: `[P, H]`
+    pub(crate) fn means_of_words(&self, phrases: &[&str]) -> Result<Tensor<2>> {
+        let ids = |phrase: &&str| self.tokenizer.encode(&format!(" {}", phrase.trim().to_lowercase()));
+        let ids = phrases.iter().map(ids).collect::<Result<Vec<_>>>()?;
+        let words = ids.concat();
+        let mut shares = vec![0.0; phrases.len() * words.len()];
+        let mut first = 0;
+        for (ids, shares) in ids.iter().zip(shares.chunks_exact_mut(words.len().max(1))) {
+            shares[first..][..ids.len()].fill(1.0 / ids.len() as f32);
+            first += ids.len();
+        }
+        let shares = TensorData::new(shares, [phrases.len(), words.len()]);
+        let shares = Tensor::<2>::from_data(shares, (self.llm.device(), DType::F32));
+        Ok(matmul(shares, self.llm.embed(&words)?))
     }
 
     /// Hidden states of new positions, which join those in `cache`.

@@ -17,6 +17,7 @@ use crate::model::feature_maps::{FeatureMaps, FinerMaps};
 use crate::model::language::Language;
 use crate::model::phrase::PhraseEncoder;
 use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
+use crate::model::token_names::NounNames;
 use crate::model::vision::{Levels, VisionEncoder, VisionOutput};
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::device::{DeviceKind, OpenDevice};
@@ -32,6 +33,7 @@ pub struct Setokim {
     setok: SetokTokenizer,
     heads: Option<NameHeads>,
     phrases: Option<PhraseEncoder>,
+    nouns: Option<NounNames>,
     detok: Option<Detokenizer>,
     language: Option<Language>,
 }
@@ -136,10 +138,16 @@ impl Setokim {
             None => None,
         };
         let language = text.map(|text| Language::load(&config, &mut store, text)).transpose()?;
+        let nouns = match (&heads, &phrases, &language, &config.labels) {
+            (None, Some(phrases), Some(language), Some(labels)) if !labels.names.is_empty() => {
+                Some(NounNames::new(phrases, language, labels)?)
+            }
+            _ => None,
+        };
         for name in store.leftover() {
             log::debug!("tensor `{name}` is not used");
         }
-        Ok(Self { config, device, vision, setok, heads, phrases, detok, language })
+        Ok(Self { config, device, vision, setok, heads, phrases, nouns, detok, language })
     }
 
     /// Loads a model folder: `config.json`, `manifest.json` and shards, or a Hugging Face SigLIP folder.
@@ -291,13 +299,22 @@ impl Setokim {
         image_from_pixels(&pixels, self.config.vision.image_size())
     }
 
-    /// What each token shows, in words; nothing for a model without name heads. Reads back from the device once.
+    /// What each token shows, in words; nothing for a model that cannot name. Reads back from the device once.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
     pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<Vec<TokenName>>> {
-        match (&self.heads, &visual.tensor) {
-            (Some(heads), Some(tokens)) => Ok(Some(heads.forward(tokens.clone()).await?)),
+        match &visual.tensor {
+            Some(tokens) => self.names_of(tokens.clone()).await,
+            None => Ok(None),
+        }
+    }
+
+    /// By name heads, or else by the phrase encoder.
+    async fn names_of(&self, tokens: Tensor<2>) -> Result<Option<Vec<TokenName>>> {
+        match (&self.heads, &self.nouns, &self.phrases) {
+            (Some(heads), _, _) => Ok(Some(heads.forward(tokens).await?)),
+            (None, Some(nouns), Some(phrases)) => Ok(Some(nouns.forward(phrases, tokens).await?)),
             _ => Ok(None),
         }
     }
@@ -309,7 +326,6 @@ impl Setokim {
     /// [`Error::Setting`] when the regions are not one for each patch; [`Error::Unsupported`] for a model without merger
     /// or name heads; [`Error::DeviceLost`].
     pub async fn name_regions(&self, image: &Image, regions: &[i32]) -> Result<BTreeMap<i32, TokenName>> {
-        let heads = self.heads.as_ref().ok_or(Error::Unsupported("name heads"))?;
         let seen = self.see(&self.preprocess(image)?);
         let (head, features) = (seen.head(), seen.features);
         let [patches, _] = features.dims();
@@ -320,7 +336,8 @@ impl Setokim {
         let labels = regions.iter().map(|region| present.partition_point(|other| other < region)).collect();
         let clusters = Clusters::of_labels(labels, present.len());
         let tokens = self.setok.merge(features, head, &clusters).ok_or(Error::Unsupported("token merger"))?;
-        Ok(present.into_iter().zip(heads.forward(tokens).await?).collect())
+        let names = self.names_of(tokens).await?.ok_or(Error::Unsupported("name heads"))?;
+        Ok(present.into_iter().zip(names).collect())
     }
 
     fn report(&self, square: &Preprocessed, clusters: &Clusters, timings_ms: Timings) -> TokenReport {

@@ -4,7 +4,6 @@
 mod chat;
 mod describe;
 mod edit;
-mod find;
 mod generate;
 mod segment;
 

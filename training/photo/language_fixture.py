@@ -1,10 +1,10 @@
 """The language half of a tiny photo model with its answers: tests/fixtures/photo_language.{json,safetensors}.
 
 `python -m training.photo.language_fixture`. It talks with tests/fixtures/tiny.gguf about the tokens of
-tests/fixtures/photo_tiny.safetensors. Weights in the names of the README, rows of q and k in GGUF's own order; answers:
-`embeddings` [L, H] of the photo; `prompt` and `hidden` [T, H] of a question about it (a photo's token is -1), `greedy` the
-answer; `plain_prompt`, `plain_hidden`, `plain_greedy` the same without a photo and with the adapters off; `find_prompt`,
-`find_state` [1, H] of the [SEG] after it and `find_logits` [2G, 2G]. The JSON joins the config of photo_tiny.json.
+tests/fixtures/photo_tiny.safetensors. Weights in the names of the README, rows of q and k in GGUF's own order. Answers:
+`embeddings` [L, H] of the photo; `prompt` and `hidden` [T, H] of a question about it (a photo's token is -1), `greedy`
+the answer; `plain_prompt`, `plain_hidden`, `plain_greedy` the same without a photo and with the adapters off;
+`find_prompt`, `find_state` [1, H] of the [SEG] after it and `find_logits` [2G, 2G]. The JSON joins photo_tiny.json.
 """
 
 import argparse
@@ -37,9 +37,7 @@ class TinyLanguage:
         self.prompts = Prompts(self.tokenizer)
         self.model = LanguageModel(gguf, RANK, SCALE, torch.float32, CONFIG)
         self.projector = shaken(Projector(TOKENIZER.token_width, CONFIG.hidden))
-        self.mask_head = shaken(
-            MaskHead(CONFIG.hidden, TOKENIZER.width, TOKENIZER.channels8, TOKENIZER.norm_eps)
-        )
+        self.mask_head = shaken(MaskHead(CONFIG.hidden, TOKENIZER.width, TOKENIZER.channels8, TOKENIZER.norm_eps))
         for name, p in self.model.named_parameters():
             if name.endswith(".b"):
                 torch.nn.init.normal_(p, std=0.2)

@@ -19,9 +19,9 @@ impl Setokim {
     /// # Errors
     /// [`Error::Unsupported`](crate::Error::Unsupported) for a model without a phrase encoder,
     /// [`Error::NotFinite`](crate::Error::NotFinite), [`Error::DeviceLost`](crate::Error::DeviceLost).
-    pub(super) async fn find_by_words(&self, encoded: &EncodedImage, phrase: &str) -> Result<Option<Segmentation>> {
+    pub(crate) async fn find_by_words(&self, encoded: &EncodedImage, phrase: &str) -> Result<Option<Segmentation>> {
         let (language, encoder) = (self.language()?, self.phrases()?);
-        let direction = encoder.encode(language.mean_of_words(phrase)?);
+        let direction = encoder.encode(language.means_of_words(&[phrase])?);
         let device = (&self.device().device, DType::F32);
         let [count, width] = [encoded.tokens.len(), encoded.tokens[0].len()];
         let tokens = Tensor::<2>::from_data(TensorData::new(encoded.tokens.concat(), [count, width]), device);
