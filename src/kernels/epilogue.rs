@@ -121,7 +121,7 @@ impl Steps {
     pub(super) fn finish(self, mut y: Vec<f32>, columns: usize, bias: &FlexTensor, residual: &FlexTensor) -> Vec<f32> {
         let bias = self.bias.then(|| bias.to_contiguous());
         let residual = self.residual.then(|| residual.to_contiguous());
-        let [bias, residual] = [&bias, &residual].map(|tensor| tensor.as_ref().map(|tensor| tensor.storage::<f32>()));
+        let [bias, residual] = [&bias, &residual].map(|tensor| tensor.as_ref().map(FlexTensor::storage::<f32>));
         if bias.is_some() || self.activation.is_some() || residual.is_some() {
             let work = if self.activation.is_some() { GELU_WORK } else { 1 };
             fill_rows(&mut y, columns.max(1), work * columns, |first_row, y| {

@@ -2,7 +2,8 @@
 
 import { expect, it } from "vitest";
 import type { Tokenization, TokenName } from "../../../pkg/src/types.ts";
-import { cellOf, phraseFor, placeName, requestsFor } from "../../../www/src/token-requests.ts";
+import { cellOf, placeName } from "../../../www/src/places.ts";
+import { phraseFor, requestsFor } from "../../../www/src/worlds/drawn-requests.ts";
 
 const thing = (name: string, color: string | null = null, confidence = 0.9): TokenName => ({
   name,

@@ -1,25 +1,54 @@
-/**
- * What can be asked about one token, in words that the model was trained with (`training/data/text.py`): whole requests,
- * and for what a person must choose, the choice that stands in for it.
- */
+/** What can be asked in the drawn world, in words that its model was trained with (`training/data/text.py`). */
 
 import type { AnswerTask, Tokenization } from "setokim";
-import { type ColorName, colorNames } from "./colors.ts";
-import { confidentName, withArticle } from "./names.ts";
+import { colorNames } from "../colors.ts";
+import { confidentName, surestNames, withArticle } from "../names.ts";
+import { cellOf } from "../places.ts";
+import type { Request, TokenRequests } from "./world.ts";
 
-export interface Request {
-  mode: AnswerTask;
-  prompt: string;
-  /** The part of the words that the person is to choose. */
-  open?: string;
+const scenes = [
+  "a cat and a red ball on grass",
+  "a moon and a cactus in the desert",
+  "a blue car and a dog on a beach",
+  "an owl and a yellow star at night",
+];
+
+/** Three or four requests of one mode. */
+export function suggestions(mode: AnswerTask, tokens: Tokenization | undefined, chosen?: number): Request[] {
+  return promptsFor(mode, tokens, chosen).map((prompt) => ({ mode, prompt }));
 }
 
-export interface TokenRequests {
-  requests: Request[];
-  /** One for each colour that it does not have; empty for a thing of one colour. */
-  recolor: { color: ColorName; request: Request }[];
+function promptsFor(mode: AnswerTask, tokens: Tokenization | undefined, chosen: number | undefined): string[] {
+  if (mode === "generate") return scenes;
+  const things = surestNames(tokens, true, chosen);
+  const alone = things.filter(({ name }) => things.filter((other) => other.name === name).length === 1);
+  const [one, other] = alone;
+  if (mode === "segment") {
+    const named = alone.map(({ name }) => `the ${name}`);
+    const repeated = things.find(({ name }) => !alone.some((thing) => thing.name === name));
+    const ranked = repeated === undefined ? [] : [`the leftmost ${repeated.name}`, `the biggest ${repeated.name}`];
+    return [...named, ...ranked, "the biggest object", "the leftmost object"].slice(0, 4);
+  }
+  if (mode === "edit") {
+    const colored = alone.find(({ color }) => color !== null);
+    return [
+      ...(colored === undefined ? [] : [`make the ${colored.name} ${colored.color === "blue" ? "red" : "blue"}`]),
+      ...(one === undefined
+        ? []
+        : [`remove the ${one.name}`, `replace the ${one.name} with a ${one.name === "dog" ? "cat" : "dog"}`]),
+      "put it at night",
+      "put it in the snow",
+    ].slice(0, 4);
+  }
+  return [
+    "what do you see?",
+    "how many things are there?",
+    ...(one === undefined ? [] : [one.color === null ? `where is the ${one.name}?` : `what color is the ${one.name}?`]),
+    other === undefined ? "what is the background?" : `is there ${withArticle(other.name)}?`,
+  ];
 }
 
+/** Whole requests, and for what a person must choose, the choice that stands in for it. */
 export function requestsFor(tokens: Tokenization, id: number): TokenRequests {
   const found = confidentName(tokens, id);
   if (found?.isObject === false) {
@@ -70,23 +99,4 @@ function sameName(tokens: Tokenization, name: string, color?: string): number {
     const found = confidentName(tokens, id);
     return found?.name === name && (color === undefined || found.color === color);
   }).length;
-}
-
-const columnNames = ["left", "", "right"];
-const rowNames = ["top", "", "bottom"];
-
-/** One of nine parts of the picture by the middle of the token's box, with the borders of `training/data/text.py`. */
-export function cellOf({ labels, grid, crop, image }: Tokenization, id: number): string {
-  const [rows, columns] = grid;
-  const cells = [...labels.keys()].filter((patch) => labels[patch] === id);
-  const middle = (values: number[]): number => (Math.min(...values) + Math.max(...values) + 1) / 2;
-  const x = (crop.x + (middle(cells.map((patch) => patch % columns)) / columns) * crop.width) / image.width;
-  const y = (crop.y + (middle(cells.map((patch) => Math.floor(patch / columns))) / rows) * crop.height) / image.height;
-  return placeName(x, y);
-}
-
-/** "top left", "center" and so on for a point in parts of the picture's width and height. */
-export function placeName(x: number, y: number): string {
-  const third = (part: number): number => (part <= 0.37 ? 0 : part <= 0.63 ? 1 : 2);
-  return `${rowNames[third(y)]} ${columnNames[third(x)]}`.trim() || "center";
 }
