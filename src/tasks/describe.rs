@@ -1,12 +1,14 @@
 //! Description: an image -> a sentence about it.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 use crate::model::answer::{AnswerOptions, Request, Task};
+use crate::model::answering::Answering;
 use crate::model::encoded_image::EncodedImage;
-use crate::model::events::{Answer, Event};
+use crate::model::events::Answer;
+use crate::model::language::{Message, Part};
 use crate::model::setokim::Setokim;
-use crate::text::{Message, Part, Role};
+use crate::text::Role;
 use crate::{Error, Result};
 
 impl Setokim {
@@ -14,17 +16,17 @@ impl Setokim {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a model without such a question, else as [`Setokim::chat`].
-    pub async fn describe(
+    pub fn describe(
         &self,
-        encoded: &EncodedImage,
+        encoded: &Arc<EncodedImage>,
         options: &AnswerOptions,
-        abort: &AtomicBool,
-        on_event: impl AsyncFnMut(Event),
-    ) -> Result<Answer> {
-        let question = self.config().prompts.describe.clone().ok_or(Error::Unsupported("description"))?;
-        let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(question)] };
-        let turns = self.language()?.turns(&[message], &[encoded])?;
-        let task = Task::Chat { masks: false, images: false };
-        self.answer(Request { turns, source: Some(encoded), task, options }, abort, on_event).await
+    ) -> Answering<impl Future<Output = Result<Answer>>> {
+        Answering::new(async move |events| {
+            let question = self.config().prompts.describe.clone().ok_or(Error::Unsupported("description"))?;
+            let message = Message { role: Role::User, parts: vec![Part::Image(encoded.clone()), Part::Text(question)] };
+            let turns = self.language()?.turns(&[message])?;
+            let task = Task::Chat { masks: false, images: false };
+            self.answer(Request { turns, source: Some(encoded), task, options }, events).await
+        })
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -13,7 +14,7 @@ use setokim::model::encoded_image::EncodedImage;
 use setokim::model::mask_head::Segmentation;
 use setokim::model::setokim::Setokim;
 
-use crate::answer::{self, NEVER, ignore};
+use crate::answer;
 use crate::{LateBar, write_file};
 
 /// Left, top, right and bottom, 0 to 1.
@@ -86,10 +87,10 @@ struct Tally {
 }
 
 impl Tally {
-    fn describe(&mut self, model: &Setokim, encoded: &EncodedImage) -> Result<String> {
+    fn describe(&mut self, model: &Setokim, encoded: &Arc<EncodedImage>) -> Result<String> {
         let started = Instant::now();
         let options = AnswerOptions { max_tokens: LONGEST, ..AnswerOptions::default() };
-        let answer = pollster::block_on(model.describe(encoded, &options, &NEVER, ignore))?;
+        let answer = pollster::block_on(model.describe(encoded, &options))?;
         self.describe += started.elapsed().as_secs_f64();
         self.images += 1.0;
         Ok(answer.text().trim().to_owned())
@@ -98,13 +99,13 @@ impl Tally {
     fn find(
         &mut self,
         model: &Setokim,
-        encoded: &EncodedImage,
+        encoded: &Arc<EncodedImage>,
         image: &str,
         phrase: &Phrase,
     ) -> Result<serde_json::Value> {
         let started = Instant::now();
         let options = AnswerOptions::default();
-        let segment = pollster::block_on(model.segment(encoded, &phrase.text, &options, &NEVER, ignore))?;
+        let segment = pollster::block_on(model.segment(encoded, &phrase.text, &options))?;
         self.find += started.elapsed().as_secs_f64();
         self.phrases += 1.0;
         self.known += f64::from(u8::from(phrase.is_size_known));

@@ -17,7 +17,9 @@ use crate::{Error, Result};
 pub struct AdapterConfig {
     /// Width between `a` and `b`.
     pub rank: usize,
+    /// What `b (a x)` is multiplied with.
     pub scale: f32,
+    /// The matrices, each once.
     pub parts: Vec<Projection>,
 }
 
@@ -25,12 +27,19 @@ pub struct AdapterConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Projection {
+    /// Queries.
     Q,
+    /// Keys.
     K,
+    /// Values.
     V,
+    /// What attention gives back.
     O,
+    /// Gates of the feed-forward layer.
     Gate,
+    /// What they let through.
     Up,
+    /// What the feed-forward layer gives back.
     Down,
 }
 

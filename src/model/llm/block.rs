@@ -12,6 +12,7 @@ use super::source::WeightSource;
 use crate::Result;
 use crate::nn::tensor_store::TensorStore;
 
+/// Attention, then an MLP, each with a norm before it and added to what came in.
 #[derive(Debug, Clone)]
 pub struct Block {
     input_layernorm: RmsNorm,
@@ -21,6 +22,7 @@ pub struct Block {
 }
 
 impl Block {
+    /// Takes the tensors that begin with `prefix`.
     pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
         let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
         let norm = |source: &mut dyn WeightSource, name| {

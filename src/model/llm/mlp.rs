@@ -10,6 +10,7 @@ use crate::kernels::epilogue::{Epilogue, Norm};
 use crate::nn::linear::Linear;
 use crate::nn::tensor_store::TensorStore;
 
+/// The gated MLP of a layer: `down(silu(gate(x)) * up(x))`.
 #[derive(Debug, Clone)]
 pub struct Mlp {
     /// Rows of `gate_proj`, then `up_proj`.
@@ -18,6 +19,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
+    /// Takes the tensors that begin with `prefix`.
     pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let mut load = |name, rows, columns| source.linear(&format!("{prefix}.{name}.weight"), rows, columns);

@@ -24,7 +24,7 @@ pub use self::adapters::{AdapterConfig, Projection};
 use self::block::Block;
 pub use self::config::{LlamaConfig, RopeScaling};
 pub use self::gguf_source::{GgufSource, weight_names};
-#[cfg(not(target_family = "wasm"))]
+#[cfg(all(feature = "convert", not(target_family = "wasm")))]
 pub(crate) use self::gguf_source::{gguf_name, in_rotate_half_order};
 pub use self::kv_cache::KvCache;
 pub use self::recorded::ChosenTokens;
@@ -46,6 +46,7 @@ use crate::{Error, Result};
 /// Positions that go through the layers at once. More would only make the attention scores larger.
 const PREFILL_CHUNK: usize = 256;
 
+/// A language model of the LLaMA family on its device.
 #[derive(Debug, Clone)]
 pub struct Llama {
     config: LlamaConfig,
@@ -101,10 +102,12 @@ impl Llama {
         self.has_adapters
     }
 
+    /// Its sizes.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
 
+    /// Where its weights are.
     pub fn device(&self) -> &Device {
         &self.device
     }

@@ -1,5 +1,4 @@
 import { create, element } from "../dom.ts";
-import { isInDistribution } from "../in-distribution.ts";
 import type { Store } from "../state.ts";
 
 /** Under the samples: whose one is, or that a picture is not of the model's world; it takes the same room either way. */
@@ -13,7 +12,7 @@ export function mountHint(store: Store): void {
   show(world.hint, false);
   store.on(["tokens"], ({ tokens, image }) => {
     if (tokens === undefined) return;
-    const strange = world.kind === "drawn" && isInDistribution(tokens) === false;
+    const strange = tokens.unfamiliar === true;
     const credit = image?.sample === true ? world.samples.find(({ name }) => name === image.name)?.credit : undefined;
     const usual = credit === undefined ? world.hint : `${world.hint} This one: ${credit}.`;
     show(strange ? world.unfamiliar : usual, strange);
