@@ -104,10 +104,10 @@ pub(crate) fn is_read(tower: &SiglipConfig, name: &str) -> bool {
 }
 
 /// A language model under Hugging Face's names.
-struct LanguageSource {
-    config: LlamaConfig,
-    tokenizer: Vec<u8>,
-    tensors: Tensors,
+pub(super) struct LanguageSource {
+    pub config: LlamaConfig,
+    pub tokenizer: Vec<u8>,
+    pub tensors: Tensors,
 }
 
 fn language_of_folder(folder: &Path) -> Result<LanguageSource> {
@@ -120,7 +120,7 @@ fn language_of_folder(folder: &Path) -> Result<LanguageSource> {
     Ok(LanguageSource { tensors: wanted.collect::<Result<_>>()?, tokenizer: read_tokenizer(folder)?, config })
 }
 
-fn language_of_gguf(path: &Path) -> Result<LanguageSource> {
+pub(super) fn language_of_gguf(path: &Path) -> Result<LanguageSource> {
     let bytes = Rc::new(std::fs::read(path).map_err(|error| Error::io(path, error))?);
     let gguf = Gguf::parse(&bytes)?;
     if gguf.tensors().contains_key("rope_freqs.weight") {

@@ -15,8 +15,8 @@ use crate::formats::blocks::WeightKind;
 use crate::formats::gguf::RawTensor;
 use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS};
 use crate::model::config::{
-    ClusterConfig, CompositeConfig, MergerConfig, PreprocessConfig, PromptsConfig, SetokimConfig, SiglipConfig,
-    SpecialTokens, VisionConfig,
+    ChatConfig, ClusterConfig, CompositeConfig, MergerConfig, PreprocessConfig, PromptsConfig, SetokimConfig,
+    SiglipConfig, SpecialTokens, VisionConfig,
 };
 use crate::model::folder::{read_config, read_tokenizer};
 use crate::model::llm::{LlamaConfig, weight_names};
@@ -177,6 +177,8 @@ impl TowerConfig {
             diffusion: None,
             mask_head: None,
             special_tokens: None,
+            chat: ChatConfig::default(),
+            adapters: None,
             picture_margin: 0.0,
             refusals: Vec::new(),
             prompts: PromptsConfig::default(),

@@ -316,10 +316,10 @@ impl<'a> MultimodalOutput<'a> {
             Some(maps) => maps.clone(),
             None => self.model.feature_maps(&source.image)?,
         };
-        let logits = head.forward(hidden.clone(), &maps);
+        let logits = head.forward(hidden.clone(), &maps)?;
         let [_, side, _] = logits.dims();
         let logits = MaskLogits::new(read_floats(logits).await?, side)?;
-        let segmentation = Segmentation::new(&logits, source)?;
+        let segmentation = Segmentation::new(&logits, source, head.is_refined())?;
         self.parts.push(AnswerPart::Mask(segmentation.clone()));
         self.emit(Event::Mask(segmentation)).await;
         self.usage.seconds.mask += started.elapsed().as_secs_f64();

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::preprocess::{ResizeFilter, ResizeMode};
 use crate::limits::MAX_TEXT_BYTES;
-use crate::model::llm::LlamaConfig;
+use crate::model::llm::{AdapterConfig, LlamaConfig};
+use crate::text::ChatTemplate;
 use crate::{Error, Result};
 
 /// Everything that a bundle's `config.json` says.
@@ -41,8 +42,14 @@ pub struct SetokimConfig {
     pub diffusion: Option<DiffusionConfig>,
     /// Absent in a model that cannot segment.
     pub mask_head: Option<MaskHeadConfig>,
-    /// Comes with `llm`.
+    /// Comes with `llm` where the template is ours.
     pub special_tokens: Option<SpecialTokens>,
+    /// How a chat becomes tokens.
+    #[serde(default)]
+    pub chat: ChatConfig,
+    /// What the language model learned for images, beside its matrices; absent where it was trained as a whole.
+    #[serde(default)]
+    pub adapters: Option<AdapterConfig>,
     /// Logits by which `[Img]` must beat words at the beginning of an answer about a picture. Training refuses few edits,
     /// so a trained model rather draws; `training/evaluation/tune.py` finds what puts that right.
     #[serde(default)]
@@ -140,7 +147,7 @@ pub struct MergerConfig {
 }
 
 /// Phrase encoder: the mean of a phrase's word embeddings -> a direction that tokens and patches have too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PhraseConfig {
     /// Width of a word embedding.
     pub input: usize,
@@ -148,6 +155,9 @@ pub struct PhraseConfig {
     pub hidden: usize,
     /// Width of the space that phrases, tokens and patches share.
     pub width: usize,
+    /// Logit with the best token from which on a phrase is there.
+    #[serde(default)]
+    pub found: f32,
 }
 
 /// Detokenizer: tokens -> pixels.
@@ -174,7 +184,7 @@ pub struct DetokenizerConfig {
 }
 
 /// What the token heads can say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LabelsConfig {
     /// Names of things, then names of backgrounds.
     pub names: Vec<String>,
@@ -182,6 +192,9 @@ pub struct LabelsConfig {
     pub objects: usize,
     /// Names of colours.
     pub colors: Vec<String>,
+    /// Probability of the likeliest name below which none is given, where the phrase encoder names tokens.
+    #[serde(default)]
+    pub unsure: f32,
     /// The one of `colors` that stands for no colour in particular, if there is one.
     pub natural: Option<String>,
 }
@@ -206,6 +219,19 @@ pub struct DiffusionConfig {
 pub struct MaskHeadConfig {
     /// Channels of its layers.
     pub width: usize,
+    /// Moves the rim of a mask to the edges of the image.
+    #[serde(default)]
+    pub refine: bool,
+}
+
+/// How a chat becomes tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChatConfig {
+    /// How turns are written down.
+    pub template: ChatTemplate,
+    /// The control token that asks the mask head for a mask, in a vocabulary that is not ours.
+    pub segment: Option<String>,
 }
 
 /// Ids of the tokens that are not text.
@@ -239,6 +265,8 @@ pub struct SpecialTokens {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PromptsConfig {
+    /// After the image, for [`describe`](crate::Setokim::describe), whole; absent in a model that was not trained to.
+    pub describe: Option<String>,
     /// After the image, for [`segment`](crate::Setokim::segment).
     pub segment: String,
     /// For [`generate`](crate::Setokim::generate).
@@ -251,7 +279,7 @@ impl Default for PromptsConfig {
     /// The caller's words as they are.
     fn default() -> Self {
         let words = || PLACE.to_owned();
-        Self { segment: words(), generate: words(), edit: words() }
+        Self { describe: None, segment: words(), generate: words(), edit: words() }
     }
 }
 
@@ -335,6 +363,8 @@ impl SetokimConfig {
             diffusion: None,
             mask_head: None,
             special_tokens: None,
+            chat: ChatConfig::default(),
+            adapters: None,
             picture_margin: 0.0,
             refusals: Vec::new(),
             prompts: PromptsConfig::default(),

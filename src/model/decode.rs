@@ -25,10 +25,11 @@ pub struct Step {
 }
 
 /// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// The model ended it.
+    #[default]
     End,
     /// A stop string came.
     Stop,

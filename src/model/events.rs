@@ -27,7 +27,7 @@ pub enum Event {
 }
 
 /// What an answer took.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Usage {
     /// Positions of the prompt.
     pub prompt_tokens: usize,

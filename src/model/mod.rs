@@ -25,5 +25,8 @@ pub mod llm;
 pub mod sampler;
 
 pub mod diffusion;
+mod find;
 pub mod mask_head;
+mod mask_places;
 pub mod rendering;
+mod token_names;

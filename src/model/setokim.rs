@@ -14,11 +14,12 @@ use crate::image::resize::frame_from_square;
 use crate::model::config::{PreprocessConfig, SetokimConfig};
 use crate::model::detok::Detokenizer;
 use crate::model::encoded_image::{EncodedImage, order_by_area};
-use crate::model::feature_maps::FeatureMaps;
+use crate::model::feature_maps::{FeatureMaps, FinerMaps};
 use crate::model::language::Language;
 use crate::model::phrase::PhraseEncoder;
 use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName, TokenNames};
-use crate::model::vision::{VisionEncoder, VisionOutput};
+use crate::model::token_names::NounNames;
+use crate::model::vision::{Levels, VisionEncoder, VisionOutput};
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::device::{DeviceKind, OpenDevice};
 use crate::runtime::readback::read_floats;
@@ -33,6 +34,7 @@ pub struct Setokim {
     setok: SetokTokenizer,
     heads: Option<NameHeads>,
     phrases: Option<PhraseEncoder>,
+    nouns: Option<NounNames>,
     detok: Option<Detokenizer>,
     language: Option<Language>,
 }
@@ -152,10 +154,16 @@ impl Setokim {
             None => None,
         };
         let language = text.map(|text| Language::load(&config, &mut store, text)).transpose()?;
+        let nouns = match (&heads, &phrases, &language, &config.labels) {
+            (None, Some(phrases), Some(language), Some(labels)) if !labels.names.is_empty() => {
+                Some(NounNames::new(phrases, language, labels)?)
+            }
+            _ => None,
+        };
         for name in store.leftover() {
             log::debug!("tensor `{name}` is not used");
         }
-        Ok(Self { config, device, vision, setok, heads, phrases, detok, language })
+        Ok(Self { config, device, vision, setok, heads, phrases, nouns, detok, language })
     }
 
     /// Loads a model folder: `config.json`, `manifest.json` and shards, or a Hugging Face SigLIP folder.
@@ -225,7 +233,7 @@ impl Setokim {
     fn see(&self, square: &Preprocessed) -> Seen {
         let VisionOutput { features, stem, levels } = self.vision.encode(square.to_tensor(&self.device.device));
         let features = self.setok.normalize(features.squeeze_dim(0));
-        Seen { features, stem, head: levels.map(|levels| levels.head) }
+        Seen { features, stem, levels }
     }
 
     /// Image -> semantic tokens. Reads back from the device once.
@@ -236,7 +244,8 @@ impl Setokim {
         let mut clock = Clock::start();
         let square = self.preprocess(image)?;
         let preprocess = clock.lap();
-        let Seen { features, head, .. } = self.see(&square);
+        let seen = self.see(&square);
+        let (head, features) = (seen.head(), seen.features);
         let encode = clock.lap();
         let clusters = self.setok.cluster(features.clone()).await?;
         let cluster = clock.lap();
@@ -255,9 +264,10 @@ impl Setokim {
         let mut clock = Clock::start();
         let projector = &self.language()?.projector;
         let square = self.preprocess(image)?;
-        let Seen { features, stem, head } = self.see(&square);
-        let clusters = self.setok.cluster(features.clone()).await?;
-        let tokens = self.setok.merge(features.clone(), head, &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let seen = self.see(&square);
+        let clusters = self.setok.cluster(seen.features.clone()).await?;
+        let tokens = self.setok.merge(seen.features.clone(), seen.head(), &clusters);
+        let tokens = tokens.ok_or(Error::Unsupported("token merger"))?;
         let [_, width] = tokens.dims();
         let tokens = read_floats(projector.normalize(tokens)).await?;
         let order = order_by_area(&clusters);
@@ -273,15 +283,14 @@ impl Setokim {
             labels: clusters.labels.iter().map(|&cluster| slots[cluster]).collect(),
             tokens: order.iter().map(|&cluster| tokens[cluster * width..][..width].to_vec()).collect(),
             ids: order,
-            maps: maps_from_stem(features, stem),
+            maps: seen.maps(),
             milliseconds: clock.lap(),
         }))
     }
 
     /// What the mask head sees of an image.
     pub(crate) fn feature_maps(&self, image: &Image) -> Result<FeatureMaps> {
-        let Seen { features, stem, .. } = self.see(&self.preprocess(image)?);
-        maps_from_stem(features, stem).ok_or(Error::Unsupported("convolutional stem for masks"))
+        self.see(&self.preprocess(image)?).maps().ok_or(Error::Unsupported("maps of the encoder for masks"))
     }
 
     /// Image -> semantic tokens -> image: what the tokens remember, in the image's own size.
@@ -308,16 +317,26 @@ impl Setokim {
         image_from_pixels(&pixels, self.config.vision.image_size())
     }
 
-    /// What each token shows, in words, and whether the image is of a known kind; nothing for a model without name heads. Reads back from the device once.
+    /// What each token shows, in words, and whether the image is of a known kind; nothing for a model that cannot name. Reads
+    /// back from the device once.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
     pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<TokenNames>> {
-        let (Some(heads), Some(tokens)) = (&self.heads, &visual.tensor) else { return Ok(None) };
-        let names = heads.forward(tokens.clone()).await?;
+        let Some(tokens) = &visual.tensor else { return Ok(None) };
+        let Some(names) = self.names_of(tokens.clone()).await? else { return Ok(None) };
         let patches: Vec<usize> = visual.report.tokens.iter().map(|token| token.patches).collect();
         let unfamiliar = self.config.familiarity.map(|familiarity| familiarity.is_unfamiliar(&names, &patches));
         Ok(Some(TokenNames { names, unfamiliar }))
+    }
+
+    /// By name heads, or else by the phrase encoder.
+    async fn names_of(&self, tokens: Tensor<2>) -> Result<Option<Vec<TokenName>>> {
+        match (&self.heads, &self.nouns, &self.phrases) {
+            (Some(heads), _, _) => Ok(Some(heads.forward(tokens).await?)),
+            (None, Some(nouns), Some(phrases)) => Ok(Some(nouns.forward(phrases, tokens).await?)),
+            _ => Ok(None),
+        }
     }
 
     /// What each of some given regions shows, in words. `regions` says of each patch which it belongs to; numbers that no
@@ -327,8 +346,8 @@ impl Setokim {
     /// [`Error::Setting`] when the regions are not one for each patch; [`Error::Unsupported`] for a model without merger
     /// or name heads; [`Error::DeviceLost`].
     pub async fn name_regions(&self, image: &Image, regions: &[i32]) -> Result<BTreeMap<i32, TokenName>> {
-        let heads = self.heads.as_ref().ok_or(Error::Unsupported("name heads"))?;
-        let Seen { features, head, .. } = self.see(&self.preprocess(image)?);
+        let seen = self.see(&self.preprocess(image)?);
+        let (head, features) = (seen.head(), seen.features);
         let [patches, _] = features.dims();
         if regions.len() != patches {
             return Err(Error::Setting(format!("{} regions are given for {patches} patches", regions.len())));
@@ -337,7 +356,8 @@ impl Setokim {
         let labels = regions.iter().map(|region| present.partition_point(|other| other < region)).collect();
         let clusters = Clusters::of_labels(labels, present.len());
         let tokens = self.setok.merge(features, head, &clusters).ok_or(Error::Unsupported("token merger"))?;
-        Ok(present.into_iter().zip(heads.forward(tokens).await?).collect())
+        let names = self.names_of(tokens).await?.ok_or(Error::Unsupported("name heads"))?;
+        Ok(present.into_iter().zip(names).collect())
     }
 
     fn report(&self, square: &Preprocessed, clusters: &Clusters, timings_ms: Timings) -> TokenReport {
@@ -366,15 +386,29 @@ struct Seen {
     /// `[N, C]`, normalised.
     features: Tensor<2>,
     stem: Vec<Tensor<4>>,
-    /// `[N / 4, head]`, of an EfficientNet.
-    head: Option<Tensor<2>>,
+    /// Of an EfficientNet.
+    levels: Option<Levels>,
 }
 
-/// The mask head reads the stem's first two stages.
-fn maps_from_stem(features: Tensor<2>, stem: Vec<Tensor<4>>) -> Option<FeatureMaps> {
-    let mut stages = stem.into_iter();
-    let (stride2, stride4) = (stages.next()?, stages.next()?);
-    Some(FeatureMaps { features, stride4, stride2 })
+impl Seen {
+    /// `[N / 4, head]`, of an EfficientNet.
+    fn head(&self) -> Option<Tensor<2>> {
+        self.levels.as_ref().map(|levels| levels.head.clone())
+    }
+
+    /// What the mask head reads: the stem's first two stages, or the map at stride 8. None for a SigLIP tower.
+    fn maps(self) -> Option<FeatureMaps> {
+        let Self { features, stem, levels } = self;
+        let mut stages = stem.into_iter();
+        let finer = match levels {
+            Some(levels) => FinerMaps::Stride8(levels.stride8),
+            None => {
+                let (stride2, stride4) = (stages.next()?, stages.next()?);
+                FinerMaps::Stem { stride4, stride2 }
+            }
+        };
+        Some(FeatureMaps { features, finer })
+    }
 }
 
 /// Measures laps in milliseconds.

@@ -59,6 +59,17 @@ impl Linear {
         Self::new(parts)
     }
 
+    /// A matrix `[N, K]` of 32-bit floats in the packed layout, whose product with one token takes a norm along.
+    ///
+    /// # Panics
+    /// Where the values do not fill it, or `columns` is no multiple of 4.
+    pub fn from_values(values: &[f32], rows: usize, columns: usize, device: &Device) -> Self {
+        let shape = PackedShape::new(WeightKind::F32, rows, columns).expect("columns come in fours");
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let parts = PackedRows::pack(&bytes, shape, MAX_BINDING_WORDS, device);
+        Self::new(parts.into_iter().map(Rows::Packed).collect())
+    }
+
     /// The rows of several matrices, which are read together, as one.
     pub fn joined(matrices: impl IntoIterator<Item = Self>) -> Self {
         Self::new(Rows::join_all(matrices.into_iter().flat_map(|matrix| matrix.parts)))

@@ -2,6 +2,7 @@
 //! language model is the model's own affair: `prompts` in its `config.json`.
 
 mod chat;
+mod describe;
 mod edit;
 mod generate;
 mod segment;
@@ -54,7 +55,8 @@ impl Setokim {
             ("tokenize", true),
             ("reconstruct", self.detok().is_some()),
             ("chat", language.is_some()),
-            ("segment", language.is_some_and(|language| language.mask_head.is_some())),
+            ("describe", language.is_some() && self.config().prompts.describe.is_some()),
+            ("segment", language.is_some_and(|language| language.mask_head.is_some() || self.phrases().is_ok())),
             ("generate", draws),
             ("edit", draws),
         ];

@@ -26,7 +26,8 @@ pub struct Segment {
 }
 
 impl Setokim {
-    /// The mask of what `phrase` means in an image.
+    /// The mask of what `phrase` means in an image; in lower case, as all phrases of training are. A model without a mask head
+    /// finds it with its phrase encoder.
     ///
     /// # Errors
     /// [`Error::Prompt`] for an empty phrase, else as [`Setokim::chat`].
@@ -38,8 +39,13 @@ impl Setokim {
     ) -> Answering<impl Future<Output = Result<Segment>>> {
         Answering::new(async move |events| {
             let language = self.language()?;
+            let phrase = check_text("phrase", phrase)?.to_lowercase();
+            if language.mask_head.is_none() && self.phrases().is_ok() {
+                let mask = self.find_by_words(encoded, &phrase).await?;
+                return Ok(Segment { mask, text: String::new(), usage: Usage::default() });
+            }
             language.mask_head.as_ref().ok_or(Error::Unsupported("mask head"))?;
-            let words = PromptsConfig::fill(&self.config().prompts.segment, check_text("phrase", phrase)?);
+            let words = PromptsConfig::fill(&self.config().prompts.segment, &phrase);
             let parts = vec![Part::Image(encoded.clone()), Part::Text(words)];
             let turns = language.turns(&[Message { role: Role::User, parts }])?;
             let request = Request { turns, source: Some(encoded), task: Task::Segment, options };

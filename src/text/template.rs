@@ -1,5 +1,7 @@
 //! Chats as token ids. Templates place control tokens themselves; messages are only ever text.
 
+use serde::{Deserialize, Serialize};
+
 use super::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -13,6 +15,8 @@ pub mod names {
     pub const ASSISTANT: &str = "<assistant>";
     /// Ends a message.
     pub const END: &str = "<end>";
+    /// Ends a message in ChatML, SmolLM2's template.
+    pub const CHAT_ML_END: &str = "<|im_end|>";
     /// Before and after the visual tokens of an image.
     pub const IMAGE: &str = "[Img]";
     /// After the visual tokens of an image.
@@ -80,14 +84,19 @@ pub enum PromptPiece<'a, I> {
     Ids(Vec<u32>),
     /// The visual tokens of an image.
     Image(&'a I),
+    /// Nothing to read: here the assistant begins to speak.
+    Answer,
 }
 
 /// How a chat is written down for a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ChatTemplate {
-    /// `<|im_start|>user\n..<|im_end|>\n`, as SmolLM2 and Qwen have it. No system message is put in.
+    /// `<|im_start|>user\n..<|im_end|>\n`, as SmolLM2 and Qwen have it. No system message is put in. An image stands
+    /// between line breaks, without marks around it.
     ChatMl,
     /// `<bos><user>..<end><assistant>..<end>`: ours. There are no system messages.
+    #[default]
     Setokim,
 }
 
@@ -98,13 +107,19 @@ impl ChatTemplate {
         tokenizer: &'a Tokenizer,
         messages: &'a [Message<I>],
     ) -> Result<Vec<PromptPiece<'a, I>>> {
-        let mut prompt = Prompt { tokenizer, pieces: Vec::new() };
+        let mut prompt = Prompt { template: self, tokenizer, pieces: Vec::new() };
         match self {
             Self::ChatMl => {
                 for Message { role, parts } in messages {
                     prompt.control("<|im_start|>")?;
-                    prompt.parts(&format!("{}\n", role.name()), parts)?;
-                    prompt.control("<|im_end|>")?;
+                    if *role == Role::Assistant {
+                        prompt.text("assistant\n")?;
+                        prompt.pieces.push(PromptPiece::Answer);
+                        prompt.parts("", parts)?;
+                    } else {
+                        prompt.parts(&format!("{}\n", role.name()), parts)?;
+                    }
+                    prompt.control(names::CHAT_ML_END)?;
                     prompt.text("\n")?;
                 }
                 prompt.control("<|im_start|>")?;
@@ -118,12 +133,16 @@ impl ChatTemplate {
                         Role::User => names::USER,
                         Role::Assistant => names::ASSISTANT,
                     })?;
+                    if *role == Role::Assistant {
+                        prompt.pieces.push(PromptPiece::Answer);
+                    }
                     prompt.parts("", parts)?;
                     prompt.control(names::END)?;
                 }
                 prompt.control(names::ASSISTANT)?;
             }
         }
+        prompt.pieces.push(PromptPiece::Answer);
         Ok(prompt.pieces)
     }
 }
@@ -140,6 +159,7 @@ impl Role {
 
 /// A prompt being written.
 struct Prompt<'a, I> {
+    template: ChatTemplate,
     tokenizer: &'a Tokenizer,
     pieces: Vec<PromptPiece<'a, I>>,
 }
@@ -163,10 +183,10 @@ impl<'a, I> Prompt<'a, I> {
                 Part::Text(more) => text += more,
                 Part::Image(image) => {
                     self.text(&std::mem::take(&mut text))?;
-                    self.control(names::IMAGE)?;
-                    self.pieces.push(PromptPiece::Image(image));
-                    self.control(names::IMAGE_END)?;
+                    text += self.image(image)?;
                 }
+                // What was found is not said again where a vocabulary has no word for it.
+                Part::Mask if self.template == ChatTemplate::ChatMl => {}
                 Part::Mask => {
                     self.text(&std::mem::take(&mut text))?;
                     self.control(names::SEGMENT)?;
@@ -174,6 +194,19 @@ impl<'a, I> Prompt<'a, I> {
             }
         }
         self.text(&text)
+    }
+
+    /// An image; what the text after it begins with.
+    fn image(&mut self, image: &'a I) -> Result<&'static str> {
+        let piece = PromptPiece::Image(image);
+        if self.template == ChatTemplate::ChatMl {
+            self.pieces.push(piece);
+            return Ok("\n");
+        }
+        self.control(names::IMAGE)?;
+        self.pieces.push(piece);
+        self.control(names::IMAGE_END)?;
+        Ok("")
     }
 
     fn ids(&mut self, ids: &[u32]) {

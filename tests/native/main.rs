@@ -13,5 +13,6 @@ mod golden;
 mod images;
 mod multimodal_cli;
 mod packed;
+mod photo_language;
 mod shaders;
 mod weights;

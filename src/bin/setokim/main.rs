@@ -9,6 +9,7 @@ mod complete;
 mod convert;
 mod edit;
 mod eval;
+mod eval_photos;
 mod eval_tasks;
 mod generate;
 mod growth;

@@ -2,6 +2,8 @@
 
 use super::{ClusterConfig, CompositeConfig, PLACE, PromptsConfig, SetokimConfig, SpecialTokens, VisionConfig};
 use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS, MAX_REFUSALS, MAX_REMNANT_REACH};
+use crate::model::llm::AdapterConfig;
+use crate::text::ChatTemplate;
 use crate::{Error, Result};
 
 impl SetokimConfig {
@@ -38,7 +40,7 @@ impl SetokimConfig {
         let Some(labels) = &self.labels else {
             return require(self.familiarity.is_none(), "familiarity needs labels: it goes by their probabilities");
         };
-        sizes("labels", &[labels.names.len(), labels.colors.len()])?;
+        sizes("labels", &[labels.names.len(), labels.colors.len().max(1)])?;
         require(labels.objects <= labels.names.len(), "labels.objects must be at most the number of labels.names")?;
         let is_color = labels.natural.iter().all(|natural| labels.colors.contains(natural));
         require(is_color, "labels.natural must be one of labels.colors")?;
@@ -49,7 +51,7 @@ impl SetokimConfig {
 
     /// What is said to the language model, and what becomes of its images.
     fn check_tasks(&self) -> Result<()> {
-        let PromptsConfig { segment, generate, edit } = &self.prompts;
+        let PromptsConfig { segment, generate, edit, .. } = &self.prompts;
         let has_place = |prompt: &String| prompt.matches(PLACE).count() == 1;
         require([segment, generate, edit].into_iter().all(has_place), "prompts must have {} once, for the words")?;
         let CompositeConfig { rim: [low, high], remnant_reach, .. } = self.composite;
@@ -70,13 +72,17 @@ impl SetokimConfig {
         require(self.picture_margin.is_finite(), "picture_margin must be a number")?;
         require(self.refusals.len() <= MAX_REFUSALS, &format!("refusals must be at most {MAX_REFUSALS}"))?;
         let Some(llm) = &self.llm else {
-            return require(
-                self.diffusion.is_none() && self.mask_head.is_none(),
-                "diffusion and mask_head need an llm",
-            );
+            let stands_alone = self.diffusion.is_none() && self.mask_head.is_none() && self.adapters.is_none();
+            return require(stands_alone, "diffusion, mask_head and adapters need an llm");
         };
-        let special = self.special_tokens.ok_or_else(|| Error::Config("an llm needs special_tokens".into()))?;
+        self.adapters.as_ref().map_or(Ok(()), AdapterConfig::check)?;
         require(self.merger.is_some(), "an llm needs a merger: it reads semantic tokens")?;
+        if self.chat.template == ChatTemplate::ChatMl {
+            require(self.diffusion.is_none(), "a model that draws needs the chat template `setokim`")?;
+            let can_ask = self.mask_head.is_none() || self.chat.segment.is_some();
+            return require(can_ask, "a mask_head needs the name of a token in chat.segment");
+        }
+        let special = self.special_tokens.ok_or_else(|| Error::Config("an llm needs special_tokens".into()))?;
         let is_known = |&id: &u32| (id as usize) < llm.vocab_size;
         require(special.ids().all(|id| is_known(&id)), "special_tokens must lie below llm.vocab_size")?;
         // A visual token wears the embedding of its own pointer.

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use super::adapters::AdapterConfig;
 use super::attention::{Attention, Positions};
 use super::config::LlamaConfig;
 use super::kv_cache::LayerCache;
@@ -9,6 +10,7 @@ use super::mlp::Mlp;
 use super::rms_norm::RmsNorm;
 use super::source::WeightSource;
 use crate::Result;
+use crate::nn::tensor_store::TensorStore;
 
 /// Attention, then an MLP, each with a norm before it and added to what came in.
 #[derive(Debug, Clone)]
@@ -34,10 +36,22 @@ impl Block {
         })
     }
 
+    /// Takes the adapters of layer number `layer`.
+    pub fn adapt(
+        &mut self,
+        config: &LlamaConfig,
+        adapters: &AdapterConfig,
+        store: &mut TensorStore,
+        layer: usize,
+    ) -> Result<()> {
+        self.self_attn.adapt(config, adapters, store, layer)?;
+        self.mlp.adapt(config, adapters, store, layer)
+    }
+
     /// # Shapes
     /// - `x`: `[T, H]`, result: `[T, H]`
     pub fn forward(&self, x: Tensor<2>, positions: &Positions, cache: &mut LayerCache) -> Tensor<2> {
         let x = self.self_attn.forward(x, self.input_layernorm.epilogue(), positions, cache);
-        self.mlp.forward(x, self.post_attention_layernorm.epilogue())
+        self.mlp.forward(x, self.post_attention_layernorm.epilogue(), positions.is_adapted)
     }
 }

@@ -89,15 +89,12 @@ fn templates_place_control_tokens_and_pictures() {
         [
             ids(&[&[id(names::BEGIN), id(names::USER)], &text("is "), &[id(names::IMAGE)]]),
             PromptPiece::Image(&"first"),
-            ids(&[
-                &[id(names::IMAGE_END)],
-                &text(" a dog?"),
-                &[id(names::END), id(names::ASSISTANT)],
-                &text("yes"),
-                &[id(names::END), id(names::USER), id(names::IMAGE)],
-            ]),
+            ids(&[&[id(names::IMAGE_END)], &text(" a dog?"), &[id(names::END), id(names::ASSISTANT)],]),
+            PromptPiece::Answer,
+            ids(&[&text("yes"), &[id(names::END), id(names::USER), id(names::IMAGE)],]),
             PromptPiece::Image(&"second"),
             ids(&[&[id(names::IMAGE_END), id(names::END), id(names::ASSISTANT)]]),
+            PromptPiece::Answer,
         ]
     );
 
@@ -106,7 +103,35 @@ fn templates_place_control_tokens_and_pictures() {
     let typed = [Message::<&str>::text(Role::User, "<|im_end|>")];
     let pieces = ChatTemplate::ChatMl.encode(&tokenizer, &typed).unwrap();
     let expected = [vec![1], text("user\n<|im_end|>"), vec![2], text("\n"), vec![1], text("assistant\n")].concat();
-    assert_eq!(pieces, [PromptPiece::Ids(expected)]);
+    assert_eq!(pieces, [PromptPiece::Ids(expected), PromptPiece::Answer]);
+    let seen = [
+        Message { role: Role::User, parts: vec![Part::Image("photo"), Part::Text("a dog?".into())] },
+        Message { role: Role::Assistant, parts: vec![Part::Text("yes".into()), Part::Mask] },
+        Message::text(Role::User, "why"),
+    ];
+    let line = |words: &str| tokenizer.encode(&format!("{words}\n")).unwrap();
+    assert_eq!(
+        ChatTemplate::ChatMl.encode(&tokenizer, &seen).unwrap(),
+        [
+            ids(&[&[1], &line("user")]),
+            PromptPiece::Image(&"photo"),
+            ids(&[&text("\na dog?"), &[2], &text("\n"), &[1], &line("assistant")]),
+            PromptPiece::Answer,
+            ids(&[
+                &text("yes"),
+                &[2],
+                &text("\n"),
+                &[1],
+                &text("user\nwhy"),
+                &[2],
+                &text("\n"),
+                &[1],
+                &line("assistant"),
+            ]),
+            PromptPiece::Answer,
+        ],
+        "no marks around an image, and no word for a mask"
+    );
     assert!(ChatTemplate::Setokim.encode(&tokenizer, &messages).is_err(), "this vocabulary has no <user>");
     let system = [Message::<&str>::text(Role::System, "be kind")];
     assert_eq!(ChatTemplate::Setokim.encode(&own, &system).unwrap_err().code(), "unsupported");

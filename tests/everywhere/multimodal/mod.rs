@@ -19,7 +19,7 @@ use setokim::model::detok::Detokenizer;
 use setokim::model::diffusion::{DiffusionHead, DiffusionOptions};
 use setokim::model::encoded_image::EncodedImage;
 use setokim::model::events::{Answer, AnswerPart, Event};
-use setokim::model::feature_maps::FeatureMaps;
+use setokim::model::feature_maps::{FeatureMaps, FinerMaps};
 use setokim::model::language::{Language, Position};
 use setokim::model::mask_head::{MaskHead, MaskLogits};
 use setokim::model::projector::Projector;

@@ -89,11 +89,10 @@ async fn diffusion_head_equals_pytorch() {
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn mask_head_equals_pytorch() {
     let config = config();
-    let VisionConfig::Vit(vit) = &config.vision else { panic!("the tiny model is a ViT") };
     for open in devices().await {
         let mut store = tiny_store(&open);
         let vision = VisionEncoder::load(&mut store, &config.vision).expect("loads");
-        let head = MaskHead::load(&mut store, &config.mask_head.expect("has one"), 16, vit).expect("loads");
+        let head = MaskHead::load(&mut store, &config.mask_head.expect("has one"), 16, &config.vision).expect("loads");
         let image = golden_picture(EXPECTED, "pixels");
         let pixels: Vec<f32> =
             (0..3).flat_map(|c| image.rgb().iter().skip(c).step_by(3)).map(|&v| f32::from(v) / 127.5 - 1.0).collect();
@@ -102,10 +101,9 @@ async fn mask_head_equals_pytorch() {
         let norm = setokim::nn::norms::LayerNorm::without_affine(16, 1e-6, &open.device);
         let maps = FeatureMaps {
             features: norm.forward(features.squeeze_dim(0)),
-            stride4: stem[1].clone(),
-            stride2: stem[0].clone(),
+            finer: FinerMaps::Stem { stride4: stem[1].clone(), stride2: stem[0].clone() },
         };
-        let logits = head.forward(golden_tensor("mask_hidden", &open), &maps);
+        let logits = head.forward(golden_tensor("mask_hidden", &open), &maps).expect("of this encoder");
         assert_eq!(logits.dims(), [2, 16, 16]);
         let logits = floats(logits).await;
         assert_close("logits", &logits, &golden(EXPECTED, "mask_logits"), TOLERANCE);

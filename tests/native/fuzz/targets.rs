@@ -182,7 +182,7 @@ proptest! {
         let controls = controls(&tokenizer);
         let placed = pieces.iter().map(|piece| match piece {
             PromptPiece::Ids(ids) => ids.iter().filter(|id| controls.contains(id)).count(),
-            PromptPiece::Image(_) => 0,
+            PromptPiece::Image(_) | PromptPiece::Answer => 0,
         });
         prop_assert_eq!(placed.sum::<usize>(), 2 + 2 * texts.len(), "<bos>, <user> and <end> of each, <assistant>");
     }
