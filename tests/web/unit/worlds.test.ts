@@ -34,7 +34,7 @@ describe("each world", () => {
     }
     expect(world.welcome.can).toHaveLength(4);
     // Each in one line of a phone.
-    for (const line of world.welcome.can) expect(line.length).toBeLessThanOrEqual(42);
+    for (const line of world.welcome.can) expect(line.length).toBeLessThanOrEqual(36);
   });
 
   it("shows samples that are there, small enough to be fetched with the page", () => {

@@ -8,9 +8,9 @@ export const drawn: World = {
     title: "A tiny model of a drawn world",
     can: [
       "Knows a few dozen emoji-like things.",
-      "Talks about them, finds, draws, edits.",
+      "Talks of them, finds, draws, edits.",
       "Cannot make sense of photographs.",
-      "Reads short English, and makes mistakes.",
+      "Reads short English, often wrong.",
     ],
   },
   modes: {

@@ -8,8 +8,8 @@ export const photographs: World = {
     title: "A small model for photographs",
     can: [
       "Names the things in a photo.",
-      "Answers, finds, blurs, cuts out, removes.",
-      "Cannot draw, read text or know people.",
+      "Answers, finds, cuts out, removes.",
+      "Cannot draw, read or name people.",
       "Is small, and often wrong.",
     ],
   },
