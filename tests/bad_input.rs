@@ -11,7 +11,7 @@ use setokim::image::Image;
 use setokim::image::image_from_pixels;
 use setokim::image::masks::LabelMap;
 use setokim::image::overlay::{OverlayStyle, overlay};
-use setokim::image::preprocess::{Crop, Normalisation, ResizeMode, preprocess};
+use setokim::image::preprocess::{Crop, Normalisation, ResizeFilter, ResizeMode, preprocess};
 use setokim::nn::tensor_store::TensorStore;
 
 /// One of each format and kind of compression.
@@ -124,7 +124,7 @@ proptest! {
 
     #[test]
     fn every_picture_becomes_square(image in any_picture(), size in 1usize..40, mode in any_mode()) {
-        let pre = preprocess(&image, size, mode, &Normalisation::default()).expect("a sound size");
+        let pre = preprocess(&image, size, mode, ResizeFilter::Bilinear, &Normalisation::default()).expect("a sound size");
         prop_assert_eq!(pre.pixels.len(), 3 * size * size);
         prop_assert!(pre.pixels.iter().all(|value| (-1.0..=1.0).contains(value)));
         let square = image_from_pixels(&pre.pixels, size).expect("values in range");

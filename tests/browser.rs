@@ -11,6 +11,8 @@ mod kernels;
 mod llm;
 #[path = "multimodal.rs"]
 mod multimodal;
+#[path = "photo.rs"]
+mod photo;
 #[path = "stages.rs"]
 mod stages;
 

@@ -19,7 +19,7 @@ use setokim::convert::{Precision, Precisions, SHARD_BYTES, SourceOptions, open_s
 use setokim::formats::gguf::Gguf;
 use setokim::formats::manifest::Manifest;
 use setokim::image::Image;
-use setokim::image::preprocess::{Normalisation, ResizeMode, preprocess};
+use setokim::image::preprocess::{Normalisation, ResizeFilter, ResizeMode, preprocess};
 use setokim::kernels::quant_matmul::Activations;
 use setokim::limits;
 use setokim::model::answer::AnswerOptions;
@@ -290,7 +290,7 @@ proptest! {
         let file = std::fs::read(path).unwrap();
         match Image::decode(&damaged(&file, file.len(), damage)) {
             Ok(image) => {
-                let square = preprocess(&image, 32, mode, &Normalisation::default()).unwrap();
+                let square = preprocess(&image, 32, mode, ResizeFilter::Bilinear, &Normalisation::default()).unwrap();
                 prop_assert_eq!(square.pixels.len(), 3 * 32 * 32);
             }
             Err(error) => prop_assert!(error.code().starts_with("image-"), "{}", error),

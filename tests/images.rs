@@ -9,7 +9,7 @@ use setokim::image::Image;
 use setokim::image::masks::{LabelMap, Mask, Rle};
 use setokim::image::overlay::{OverlayStyle, overlay};
 use setokim::image::palette::palette;
-use setokim::image::preprocess::{Crop, Normalisation, Preprocessed, ResizeMode, preprocess};
+use setokim::image::preprocess::{Crop, Normalisation, Preprocessed, ResizeFilter, ResizeMode, preprocess};
 use setokim::image::resize::PAD;
 use setokim::image::resize::frame_from_square;
 use setokim::image::{image_from_pixels, png_from_image};
@@ -80,7 +80,7 @@ fn noise(width: u32, height: u32) -> Image {
 }
 
 fn square_of(image: &Image, size: usize, mode: ResizeMode) -> Preprocessed {
-    preprocess(image, size, mode, &Normalisation::default()).expect("a sound size")
+    preprocess(image, size, mode, ResizeFilter::Bilinear, &Normalisation::default()).expect("a sound size")
 }
 
 const MODES: [ResizeMode; 3] = [ResizeMode::Squash, ResizeMode::Crop, ResizeMode::Pad];
@@ -181,6 +181,22 @@ fn resizes_as_pillow() {
 }
 
 #[test]
+fn resizes_as_pillow_with_the_bicubic_filter() {
+    let cases = [
+        ("noise.png", ResizeMode::Squash, 8, "bicubic-squash-8.png"),
+        ("noise.png", ResizeMode::Squash, 23, "bicubic-squash-23.png"),
+        ("noise.png", ResizeMode::Squash, 64, "bicubic-squash-64.png"),
+        ("noise.png", ResizeMode::Crop, 16, "bicubic-crop-16.png"),
+        ("noise.png", ResizeMode::Pad, 48, "bicubic-pad-48.png"),
+    ];
+    for (input, mode, size, want) in cases {
+        let pre = preprocess(&image(input), size, mode, ResizeFilter::Bicubic, &Normalisation::default());
+        let ours = bytes_of(&pre.expect("a sound size"));
+        assert_eq!(worst_step(&ours, image(want).rgb()), 0, "{want}");
+    }
+}
+
+#[test]
 fn resizes_a_tall_strip_within_a_step_of_pillow() {
     // Columns first here (see `resample`), and the values between are rounded.
     let ours = bytes_of(&square_of(&image("strip.png"), 16, ResizeMode::Squash));
@@ -214,7 +230,7 @@ fn makes_a_batch_of_one() {
 fn normalises_by_channel() {
     let grey = Image::from_rgb(vec![51; 3], 1, 1).expect("one pixel");
     let normalisation = Normalisation { mean: [0.0, 0.1, 0.2], std: [1.0, 0.5, 2.0] };
-    let pre = preprocess(&grey, 1, ResizeMode::Squash, &normalisation).expect("a sound size");
+    let pre = preprocess(&grey, 1, ResizeMode::Squash, ResizeFilter::Bilinear, &normalisation).expect("a sound size");
     for (got, want) in pre.pixels.iter().zip([0.2, 0.2, 0.0]) {
         assert!((got - want).abs() < 1e-6, "{:?}", pre.pixels);
     }
@@ -224,12 +240,14 @@ fn normalises_by_channel() {
 fn refuses_settings_that_make_no_square() {
     let image = noise(2, 2);
     for size in [0, 5000] {
-        let error = preprocess(&image, size, ResizeMode::Squash, &Normalisation::default()).expect_err("no square");
+        let error = preprocess(&image, size, ResizeMode::Squash, ResizeFilter::Bilinear, &Normalisation::default())
+            .expect_err("no square");
         assert_eq!(error.code(), "config-invalid");
     }
     for std in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let normalisation = Normalisation { std: [0.5, std, 0.5], ..Default::default() };
-        let error = preprocess(&image, 2, ResizeMode::Squash, &normalisation).expect_err("no division");
+        let error =
+            preprocess(&image, 2, ResizeMode::Squash, ResizeFilter::Bilinear, &normalisation).expect_err("no division");
         assert_eq!(error.code(), "config-invalid");
     }
 }

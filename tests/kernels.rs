@@ -2,6 +2,8 @@
 //! code where it is ours.
 
 mod common;
+#[path = "kernels/depthwise_conv2d.rs"]
+mod depthwise_conv2d;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -9,7 +11,7 @@ use common::{assert_close, blobs, cpu, floats, gpu, integers, ints, matrix, nois
 use setokim::kernels::composite_layers::composite_layers;
 use setokim::kernels::decoder::{Cache, Next, cached_attention, rms_norm, swiglu, top2};
 use setokim::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear, matmul, softmax};
-use setokim::kernels::epilogue::{Epilogue, Norm};
+use setokim::kernels::epilogue::{Activation, Epilogue, Norm};
 use setokim::kernels::{
     CenterRule, ClusterOps, Conv2dShape, DeviceSampling, Gelu, MAX_RUN_AHEAD, MAX_TOP_K, SHADERS, Selection,
     TokenChoice, append_kv_reference, assign_clusters_reference, attention_reference, causal_attention_reference,
@@ -262,7 +264,7 @@ async fn matmul_on(device: &Device) {
         let epilogue: Vec<f32> = epilogue.iter().zip(&residual).map(|(y, residual)| y + residual).collect();
         let ours = Epilogue {
             norm: Some(Norm { weight: vector(&norm, device), eps: 1e-5 }),
-            gelu: Some(Gelu::Exact),
+            activation: Some(Activation::Gelu(Gelu::Exact)),
             residual: Some(matrix(&residual, [rows, columns], device)),
             ..Epilogue::bias(vector(&bias, device))
         };

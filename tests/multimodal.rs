@@ -24,7 +24,7 @@ use setokim::model::mask_head::{MaskHead, MaskLogits};
 use setokim::model::projector::Projector;
 use setokim::model::setokim::Setokim;
 use setokim::model::shard_loader::ShardLoader;
-use setokim::model::vision::VisionEncoder;
+use setokim::model::vision::{VisionEncoder, VisionOutput};
 use setokim::nn::tensor_store::TensorStore;
 use setokim::runtime::device::OpenDevice;
 use setokim::text::{Message, Part, Role, Tokenizer};
@@ -188,7 +188,7 @@ async fn mask_head_equals_pytorch() {
         let pixels: Vec<f32> =
             (0..3).flat_map(|c| image.rgb().iter().skip(c).step_by(3)).map(|&v| f32::from(v) / 127.5 - 1.0).collect();
         let pixels = Tensor::<4>::from_data(TensorData::new(pixels, [1, 3, 32, 32]), (&open.device, DType::F32));
-        let (features, stem) = vision.forward_with_stem(pixels);
+        let VisionOutput { features, stem, .. } = vision.encode(pixels);
         let norm = setokim::nn::norms::LayerNorm::without_affine(16, 1e-6, &open.device);
         let maps = FeatureMaps {
             features: norm.forward(features.squeeze_dim(0)),

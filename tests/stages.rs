@@ -104,7 +104,7 @@ async fn merger_equals_pytorch() {
     for open in devices().await {
         let setok = SetokTokenizer::load(&mut tiny_store(&open), &config()).expect("loads");
         let features = matrix(&golden(MERGER, "features").1, [16, 16], &open.device);
-        let tokens = setok.merge(features, &clusters).expect("has a merger");
+        let tokens = setok.merge(features, None, &clusters).expect("has a merger");
         assert_close("tokens", &floats(tokens).await, &golden(MERGER, "tokens").1, TOLERANCE);
     }
 }

@@ -2,6 +2,7 @@
 
 import { withoutAliases } from "./aliases.js";
 import { SetokimError } from "./errors.js";
+import { imageData } from "./image.js";
 import type {
   Answer,
   AnswerEvent,
@@ -28,7 +29,7 @@ export function wasmOptions(options: EditOptions): WasmOptions {
   const { maxTokens, stop, seed, required, diffusion, copyTokens, composite } = withoutAliases(options);
   return given({
     max_tokens: maxTokens,
-    stop: stop === undefined ? undefined : stopTexts(stop),
+    stop: stop === undefined ? undefined : [...stop],
     sampling: {
       temperature: options.temperature ?? 0,
       top_k: options.topK ?? 0,
@@ -41,11 +42,6 @@ export function wasmOptions(options: EditOptions): WasmOptions {
     copy_tokens: copyTokens,
     composite,
   });
-}
-
-function stopTexts(stop: unknown): string[] {
-  if (Array.isArray(stop) && stop.every((text) => typeof text === "string")) return [...stop];
-  throw new SetokimError("setting-invalid", "`stop` is not a list of texts");
 }
 
 /** The messages, and apart from them the images that take their places. */
@@ -113,7 +109,7 @@ function maskFrom({ width, height, bits, score, tokens }: WasmMask): Segmentatio
 function generatedImageFrom(generated: WasmGeneratedImage): GeneratedImage {
   const { width, height, rgba, grid, crop, labels, tokens, removed } = generated;
   return {
-    image: new ImageData(Uint8ClampedArray.from(rgba), width, height),
+    image: imageData(rgba, width, height),
     tokens: {
       image: { width, height },
       grid,

@@ -1,13 +1,23 @@
 /** What runs a model, here or in a worker: the face that `Setokim` talks to. */
 
 import type { SetokimError } from "./errors.js";
+import type { Fetch } from "./fetching.js";
 import type { RequestImage } from "./image.js";
 import type { AnswerTask, Task } from "./tasks.js";
 import type { DeviceChoice, DeviceReport, Dtype, LoadProgress, ModelInfo, Tokenization, WeightTypes } from "./types.js";
 import type { WasmAnswer, WasmEvent, WasmMessage, WasmOptions, WasmReconstruction } from "./wasm.js";
 
-/** What crosses to the worker to load a model: absolute addresses, no functions. */
-export interface LoadRequest {
+/** What a model's folder is fetched with. */
+export interface FetchRequest {
+  /** The address as the caller wrote it. */
+  asked?: string | undefined;
+  headers?: Readonly<Record<string, string>> | undefined;
+  /** The caller's own; on its way to a worker it is a port to it. */
+  fetch?: Fetch | MessagePort | undefined;
+}
+
+/** What is needed to load a model: absolute addresses. */
+export interface LoadRequest extends FetchRequest {
   source: string | readonly File[];
   device: DeviceChoice;
   dtype: Dtype;

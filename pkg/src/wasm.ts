@@ -1,6 +1,7 @@
 /** The Rust side as TypeScript sees it: what `wasm-bindgen` generates into `pkg/wasm/`, with the types it cannot say. */
 
 import init, * as generated from "../wasm/setokim.js";
+import { readFile } from "./fetching.js";
 import type { Task, Usage } from "./tasks.js";
 import type { Dtype, Rect, Tokenization } from "./types.js";
 
@@ -151,15 +152,24 @@ let started: Promise<WasmModule> | undefined;
 
 /** Instantiates the module once per realm; a failed try may be repeated. */
 export function startWasm(wasmUrl?: string): Promise<WasmModule> {
-  started ??= init(wasmUrl === undefined ? undefined : { module_or_path: new URL(wasmUrl) }).then(
-    ({ memory }) => ({
-      ...(generated as Omit<WasmModule, "memoryBytes">),
-      memoryBytes: () => memory.buffer.byteLength,
-    }),
-    (error: unknown) => {
-      started = undefined;
-      throw error;
-    },
-  );
+  started ??= instantiate(wasmUrl).catch((error: unknown) => {
+    started = undefined;
+    throw error;
+  });
   return started;
+}
+
+async function instantiate(wasmUrl: string | undefined): Promise<WasmModule> {
+  const source = (await bytesOfFile(wasmUrl)) ?? (wasmUrl === undefined ? undefined : new URL(wasmUrl));
+  const { memory } = await init(source === undefined ? undefined : { module_or_path: source });
+  return { ...(generated as Omit<WasmModule, "memoryBytes">), memoryBytes: () => memory.buffer.byteLength };
+}
+
+/** Where the wasm lies beside this file, which is all that Node has. In a name, since bundlers know the generated code's own. */
+const beside = "../wasm/setokim_bg.wasm";
+
+/** Node's `fetch` reads no files. Undefined wherever the generated code can fetch by itself. */
+async function bytesOfFile(wasmUrl: string | undefined): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const url = new URL(wasmUrl ?? beside, import.meta.url);
+  return url.protocol === "file:" ? ((await readFile(url)) ?? undefined) : undefined;
 }

@@ -56,6 +56,7 @@ pub(crate) fn draft_from_parts(siglip: &Path, language: &Path, seed: u64) -> Res
         norm_eps: 1e-6,
         mlp_hidden: 0,
         shared_blocks: false,
+        pooled_head: false,
     });
     config.diffusion = Some(DiffusionConfig { width: 512, depth: 3, timesteps: 1000, norm_eps: 1e-6 });
     if tower.image_size.is_multiple_of(tower.patch_size) {

@@ -72,6 +72,7 @@ pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", [FAR], 64, 4);
 pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", [], 64, 4);
 pub const MATMUL: Kernel = kernel!("matmul", [GELU_FORMS, EPILOGUE, TILE_OF_SUMS, REGISTER_TILE, TILED_PRODUCT], 64, 6);
 pub const CONV2D: Kernel = kernel!("conv2d", [TILE_OF_SUMS, REGISTER_TILE, TILED_PRODUCT], 64, 5);
+pub const DEPTHWISE_CONV2D: Kernel = kernel!("depthwise_conv2d", [], 64, 5);
 pub const SOFTMAX: Kernel = kernel!("softmax", [], 64, 3);
 pub const LAYER_NORM: Kernel = kernel!("layer_norm", [], 256, 5);
 pub const GELU: Kernel = kernel!("gelu", [GELU_FORMS], 64, 3);
@@ -91,7 +92,7 @@ pub const QUANT_ROWS: Kernel = kernel!("quant_rows", [QUANT_WEIGHTS], 64, 4);
 pub const COMPOSITE_LAYERS: Kernel = kernel!("composite_layers", [], 64, 5);
 
 /// All shaders, for the tests that validate them.
-pub const SHADERS: [Kernel; 25] = [
+pub const SHADERS: [Kernel; 26] = [
     KNN_DENSITY,
     REDUCE_NEIGHBORS,
     PEAK_DISTANCE,
@@ -101,6 +102,7 @@ pub const SHADERS: [Kernel; 25] = [
     CLUSTER_MEAN,
     MATMUL,
     CONV2D,
+    DEPTHWISE_CONV2D,
     SOFTMAX,
     LAYER_NORM,
     GELU,

@@ -1,10 +1,14 @@
 //! A model's `config.json`: what it is made of. Keys that are not known are left to later versions; values are checked
 //! here once, so that no other file has to.
 
+mod vision;
+
+pub use vision::{EfficientNetConfig, NeckConfig, SiglipConfig, Stage, VisionConfig, VitConfig};
+
 use serde::{Deserialize, Serialize};
 
-use crate::image::preprocess::ResizeMode;
-use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS, MAX_PATCHES, MAX_REFUSALS, MAX_SQUARE_SIZE, MAX_TEXT_BYTES};
+use crate::image::preprocess::{ResizeFilter, ResizeMode};
+use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS, MAX_REFUSALS, MAX_TEXT_BYTES};
 use crate::model::llm::LlamaConfig;
 use crate::{Error, Result};
 
@@ -21,6 +25,8 @@ pub struct SetokimConfig {
     pub merger: Option<MergerConfig>,
     /// Absent in a model that cannot draw.
     pub detokenizer: Option<DetokenizerConfig>,
+    /// Absent in a model that cannot compare phrases with tokens.
+    pub phrase: Option<PhraseConfig>,
     /// Names of what the token heads tell apart, for models trained with them.
     pub labels: Option<LabelsConfig>,
     /// Absent in a tokenizer without a language model.
@@ -47,66 +53,8 @@ pub struct SetokimConfig {
 pub struct PreprocessConfig {
     #[serde(default)]
     pub resize: ResizeMode,
-}
-
-/// The vision encoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind")]
-pub enum VisionConfig {
-    /// Our ViT with a convolutional stem.
-    #[serde(rename = "setokim-vit")]
-    Vit(VitConfig),
-    /// A SigLIP vision tower (`google/siglip-*`).
-    #[serde(rename = "siglip")]
-    Siglip(SiglipConfig),
-}
-
-/// Our ViT. A patch is `2^(stem convolutions)` pixels wide.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VitConfig {
-    pub image_size: usize,
-    pub patch_size: usize,
-    pub width: usize,
-    pub depth: usize,
-    pub heads: usize,
-    pub mlp_ratio: usize,
-    /// Channels between the stem's convolutions; one convolution more than entries.
-    pub stem_channels: Vec<usize>,
-    pub norm_eps: f64,
-    pub mean: [f32; 3],
-    pub std: [f32; 3],
-}
-
-/// The keys of Hugging Face's `SiglipVisionConfig`, with its defaults (google/siglip-base-patch16-224).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SiglipConfig {
-    pub hidden_size: usize,
-    pub intermediate_size: usize,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub image_size: usize,
-    pub patch_size: usize,
-    pub layer_norm_eps: f64,
-    pub hidden_act: String,
-    /// Which hidden state is the feature: -1 the last layer's, -2 the one before (as in the reference code).
-    pub select_layer: i32,
-}
-
-impl Default for SiglipConfig {
-    fn default() -> Self {
-        Self {
-            hidden_size: 768,
-            intermediate_size: 3072,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            image_size: 224,
-            patch_size: 16,
-            layer_norm_eps: 1e-6,
-            hidden_act: "gelu_pytorch_tanh".into(),
-            select_layer: -2,
-        }
-    }
+    #[serde(default)]
+    pub filter: ResizeFilter,
 }
 
 /// Density-peak clustering. The defaults are ours; the reference code's behaviour is `neighbors` 64, `fallback_clusters`
@@ -163,6 +111,18 @@ pub struct MergerConfig {
     /// The reference code's form: attention layers under one norm, then one MLP, and no norm after the last layer.
     #[serde(default)]
     pub shared_blocks: bool,
+    /// The encoder's head map joins each token, as its mean over the cluster.
+    #[serde(default)]
+    pub pooled_head: bool,
+}
+
+/// Phrase encoder: the mean of a phrase's word embeddings -> a direction that tokens and patches have too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhraseConfig {
+    /// Width of a word embedding.
+    pub input: usize,
+    pub hidden: usize,
+    pub width: usize,
 }
 
 /// Detokenizer: tokens -> pixels.
@@ -262,6 +222,7 @@ impl SetokimConfig {
             cluster: ClusterConfig::default(),
             merger: None,
             detokenizer: None,
+            phrase: None,
             labels: None,
             llm: None,
             diffusion: None,
@@ -280,6 +241,12 @@ impl SetokimConfig {
             sizes("merger", &[merger.width, merger.token_width, merger.mlp_ratio])?;
             require(merger.width == self.vision.width(), "merger.width must equal vision.width")?;
             require(merger.width.is_multiple_of(4), "merger.width must be a multiple of 4")?;
+            let has_head = matches!(self.vision, VisionConfig::EfficientNet(_));
+            require(has_head || !merger.pooled_head, "merger.pooled_head needs an efficientnet-lite")?;
+        }
+        if let Some(phrase) = &self.phrase {
+            sizes("phrase", &[phrase.input, phrase.hidden, phrase.width])?;
+            require(self.merger.is_some(), "phrase needs a merger: it is compared with tokens")?;
         }
         if let Some(detokenizer) = &self.detokenizer {
             heads_fit("detokenizer", detokenizer.width, detokenizer.heads)?;
@@ -333,82 +300,6 @@ fn checked_llama<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op
     let value = Option::<serde_json::Value>::deserialize(deserializer)?;
     let read = |value: serde_json::Value| LlamaConfig::from_json(&value.to_string());
     value.map(read).transpose().map_err(serde::de::Error::custom)
-}
-
-impl VisionConfig {
-    /// `S`: side of the square input in pixels.
-    pub fn image_size(&self) -> usize {
-        match self {
-            Self::Vit(vit) => vit.image_size,
-            Self::Siglip(siglip) => siglip.image_size,
-        }
-    }
-
-    pub fn patch_size(&self) -> usize {
-        match self {
-            Self::Vit(vit) => vit.patch_size,
-            Self::Siglip(siglip) => siglip.patch_size,
-        }
-    }
-
-    /// `C`: width of a patch feature.
-    pub fn width(&self) -> usize {
-        match self {
-            Self::Vit(vit) => vit.width,
-            Self::Siglip(siglip) => siglip.hidden_size,
-        }
-    }
-
-    /// Patches along one side.
-    pub fn grid(&self) -> usize {
-        self.image_size() / self.patch_size()
-    }
-
-    /// `N`: patches of an image.
-    pub fn patches(&self) -> usize {
-        self.grid() * self.grid()
-    }
-
-    /// Per-channel mean and standard deviation of pixels in [0, 1].
-    pub fn normalization(&self) -> ([f32; 3], [f32; 3]) {
-        match self {
-            Self::Vit(vit) => (vit.mean, vit.std),
-            Self::Siglip(_) => ([0.5; 3], [0.5; 3]),
-        }
-    }
-
-    pub(crate) fn check(&self) -> Result<()> {
-        let (heads, mlp) = match self {
-            Self::Vit(vit) => (vit.heads, vit.mlp_ratio),
-            Self::Siglip(siglip) => (siglip.num_attention_heads, siglip.intermediate_size),
-        };
-        sizes("vision", &[self.image_size(), self.patch_size(), self.width(), mlp])?;
-        heads_fit("vision", self.width(), heads)?;
-        require(self.image_size() >= self.patch_size(), "vision.image_size must be at least one patch")?;
-        require(self.image_size() <= MAX_SQUARE_SIZE, &format!("vision.image_size must be at most {MAX_SQUARE_SIZE}"))?;
-        // Clustering compares each patch with each.
-        require(self.patches() <= MAX_PATCHES, &format!("a picture must have at most {MAX_PATCHES} patches"))?;
-        let (_, std) = self.normalization();
-        require(std.iter().all(|s| *s > 0.0), "vision.std must be positive")?;
-        if let Self::Vit(vit) = self {
-            let patch = 1usize.checked_shl(vit.stem_channels.len() as u32 + 1);
-            require(patch == Some(vit.patch_size), "vision.patch_size must be 2^(stem_channels + 1)")?;
-            require(vit.image_size.is_multiple_of(vit.patch_size), "vision.image_size must be whole patches")?;
-            require(vit.width.is_multiple_of(4), "vision.width must be a multiple of 4")?;
-            sizes("vision.stem_channels", &vit.stem_channels)?;
-        }
-        if let Self::Siglip(siglip) = self {
-            let known = ["gelu_pytorch_tanh", "gelu"].contains(&siglip.hidden_act.as_str());
-            require(known, "vision.hidden_act must be gelu_pytorch_tanh or gelu")?;
-            sizes("vision.num_hidden_layers", &[siglip.num_hidden_layers])?;
-            let back = siglip.select_layer.unsigned_abs() as usize;
-            require(
-                siglip.select_layer < 0 && back <= siglip.num_hidden_layers + 1,
-                "vision.select_layer counts back from -1 to the embeddings",
-            )?;
-        }
-        Ok(())
-    }
 }
 
 impl ClusterConfig {

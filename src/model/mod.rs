@@ -8,6 +8,7 @@ pub mod shard_loader;
 
 pub mod detok;
 pub mod encoded_image;
+pub mod phrase;
 pub mod projector;
 pub mod setok;
 pub mod vision;

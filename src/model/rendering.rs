@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::image::Image;
 use crate::image::image_from_pixels;
 use crate::image::masks::LabelMap;
-use crate::image::preprocess::Crop;
+use crate::image::preprocess::{Crop, ResizeFilter};
 use crate::image::resize::frame_from_square;
 use crate::image::resize::resample;
 use crate::model::encoded_image::EncodedImage;
@@ -112,7 +112,7 @@ impl Setokim {
         source: &EncodedImage,
     ) -> Result<Image> {
         let (before, _) = self.render_square(&unchanged(source)).await?;
-        let original = resample(&source.image, &source.crop, now.width(), now.height());
+        let original = resample(&source.image, &source.crop, now.width(), now.height(), ResizeFilter::Bilinear);
         let patches = Patches::new(labels, placed, source);
         let matte = matte(now, &before, &original, &patches)?;
         let lit = seamless(now, &original, &matte, &patches)?;

@@ -10,13 +10,14 @@ use crate::image::Image;
 use crate::image::image_from_pixels;
 use crate::image::preprocess::{Crop, Normalisation, Preprocessed, preprocess};
 use crate::image::resize::frame_from_square;
-use crate::model::config::SetokimConfig;
+use crate::model::config::{PreprocessConfig, SetokimConfig};
 use crate::model::detok::Detokenizer;
 use crate::model::encoded_image::{EncodedImage, order_by_area};
 use crate::model::feature_maps::FeatureMaps;
 use crate::model::language::Language;
+use crate::model::phrase::PhraseEncoder;
 use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
-use crate::model::vision::VisionEncoder;
+use crate::model::vision::{VisionEncoder, VisionOutput};
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::device::{DeviceKind, OpenDevice};
 use crate::runtime::readback::read_floats;
@@ -30,6 +31,7 @@ pub struct Setokim {
     vision: VisionEncoder,
     setok: SetokTokenizer,
     heads: Option<NameHeads>,
+    phrases: Option<PhraseEncoder>,
     detok: Option<Detokenizer>,
     language: Option<Language>,
 }
@@ -125,6 +127,10 @@ impl Setokim {
             }
             _ => None,
         };
+        let phrases = match &config.phrase {
+            Some(phrase) => Some(PhraseEncoder::load(&mut store, phrase, token_width, config.vision.width())?),
+            None => None,
+        };
         let detok = match &config.detokenizer {
             Some(detokenizer) => Some(Detokenizer::load(&mut store, detokenizer, &config.vision, token_width)?),
             None => None,
@@ -133,7 +139,7 @@ impl Setokim {
         for name in store.leftover() {
             log::debug!("tensor `{name}` is not used");
         }
-        Ok(Self { config, device, vision, setok, heads, detok, language })
+        Ok(Self { config, device, vision, setok, heads, phrases, detok, language })
     }
 
     /// Loads a model folder: `config.json`, `manifest.json` and shards, or a Hugging Face SigLIP folder.
@@ -172,6 +178,14 @@ impl Setokim {
         self.language.as_ref().ok_or(Error::Unsupported("language model"))
     }
 
+    /// Compares phrases with tokens.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a model without a phrase encoder.
+    pub fn phrases(&self) -> Result<&PhraseEncoder> {
+        self.phrases.as_ref().ok_or(Error::Unsupported("phrase encoder"))
+    }
+
     pub(crate) fn detok(&self) -> Option<&Detokenizer> {
         self.detok.as_ref()
     }
@@ -180,12 +194,20 @@ impl Setokim {
     pub fn preprocess(&self, image: &Image) -> Result<Preprocessed> {
         let (mean, std) = self.config.vision.normalization();
         let size = self.config.vision.image_size();
-        preprocess(image, size, self.config.preprocess.resize, &Normalisation { mean, std })
+        let PreprocessConfig { resize, filter } = self.config.preprocess;
+        preprocess(image, size, resize, filter, &Normalisation { mean, std })
     }
 
     /// Square -> patch features `[N, C]`, as the encoder leaves them.
     pub fn encode(&self, square: &Preprocessed) -> Tensor<2> {
         self.vision.forward(square.to_tensor(&self.device.device)).squeeze_dim(0)
+    }
+
+    /// Square -> what the later stages read of it.
+    fn see(&self, square: &Preprocessed) -> Seen {
+        let VisionOutput { features, stem, levels } = self.vision.encode(square.to_tensor(&self.device.device));
+        let features = self.setok.normalize(features.squeeze_dim(0));
+        Seen { features, stem, head: levels.map(|levels| levels.head) }
     }
 
     /// Image -> semantic tokens. Reads back from the device once.
@@ -196,11 +218,11 @@ impl Setokim {
         let mut clock = Clock::start();
         let square = self.preprocess(image)?;
         let preprocess = clock.lap();
-        let features = self.setok.normalize(self.encode(&square));
+        let Seen { features, head, .. } = self.see(&square);
         let encode = clock.lap();
         let clusters = self.setok.cluster(features.clone()).await?;
         let cluster = clock.lap();
-        let tensor = self.setok.merge(features, &clusters);
+        let tensor = self.setok.merge(features, head, &clusters);
         let merge = clock.lap();
         let timings_ms = Timings { preprocess, encode, cluster, merge, detokenize: None };
         let report = self.report(&square, &clusters, timings_ms);
@@ -215,9 +237,9 @@ impl Setokim {
         let mut clock = Clock::start();
         let projector = &self.language()?.projector;
         let square = self.preprocess(image)?;
-        let (features, stem) = self.features_with_stem(&square);
+        let Seen { features, stem, head } = self.see(&square);
         let clusters = self.setok.cluster(features.clone()).await?;
-        let tokens = self.setok.merge(features.clone(), &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let tokens = self.setok.merge(features.clone(), head, &clusters).ok_or(Error::Unsupported("token merger"))?;
         let [_, width] = tokens.dims();
         let tokens = read_floats(projector.normalize(tokens)).await?;
         let order = order_by_area(&clusters);
@@ -240,14 +262,8 @@ impl Setokim {
 
     /// What the mask head sees of an image.
     pub(crate) fn feature_maps(&self, image: &Image) -> Result<FeatureMaps> {
-        let (features, stem) = self.features_with_stem(&self.preprocess(image)?);
+        let Seen { features, stem, .. } = self.see(&self.preprocess(image)?);
         maps_from_stem(features, stem).ok_or(Error::Unsupported("convolutional stem for masks"))
-    }
-
-    /// Normalised features `[N, C]`, and the stem's stages.
-    fn features_with_stem(&self, square: &Preprocessed) -> (Tensor<2>, Vec<Tensor<4>>) {
-        let (features, stem) = self.vision.forward_with_stem(square.to_tensor(&self.device.device));
-        (self.setok.normalize(features.squeeze_dim(0)), stem)
     }
 
     /// Image -> semantic tokens -> image: what the tokens remember, in the image's own size.
@@ -293,7 +309,7 @@ impl Setokim {
     /// or name heads; [`Error::DeviceLost`].
     pub async fn name_regions(&self, image: &Image, regions: &[i32]) -> Result<BTreeMap<i32, TokenName>> {
         let heads = self.heads.as_ref().ok_or(Error::Unsupported("name heads"))?;
-        let features = self.setok.normalize(self.encode(&self.preprocess(image)?));
+        let Seen { features, head, .. } = self.see(&self.preprocess(image)?);
         let [patches, _] = features.dims();
         if regions.len() != patches {
             return Err(Error::Setting(format!("{} regions are given for {patches} patches", regions.len())));
@@ -301,7 +317,7 @@ impl Setokim {
         let present: Vec<i32> = regions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let labels = regions.iter().map(|region| present.partition_point(|other| other < region)).collect();
         let clusters = Clusters::of_labels(labels, present.len());
-        let tokens = self.setok.merge(features, &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let tokens = self.setok.merge(features, head, &clusters).ok_or(Error::Unsupported("token merger"))?;
         Ok(present.into_iter().zip(heads.forward(tokens).await?).collect())
     }
 
@@ -324,6 +340,15 @@ impl Setokim {
             timings_ms,
         }
     }
+}
+
+/// What the encoder sees of an image, and the clustering's norm makes of it.
+struct Seen {
+    /// `[N, C]`, normalised.
+    features: Tensor<2>,
+    stem: Vec<Tensor<4>>,
+    /// `[N / 4, head]`, of an EfficientNet.
+    head: Option<Tensor<2>>,
 }
 
 /// The mask head reads the stem's first two stages.

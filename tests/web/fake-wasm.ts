@@ -115,6 +115,8 @@ export class FakeEngine implements WasmEngine {
   freed = false;
   /** What was asked, in order. */
   readonly calls: string[] = [];
+  /** Answers of the language model that came to their end. */
+  finished = 0;
   /** Awaited in every call, so that a test decides when it ends. */
   gate: Promise<void> = Promise.resolve();
 
@@ -227,6 +229,7 @@ export class FakeEngine implements WasmEngine {
       if (abort.aborted) throw rustError("aborted", "stopped on request");
       onEvent(event);
     }
+    this.finished += 1;
   }
 
   async tokenize(bytes: Uint8Array): Promise<unknown> {

@@ -28,7 +28,11 @@ export default defineConfig({
   projects: [
     { name: "page", testMatch: /(page|chat|safety|worlds)\.spec\.ts/ },
     // The package without a bundler, from a plain server.
-    { name: "lab", testMatch: /(lab|tasks|reliability)\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 1}/` } },
+    {
+      name: "lab",
+      testMatch: /(lab|tasks|reliability|start)\.spec\.ts/,
+      use: { baseURL: `http://127.0.0.1:${port + 1}/` },
+    },
     { name: "examples", testMatch: /examples\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 2}/` } },
   ],
   webServer: [

@@ -13,7 +13,7 @@ use crate::{
     browser, debian, docs, layers, npm, python, setup,
     shell::{command, read, root, run, run_and_read, target_dir},
     toolchain::Toolchain,
-    tools, wasm,
+    tools, training, wasm,
 };
 
 /// Of what is uploaded to crates.io, in bytes.
@@ -70,6 +70,9 @@ pub fn clippy(_full: bool) -> Result<()> {
 pub fn native(full: bool) -> Result<()> {
     let mut tests = native_tests(["--no-fail-fast"]);
     if full {
+        if let Some(encoder) = training::photo_encoder()? {
+            tests.env("SETOKIM_PHOTO_ENCODER", encoder);
+        }
         tests.args(["--", "--include-ignored"]);
     }
     run(browser::with_gpu(tests))

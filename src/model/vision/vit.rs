@@ -50,13 +50,6 @@ impl Vit {
 
     /// # Shapes
     /// - `pixels`: `[B, 3, S, S]`
-    /// - output: `[B, N, C]`
-    pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
-        self.forward_with_stem(pixels).0
-    }
-
-    /// # Shapes
-    /// - `pixels`: `[B, 3, S, S]`
     /// - output: `[B, N, C]`, and the stem's stages after their GELU: `[B, C_i, S / 2^i, S / 2^i]`
     pub fn forward_with_stem(&self, pixels: Tensor<4>) -> (Tensor<3>, Vec<Tensor<4>>) {
         let mut map = pixels;
