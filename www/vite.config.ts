@@ -55,7 +55,7 @@ function offlinePage(): Plugin {
       const hash = createHash("sha256");
       for (const file of Object.values(bundle)) hash.update(file.type === "chunk" ? file.code : file.source);
       const version = hash.digest("hex").slice(0, 12);
-      const files = ["./", "theme.js", "icon.svg", "app.webmanifest", ...Object.keys(bundle)].filter(
+      const files = ["./", "first-paint.js", "icon.svg", "app.webmanifest", ...Object.keys(bundle)].filter(
         (name) => !name.endsWith(".map") && name !== "index.html",
       );
       const kinds = new Set(offered(mode).map(({ kind }) => kind));

@@ -69,6 +69,9 @@ store.on(["announcement"], ({ announcement }) => {
 // The page itself, for the next visit without a network. Development has no built files to keep.
 if (import.meta.env.PROD) void navigator.serviceWorker?.register("sw.js").catch(() => undefined);
 
+// From here on the panels say what is hidden.
+delete document.documentElement.dataset["world"];
+
 // A picture to look at while the model loads; all samples are fetched now, so that nothing is later.
 void mountSamples(store, engine);
 void mountScene(store, engine);
