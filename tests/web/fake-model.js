@@ -124,7 +124,8 @@ async function editedPhoto(image, prompt) {
     context.fillRect(...middle);
   }
   const { data } = context.getImageData(0, 0, width, height);
-  return { ...generated(0, true), width, height, rgba: new Uint8Array(data.buffer), crop: crop(width, height) };
+  const noTokens = { grid: [0, 0], labels: new Uint32Array(), tokens: [], removed: [] };
+  return { width, height, rgba: new Uint8Array(data.buffer), crop: crop(width, height), ...noTokens };
 }
 
 function maskOf(phrase, { width, height }) {

@@ -72,6 +72,7 @@ test("goes from token to token by keyboard, on the picture and in the list", asy
   await expect(page.locator("#live")).toContainText(/^Token \d+/);
   await expect(page.locator("#detail-patches")).toContainText("patch");
   await expect(page.locator("#detail-score")).not.toHaveText("–");
+  await expect(page.locator("#detail-sure")).toHaveText(/^\d+(\.\d)? %$/);
   const reached = new Set<string>();
   for (const key of ["ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp", "ArrowUp", "ArrowRight"]) {
     await page.keyboard.press(key);

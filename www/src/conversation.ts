@@ -5,6 +5,7 @@ import type { Engine } from "./engine.ts";
 import { openImageFromData } from "./image.ts";
 import { maskColor } from "./mask-overlay.ts";
 import { isRunning, type MaskOverlay, offers, type Store } from "./state.ts";
+import { describeImage } from "./transcript.ts";
 import { afterAnswer, afterEvent, messagesOf, newTurn, promptFor, type Question, type Turn } from "./turn.ts";
 import type { Request } from "./worlds/world.ts";
 
@@ -115,6 +116,6 @@ function spoken(turn: Turn): string {
   if (turn.problem !== undefined) return turn.problem.message;
   const parts = [turn.text];
   if (turn.masks.length > 0) parts.push(`found ${promptFor("segment", turn.input)}, marked in the picture.`);
-  if (turn.generated !== undefined) parts.push(`a picture of ${turn.generated.tokens.tokens.length} tokens.`);
+  if (turn.generated !== undefined) parts.push(`${describeImage(turn.generated)}.`);
   return parts.filter((part) => part !== "").join(" ") || "nothing.";
 }

@@ -2,6 +2,7 @@ import type { DeviceChoice } from "setokim";
 import { Conversation } from "./conversation.ts";
 import { Engine } from "./engine.ts";
 import { chosenModel, modelsFromText } from "./models.ts";
+import { believeNamesFrom } from "./names.ts";
 import { mountBench } from "./panels/bench.ts";
 import { mountCamera } from "./panels/camera.ts";
 import { mountChat } from "./panels/chat.ts";
@@ -37,6 +38,7 @@ const world = kind === undefined ? await worldAt(modelUrl) : worlds[kind];
 const asked = query.get("device");
 const choice: DeviceChoice = asked === "gpu" || asked === "cpu" ? asked : "auto";
 
+believeNamesFrom(world.believable);
 const store = new Store(initialState(world, choice, savedPrecision()));
 const engine = new Engine(store, modelUrl);
 const conversation = new Conversation(store, engine);
