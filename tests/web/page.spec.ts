@@ -244,6 +244,27 @@ test("says what a first visit would download, and waits", async ({ page }) => {
   await expect(welcome).toBeHidden();
 });
 
+test("stops a download on request, and begins again", async ({ page, context }) => {
+  let go = (): void => undefined;
+  const wait = new Promise<void>((resolve) => (go = resolve));
+  await context.route("**/*.safetensors", async (route) => {
+    await wait;
+    await route.continue().catch(() => undefined); // of one that was stopped nobody waits
+  });
+  await visit(page, "?model=tiny-setokim");
+  await expect(page.locator("#loading-bytes")).toContainText("MB");
+  await page.getByRole("button", { name: "Stop" }).click();
+  const start = page.getByRole("button", { name: "Download and start" });
+  await expect(start).toBeFocused();
+  await expect(page.locator("#device-chip")).toHaveText("Not started");
+  expect(await accessibilityFaults(page)).toEqual([]);
+  go();
+  await start.click();
+  await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 120_000 });
+  await settled(page);
+  await expect(page.locator("#notice")).toBeHidden();
+});
+
 test("says so when the weights are spoilt, and loads again on request", async ({ page, context }) => {
   let spoil = true;
   await context.route("**/*.safetensors", async (route) => {

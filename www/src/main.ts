@@ -46,7 +46,7 @@ const conversation = new Conversation(store, engine);
 mountTheme();
 mountWorlds(models, world.kind);
 mountNotice(store);
-mountLoading(store);
+mountLoading(store, engine);
 mountWelcome(store, engine);
 mountStage(store);
 mountLegend(store);
