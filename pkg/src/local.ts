@@ -1,5 +1,6 @@
 /** The engine in this thread: in the page when asked for, else inside the worker. */
 
+import { withImages } from "./answers.js";
 import { openCache } from "./cache.js";
 import { camelCased } from "./camel-case.js";
 import { asSetokimError, isFatal, isTrap, SetokimError } from "./errors.js";
@@ -213,14 +214,13 @@ async function answerWith(
   abort: WasmAbort,
 ): Promise<WasmAnswer> {
   const { options } = request;
-  const images = request.images.map(wasmImage);
   const onEvent = (event: unknown): void => listener(camelCased(event));
   if (request.task === "chat") {
-    return camelCased(await engine.chat(request.messages, images, options, onEvent, abort));
+    const messages = await withImages(request.messages, wasmImage);
+    return camelCased(await engine.chat(messages, options, onEvent, abort));
   }
   if (request.task === "generate") return imageAnswer(await engine.generate(request.prompt, options, onEvent, abort));
-  const [image] = images;
-  if (image === undefined) throw new SetokimError("prompt-invalid", "there is no picture");
+  const image = wasmImage(request.image);
   if (request.task === "edit") return imageAnswer(await engine.edit(image, request.prompt, options, onEvent, abort));
   return maskAnswer(await engine.segment(image, request.prompt, options, onEvent, abort));
 }

@@ -2,7 +2,7 @@
 
 import { abortedError, errorFromMessage, isFatal, SetokimError } from "./errors.js";
 import { serveFetch } from "./fetch-port.js";
-import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
+import { type AnswerRequest, type Host, imagesOf, type LoadReply, type LoadRequest } from "./host.js";
 import { type RequestImage, transferablesOf } from "./image.js";
 import type { CallName, Calls, Reply, Request } from "./protocol.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
@@ -79,7 +79,7 @@ export class RemoteHost implements Host {
   }
 
   answer(request: AnswerRequest, onEvent: (event: WasmEvent) => void, signal: AbortSignal): Promise<WasmAnswer> {
-    return this.#call("answer", request, { transfer: request.images.flatMap(transferablesOf), onEvent, signal });
+    return this.#call("answer", request, { transfer: imagesOf(request).flatMap(transferablesOf), onEvent, signal });
   }
 
   requests(): number {

@@ -1,7 +1,7 @@
 import { absolute, folderAddress, modelSource } from "./addresses.js";
 import { withoutAliases } from "./aliases.js";
 import { Answering } from "./answering.js";
-import { answerFrom, eventFrom, wasmMessages, wasmOptions } from "./answers.js";
+import { answerFrom, eventFrom, wasmMessages, wasmOptions, withImages } from "./answers.js";
 import { type CachedModel, openCache } from "./cache.js";
 import { abortedError, asSetokimError, isFatal, SetokimError, throwIfAborted } from "./errors.js";
 import type { Host, LoadReply, LoadRequest, Question } from "./host.js";
@@ -13,7 +13,6 @@ import { SerialQueue } from "./queue.js";
 import type {
   Answer,
   AnswerEvent,
-  AnswerTask,
   ChatEvent,
   ChatOptions,
   EditAnswer,
@@ -193,27 +192,37 @@ export class Setokim implements SetokimApi {
    */
   chat(messages: readonly Message[], options: ChatOptions = {}): Answering<ChatEvent, Answer> {
     return new Answering(async (emit, signal) => {
-      const { messages: turns, images } = wasmMessages(messages);
-      return this.#answer({ task: "chat", messages: turns }, images, options, emit, signal);
+      const turns = withImages(wasmMessages(messages), (image) => this.#read(image, signal));
+      const question = turns.then((messages) => ({ task: "chat", messages }) as const);
+      return this.#answer(question, options, emit, signal);
     }, signalOf(options));
   }
 
   /** The mask of what a phrase means in a picture ("the red balloon"), in its pixels. Rejects as `chat` does. */
   segment(image: ImageInput, phrase: string, options: SegmentOptions = {}): Answering<SegmentEvent, SegmentAnswer> {
-    return this.#ask<SegmentEvent, SegmentAnswer>("segment", phrase, [image], options, (answer) => ({
-      ...answer,
-      mask: answer.masks[0] ?? null,
-    }));
+    const withMask = (answer: Answer): SegmentAnswer => ({ ...answer, mask: answer.masks[0] ?? null });
+    const question = async (signal: AbortSignal): Promise<Question> => ({
+      task: "segment",
+      image: await this.#read(image, signal),
+      prompt: phrase,
+    });
+    return this.#ask<SegmentEvent, SegmentAnswer>(question, options, withMask);
   }
 
   /** A picture of what the prompt says ("a cat and a red ball on the grass"). Rejects as `chat` does. */
   generate(prompt: string, options: GenerateOptions = {}): Answering<GenerateEvent, GenerateAnswer> {
-    return this.#ask<GenerateEvent, GenerateAnswer>("generate", prompt, [], options, withImage);
+    const question = async (): Promise<Question> => ({ task: "generate", prompt });
+    return this.#ask<GenerateEvent, GenerateAnswer>(question, options, withImage);
   }
 
   /** The picture changed as an instruction says ("make the balloon blue"), the rest of it kept. Rejects as `chat` does. */
   edit(image: ImageInput, instruction: string, options: EditOptions = {}): Answering<EditEvent, EditAnswer> {
-    return this.#ask<EditEvent, EditAnswer>("edit", instruction, [image], options, withImage);
+    const question = async (signal: AbortSignal): Promise<Question> => ({
+      task: "edit",
+      image: await this.#read(image, signal),
+      prompt: instruction,
+    });
+    return this.#ask<EditEvent, EditAnswer>(question, options, withImage);
   }
 
   /** What the library itself asked of the network since the model was loaded. */
@@ -242,30 +251,26 @@ export class Setokim implements SetokimApi {
   }
 
   #ask<Event extends AnswerEvent, Result>(
-    task: Exclude<AnswerTask, "chat">,
-    prompt: string,
-    images: readonly ImageInput[],
+    question: (signal: AbortSignal) => Promise<Question>,
     options: EditOptions,
     finish: (answer: Answer) => Result,
   ): Answering<Event, Result> {
     return new Answering<Event, Result>(async (emit, signal) => {
       // Which events a task can have is Rust's to keep (the rules of each task).
-      const answer = await this.#answer({ task, prompt }, images, options, (event) => emit(event as Event), signal);
+      const answer = await this.#answer(question(signal), options, (event) => emit(event as Event), signal);
       return finish(answer);
     }, signalOf(options));
   }
 
   async #answer(
-    question: Question,
-    images: readonly ImageInput[],
+    question: Promise<Question>,
     options: EditOptions,
     emit: (event: AnswerEvent) => void,
     signal: AbortSignal,
   ): Promise<Answer> {
     checkAnswerOptions(options);
-    const read = Promise.all(images.map((image) => this.#read(image, signal)));
-    const answer = await this.#run(read, signal, (host, images) => {
-      const request = { ...question, images, options: wasmOptions(options) };
+    const answer = await this.#run(question, signal, (host, question) => {
+      const request = { ...question, options: wasmOptions(options) };
       return host.answer(request, (event) => emit(eventFrom(event)), signal);
     });
     return answerFrom(answer);

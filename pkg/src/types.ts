@@ -224,6 +224,9 @@ export interface Tokenization {
   tokens: SemanticToken[];
   /** What each token is, in the order of `tokens`; null for a model that cannot name them. */
   names: TokenName[] | null;
+  /** Whether the picture is unlike those that the model was trained on, so that mistakes are to be expected; null for a
+   *  model that cannot tell. */
+  unfamiliar: boolean | null;
   device: DeviceKind;
   /** Milliseconds per stage (`preprocess`, `encode`, `cluster`, `merge`, `detokenize`). */
   timingsMs: Record<string, number>;

@@ -13,10 +13,10 @@ export interface WasmFile {
 
 export type WasmImage = { bytes: Uint8Array } | { rgba: Uint8Array; width: number; height: number };
 
-/** Images take the places of the `image` parts in order, over the whole conversation. */
-export interface WasmMessage {
+/** A message whose images have the form `I`. */
+export interface WasmMessage<I = WasmImage> {
   role: "user" | "assistant";
-  parts: ({ type: "text"; text: string } | { type: "image" } | { type: "mask" })[];
+  parts: ({ type: "text"; text: string } | { type: "image"; image: I } | { type: "mask" })[];
 }
 
 /** What is left out has the default of the Rust side (`AnswerOptions`). */
@@ -121,13 +121,7 @@ export interface WasmEngine {
   tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
   reconstruct(bytes: Uint8Array): Promise<unknown>;
   reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
-  chat(
-    messages: WasmMessage[],
-    images: WasmImage[],
-    options: WasmOptions,
-    onEvent: OnEvent,
-    abort: WasmAbort,
-  ): Promise<unknown>;
+  chat(messages: WasmMessage[], options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   segment(image: WasmImage, phrase: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   edit(

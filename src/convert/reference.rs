@@ -15,7 +15,8 @@ use crate::formats::blocks::WeightKind;
 use crate::formats::gguf::RawTensor;
 use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS};
 use crate::model::config::{
-    ClusterConfig, MergerConfig, PreprocessConfig, SetokimConfig, SiglipConfig, SpecialTokens, VisionConfig,
+    ClusterConfig, CompositeConfig, MergerConfig, PreprocessConfig, PromptsConfig, SetokimConfig, SiglipConfig,
+    SpecialTokens, VisionConfig,
 };
 use crate::model::folder::{read_config, read_tokenizer};
 use crate::model::llm::{LlamaConfig, weight_names};
@@ -26,7 +27,9 @@ use crate::{Error, Result};
 pub enum LeftOut {
     /// The language model and what hangs on it.
     Llm,
+    /// Semantic tokens -> pixels.
     Detokenizer,
+    /// Hidden state -> semantic token.
     Diffusion,
 }
 
@@ -176,6 +179,9 @@ impl TowerConfig {
             special_tokens: None,
             picture_margin: 0.0,
             refusals: Vec::new(),
+            prompts: PromptsConfig::default(),
+            composite: CompositeConfig::default(),
+            familiarity: None,
         }
     }
 }

@@ -27,7 +27,9 @@ pub enum ResizeMode {
 #[serde(rename_all = "snake_case")]
 pub enum ResizeFilter {
     #[default]
+    /// Two pixels each way, more where the image is made smaller.
     Bilinear,
+    /// Four pixels each way, more where the image is made smaller; may overshoot at edges.
     Bicubic,
 }
 
@@ -35,7 +37,9 @@ pub enum ResizeFilter {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
+    /// What is subtracted, of values in [0, 1].
     pub mean: [f32; 3],
+    /// What the rest is divided by; positive.
     pub std: [f32; 3],
 }
 
@@ -67,9 +71,13 @@ impl Normalisation {
 /// the square was padded.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Crop {
+    /// Left edge.
     pub x: f64,
+    /// Upper edge.
     pub y: f64,
+    /// Columns of pixels.
     pub width: f64,
+    /// Rows of pixels.
     pub height: f64,
 }
 

@@ -21,6 +21,7 @@ pub const CHANNEL_GROUP: usize = 4;
 pub struct Filters {
     /// Pixels along a side of a filter.
     pub kernel: usize,
+    /// In pixels, the same both ways.
     pub stride: usize,
     /// Zeros above and left of the first pixel, and below and right of the last one.
     pub padding: [usize; 2],

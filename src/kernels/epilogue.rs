@@ -13,9 +13,11 @@ use super::{fill_rows, rms_norm, swiglu};
 /// [`Epilogue::is_swiglu`].
 #[derive(Debug, Clone, Default)]
 pub struct Epilogue {
+    /// RMSNorm of `x`, before the product.
     pub norm: Option<Norm>,
     /// `[N]`, to every row.
     pub bias: Option<Tensor<1>>,
+    /// After the bias.
     pub activation: Option<Activation>,
     /// `[T, N]`, as the layers of a transformer add to what came in.
     pub residual: Option<Tensor<2>>,
@@ -27,6 +29,7 @@ pub struct Epilogue {
 /// What every number of a result goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
+    /// Exact or by tanh.
     Gelu(Gelu),
     /// Cut off below 0 and above 6.
     Relu6,
@@ -37,6 +40,7 @@ pub enum Activation {
 pub struct Norm {
     /// `[K]`
     pub weight: Tensor<1>,
+    /// Added to the mean square, so that its root is never zero.
     pub eps: f32,
 }
 
@@ -45,9 +49,13 @@ pub struct Norm {
 pub struct Steps {
     /// Its `eps`.
     pub norm: Option<f32>,
+    /// There is a bias.
     pub bias: bool,
+    /// What follows it.
     pub activation: Option<Activation>,
+    /// There is a residual.
     pub residual: bool,
+    /// See [`Epilogue::is_swiglu`].
     pub is_swiglu: bool,
 }
 

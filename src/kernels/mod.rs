@@ -3,7 +3,7 @@
 //! detokenizer's layers in `composite_layers.rs`.
 //!
 //! Each operation has one name in four places: `shaders/x.wgsl`, the launch and the reference in `kernels/x.rs`, and the
-//! parity test in `tests/kernels.rs`. The reference sums in `f64` and is meant to be read; the CPU device runs vector code
+//! parity test in `tests/everywhere/kernels/`. The reference sums in `f64` and is meant to be read; the CPU device runs vector code
 //! where that is worth it. No step of the clustering ever holds an `[N, N]` matrix.
 
 mod launch;

@@ -1,6 +1,7 @@
 //! A model's `config.json`: what it is made of. Keys that are not known are left to later versions; values are checked
-//! here once, so that no other file has to.
+//! once (`config/check.rs`), so that no other file has to.
 
+mod check;
 mod vision;
 
 pub use vision::{EfficientNetConfig, NeckConfig, SiglipConfig, Stage, VisionConfig, VitConfig};
@@ -8,17 +9,21 @@ pub use vision::{EfficientNetConfig, NeckConfig, SiglipConfig, Stage, VisionConf
 use serde::{Deserialize, Serialize};
 
 use crate::image::preprocess::{ResizeFilter, ResizeMode};
-use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS, MAX_REFUSALS, MAX_TEXT_BYTES};
+use crate::limits::MAX_TEXT_BYTES;
 use crate::model::llm::LlamaConfig;
 use crate::{Error, Result};
 
 /// Everything that a bundle's `config.json` says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetokimConfig {
+    /// What the model is called.
     pub name: String,
+    /// The vision encoder.
     pub vision: VisionConfig,
+    /// How an image becomes the encoder's square.
     #[serde(default)]
     pub preprocess: PreprocessConfig,
+    /// How patches become clusters.
     #[serde(default)]
     pub cluster: ClusterConfig,
     /// Absent in a bare vision tower.
@@ -46,13 +51,23 @@ pub struct SetokimConfig {
     /// where a mask or an image is asked for. Empty: it may say anything.
     #[serde(default)]
     pub refusals: Vec<String>,
+    /// What the tasks say to the language model.
+    #[serde(default)]
+    pub prompts: PromptsConfig,
+    /// How an edit is composited with its source.
+    #[serde(default)]
+    pub composite: CompositeConfig,
+    /// How to tell an image that is unlike those of training; absent where nothing tells.
+    pub familiarity: Option<FamiliarityConfig>,
 }
 
 /// How an image becomes the encoder's square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PreprocessConfig {
+    /// What is done with an image that is not square.
     #[serde(default)]
     pub resize: ResizeMode,
+    /// How pixels are taken together.
     #[serde(default)]
     pub filter: ResizeFilter,
 }
@@ -77,6 +92,7 @@ pub struct ClusterConfig {
     pub pos_interleaved: bool,
     /// LayerNorm without affine first, so that distances lie in [0, 2] and a threshold means something.
     pub normalize: bool,
+    /// Epsilon of the LayerNorm.
     pub norm_eps: f64,
 }
 
@@ -98,15 +114,22 @@ impl Default for ClusterConfig {
 /// Token merger: patches of a cluster -> one token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MergerConfig {
+    /// Width of its layers, which is that of the features.
     pub width: usize,
+    /// Attention heads of a layer.
     pub heads: usize,
+    /// Inner width of the MLPs as a multiple of `width`.
     pub mlp_ratio: usize,
     /// Inner width of the MLPs where it is no multiple of `width`; 0 for `width * mlp_ratio`.
     #[serde(default)]
     pub mlp_hidden: usize,
+    /// Blocks within clusters.
     pub inner_depth: usize,
+    /// Blocks between clusters.
     pub inter_depth: usize,
+    /// `D`: width of a semantic token.
     pub token_width: usize,
+    /// Epsilon of the norms.
     pub norm_eps: f64,
     /// The reference code's form: attention layers under one norm, then one MLP, and no norm after the last layer.
     #[serde(default)]
@@ -121,19 +144,26 @@ pub struct MergerConfig {
 pub struct PhraseConfig {
     /// Width of a word embedding.
     pub input: usize,
+    /// Width between its two layers.
     pub hidden: usize,
+    /// Width of the space that phrases, tokens and patches share.
     pub width: usize,
 }
 
 /// Detokenizer: tokens -> pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DetokenizerConfig {
+    /// Width of its layers.
     pub width: usize,
+    /// Transformer blocks.
     pub depth: usize,
+    /// Attention heads of a block.
     pub heads: usize,
+    /// Inner width of the MLPs as a multiple of `width`.
     pub mlp_ratio: usize,
     /// Channels of the two convolutions over the pixels; 0 for none.
     pub refine_channels: usize,
+    /// Epsilon of the norms.
     pub norm_eps: f64,
     /// Pixels down and across of the image that each token has of its own; 0 for none.
     #[serde(default)]
@@ -150,33 +180,46 @@ pub struct LabelsConfig {
     pub names: Vec<String>,
     /// How many of the names are things.
     pub objects: usize,
+    /// Names of colours.
     pub colors: Vec<String>,
+    /// The one of `colors` that stands for no colour in particular, if there is one.
+    pub natural: Option<String>,
 }
 
 /// Diffusion head: hidden state -> semantic token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DiffusionConfig {
+    /// Width of its layers.
     pub width: usize,
+    /// Residual blocks.
     pub depth: usize,
+    /// Times of the noise schedule.
     pub timesteps: usize,
+    /// Epsilon of the norms.
     pub norm_eps: f64,
+    /// Frequencies that tell a time, each as cosine and sine.
+    pub time_frequencies: usize,
 }
 
 /// Mask head: hidden state and features -> mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaskHeadConfig {
+    /// Channels of its layers.
     pub width: usize,
 }
 
 /// Ids of the tokens that are not text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecialTokens {
+    /// Fills batches in training; never read here.
     pub pad: u32,
     /// First of every sequence.
     pub begin: u32,
     /// After every turn.
     pub end: u32,
+    /// Begins the user's turn.
     pub user: u32,
+    /// Begins the assistant's turn.
     pub assistant: u32,
     /// Before the visual tokens of an image.
     pub image_start: u32,
@@ -188,7 +231,71 @@ pub struct SpecialTokens {
     pub segment: u32,
     /// The next visual token is token 0 of the source image; those after it are the other tokens.
     pub keep_first: u32,
+    /// How many tokens there are to copy with.
     pub keep_count: u32,
+}
+
+/// What the language model reads where a task is asked for; `{}` stands for the caller's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromptsConfig {
+    /// After the image, for [`segment`](crate::Setokim::segment).
+    pub segment: String,
+    /// For [`generate`](crate::Setokim::generate).
+    pub generate: String,
+    /// After the image, for [`edit`](crate::Setokim::edit).
+    pub edit: String,
+}
+
+impl Default for PromptsConfig {
+    /// The caller's words as they are.
+    fn default() -> Self {
+        let words = || PLACE.to_owned();
+        Self { segment: words(), generate: words(), edit: words() }
+    }
+}
+
+/// Where the caller's words go in a prompt.
+const PLACE: &str = "{}";
+
+impl PromptsConfig {
+    /// The prompt with the caller's words in their place.
+    pub(crate) fn fill(prompt: &str, words: &str) -> String {
+        prompt.replacen(PLACE, words, 1)
+    }
+}
+
+/// What of an edit's surroundings is taken from the generated image besides the patches that changed; see `rendering.rs`.
+/// It follows from how exact the detokenizer is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CompositeConfig {
+    /// Mean difference of nine pixels, of 1, that is the detokenizer's noise, and from which all of a pixel is new.
+    pub rim: [f32; 2],
+    /// How far a thing may lie from where it is rendered, in pixels.
+    pub remnant_reach: usize,
+    /// Of 255: more than texture has.
+    pub strange: u8,
+    /// Of 255: more than the detokenizer's noise.
+    pub went: u8,
+    /// Of 255: what shading has.
+    pub alike: u8,
+}
+
+impl Default for CompositeConfig {
+    /// Nothing besides the changed patches: no difference is that large.
+    fn default() -> Self {
+        Self { rim: [1.0, 2.0], remnant_reach: 0, strange: u8::MAX, went: u8::MAX, alike: 0 }
+    }
+}
+
+/// How sure the name heads are of an image like those of training; of another they are less sure.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FamiliarityConfig {
+    /// Probability that the surest of the backgrounds has at least.
+    pub background: f64,
+    /// Mean probability of all patches' names at least.
+    pub mean: f64,
 }
 
 impl SetokimConfig {
@@ -230,68 +337,10 @@ impl SetokimConfig {
             special_tokens: None,
             picture_margin: 0.0,
             refusals: Vec::new(),
+            prompts: PromptsConfig::default(),
+            composite: CompositeConfig::default(),
+            familiarity: None,
         }
-    }
-
-    fn check(&self) -> Result<()> {
-        self.vision.check()?;
-        self.cluster.check(self.vision.patches())?;
-        if let Some(merger) = &self.merger {
-            heads_fit("merger", merger.width, merger.heads)?;
-            sizes("merger", &[merger.width, merger.token_width, merger.mlp_ratio])?;
-            require(merger.width == self.vision.width(), "merger.width must equal vision.width")?;
-            require(merger.width.is_multiple_of(4), "merger.width must be a multiple of 4")?;
-            let has_head = matches!(self.vision, VisionConfig::EfficientNet(_));
-            require(has_head || !merger.pooled_head, "merger.pooled_head needs an efficientnet-lite")?;
-        }
-        if let Some(phrase) = &self.phrase {
-            sizes("phrase", &[phrase.input, phrase.hidden, phrase.width])?;
-            require(self.merger.is_some(), "phrase needs a merger: it is compared with tokens")?;
-        }
-        if let Some(detokenizer) = &self.detokenizer {
-            heads_fit("detokenizer", detokenizer.width, detokenizer.heads)?;
-            sizes("detokenizer", &[detokenizer.width, detokenizer.mlp_ratio])?;
-            require(self.merger.is_some(), "a detokenizer needs a merger")?;
-            let fits = detokenizer.layer_size <= self.vision.image_size();
-            require(fits, "detokenizer.layer_size must be at most vision.image_size")?;
-            if detokenizer.layer_size > 0 {
-                sizes("detokenizer", &[detokenizer.layer_width])?;
-            }
-        }
-        self.check_language()
-    }
-
-    fn check_language(&self) -> Result<()> {
-        if let Some(diffusion) = &self.diffusion {
-            sizes("diffusion", &[diffusion.width, diffusion.depth, diffusion.timesteps])?;
-        }
-        if let Some(mask_head) = &self.mask_head {
-            sizes("mask_head", &[mask_head.width])?;
-        }
-        require(self.picture_margin.is_finite(), "picture_margin must be a number")?;
-        require(self.refusals.len() <= MAX_REFUSALS, &format!("refusals must be at most {MAX_REFUSALS}"))?;
-        let Some(llm) = &self.llm else {
-            return require(
-                self.diffusion.is_none() && self.mask_head.is_none(),
-                "diffusion and mask_head need an llm",
-            );
-        };
-        let special = self.special_tokens.ok_or_else(|| Error::Config("an llm needs special_tokens".into()))?;
-        require(self.merger.is_some(), "an llm needs a merger: it reads semantic tokens")?;
-        let is_known = |&id: &u32| (id as usize) < llm.vocab_size;
-        require(special.ids().all(|id| is_known(&id)), "special_tokens must lie below llm.vocab_size")?;
-        // A visual token wears the embedding of its own pointer.
-        let enough = special.keep_count as usize >= self.cluster.max_clusters;
-        require(enough, "special_tokens.keep_count must be at least cluster.max_clusters")
-    }
-}
-
-impl SpecialTokens {
-    /// All of them.
-    fn ids(&self) -> impl Iterator<Item = u32> {
-        let one = [self.pad, self.begin, self.end, self.user, self.assistant, self.image_start, self.image_end];
-        let last = self.keep_first.saturating_add(self.keep_count.saturating_sub(1));
-        one.into_iter().chain([self.visual, self.segment, self.keep_first, last])
     }
 }
 
@@ -300,40 +349,4 @@ fn checked_llama<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op
     let value = Option::<serde_json::Value>::deserialize(deserializer)?;
     let read = |value: serde_json::Value| LlamaConfig::from_json(&value.to_string());
     value.map(read).transpose().map_err(serde::de::Error::custom)
-}
-
-impl ClusterConfig {
-    /// Whether these settings can cluster `n` patches.
-    pub fn check(&self, n: usize) -> Result<()> {
-        let fail = |message: String| Err(Error::Clustering(message));
-        if self.neighbors == 0 || self.neighbors > n {
-            return fail(format!("neighbors (k) is {}, it must lie in 1..={n}, the number of patches", self.neighbors));
-        }
-        if self.neighbors > MAX_NEIGHBORS {
-            return fail(format!("neighbors (k) is {}, at most {MAX_NEIGHBORS} can be used", self.neighbors));
-        }
-        if self.max_clusters == 0 || self.max_clusters > MAX_CENTERS {
-            return fail(format!("max_clusters is {}, it must lie in 1..={MAX_CENTERS}", self.max_clusters));
-        }
-        if self.fallback_clusters == 0 {
-            return fail("fallback_clusters is 0: a picture has at least one token".into());
-        }
-        if !self.threshold.is_finite() || !self.pos_scale.is_finite() {
-            return fail("threshold and pos_scale must be finite".into());
-        }
-        Ok(())
-    }
-}
-
-fn require(holds: bool, message: &str) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::Config(message.into())) }
-}
-
-fn heads_fit(part: &str, width: usize, heads: usize) -> Result<()> {
-    require(heads > 0 && width.is_multiple_of(heads), &format!("{part}: width must be a multiple of heads"))
-}
-
-/// Generous bounds that keep a hostile config from asking for absurd memory.
-fn sizes(part: &str, values: &[usize]) -> Result<()> {
-    require(values.iter().all(|v| (1..=65_536).contains(v)), &format!("{part}: sizes must lie in 1..=65536"))
 }

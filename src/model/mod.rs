@@ -13,7 +13,9 @@ pub mod projector;
 pub mod setok;
 pub mod vision;
 
+pub mod abort;
 pub mod answer;
+pub mod answering;
 pub mod complete;
 pub mod decode;
 pub mod events;

@@ -1,6 +1,7 @@
 //! The whole model. Read [`Setokim::tokenize`] and [`Setokim::reconstruct`] for the data path.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::model::encoded_image::{EncodedImage, order_by_area};
 use crate::model::feature_maps::FeatureMaps;
 use crate::model::language::Language;
 use crate::model::phrase::PhraseEncoder;
-use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
+use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName, TokenNames};
 use crate::model::vision::{VisionEncoder, VisionOutput};
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::device::{DeviceKind, OpenDevice};
@@ -39,6 +40,7 @@ pub struct Setokim {
 /// An image as semantic tokens: what a person or a program wants to know of them.
 #[derive(Debug, Clone, Serialize)]
 pub struct TokenReport {
+    /// Size of the image, in pixels.
     pub image: Size,
     /// Rows and columns of patches.
     pub grid: [usize; 2],
@@ -46,24 +48,31 @@ pub struct TokenReport {
     pub labels: Vec<u32>,
     /// The part of the image that the grid covers, in its own pixels; beyond the image where it was padded.
     pub crop: Crop,
+    /// The semantic tokens, in the order of their centres in the grid, row by row.
     pub tokens: Vec<Token>,
+    /// Where it was computed.
     pub device: DeviceKind,
+    /// What took how long.
     pub timings_ms: Timings,
 }
 
 /// Pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Size {
+    /// Columns.
     pub width: u32,
+    /// Rows.
     pub height: u32,
 }
 
 /// One semantic token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Token {
+    /// Its number: what `labels` says.
     pub id: usize,
     /// Row and column of the patch that the cluster gathered around.
     pub center: [usize; 2],
+    /// Patches of its cluster.
     pub patches: usize,
     /// Density x distance to the nearest denser patch.
     pub score: f32,
@@ -73,10 +82,15 @@ pub struct Token {
 /// something back: `cluster`, then `detokenize`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Timings {
+    /// Image -> the encoder's square.
     pub preprocess: f64,
+    /// Square -> patch features.
     pub encode: f64,
+    /// Features -> clusters.
     pub cluster: f64,
+    /// Clusters -> semantic tokens.
     pub merge: f64,
+    /// Semantic tokens -> pixels, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detokenize: Option<f64>,
 }
@@ -85,7 +99,9 @@ pub struct Timings {
 pub struct VisualTokens {
     /// `[L, D]`; none for a bare vision tower.
     pub tensor: Option<Tensor<2>>,
+    /// Which patches became which token.
     pub clusters: Clusters,
+    /// What a person or a program wants to know of them.
     pub report: TokenReport,
 }
 
@@ -162,10 +178,12 @@ impl Setokim {
         Self::build(config, store, text, device)
     }
 
+    /// What its `config.json` says.
     pub fn config(&self) -> &SetokimConfig {
         &self.config
     }
 
+    /// The device that it is on, and why.
     pub fn device(&self) -> &OpenDevice {
         &self.device
     }
@@ -229,11 +247,11 @@ impl Setokim {
         Ok(VisualTokens { tensor, clusters, report })
     }
 
-    /// Image -> what the language model reads of it. Reads back from the device twice.
+    /// Image -> what the language model reads of it, to be shared by messages. Reads back from the device twice.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a model without a language model, else as [`Setokim::tokenize`].
-    pub async fn encode_image(&self, image: &Image) -> Result<EncodedImage> {
+    pub async fn encode_image(&self, image: &Image) -> Result<Arc<EncodedImage>> {
         let mut clock = Clock::start();
         let projector = &self.language()?.projector;
         let square = self.preprocess(image)?;
@@ -248,7 +266,7 @@ impl Setokim {
             slots[cluster] = slot as u32;
         }
         let side = self.config.vision.grid();
-        Ok(EncodedImage {
+        Ok(Arc::new(EncodedImage {
             image: image.clone(),
             crop: square.crop,
             grid: [side, side],
@@ -257,7 +275,7 @@ impl Setokim {
             ids: order,
             maps: maps_from_stem(features, stem),
             milliseconds: clock.lap(),
-        })
+        }))
     }
 
     /// What the mask head sees of an image.
@@ -290,15 +308,16 @@ impl Setokim {
         image_from_pixels(&pixels, self.config.vision.image_size())
     }
 
-    /// What each token shows, in words; nothing for a model without name heads. Reads back from the device once.
+    /// What each token shows, in words, and whether the image is of a known kind; nothing for a model without name heads. Reads back from the device once.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
-    pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<Vec<TokenName>>> {
-        match (&self.heads, &visual.tensor) {
-            (Some(heads), Some(tokens)) => Ok(Some(heads.forward(tokens.clone()).await?)),
-            _ => Ok(None),
-        }
+    pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<TokenNames>> {
+        let (Some(heads), Some(tokens)) = (&self.heads, &visual.tensor) else { return Ok(None) };
+        let names = heads.forward(tokens.clone()).await?;
+        let patches: Vec<usize> = visual.report.tokens.iter().map(|token| token.patches).collect();
+        let unfamiliar = self.config.familiarity.map(|familiarity| familiarity.is_unfamiliar(&names, &patches));
+        Ok(Some(TokenNames { names, unfamiliar }))
     }
 
     /// What each of some given regions shows, in words. `regions` says of each patch which it belongs to; numbers that no

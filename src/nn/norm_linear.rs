@@ -15,6 +15,10 @@ pub struct NormLinear {
 }
 
 impl NormLinear {
+    /// Takes `name.norm` `[channels]` and `name.proj` `[width, channels]`.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, name: &str, channels: usize, width: usize, eps: f64) -> Result<Self> {
         Ok(Self {
             norm: LayerNorm::load(store, &format!("{name}.norm"), channels, eps)?,

@@ -95,13 +95,13 @@ impl TensorStore {
     }
 
     /// A store that gives zeros for every tensor that modules ask for, and remembers what that was.
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg(all(feature = "convert", not(target_family = "wasm")))]
     pub(crate) fn recording(device: &Device) -> Self {
         Self { recorded: Some(Vec::new()), ..Self::new(device) }
     }
 
     /// The names and shapes that were asked for.
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg(all(feature = "convert", not(target_family = "wasm")))]
     pub(crate) fn into_recorded(self) -> Vec<(String, Vec<usize>)> {
         self.recorded.unwrap_or_default()
     }

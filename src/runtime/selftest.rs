@@ -34,6 +34,7 @@ pub struct SelfTest {
     pub kernels: Vec<&'static str>,
     /// Those that gave a wrong answer.
     pub failed: Vec<&'static str>,
+    /// Milliseconds that all of it took.
     pub milliseconds: f64,
 }
 

@@ -73,6 +73,7 @@ function tokenization({ width, height }) {
       score: 1 - id / 10,
     })),
     names,
+    unfamiliar: false,
     device: "cpu",
     timingsMs: { preprocess: 1, encode: 20, cluster: 5, merge: 3 },
   };
@@ -149,7 +150,7 @@ async function tell(id, events, pause) {
   }
 }
 
-async function answer(id, { task, messages, prompt: asked, images, options }) {
+async function answer(id, { task, messages, prompt: asked, image, options }) {
   const prompt = asked ?? messages.at(-1).parts.find((part) => part.type === "text").text;
   if (prompt === "fail") throw { code: "context-overflow", message: "the request is too long", remedy: "Shorten it." };
   const seed = options.diffusion?.seed ?? 0;
@@ -163,19 +164,19 @@ async function answer(id, { task, messages, prompt: asked, images, options }) {
     parts.push({ type: "text", text });
   }
   if (task === "segment") {
-    const mask = maskOf(prompt, await sizeOf(images[0]));
+    const mask = maskOf(prompt, await sizeOf(image));
     parts.push(
       mask === null ? { type: "text", text: `there is no ${prompt.replace("the ", "")}` } : { type: "mask", mask },
     );
     events.push(...parts);
   }
   if (task === "generate" || task === "edit") {
-    const image = names === photoNames ? await editedPhoto(images[0], prompt) : generated(seed, task === "edit");
-    events.push(...image.tokens.map(({ copied }, index) => ({ type: "visual-token", index, copied })), {
+    const made = names === photoNames ? await editedPhoto(image, prompt) : generated(seed, task === "edit");
+    events.push(...made.tokens.map(({ copied }, index) => ({ type: "visual-token", index, copied })), {
       type: "image",
-      image,
+      image: made,
     });
-    parts.push({ type: "image", image });
+    parts.push({ type: "image", image: made });
   }
   const usage = {
     promptTokens: 12,

@@ -26,11 +26,11 @@ export default defineConfig({
     },
   },
   projects: [
-    { name: "page", testMatch: /(page|chat|safety|worlds)\.spec\.ts/ },
+    { name: "page", testMatch: /(page|install|chat|safety|worlds)\.spec\.ts/ },
     // The package without a bundler, from a plain server.
     {
       name: "lab",
-      testMatch: /(lab|tasks|reliability|start)\.spec\.ts/,
+      testMatch: /(lab|tasks|reliability|storage|start|pictures)\.spec\.ts/,
       use: { baseURL: `http://127.0.0.1:${port + 1}/` },
     },
     { name: "examples", testMatch: /examples\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 2}/` } },

@@ -3,11 +3,14 @@
  * what helps is done, to the letter, and works. Each test brings servers of its own, on origins of their own.
  */
 
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { test as base, chromium, expect, type Page } from "@playwright/test";
 import sirv from "sirv";
+import { createServer as createVite6 } from "vite-6";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -218,7 +221,7 @@ test("a model on another site that does not let pages read it", async ({ page, s
 
 test("a model behind a signature, behind a header, and behind a page's own fetch", async ({ page, serve }) => {
   const asks =
-    (holds: (request: IncomingMessage) => boolean): Site["guard"] =>
+    (holds: (request: IncomingMessage) => boolean): NonNullable<Site["guard"]> =>
     (request, response) => {
       if (request.method === "OPTIONS") {
         response.writeHead(204, { "Access-Control-Allow-Headers": "Authorization" }).end();
@@ -279,6 +282,58 @@ test("where a bundler lost the worker and the wasm", async ({ page, serve }) => 
   expect(await tryIn(page, single, "/tiny/", told)).toMatch(works);
 });
 
+// Vite 8 keeps the worker and the wasm by itself: examples/vite.
+test("with the development server of Vite 6, which bundles packages anew and loses what they name", async ({
+  page,
+}) => {
+  const folder = mkdtempSync(`${tmpdir()}/setokim-vite-6-`);
+  for (const [from, to] of [
+    ["pkg/package.json", "node_modules/setokim/package.json"],
+    ["pkg/dist", "node_modules/setokim/dist"],
+    ["pkg/wasm", "node_modules/setokim/wasm"],
+    ["tests/fixtures/tiny-setokim", "public/tiny"],
+  ] as const) {
+    cpSync(root + from, `${folder}/${to}`, { recursive: true });
+  }
+  writeFileSync(
+    `${folder}/index.html`,
+    `<!doctype html><title>Page</title><script type="module" src="/main.js"></script>`,
+  );
+  writeFileSync(
+    `${folder}/main.js`,
+    `import * as module from "setokim";
+    const attempt = ${attempt};
+    const outcomes = [await attempt(module, "/tiny/", {}), await attempt(module, "/tiny/", { worker: false })];
+    document.title = JSON.stringify(outcomes);`,
+  );
+  const outcomes = async (optimizeDeps: { exclude?: string[] }): Promise<string[]> => {
+    const server = await createVite6({ root: folder, configFile: false, logLevel: "silent", optimizeDeps });
+    try {
+      await server.listen(0);
+      await page.goto(server.resolvedUrls?.local[0] ?? "");
+      await expect(page).toHaveTitle(/^\[/, { timeout: 60_000 });
+      return JSON.parse(await page.title()) as string[];
+    } finally {
+      await server.close();
+    }
+  };
+  try {
+    const remedy = 'REMEDY Add `optimizeDeps: { exclude: ["setokim"] }` to vite.config, and start the server anew.';
+    const lost = await outcomes({});
+    expect(lost).toEqual([
+      expect.stringMatching(/^SetokimError worker-unavailable: .*Vite's dependency optimiser/),
+      expect.stringMatching(/^SetokimError network: .*Vite's dependency optimiser/),
+    ]);
+    for (const outcome of lost) expect(outcome).toContain(remedy);
+    expect(await outcomes({ exclude: ["setokim"] })).toEqual([
+      expect.stringMatching(works),
+      expect.stringMatching(works),
+    ]);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 // --- service workers and extensions
 
 /** A background that tells how an attempt went to whoever asks. */
@@ -315,8 +370,6 @@ test("in a service worker", async ({ page, serve }) => {
 
 // Playwright's own page has no extensions; this browser has one.
 test("in an extension: its background, its page, and its content script", async ({ serve }) => {
-  const { cpSync, mkdtempSync, rmSync, writeFileSync, readFileSync } = await import("node:fs");
-  const { tmpdir } = await import("node:os");
   const folder = mkdtempSync(`${tmpdir()}/setokim-extension-`);
   const site = await serve();
   for (const [from, to] of [

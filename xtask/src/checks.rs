@@ -99,7 +99,7 @@ pub fn features(_full: bool) -> Result<()> {
     for feature in features.filter(|feature| *feature != "default").chain([""]) {
         let mut build = command("cargo", ["build", "--no-default-features", "--features", feature]);
         // An empty test, for the features that the others' dependencies bring.
-        build.args(["--lib", "--bins", "--test", "browser"]).env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
+        build.args(["--lib", "--bins", "--test", "empty"]).env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
         run(with_clippy(build, "clippy-driver"))?;
     }
     Ok(())
@@ -124,7 +124,7 @@ pub fn browser(full: bool) -> Result<()> {
 
 /// The profile and features of the package, so that nothing but the tests is compiled for them.
 fn wasm_tests<const N: usize>(arguments: [&str; N]) -> Result<Command> {
-    let mut tests = wasm::cargo(["test", "--release", "--no-default-features", "--test", "browser"])?;
+    let mut tests = wasm::cargo(["test", "--release", "--no-default-features", "--test", "everywhere"])?;
     tests.args(arguments);
     Ok(with_clippy(tests, wasm::toolchain()?.clippy_driver()))
 }
@@ -155,11 +155,17 @@ pub fn llama_cpp(_full: bool) -> Result<()> {
 /// Reads and writes outside of memory, and of what was never written, by our own `unsafe` or a dependency's: the kernels
 /// and a little hostile input under valgrind, which shows them a processor with AVX2.
 pub fn memory(_full: bool) -> Result<()> {
-    let mut tests = command("cargo", ["test", "--all-features", "--lib", "--test", "fuzz", "--test", "packed", "--"]);
-    tests.args(["--skip", "on_the_gpu", "--test-threads", "1"]);
-    tests.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "valgrind --quiet --error-exitcode=99 --leak-check=no");
-    tests.env("PROPTEST_CASES", "50");
-    run(tests)
+    for which in [&["--lib", "--"][..], &["--test", "native", "--", "fuzz::", "packed::"]] {
+        let mut tests = command("cargo", ["test", "--all-features"]);
+        tests.args(which).args(["--skip", "on_the_gpu", "--test-threads", "1"]);
+        tests.env(
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
+            "valgrind --quiet --error-exitcode=99 --leak-check=no",
+        );
+        tests.env("PROPTEST_CASES", "50");
+        run(tests)?;
+    }
+    Ok(())
 }
 
 /// The kernels' NEON forms, on an emulated ARM processor.

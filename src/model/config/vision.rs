@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{heads_fit, require, sizes};
+use super::check::{heads_fit, require, sizes};
 use crate::Result;
 use crate::kernels::CHANNEL_GROUP;
 use crate::limits::{MAX_PATCHES, MAX_SQUARE_SIZE};
@@ -25,16 +25,25 @@ pub enum VisionConfig {
 /// Our ViT. A patch is `2^(stem convolutions)` pixels wide.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VitConfig {
+    /// `S`: side of the square input in pixels.
     pub image_size: usize,
+    /// Side of a patch in pixels.
     pub patch_size: usize,
+    /// `C`: width of a patch feature.
     pub width: usize,
+    /// Transformer blocks.
     pub depth: usize,
+    /// Attention heads of a block.
     pub heads: usize,
+    /// Inner width of the MLPs as a multiple of `width`.
     pub mlp_ratio: usize,
     /// Channels between the stem's convolutions; one convolution more than entries.
     pub stem_channels: Vec<usize>,
+    /// Epsilon of the norms.
     pub norm_eps: f64,
+    /// Per-channel mean of pixels in [0, 1].
     pub mean: [f32; 3],
+    /// Per-channel standard deviation of pixels in [0, 1].
     pub std: [f32; 3],
 }
 
@@ -42,13 +51,21 @@ pub struct VitConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SiglipConfig {
+    /// `C`: width of a patch feature.
     pub hidden_size: usize,
+    /// Inner width of the MLPs.
     pub intermediate_size: usize,
+    /// Transformer blocks.
     pub num_hidden_layers: usize,
+    /// Attention heads of a block.
     pub num_attention_heads: usize,
+    /// `S`: side of the square input in pixels.
     pub image_size: usize,
+    /// Side of a patch in pixels.
     pub patch_size: usize,
+    /// Epsilon of the norms.
     pub layer_norm_eps: f64,
+    /// `gelu_pytorch_tanh` or `gelu`.
     pub hidden_act: String,
     /// Which hidden state is the feature: -1 the last layer's, -2 the one before (as in the reference code).
     pub select_layer: i32,
@@ -74,42 +91,57 @@ impl Default for SiglipConfig {
 /// wide.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EfficientNetConfig {
+    /// `S`: side of the square input in pixels.
     pub image_size: usize,
+    /// Per-channel mean of pixels in [0, 1].
     pub mean: [f32; 3],
+    /// Per-channel standard deviation of pixels in [0, 1].
     pub std: [f32; 3],
     /// Channels after the first convolution, which halves the side.
     pub stem: usize,
+    /// The blocks, as the data passes them.
     pub stages: Vec<Stage>,
     /// Channels of the last 1 x 1 convolution.
     pub head: usize,
     /// What the classifier tells apart.
     pub classes: usize,
+    /// What makes features of the maps.
     pub neck: NeckConfig,
 }
 
 /// MBConv blocks of one size; only the first has the stride.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
+    /// Blocks.
     pub repeats: usize,
+    /// Side of the depthwise filter in pixels.
     pub kernel: usize,
+    /// Of the first block, 1 or 2.
     pub stride: usize,
     /// Times as many channels inside of a block as come in.
     pub expansion: usize,
+    /// Channels that come out.
     pub channels: usize,
 }
 
 /// From maps at strides 8, 16 and 32 to features of patches.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct NeckConfig {
+    /// `C`: width of a patch feature.
     pub width: usize,
+    /// Attention heads of a transformer block.
     pub heads: usize,
     /// Transformer blocks at stride 32.
     pub context_depth: usize,
+    /// Inner width of their MLPs as a multiple of `width`.
     pub context_ratio: usize,
     /// Depthwise blocks at stride 16.
     pub mix_depth: usize,
+    /// Side of the depthwise filter in patches.
     pub mix_kernel: usize,
+    /// Inner width of the depthwise blocks as a multiple of `width`.
     pub mix_ratio: usize,
+    /// Epsilon of the norms.
     pub norm_eps: f64,
 }
 
@@ -169,6 +201,7 @@ impl VisionConfig {
         }
     }
 
+    /// Side of a patch in pixels.
     pub fn patch_size(&self) -> usize {
         match self {
             Self::Vit(vit) => vit.patch_size,

@@ -32,6 +32,10 @@ pub struct Merger {
 }
 
 impl Merger {
+    /// Takes its tensors, `setok.*`, for a grid of `side` x `side` patches and a head map of `head` channels.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, config: &MergerConfig, side: usize, head: usize) -> Result<Self> {
         let (width, eps) = (config.width, config.norm_eps);
         let out_norm = match config.shared_blocks {

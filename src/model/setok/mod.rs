@@ -6,7 +6,7 @@ mod merger;
 mod position;
 
 pub use cluster::{Clusters, cluster};
-pub use heads::{NameHeads, TokenName};
+pub use heads::{NameHeads, TokenName, TokenNames};
 pub use merger::{Merger, pool_head};
 pub use position::{interleaved_positions, sine_positions};
 
@@ -27,6 +27,10 @@ pub struct SetokTokenizer {
 }
 
 impl SetokTokenizer {
+    /// Takes the tensors of its merger, if there is one.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, config: &SetokimConfig) -> Result<Self> {
         let device: Device = store.device().clone();
         let (width, side) = (config.vision.width(), config.vision.grid());

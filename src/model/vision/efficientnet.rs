@@ -35,6 +35,10 @@ pub struct Levels {
 }
 
 impl EfficientNet {
+    /// Takes its tensors, `encoder.*`.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, config: &EfficientNetConfig) -> Result<Self> {
         const STEM_KERNEL: usize = 3;
         const STEM_STRIDE: usize = 2;

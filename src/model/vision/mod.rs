@@ -21,8 +21,11 @@ use crate::nn::tensor_store::TensorStore;
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub enum VisionEncoder {
+    /// Our ViT.
     Vit(Vit),
+    /// A SigLIP vision tower.
     Siglip(Siglip),
+    /// EfficientNet-Lite, and what makes features of its maps.
     EfficientNet(EfficientNet, Neck),
 }
 
@@ -38,6 +41,10 @@ pub struct VisionOutput {
 }
 
 impl VisionEncoder {
+    /// Takes the tensors of the encoder that `config` names.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, config: &VisionConfig) -> Result<Self> {
         Ok(match config {
             VisionConfig::Vit(vit) => Self::Vit(Vit::load(store, vit)?),

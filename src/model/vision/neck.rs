@@ -27,6 +27,10 @@ pub struct Neck {
 }
 
 impl Neck {
+    /// Takes its tensors, `neck.*`.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, config: &EfficientNetConfig) -> Result<Self> {
         let neck = &config.neck;
         let (width, eps, grid) = (neck.width, neck.norm_eps, config.image_size / 16);

@@ -25,6 +25,10 @@ pub struct Vit {
 }
 
 impl Vit {
+    /// Takes its tensors, `vision.*`.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, config: &VitConfig) -> Result<Self> {
         let channels = [&[3], config.stem_channels.as_slice(), &[config.width]].concat();
         let stem = channels.windows(2).enumerate().map(|(i, pair)| {

@@ -25,6 +25,7 @@ function tokenizationOf(...things: TokenName[]): Tokenization {
     crop: { x: 0, y: 0, width: 128, height: 128 },
     tokens: names.map((_, id) => ({ id, center: [0, 0] as [number, number], patches: 1, score: 1 })),
     names,
+    unfamiliar: null,
     device: "cpu",
     timingsMs: {},
   };

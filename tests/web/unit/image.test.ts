@@ -48,7 +48,7 @@ function stubBrowser(read: (pixels: Uint8ClampedArray) => Uint8ClampedArray, bit
     "OffscreenCanvas",
     class {
       getContext(): unknown {
-        let put = new Uint8ClampedArray();
+        let put: Uint8ClampedArray = new Uint8ClampedArray();
         return {
           putImageData: ({ data }: FakeImageData) => (put = data),
           getImageData: () => ({ data: read(put) }),

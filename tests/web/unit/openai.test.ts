@@ -201,8 +201,10 @@ describe("chat.completions.create", () => {
         message: expect.stringContaining(`\`${name}\``),
       });
     }
-    const options = { messages: hello, stream: true, stream_options: { include_everything: true } } as const;
-    await expect(openai(model).chat.completions.create(options)).rejects.toMatchObject({ code: "setting-invalid" });
+    const streamed = { stream: true, stream_options: { include_everything: true } } as { stream: true };
+    await expect(openai(model).chat.completions.create({ messages: hello, ...streamed })).rejects.toMatchObject({
+      code: "setting-invalid",
+    });
     const timed = { timeout: 5 } as CompletionRequestOptions;
     await expect(openai(model).chat.completions.create({ messages: hello }, timed)).rejects.toMatchObject({
       message: expect.stringContaining("`timeout`"),

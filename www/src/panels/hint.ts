@@ -1,5 +1,4 @@
 import { create, element } from "../dom.ts";
-import { isInDistribution } from "../in-distribution.ts";
 import type { Store } from "../state.ts";
 
 /** Under the samples: whose one is, or that a picture is not of the model's world; it takes the same room either way. */
@@ -9,7 +8,7 @@ export function mountHint(store: Store): void {
   hint.append(create("span", "", world.hint));
   store.on(["tokens"], ({ tokens, image }) => {
     if (tokens === undefined) return;
-    const strange = world.kind === "drawn" && isInDistribution(tokens) === false;
+    const strange = tokens.unfamiliar === true;
     const sample = world.samples.find(({ name }) => image?.sample === true && name === image.name);
     hint.replaceChildren(create("span", "", strange ? world.unfamiliar : world.hint));
     hint.classList.toggle("strange", strange);
