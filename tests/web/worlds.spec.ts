@@ -169,8 +169,13 @@ test("edits a photo, and compares it with what it was", async ({ photos: page })
   }
   await expect(page.locator("#live")).toHaveText(/^(Answer 1: a picture\.|Remove the frisbee: 5 tokens\.)$/);
 
+  // All of it is seen at once, without the tokens over it.
+  await expect(compare).toBeChecked();
+  await expect(page.locator("#compare")).toHaveCSS("--at", "0%");
+  await page.getByRole("radio", { name: "Tokens" }).first().check();
+  await expect(page.locator("#surface")).toBeVisible();
   await compare.check();
-  await expect(page.locator("#compare")).toBeVisible();
+  await expect(page.locator("#compare")).toHaveCSS("--at", "50%");
   await expect(page.locator("#compare-left")).toHaveText("Before");
   await expect(page.locator("#compare-range")).toHaveAccessibleName(/^How much of the picture before the edit/);
   expect(await middlePixel(page, "#compare-after")).toEqual([255, 255, 255, 255]);
