@@ -49,10 +49,14 @@ const labels = () =>
 
 const crop = (width, height) => ({ x: 0, y: 0, width, height });
 
+async function bitmapOf({ bitmap, bytes }) {
+  return bitmap ?? createImageBitmap(new Blob([bytes]));
+}
+
 async function sizeOf(image) {
   if (image.kind === "rgba") return image;
-  const bitmap = image.bitmap ?? (await createImageBitmap(new Blob([image.bytes])));
-  return { width: bitmap.width, height: bitmap.height };
+  const { width, height } = await bitmapOf(image);
+  return { width, height };
 }
 
 function tokenization({ width, height }) {
@@ -106,8 +110,8 @@ function generated(seed, edited) {
 }
 
 /** As a photo model edits: the middle is white, or all but the middle is cut away; everything else is as it was. */
-async function editedPhoto({ bytes }, prompt) {
-  const bitmap = await createImageBitmap(new Blob([bytes]));
+async function editedPhoto(image, prompt) {
+  const bitmap = await bitmapOf(image);
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d");
   context.drawImage(bitmap, 0, 0);
@@ -121,7 +125,8 @@ async function editedPhoto({ bytes }, prompt) {
     context.fillRect(...middle);
   }
   const { data } = context.getImageData(0, 0, width, height);
-  return { ...generated(0, true), width, height, rgba: new Uint8Array(data.buffer), crop: crop(width, height) };
+  const noTokens = { grid: [0, 0], labels: new Uint32Array(), tokens: [], removed: [] };
+  return { width, height, rgba: new Uint8Array(data.buffer), crop: crop(width, height), ...noTokens };
 }
 
 function maskOf(phrase, { width, height }) {

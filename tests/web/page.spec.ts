@@ -70,6 +70,7 @@ test("goes from token to token by keyboard, on the picture and in the list", asy
   await expect(page.locator("#live")).toContainText(/^Token \d+/);
   await expect(page.locator("#detail-patches")).toContainText("patch");
   await expect(page.locator("#detail-score")).not.toHaveText("–");
+  await expect(page.locator("#detail-sure")).toHaveText(/^\d+(\.\d)? %$/);
   const reached = new Set<string>();
   for (const key of ["ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp", "ArrowUp", "ArrowRight"]) {
     await page.keyboard.press(key);
@@ -239,6 +240,27 @@ test("says what a first visit would download, and waits", async ({ page }) => {
   await page.reload(); // the second visit starts by itself
   await settled(page);
   await expect(welcome).toBeHidden();
+});
+
+test("stops a download on request, and begins again", async ({ page, context }) => {
+  let go = (): void => undefined;
+  const wait = new Promise<void>((resolve) => (go = resolve));
+  await context.route("**/*.safetensors", async (route) => {
+    await wait;
+    await route.continue().catch(() => undefined); // of one that was stopped nobody waits
+  });
+  await visit(page, "?model=tiny-setokim");
+  await expect(page.locator("#loading-bytes")).toContainText("MB");
+  await page.getByRole("button", { name: "Stop" }).click();
+  const start = page.getByRole("button", { name: "Download and start" });
+  await expect(start).toBeFocused();
+  await expect(page.locator("#device-chip")).toHaveText("Not started");
+  expect(await accessibilityFaults(page)).toEqual([]);
+  go();
+  await start.click();
+  await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 120_000 });
+  await settled(page);
+  await expect(page.locator("#notice")).toBeHidden();
 });
 
 test("says so when the weights are spoilt, and loads again on request", async ({ page, context }) => {

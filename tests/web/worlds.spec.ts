@@ -108,7 +108,7 @@ test("offers what a model of photographs can do, and no more", async ({ photos: 
   await expect(page.locator("#hint")).toContainText("This one: Stéfan van der Walt, CC0.");
   await expect(page.locator("#words")).toHaveAttribute("placeholder", "Ask about this photo");
   await expect(page.locator("#suggestions button")).toHaveText([
-    "What is in this photo?",
+    "Describe the photo.",
     "What is the dog doing?",
     "Find the dog",
     "Blur the background",
@@ -164,10 +164,18 @@ test("edits a photo, and compares it with what it was", async ({ photos: page })
   // A quarter of it, and the dog's picture was not white there before.
   await expect(turn.locator("figcaption")).toHaveText(/^2[45] % of the picture changed$/);
   await expect(turn.locator(".answer-meta")).toHaveText(/^\d\.\d s$/);
-  await expect(turn.getByRole("button", { name: "Again", exact: true })).toHaveCount(0);
+  for (const name of ["Again", "Tokens"]) {
+    await expect(turn.getByRole("button", { name, exact: true })).toHaveCount(0);
+  }
+  await expect(page.locator("#live")).toHaveText(/^(Answer 1: a picture\.|Remove the frisbee: 5 tokens\.)$/);
 
+  // All of it is seen at once, without the tokens over it.
+  await expect(compare).toBeChecked();
+  await expect(page.locator("#compare")).toHaveCSS("--at", "0%");
+  await page.getByRole("radio", { name: "Tokens" }).first().check();
+  await expect(page.locator("#surface")).toBeVisible();
   await compare.check();
-  await expect(page.locator("#compare")).toBeVisible();
+  await expect(page.locator("#compare")).toHaveCSS("--at", "50%");
   await expect(page.locator("#compare-left")).toHaveText("Before");
   await expect(page.locator("#compare-range")).toHaveAccessibleName(/^How much of the picture before the edit/);
   expect(await middlePixel(page, "#compare-after")).toEqual([255, 255, 255, 255]);

@@ -4,7 +4,8 @@ import { type AnswerTask, SetokimError } from "setokim";
 import type { Engine } from "./engine.ts";
 import { openImageFromData } from "./image.ts";
 import { maskColor } from "./mask-overlay.ts";
-import { isRunning, type MaskOverlay, offers, type Store } from "./state.ts";
+import { comparesEdits, isRunning, type MaskOverlay, offers, type Store } from "./state.ts";
+import { describeImage } from "./transcript.ts";
 import { afterAnswer, afterEvent, messagesOf, newTurn, promptFor, type Question, type Turn } from "./turn.ts";
 import type { Request } from "./worlds/world.ts";
 
@@ -84,6 +85,7 @@ export class Conversation {
       this.#mark(now);
       // An edit becomes the picture, unless another one was opened meanwhile.
       if (now.mode === "edit" && now.result !== undefined && this.#store.state.image === shown) {
+        if (comparesEdits(this.#store.state)) this.#store.set({ view: "edit" });
         void this.#engine.show(now.result);
       }
     } catch (error) {
@@ -115,6 +117,6 @@ function spoken(turn: Turn): string {
   if (turn.problem !== undefined) return turn.problem.message;
   const parts = [turn.text];
   if (turn.masks.length > 0) parts.push(`found ${promptFor("segment", turn.input)}, marked in the picture.`);
-  if (turn.generated !== undefined) parts.push(`a picture of ${turn.generated.tokens.tokens.length} tokens.`);
+  if (turn.generated !== undefined) parts.push(`${describeImage(turn.generated)}.`);
   return parts.filter((part) => part !== "").join(" ") || "nothing.";
 }

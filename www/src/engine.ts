@@ -110,6 +110,12 @@ export class Engine {
     }
   }
 
+  /** Goes back to before the download; what of it is whole is kept. */
+  stopLoading(): void {
+    this.#load?.abort();
+    this.#store.set({ status: { kind: "waiting" }, announcement: "Stopped." });
+  }
+
   /**
    * Shows a picture and finds its tokens. A file that cannot be read leaves everything as it was, with a notice that
    * says why; the engine is asked even then, since its words are better than the browser's.

@@ -2,6 +2,7 @@ import type { DeviceChoice } from "setokim";
 import { Conversation } from "./conversation.ts";
 import { Engine } from "./engine.ts";
 import { chosenModel, modelsFromText } from "./models.ts";
+import { believeNamesFrom } from "./names.ts";
 import { mountBench } from "./panels/bench.ts";
 import { mountCamera } from "./panels/camera.ts";
 import { mountChat } from "./panels/chat.ts";
@@ -37,6 +38,7 @@ const world = kind === undefined ? await worldAt(modelUrl) : worlds[kind];
 const asked = query.get("device");
 const choice: DeviceChoice = asked === "gpu" || asked === "cpu" ? asked : "auto";
 
+believeNamesFrom(world.believable);
 const store = new Store(initialState(world, choice, savedPrecision()));
 const engine = new Engine(store, modelUrl);
 const conversation = new Conversation(store, engine);
@@ -44,7 +46,7 @@ const conversation = new Conversation(store, engine);
 mountTheme();
 mountWorlds(models, world.kind);
 mountNotice(store);
-mountLoading(store);
+mountLoading(store, engine);
 mountWelcome(store, engine);
 mountStage(store);
 mountLegend(store);
@@ -68,6 +70,9 @@ store.on(["announcement"], ({ announcement }) => {
 
 // The page itself, for the next visit without a network. Development has no built files to keep.
 if (import.meta.env.PROD) void navigator.serviceWorker?.register("sw.js").catch(() => undefined);
+
+// From here on the panels say what is hidden.
+delete document.documentElement.dataset["world"];
 
 // A picture to look at while the model loads; all samples are fetched now, so that nothing is later.
 void mountSamples(store, engine);

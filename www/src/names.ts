@@ -1,10 +1,15 @@
 import type { Tokenization, TokenName } from "setokim";
 
-/** Below it, the name is a guess that helps nobody: pictures from another world get names too. */
-export const SURE = 0.35;
-
-/** What a model calls that which it cannot tell. */
+/** What a model calls that which it cannot tell, if it is one that says so. */
 const UNSURE = "something";
+
+/** Below it, a name is a guess that helps nobody: pictures from another world get names too. */
+let believable = 0.35;
+
+/** Said once, before anything is named: models differ in what their numbers mean. */
+export function believeNamesFrom(confidence: number): void {
+  believable = confidence;
+}
 
 /** What a token most likely shows; undefined when the model cannot say. */
 export function confidentName({ tokens, names }: Tokenization, id: number): TokenName | undefined {
@@ -21,7 +26,7 @@ export function surestNames(tokens: Tokenization | undefined, isObject: boolean,
 }
 
 function isSure({ name, confidence }: TokenName): boolean {
-  return name !== UNSURE && confidence >= SURE;
+  return name !== UNSURE && confidence >= believable;
 }
 
 /** Its name in words ("green bike"). */

@@ -186,6 +186,11 @@ export function offers({ tasks, world }: State, task: Task): boolean {
   return (tasks ?? world.tasks).includes(task);
 }
 
+/** Whether edits are compared on the stage. Elsewhere it compares with what tokens hold, and edits in the conversation alone. */
+export function comparesEdits(state: State): boolean {
+  return offers(state, "edit") && !offers(state, "reconstruct");
+}
+
 /** What can be asked in words. */
 export function answerTasks(state: State): AnswerTask[] {
   return (["chat", "segment", "generate", "edit"] as const).filter((task) => offers(state, task));

@@ -1,8 +1,9 @@
 /** Which models the page offers, and which one it opens with. */
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { listedModels } from "../../../www/listed-models.ts";
 import { chosenModel, kindOf, type ListedModel, modelsAsText, modelsFromText } from "../../../www/src/models.ts";
@@ -53,5 +54,23 @@ describe("the list in the page", () => {
     expect(kindOf({ vision: { kind: "siglip" } })).toBe("photographs");
     expect(kindOf({ vision: { kind: "setokim-vit" } })).toBe("drawn");
     expect(kindOf(null)).toBe("photographs");
+  });
+
+  it("is read in the same way before the first paint", () => {
+    const script = readFileSync(new URL("../../../www/public/first-paint.js", import.meta.url), "utf8");
+    const localStorage = { getItem: () => "dark" };
+    for (const models of [[photo, drawn], [drawn], [photo], []]) {
+      for (const asked of [null, "photo", "setokim-tiny", "my-own"]) {
+        const dataset: Record<string, string> = { models: modelsAsText(models) };
+        const location = { search: asked === null ? "" : `?model=${asked}` };
+        runInNewContext(script, {
+          document: { documentElement: { dataset } },
+          location,
+          localStorage,
+          URLSearchParams,
+        });
+        expect(dataset).toMatchObject({ theme: "dark", world: chosenModel(models, asked).kind ?? "drawn" });
+      }
+    }
   });
 });

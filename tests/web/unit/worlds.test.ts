@@ -34,7 +34,7 @@ describe("each world", () => {
     }
     expect(world.welcome.can).toHaveLength(4);
     // Each in one line of a phone.
-    for (const line of world.welcome.can) expect(line.length).toBeLessThanOrEqual(42);
+    for (const line of world.welcome.can) expect(line.length).toBeLessThanOrEqual(36);
   });
 
   it("shows samples that are there, small enough to be fetched with the page", () => {
@@ -61,7 +61,7 @@ describe("a photograph", () => {
     const texts = (...about: Parameters<typeof suggestions>): string[] =>
       suggestions(...about).map(({ mode, prompt }) => `${mode}: ${prompt}`);
     expect(texts("chat", park)).toEqual([
-      "chat: What is in this photo?",
+      "chat: Describe the photo.",
       "chat: What is the dog doing?",
       "segment: Find the dog",
       "edit: Blur the background",
@@ -95,7 +95,7 @@ describe("a photograph", () => {
       "segment: the grass",
       "edit: blur the background",
       "edit: make the background gray",
-      "edit: make the background white",
+      "edit: replace the background with white",
       "edit: brighten the grass",
     ]);
     expect(prompts(3)).toEqual(["chat: What is on the right?"]);

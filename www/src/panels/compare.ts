@@ -43,12 +43,22 @@ export function mountCompare(store: Store): void {
   };
   store.on(["view", "image", "reconstruction"], draw);
 
-  moveLine(box, range);
+  const move = moveLine(box, range);
+  const start = (value: string): void => {
+    range.value = value;
+    move();
+  };
+  // Both are seen at first, but of an edit that has just come all of it.
+  store.on(["view"], () => start("50"));
+  store.on(["image"], ({ view }) => {
+    if (view === "edit") start("0");
+  });
 }
 
 /** Lets a slider move the line between two pictures. */
-export function moveLine(box: HTMLElement, range: HTMLInputElement): void {
+export function moveLine(box: HTMLElement, range: HTMLInputElement): () => void {
   const move = (): void => box.style.setProperty("--at", `${range.value}%`);
   range.addEventListener("input", move);
   move();
+  return move;
 }

@@ -47,8 +47,7 @@ function progressOf(settings: Turn["settings"], visualTokens: number): string {
 export function generatedFigure(turn: Turn, { image, tokens }: GeneratedImage, actions: ImageActions): HTMLElement {
   const result = turn.result;
   const after = scaled(result?.canvas ?? canvasFromImage(image), SIZE);
-  const overlay = tokensOver(tokens, after);
-  const frame = create("div", "generated-frame", after, overlay);
+  const frame = create("div", "generated-frame", after);
   frame.style.setProperty("aspect-ratio", aspectOf(after));
   const isEdit = turn.mode === "edit" || tokens.tokens.some(({ copied }) => copied !== null);
   if (isEdit && turn.image !== undefined) frame.append(...before(frame, turn.image));
@@ -57,12 +56,6 @@ export function generatedFigure(turn: Turn, { image, tokens }: GeneratedImage, a
     after.setAttribute("aria-label", `A picture of: ${turn.prompt}`);
   }
 
-  const showTokens = textButton("Tokens", () => {
-    const on = showTokens.getAttribute("aria-pressed") !== "true";
-    showTokens.setAttribute("aria-pressed", String(on));
-    overlay.classList.toggle("on", on);
-  });
-  showTokens.setAttribute("aria-pressed", "false");
   const use = result === undefined ? [] : [textButton("Use this picture", () => actions.use(result))];
   const save = textButton("Save", () => savePng(canvasFromImage(image), fileName(turn.prompt)));
   save.setAttribute("aria-label", "Save as PNG");
@@ -72,7 +65,7 @@ export function generatedFigure(turn: Turn, { image, tokens }: GeneratedImage, a
     "div",
     "generated-tools",
     ...use,
-    showTokens,
+    ...tokenSwitch(tokens, after),
     ...(turn.mode === "chat" || turn.settings === undefined ? [] : [again]),
     save,
   );
@@ -82,6 +75,20 @@ export function generatedFigure(turn: Turn, { image, tokens }: GeneratedImage, a
       ? [`${percent(changedShare(scaled(turn.image.canvas, SIZE), after))} of the picture changed`]
       : summary(turn, tokens);
   return create("figure", "generated", frame, create("figcaption", "", ...caption), tools);
+}
+
+/** Shows which token drew what. Where an edit changed the pixels of a photograph there are no tokens, and no switch. */
+function tokenSwitch(tokens: GeneratedTokens, image: HTMLCanvasElement): HTMLButtonElement[] {
+  if (tokens.tokens.length === 0) return [];
+  const overlay = tokensOver(tokens, image);
+  image.after(overlay);
+  const button = textButton("Tokens", () => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    overlay.classList.toggle("on", on);
+  });
+  button.setAttribute("aria-pressed", "false");
+  return [button];
 }
 
 /** Decoders differ by a level or two where nothing was changed. */

@@ -5,16 +5,20 @@ import type { Store } from "../state.ts";
 export function mountHint(store: Store): void {
   const hint = element("hint", HTMLElement);
   const { world } = store.state;
-  const show = (words: string, isStrange: boolean): void => {
-    hint.replaceChildren(create("span", "", words));
-    hint.classList.toggle("strange", isStrange);
-  };
-  show(world.hint, false);
+  hint.append(create("span", "", world.hint));
   store.on(["tokens"], ({ tokens, image }) => {
     if (tokens === undefined) return;
     const strange = tokens.unfamiliar === true;
-    const credit = image?.sample === true ? world.samples.find(({ name }) => name === image.name)?.credit : undefined;
-    const usual = credit === undefined ? world.hint : `${world.hint} This one: ${credit}.`;
-    show(strange ? world.unfamiliar : usual, strange);
+    const sample = world.samples.find(({ name }) => image?.sample === true && name === image.name);
+    hint.replaceChildren(create("span", "", strange ? world.unfamiliar : world.hint));
+    hint.classList.toggle("strange", strange);
+    if (!strange && sample?.credit !== undefined) hint.append(" This one: ", creditLink(sample.credit), ".");
   });
+}
+
+function creditLink(credit: string): HTMLAnchorElement {
+  const link = create("a", "muted", credit);
+  link.href = "./NOTICE.txt";
+  link.target = "_blank";
+  return link;
 }

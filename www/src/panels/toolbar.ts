@@ -1,6 +1,6 @@
 import { element } from "../dom.ts";
 import type { Engine } from "../engine.ts";
-import { offers, type Store, type View } from "../state.ts";
+import { comparesEdits, offers, type Store, type View } from "../state.ts";
 
 /** What is shown on the picture, and how strongly. */
 export function mountToolbar(store: Store, engine: Engine): void {
@@ -23,10 +23,8 @@ export function mountToolbar(store: Store, engine: Engine): void {
   const compare = element("view-compare", HTMLInputElement);
   const edit = element("view-edit", HTMLInputElement);
   store.on(["tasks", "image"], (state) => {
-    // One comparison is enough: edits of the drawn world are compared in the conversation.
-    const reconstructs = offers(state, "reconstruct");
-    showChoice(compare, reconstructs);
-    showChoice(edit, !reconstructs && offers(state, "edit"));
+    showChoice(compare, offers(state, "reconstruct"));
+    showChoice(edit, comparesEdits(state));
     edit.disabled ||= state.image?.before === undefined;
     const shown = { tokens: undefined, compare, edit }[state.view];
     if (shown?.disabled === true) store.set({ view: "tokens" });

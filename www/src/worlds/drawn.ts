@@ -8,9 +8,9 @@ export const drawn: World = {
     title: "A tiny model of a drawn world",
     can: [
       "Knows a few dozen emoji-like things.",
-      "Talks about them, finds, draws, edits.",
+      "Talks of them, finds, draws, edits.",
       "Cannot make sense of photographs.",
-      "Reads short English, and makes mistakes.",
+      "Reads short English, often wrong.",
     ],
   },
   modes: {
@@ -23,6 +23,7 @@ export const drawn: World = {
     "This is a tiny model of a drawn world: a few dozen emoji-like things on plain backgrounds, in short English. It knows nothing else, and it makes mistakes. All of it happens in this page; nothing is kept.",
   open: "Open a picture",
   maker: "scene",
+  believable: 0.35,
   hint: "Or drop or paste one anywhere. This small model has only seen emoji-like scenes such as these: photographs are beyond what it knows.",
   unfamiliar: "This picture looks unlike the scenes that this small model was trained on; expect mistakes.",
   samples: ["Beach", "Desert", "Grass", "Night", "Room", "Snow", "Teal", "White"].map((name) => ({

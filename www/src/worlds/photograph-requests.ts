@@ -1,4 +1,5 @@
-/** What can be asked about a photograph, in plain English around the names of its tokens. */
+/** What can be asked about a photograph, around the names of its tokens: questions as in training (`training/photo/questions.py`),
+ *  and instructions that need no more than a mask. */
 
 import type { AnswerTask, Tokenization } from "setokim";
 import { colorNames } from "../colors.ts";
@@ -14,7 +15,7 @@ const ALIVE = new Set(
   ).split(" "),
 );
 
-const BACKGROUND_EDITS = ["blur the background", "make the background gray", "make the background white"];
+const BACKGROUND_EDITS = ["blur the background", "make the background gray", "replace the background with white"];
 
 /** In the mode for questions, of every kind; else of that mode alone. */
 export function suggestions(mode: AnswerTask, tokens: Tokenization | undefined, chosen?: number): Request[] {
@@ -31,7 +32,10 @@ export function suggestions(mode: AnswerTask, tokens: Tokenization | undefined, 
     const more = one === undefined ? [] : [`Brighten the ${one}`];
     return [...edits, ...more, "Make the background gray"].map((prompt) => ({ mode, prompt }));
   }
-  const questions = ["What is in this photo?", one === undefined ? "What is in the background?" : questionAbout(one)];
+  const questions = [
+    "Describe the photo.",
+    one === undefined ? "What animal or thing is in the photo?" : questionAbout(one),
+  ];
   return [
     ...questions.map((prompt): Request => ({ mode: "chat", prompt })),
     ...(one === undefined ? [] : [{ mode: "segment" as const, prompt: `Find the ${one}` }]),

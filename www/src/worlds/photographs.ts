@@ -8,8 +8,8 @@ export const photographs: World = {
     title: "A small model for photographs",
     can: [
       "Names the things in a photo.",
-      "Answers, finds, blurs, cuts out, removes.",
-      "Cannot draw, read text or know people.",
+      "Answers, finds, cuts out, removes.",
+      "Cannot draw, read or name people.",
       "Is small, and often wrong.",
     ],
   },
@@ -22,6 +22,7 @@ export const photographs: World = {
     "This is a small model that has learned from photographs of everyday things. It knows little of the world, and it makes mistakes: look before you believe it. All of it happens in this page; nothing is kept.",
   open: "Open a photo",
   maker: "camera",
+  believable: 0, // a model of photographs says "something" where it is not sure
   hint: "Or drop or paste one: photographs of everyday things suit this model best.",
   unfamiliar: "This picture looks unlike the photographs that this small model was trained on; expect mistakes.",
   samples: [

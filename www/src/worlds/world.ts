@@ -39,6 +39,8 @@ export interface World {
   open: string;
   /** How a person makes a picture of this world. */
   maker: "camera" | "scene";
+  /** From which probability on a name is worth telling. */
+  believable: number;
   /** Under the samples; the other one where a picture is not of this world. */
   hint: string;
   unfamiliar: string;
