@@ -13,6 +13,7 @@ pub struct FeatureMaps {
 
 /// Maps with more places than there are patches.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one for each image, and the tensors are only handles")]
 pub enum FinerMaps {
     /// Of a ViT's convolutional stem.
     Stem {
