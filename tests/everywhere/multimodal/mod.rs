@@ -13,7 +13,7 @@ use setokim::formats::safetensors::read_safetensors_f32;
 use setokim::image::Image;
 use setokim::image::preprocess::Crop;
 use setokim::model::answer::AnswerOptions;
-use setokim::model::config::{SetokimConfig, VisionConfig};
+use setokim::model::config::SetokimConfig;
 use setokim::model::decode::Finish;
 use setokim::model::detok::Detokenizer;
 use setokim::model::diffusion::{DiffusionHead, DiffusionOptions};
