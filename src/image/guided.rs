@@ -10,8 +10,9 @@ use crate::Result;
 
 /// Side of the square on which windows are looked at.
 const SIDE: usize = 192;
-/// How far a window reaches from its middle, in pixels of that square: as far as a mask of 48 x 48 may be wrong.
-const RADIUS: usize = 6;
+/// How far a window reaches from its middle, in pixels of that square: two places of a mask of 48 x 48. A rim cannot move
+/// farther.
+const RADIUS: usize = 8;
 /// Variance of brightness (0 to 1) below which there is no edge to move to.
 const FLAT: f32 = 4e-4;
 
@@ -121,7 +122,7 @@ impl Between {
 mod tests {
     use super::*;
 
-    /// A bright disc, of which the coarse mask says the square around it, in cells of an eighth of the image.
+    /// A bright disc, of which the coarse mask makes a larger one with a soft rim.
     #[test]
     fn a_rim_moves_to_the_edge_of_what_is_there() {
         let (width, height) = (320, 240);
@@ -134,8 +135,8 @@ mod tests {
         let image = Image::from_rgb(rgb, width, height).unwrap();
         let crop = Crop { x: 0.0, y: 0.0, width: width.into(), height: height.into() };
         let coarse = |across: f64, down: f64| {
-            let is_there = (across - 0.5).abs() < 0.21 && (down - 0.5).abs() < 0.28;
-            if is_there { 0.95 } else { 0.05 }
+            let distance = ((across - 0.5) * f64::from(width)).hypot((down - 0.5) * f64::from(height));
+            (1.0 / (1.0 + ((distance - 65.0) / 4.0).exp())) as f32
         };
         let mask = refined_mask(&image, &crop, coarse).unwrap();
         let wrong = |bits: &mut dyn Iterator<Item = bool>| {

@@ -10,8 +10,8 @@ use crate::runtime::readback::read_floats;
 
 /// Tokens above this share of the best one are meant as well.
 const SHARE: f32 = 0.5;
-/// Logits from the best token to that share.
-const STEEPNESS: f32 = 4.0;
+/// Logit of the best token.
+const SUREST: f32 = 4.0;
 
 impl Setokim {
     /// Where `phrase` is; none where nothing agrees with it well enough (`phrase.found` of the config).
@@ -38,7 +38,7 @@ impl Setokim {
         };
         let cells = read_floats(encoder.match_cells(direction, maps.features)).await?;
         let cells = smoothed(&cells, encoded.grid);
-        let Some(logits) = logits_of_tokens(&cells, encoded) else { return Ok(None) };
+        let logits = logits_of_tokens(&cells, encoded);
         let point = MaskLogits::new(cells, encoded.grid[0])?.point_in(&encoded.crop);
         let segmentation = Segmentation::new(&MaskLogits::new(logits, encoded.grid[0])?, encoded, true)?;
         let score = 1.0 / (1.0 + (found - best).exp());
@@ -47,8 +47,8 @@ impl Setokim {
 }
 
 /// A logit for every patch, that of its token: above 0 where the mean of its patches is above [`SHARE`] of the best token's.
-/// None where nothing agrees at all.
-fn logits_of_tokens(cells: &[f32], encoded: &EncodedImage) -> Option<Vec<f32>> {
+/// Where even that is below 0, the best token is meant alone.
+fn logits_of_tokens(cells: &[f32], encoded: &EncodedImage) -> Vec<f32> {
     let mut sums = vec![(0.0, 0); encoded.tokens.len()];
     for (&label, value) in encoded.labels.iter().zip(cells) {
         let (sum, count) = &mut sums[label as usize];
@@ -56,9 +56,13 @@ fn logits_of_tokens(cells: &[f32], encoded: &EncodedImage) -> Option<Vec<f32>> {
         *count += 1;
     }
     let means: Vec<f32> = sums.iter().map(|&(sum, count)| sum / count.max(1) as f32).collect();
-    let best = means.iter().copied().fold(0.0, f32::max);
-    let logit = |mean: f32| STEEPNESS * (mean / best - SHARE) / (1.0 - SHARE);
-    (best > 0.0).then(|| encoded.labels.iter().map(|&label| logit(means[label as usize])).collect())
+    let best = means.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let logit = |mean: f32| match best > 0.0 {
+        true => SUREST * (mean / best - SHARE) / (1.0 - SHARE),
+        false if mean == best => SUREST,
+        false => -SUREST,
+    };
+    encoded.labels.iter().map(|&label| logit(means[label as usize])).collect()
 }
 
 /// The mean of each patch and its eight neighbours; at the rim the patch beyond is the one before it.
