@@ -29,6 +29,8 @@ pub enum Error {
     TensorType { name: String, dtype: String },
     #[error("the {what} hold a value that is not finite (first in row {row})")]
     NotFinite { what: &'static str, row: usize },
+    #[error("tensor `{name}` holds a value that is not finite (first in row {row})")]
+    WeightNotFinite { name: String, row: usize },
     #[error("the clustering settings do not fit: {0}")]
     Clustering(String),
     #[error("the GGUF file is not valid: {0}")]
@@ -43,6 +45,12 @@ pub enum Error {
     Setting(String),
     #[error("this model has no {0}")]
     Unsupported(&'static str),
+    /// Sound, as far as can be told, but of a kind that this library does not run.
+    #[error("{what} is not supported")]
+    NotSupported { what: String, help: &'static str },
+    /// A file of another kind than its name says. `code` is that of the kind that was expected.
+    #[error("`{name}` is {found}")]
+    WrongFile { name: String, code: &'static str, found: &'static str, help: &'static str },
     #[error("the model cannot be converted: {0}")]
     Convert(String),
     #[error("no GPU device: {0}")]
@@ -71,14 +79,15 @@ impl Error {
             Self::TensorMissing(_) => "tensor-missing",
             Self::TensorShape { .. } => "tensor-shape",
             Self::TensorType { .. } => "tensor-type",
-            Self::NotFinite { .. } => "not-finite",
+            Self::NotFinite { .. } | Self::WeightNotFinite { .. } => "not-finite",
             Self::Clustering(_) => "clustering-invalid",
             Self::Gguf(_) => "gguf-invalid",
             Self::Tokenizer(_) => "tokenizer-invalid",
             Self::Prompt(_) => "prompt-invalid",
             Self::ContextOverflow { .. } => "context-overflow",
             Self::Setting(_) => "setting-invalid",
-            Self::Unsupported(_) => "unsupported",
+            Self::Unsupported(_) | Self::NotSupported { .. } => "unsupported",
+            Self::WrongFile { code, .. } => code,
             Self::Convert(_) => "convert-unsupported",
             Self::DeviceUnavailable(_) => "device-unavailable",
             Self::DeviceLost(_) => "device-lost",
@@ -99,22 +108,29 @@ impl Error {
                 "Check that config.json and the weights come from the same model."
             }
             Self::TensorType { .. } => {
-                "Convert the weights to F32, F16, BF16 or a packed type of docs/weights.md first."
+                "Take the model in F32, F16, BF16, Q8_0, Q4_0 or Q4_1; every tensor of the file must be of one of these."
             }
             Self::NotFinite { .. } => "Check the weights and the input: a sound model never gives NaN or infinity.",
+            Self::WeightNotFinite { .. } => "Download the weights again; if they are the same, the model is broken.",
             Self::Clustering(_) => "Choose 1 <= k <= number of patches, k <= 32, k_max >= 1 and a finite threshold.",
-            Self::Gguf(_) => "Download the GGUF file again; F32, F16, Q8_0, Q4_0 and Q4_1 tensors are supported.",
+            Self::Gguf(_) => "Download the GGUF file again.",
             Self::Tokenizer(_) => "Check that the vocabulary belongs to this model.",
             Self::Prompt(_) => "Change the request as the message says.",
             Self::ContextOverflow { .. } => "Shorten the request, drop earlier turns, or ask for fewer new tokens.",
             Self::Setting(_) => "Change the setting as the message says.",
             Self::Unsupported(_) => "Load a model that has this part.",
+            Self::NotSupported { help, .. } | Self::WrongFile { help, .. } => help,
             Self::Convert(_) => "See docs/convert.md for what can be converted, and what can be left out.",
             Self::DeviceUnavailable(_) => "Choose the device `cpu` or `auto`.",
             Self::DeviceLost(_) => "Ask again, or load the model again; choose the device `cpu` if it happens often.",
             Self::Aborted => "Ask again to get an answer.",
             Self::Io { .. } => "Check the path and its permissions.",
         }
+    }
+
+    /// An [`Error::NotSupported`].
+    pub(crate) fn not_supported(what: impl Into<String>, help: &'static str) -> Self {
+        Self::NotSupported { what: what.into(), help }
     }
 
     /// An [`Error::Io`] that names the file.

@@ -1,6 +1,9 @@
 //! Images in and out: decoding, resizing, labels and overlays. Images and Pillow's results in `fixtures/images`,
 //! made by the `generate.py` there.
 
+#[path = "images/kinds.rs"]
+mod kinds;
+
 use std::path::Path;
 
 use burn::tensor::Device;

@@ -44,6 +44,9 @@ import type {
 } from "./types.js";
 import { UrlSource } from "./weights.js";
 
+/** What `Setokim.probe` last found out: the kernels are tested once for a page, and not by each worker. */
+let earlierProbe: DeviceReport | undefined;
+
 /** After so many failures in a row the GPU is given up. */
 const MAX_FAILURES = 2;
 const GPU_FAILS = `the GPU failed ${MAX_FAILURES} times in a row`;
@@ -86,6 +89,7 @@ export class Setokim implements SetokimApi {
         ]),
         signal,
       );
+      earlierProbe = device;
       return probeReport(device, manifest === undefined ? null : downloadSize(manifest), machineMemory());
     } finally {
       await host.dispose();
@@ -114,6 +118,7 @@ export class Setokim implements SetokimApi {
         cache,
         warmUp,
         wasmUrl: absoluteOrUndefined(options.wasmUrl),
+        earlierProbe,
       };
       const reply = await withSignal(host.load(request, onProgress, signal), signal);
       return new Setokim(host, reply, request, options);

@@ -3,9 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::formats::sniff::{Wanted, refuse_another};
 use crate::image::preprocess::ResizeMode;
 use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS, MAX_PATCHES, MAX_REFUSALS, MAX_SQUARE_SIZE, MAX_TEXT_BYTES};
+use crate::model::foreign::OTHER_MODEL;
 use crate::model::llm::LlamaConfig;
+use crate::model::siglip_folder;
 use crate::{Error, Result};
 
 /// Everything that a bundle's `config.json` says.
@@ -106,6 +109,18 @@ impl Default for SiglipConfig {
             hidden_act: "gelu_pytorch_tanh".into(),
             select_layer: -2,
         }
+    }
+}
+
+impl SiglipConfig {
+    /// How many layers are computed: those up to the selected one.
+    pub(crate) fn layers(&self) -> usize {
+        self.num_hidden_layers + 1 - self.select_layer.unsigned_abs() as usize
+    }
+
+    /// Whether a tensor of a checkpoint is of what is computed.
+    pub(crate) fn reads(&self, name: &str) -> bool {
+        siglip_folder::reads(self.layers(), name)
     }
 }
 
@@ -239,14 +254,11 @@ impl SetokimConfig {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::Config(format!("it is longer than {} MiB", MAX_TEXT_BYTES >> 20)));
         }
+        refuse_another(Wanted::Json, "config.json", "config-invalid", text.as_bytes())?;
         let value: serde_json::Value = serde_json::from_str(text).map_err(invalid)?;
         let config = match value.get("model_type").and_then(|kind| kind.as_str()) {
-            Some("siglip" | "siglip_vision_model") => {
-                let tower = value.get("vision_config").unwrap_or(&value).clone();
-                Self::bare_tower(serde_json::from_value(tower).map_err(invalid)?)
-            }
-            Some(other) if value.get("vision").is_none() => {
-                return Err(Error::Config(format!("model type `{other}` is not a vision tower that can be read")));
+            Some(kind) if value.get("vision").is_none() => {
+                Self::bare_tower(serde_json::from_value(siglip_folder::tower_settings(kind, &value)?).map_err(invalid)?)
             }
             _ => serde_json::from_value(value).map_err(invalid)?,
         };
@@ -398,8 +410,10 @@ impl VisionConfig {
             sizes("vision.stem_channels", &vit.stem_channels)?;
         }
         if let Self::Siglip(siglip) = self {
-            let known = ["gelu_pytorch_tanh", "gelu"].contains(&siglip.hidden_act.as_str());
-            require(known, "vision.hidden_act must be gelu_pytorch_tanh or gelu")?;
+            if !["gelu_pytorch_tanh", "gelu"].contains(&siglip.hidden_act.as_str()) {
+                let what = format!("the activation `{}` of the vision tower (GELU is)", siglip.hidden_act);
+                return Err(Error::not_supported(what, OTHER_MODEL));
+            }
             sizes("vision.num_hidden_layers", &[siglip.num_hidden_layers])?;
             let back = siglip.select_layer.unsigned_abs() as usize;
             require(
@@ -417,6 +431,9 @@ impl ClusterConfig {
         let fail = |message: String| Err(Error::Clustering(message));
         if self.neighbors == 0 || self.neighbors > n {
             return fail(format!("neighbors (k) is {}, it must lie in 1..={n}, the number of patches", self.neighbors));
+        }
+        if n > MAX_PATCHES {
+            return fail(format!("there are {n} patches, at most {MAX_PATCHES} can be clustered"));
         }
         if self.neighbors > MAX_NEIGHBORS {
             return fail(format!("neighbors (k) is {}, at most {MAX_NEIGHBORS} can be used", self.neighbors));

@@ -2,6 +2,9 @@
 //! wasm-bindgen-test.
 #![allow(dead_code, reason = "every test binary uses its own part of this file")]
 
+#[cfg(not(target_family = "wasm"))]
+pub mod gguf_file;
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use setokim::runtime::device::{self, DeviceChoice, OpenDevice};
 

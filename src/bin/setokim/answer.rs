@@ -24,7 +24,7 @@ pub static NEVER: AtomicBool = AtomicBool::new(false);
 #[derive(Args)]
 pub struct DiffusionArgs {
     /// The same seed draws the same image.
-    #[arg(long, default_value_t = DiffusionOptions::default().seed)]
+    #[arg(long, default_value_t = DiffusionOptions::default().seed, allow_negative_numbers = true)]
     seed: u64,
     /// Denoising steps a token.
     #[arg(long, default_value_t = DiffusionOptions::default().steps)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
 use setokim::formats::safetensors::write_safetensors_f32;
 use setokim::image::Image;
 use setokim::image::masks::LabelMap;
@@ -45,6 +46,14 @@ pub struct FeaturesArgs {
     output: PathBuf,
 }
 
+#[derive(Serialize)]
+struct NamedReport<'a> {
+    #[serde(flatten)]
+    report: &'a TokenReport,
+    /// Of each token; null for a model without name heads.
+    names: Option<Vec<TokenName>>,
+}
+
 pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
     let image = Image::decode(&read_file(&args.image)?)?;
     let model = args.model.load()?;
@@ -54,10 +63,10 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
         let map = LabelMap::new(&report.labels, report.grid, &report.crop, image.width(), image.height())?;
         write_file(target, &png_from_image(&overlay(&image, &map, OverlayStyle::default())?)?)?;
     }
+    let names = pollster::block_on(model.name_tokens(&visual))?;
     match &args.json {
-        Some(target) => write_json(target, report),
+        Some(target) => write_json(target, &NamedReport { report, names }),
         None => {
-            let names = pollster::block_on(model.name_tokens(&visual))?;
             print_tokens(report, names.as_deref());
             eprintln!("device: {}", model.device().report.reason);
             Ok(())
@@ -96,15 +105,8 @@ pub fn reconstruct(args: &ReconstructArgs) -> Result<()> {
 pub fn features(args: &FeaturesArgs) -> Result<()> {
     let image = Image::decode(&read_file(&args.image)?)?;
     let model = args.model.load()?;
-    let features = model.encode(&model.preprocess(&image)?);
-    let shape = features.dims();
-    let values = pollster::block_on(features.into_data_async()).map_err(|e| lost(&e.to_string()))?;
-    let values: Vec<f32> = values.try_into_vec().map_err(|e| lost(&format!("{e:?}")))?;
+    let (shape, values) = pollster::block_on(model.features(&image))?;
     write_file(&args.output, &write_safetensors_f32("features", &shape, &values)?)?;
     println!("features {shape:?} -> {}", args.output.display());
     Ok(())
-}
-
-fn lost(message: &str) -> setokim::Error {
-    setokim::Error::DeviceLost(message.to_owned())
 }

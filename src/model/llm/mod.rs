@@ -6,7 +6,9 @@
 mod attention;
 mod block;
 mod config;
+mod gguf_config;
 mod gguf_source;
+mod hugging_face;
 mod kv_cache;
 mod mlp;
 mod recorded;
