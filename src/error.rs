@@ -49,7 +49,7 @@ pub enum Error {
     #[error("{what} is not supported")]
     NotSupported { what: String, help: &'static str },
     /// A file of another kind than its name says. `code` is that of the kind that was expected.
-    #[error("`{name}` is {found}")]
+    #[error("{name} is {found}")]
     WrongFile { name: String, code: &'static str, found: &'static str, help: &'static str },
     #[error("the model cannot be converted: {0}")]
     Convert(String),

@@ -59,7 +59,8 @@ const remedies: Record<SetokimErrorCode, string> = {
   "hash-mismatch": "Delete the cached file and download it again.",
   "tensor-missing": "Check that config.json and the weights come from the same model.",
   "tensor-shape": "Check that config.json and the weights come from the same model.",
-  "tensor-type": "Take the model in F32, F16, BF16, Q8_0, Q4_0 or Q4_1; every tensor of the file must be of one of these.",
+  "tensor-type":
+    "Take the model in F32, F16, BF16, Q8_0, Q4_0 or Q4_1; every tensor of the file must be of one of these.",
   "not-finite": "Check the weights and the input.",
   "clustering-invalid": "Check the clustering block of the model's config.json.",
   "gguf-invalid": "Download the GGUF file again.",

@@ -104,8 +104,12 @@ struct LanguageSource {
 }
 
 fn language_of_folder(folder: &Path) -> Result<LanguageSource> {
-    let config = LlamaConfig::from_json(&read_config(folder)?)?;
+    let text = read_config(folder)?;
+    let mut config = LlamaConfig::from_json(&text)?;
     let mut stored = tensors_of_folder(folder)?;
+    if let (false, Some(keys)) = (says_key_heads(&text), stored.get("model.layers.0.self_attn.k_proj.weight")) {
+        config = config.with_key_width(keys()?.shape.first().copied().unwrap_or(0))?;
+    }
     let wanted = weight_names(&config).into_iter().map(|name| match stored.remove(&name) {
         Some(read) => Ok((name, read)),
         None => Err(Error::TensorMissing(name)),
@@ -120,6 +124,12 @@ fn language_of_folder(folder: &Path) -> Result<LanguageSource> {
         }
     }
     Ok(LanguageSource { tensors, tokenizer: read_tokenizer(folder)?, config })
+}
+
+/// Whether a config says how many heads of keys there are. Where it does not, the weights do.
+fn says_key_heads(config: &str) -> bool {
+    let config: Option<serde_json::Value> = serde_json::from_str(config).ok();
+    config.is_some_and(|config| !config["num_key_value_heads"].is_null())
 }
 
 fn language_of_gguf(path: &Path) -> Result<LanguageSource> {

@@ -267,7 +267,7 @@ impl<'a> Reader<'a> {
     /// Metadata and tensors of the file.
     fn header(&mut self) -> Result<(BTreeMap<String, Value>, BTreeMap<String, TensorInfo>)> {
         if !self.bytes.starts_with(MAGIC) {
-            refuse_another(Wanted::Gguf, "the GGUF file", "gguf-invalid", self.bytes)?;
+            refuse_another(Wanted::Gguf, ".gguf", "gguf-invalid", self.bytes)?;
         }
         if self.take(4)? != MAGIC {
             return Err(invalid("it does not begin with `GGUF`"));
@@ -483,7 +483,7 @@ mod tests {
                 Cow::Borrowed(&bytes[range])
             };
             let error = Gguf::open_from(64, len, count).unwrap_err();
-            assert_eq!(error.code(), "gguf-invalid");
+            assert!(["gguf-invalid", "unsupported"].contains(&error.code()), "{error}");
             assert!(read.get() < TINY.len() / 2, "{} bytes", read.get());
         }
     }

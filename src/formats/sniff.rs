@@ -42,7 +42,7 @@ const PICKLE: &[u8] = b"\x80\x02";
 /// Refuses a file that begins like one of another kind. `code` is the error's, `name` what the file is called.
 pub(crate) fn refuse_another(wanted: Wanted, name: &str, code: &'static str, start: &[u8]) -> Result<()> {
     match found(wanted, &start[..start.len().min(SNIFFED_BYTES)]) {
-        Some((found, help)) => Err(Error::WrongFile { name: name.into(), code, found, help }),
+        Some((found, help)) => Err(Error::WrongFile { name: format!("`{name}`"), code, found, help }),
         None => Ok(()),
     }
 }

@@ -153,15 +153,17 @@ fn is_harmless(key: &str) -> bool {
 
 /// Whether a value means that something is not there: nothing, no, none of a list, a factor of 1 or a share of all.
 pub(crate) fn is_off(key: &str, value: &Value) -> bool {
+    // Of these the usual answer is yes.
+    let is_usual = ["causal", "use_rope"].iter().any(|word| key.contains(word));
     let is_factor = ["multiplier", "scal", "factor", "rotary", "rope"].iter().any(|word| key.contains(word));
     match value {
-        Value::Null | Value::Bool(false) => true,
+        Value::Null => true,
+        Value::Bool(flag) => *flag == is_usual,
         Value::String(text) => text.is_empty(),
         Value::Array(values) => values.is_empty(),
         Value::Object(values) => values.is_empty(),
         // What attention is divided by is never 1.
         Value::Number(number) if is_factor => number.as_f64() == Some(1.0) && !key.starts_with("attention"),
         Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::Bool(true) => false,
     }
 }

@@ -88,8 +88,8 @@ fn usual_settings_are_taken() {
         let config = convert_llama(&settings, &[]).unwrap_or_else(|error| panic!("{settings}: {error}"));
         assert_eq!(config, plain, "{settings}");
     }
-    let every_head = convert_llama(&json!({ "num_key_value_heads": null }), &[]).expect("one for each head");
-    assert_eq!(every_head.num_key_value_heads, plain.num_attention_heads);
+    let unsaid = convert_llama(&json!({ "num_key_value_heads": null }), &[]).expect("the weights say it");
+    assert_eq!(unsaid, plain);
 }
 
 #[test]
@@ -144,6 +144,7 @@ fn settings_that_change_the_numbers_are_refused_by_name() {
         (json!({ "use_qk_norm": true }), "norms"),
         (json!({ "attention_bias": true }), "biases"),
         (json!({ "mlp_bias": true }), "biases"),
+        (json!({ "is_causal": false }), "not causal"),
         (json!({ "qkv_bias": true }), "biases"),
         (json!({ "hidden_act": "gelu" }), "`gelu`"),
         (json!({ "num_key_value_heads": [2, 4] }), "layer to layer"),

@@ -2,7 +2,7 @@
 
 use setokim::image::Image;
 
-use crate::{file, image, pixel};
+use crate::{BLOCKS, LOSSY, assert_blocks, file, image, pixel};
 
 /// An Exif block with nothing but an orientation in it.
 fn exif(orientation: u8, heading: &[u8]) -> Vec<u8> {
@@ -77,6 +77,13 @@ fn every_orientation_of_every_format_is_applied() {
             assert_turned("PNG, behind the pixels", meant, &decode(png_with("noise.png", end, &chunk)), &png);
         }
     }
+}
+
+/// zune-image #359 and #442: refinements skipped behind restart markers, inks upside down.
+#[test]
+fn jpegs_that_decoders_stumble_over_are_right() {
+    assert_eq!(image("progressive-restart.jpg"), image("progressive.jpg"), "the same coefficients");
+    assert_blocks("ycck.jpg", &image("ycck.jpg"), BLOCKS, 2 * LOSSY); // through two changes of colours
 }
 
 #[track_caller]

@@ -92,6 +92,13 @@ impl LlamaConfig {
         config.completed().checked()
     }
 
+    /// With as many heads of keys as make up that width.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn with_key_width(self, width: usize) -> Result<Self> {
+        let heads = width / self.head_dim; // at least 4: it was checked
+        Self { num_key_value_heads: heads, ..self }.checked()
+    }
+
     /// Width of all key heads, and of all value heads.
     pub fn key_value_width(&self) -> usize {
         self.num_key_value_heads * self.head_dim

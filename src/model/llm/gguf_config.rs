@@ -96,8 +96,7 @@ fn check_settings(gguf: &Gguf<'_>) -> Result<()> {
             return Err(Error::not_supported(what, OTHER_MODEL));
         }
         let plain = plain_json(value);
-        let is_usual = setting == "attention.causal" && *value == Value::Bool(true);
-        if !READ.contains(&setting) && !HARMLESS.contains(&setting) && !is_usual && !is_off(setting, &plain) {
+        if !READ.contains(&setting) && !HARMLESS.contains(&setting) && !is_off(setting, &plain) {
             return Err(not_known(key, &plain.to_string()));
         }
     }
