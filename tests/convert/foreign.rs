@@ -17,6 +17,9 @@ use tempfile::TempDir;
 use crate::common::cpu;
 use crate::{LLAMA, SIGLIP};
 
+/// Type, shape and bytes of a tensor.
+type Stored<'a> = (Dtype, Vec<usize>, Cow<'a, [u8]>);
+
 /// A copy of a folder with other settings and more tensors.
 fn copy(source: &str, settings: &Value, tensors: &[(&str, Vec<usize>, f32)]) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
@@ -35,7 +38,7 @@ fn copy(source: &str, settings: &Value, tensors: &[(&str, Vec<usize>, f32)]) -> 
     }
     let file = read("model.safetensors");
     let file = SafeTensors::deserialize(&file).expect("sound");
-    let mut all: BTreeMap<String, (Dtype, Vec<usize>, Cow<'_, [u8]>)> = BTreeMap::new();
+    let mut all: BTreeMap<String, Stored<'_>> = BTreeMap::new();
     for (name, tensor) in file.iter() {
         all.insert(name.into(), (tensor.dtype(), tensor.shape().to_vec(), Cow::Borrowed(tensor.data())));
     }
