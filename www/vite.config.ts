@@ -1,9 +1,12 @@
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, readdirSync, readFileSync } from "node:fs";
+import { cpSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import sirv from "sirv";
 import { type Connect, defineConfig, type Plugin } from "vite";
+import { listedModels } from "./listed-models.ts";
+import { modelsAsText } from "./src/models.ts";
+import { worlds } from "./src/worlds/index.ts";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const models = join(root, "../models");
@@ -49,7 +52,9 @@ function offlinePage(): Plugin {
       const files = ["./", "theme.js", "icon.svg", "app.webmanifest", ...Object.keys(bundle)].filter(
         (name) => !name.endsWith(".map") && name !== "index.html",
       );
-      files.push(...sampleNames().map((name) => `models/samples/${encodeURIComponent(name)}`));
+      const kinds = new Set(listedModels(models).map(({ kind }) => kind));
+      const samples = [...kinds].flatMap((kind) => worlds[kind].samples);
+      files.push(...samples.map(({ file }) => `models/samples/${file}`));
       const source = readFileSync(join(root, "sw.template.js"), "utf8")
         .replace("__VERSION__", version)
         .replace("__FILES__", JSON.stringify(files));
@@ -58,22 +63,11 @@ function offlinePage(): Plugin {
   };
 }
 
-function sampleNames(): string[] {
-  const folder = join(models, "samples");
-  return existsSync(folder)
-    ? readdirSync(folder)
-        .filter((name) => name.endsWith(".png"))
-        .sort()
-    : [];
-}
-
 /**
- * `../models` beside the page: copied into the build, served in development. The tests' fixture models are served as
- * `models/tiny/` and `models/tiny-setokim/` by the development and preview servers only. `virtual:samples` lists the
- * sample pictures.
+ * `../models` beside the page: copied into the build, served in development; the page itself says which are there. The tests'
+ * fixture models are served as `models/tiny/` and `models/tiny-setokim/` by the development and preview servers only.
  */
 function modelFiles(): Plugin {
-  const id = "virtual:samples";
   let outDir = join(root, "dist");
   const serve = (folder: string): Connect.NextHandleFunction => sirv(folder, { dev: true, etag: true });
   const serveFixtures = (middlewares: Connect.Server): void => {
@@ -83,17 +77,18 @@ function modelFiles(): Plugin {
   return {
     name: "model-files",
     configResolved: (config) => void (outDir = join(config.root, config.build.outDir)),
-    resolveId: (source) => (source === id ? `\0${id}` : undefined),
-    load(source) {
-      if (source !== `\0${id}`) return undefined;
-      return `export default ${JSON.stringify(sampleNames())};`;
-    },
+    transformIndexHtml: (html) =>
+      html.replace('<html lang="en"', `<html lang="en" data-models="${modelsAsText(listedModels(models))}"`),
     generateBundle() {
-      // The page shows this art, so it carries its licences.
-      this.emitFile({ type: "asset", fileName: "NOTICE.txt", source: readFileSync(join(root, "../training/NOTICE")) });
+      // The page shows this art and these photographs, so it carries their licences.
+      const notices = ["NOTICE", "training/NOTICE"]
+        .map((name) => readFileSync(join(root, "..", name), "utf8"))
+        .join("\n");
+      this.emitFile({ type: "asset", fileName: "NOTICE.txt", source: notices });
     },
     closeBundle() {
-      if (existsSync(models)) cpSync(models, join(outDir, "models"), { recursive: true });
+      const folders = ["samples", ...listedModels(models).map(({ folder }) => folder)];
+      for (const name of folders) cpSync(join(models, name), join(outDir, "models", name), { recursive: true });
     },
     configureServer(server) {
       serveFixtures(server.middlewares);

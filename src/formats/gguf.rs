@@ -33,6 +33,7 @@ const MAX_ARRAY_DEPTH: usize = 4;
 /// Where a tensor lies and what it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorInfo {
+    /// How its values are stored.
     pub kind: WeightKind,
     /// Row-major, outermost first: `[out, in]` for a linear layer (the file stores it innermost first).
     pub shape: Vec<usize>,
@@ -42,7 +43,7 @@ pub struct TensorInfo {
 
 impl TensorInfo {
     /// The tensor in the bytes of the file whose header this is.
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg(all(feature = "convert", not(target_family = "wasm")))]
     pub(crate) fn raw<'a>(&self, file: &'a [u8]) -> RawTensor<'a> {
         RawTensor { kind: self.kind, shape: self.shape.clone(), bytes: Cow::Borrowed(&file[self.range.clone()]) }
     }
@@ -51,6 +52,7 @@ impl TensorInfo {
 /// A tensor's values as they are stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawTensor<'a> {
+    /// How the values are stored.
     pub kind: WeightKind,
     /// Row-major, outermost first.
     pub shape: Vec<usize>,

@@ -9,12 +9,19 @@ use crate::{Error, Result};
 /// [`Value::Float`]. A string that is not UTF-8 is [`Value::Bytes`]: an error only for the one who asks for it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// An integer of any width without a sign.
     Unsigned(u64),
+    /// An integer of any width with a sign.
     Signed(i64),
+    /// A float of 32 or 64 bits.
     Float(f64),
+    /// A truth value.
     Bool(bool),
+    /// Text.
     String(String),
+    /// Text that is not UTF-8.
     Bytes(Vec<u8>),
+    /// Values of one kind.
     Array(Vec<Value>),
 }
 

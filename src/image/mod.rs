@@ -5,8 +5,11 @@ mod kinds;
 pub mod masks;
 pub mod overlay;
 pub mod palette;
+mod planes;
 pub mod preprocess;
+pub mod refine;
 pub mod resize;
+pub mod soft_mask;
 
 use image::ExtendedColorType::{self, Rgb8};
 use image::ImageEncoder;

@@ -16,16 +16,27 @@ use crate::model::mask_head::MaskHead;
 use crate::model::projector::Projector;
 use crate::nn::tensor_store::TensorStore;
 use crate::text::template::names;
-use crate::text::{ChatTemplate, Message, Part, PromptPiece, Role, Tokenizer};
+use crate::text::{self, ChatTemplate, PromptPiece, Role, Tokenizer};
 use crate::{Error, Result};
+
+/// What one side says in a turn.
+pub type Message = text::Message<Arc<EncodedImage>>;
+
+/// What a message is made of, in order.
+pub type Part = text::Part<Arc<EncodedImage>>;
 
 /// What the language model reads at one position.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Position {
     /// A word or a control token.
     Word(u32),
-    /// Visual token number `slot` of its image, in the projector's unit.
-    Visual { slot: usize, token: Vec<f32> },
+    /// A visual token, in the projector's unit.
+    Visual {
+        /// Which token of its image it is, the largest first.
+        slot: usize,
+        /// `[D]`.
+        token: Vec<f32>,
+    },
 }
 
 /// What is read in one go: everything up to where the assistant speaks, then everything up to where it speaks again.
@@ -34,15 +45,19 @@ pub type Turn = Vec<Position>;
 /// What a token of the vocabulary means for the decoding loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
+    /// A word or a piece of one.
     Text,
     /// Ends the answer.
     End,
+    /// Begins an image.
     ImageStart,
+    /// Ends an image.
     ImageEnd,
     /// The next visual token is to be drawn.
     Visual,
     /// The next visual token is this one of the source image.
     Copied(usize),
+    /// Asks the mask head for a mask.
     Segment,
     /// Never part of an answer.
     Other,
@@ -95,10 +110,12 @@ impl Language {
         })
     }
 
+    /// The language model itself.
     pub fn llama(&self) -> &Llama {
         &self.llm
     }
 
+    /// What a token means.
     pub fn kind(&self, id: u32) -> TokenKind {
         let special = &self.special;
         match id {
@@ -177,19 +194,18 @@ impl Language {
         known.entry([text, masks, images]).or_insert_with(make).clone()
     }
 
-    /// A chat as the language model reads it, cut where the assistant begins to speak. Images take the places of
-    /// [`Part::Image`] in their order.
+    /// A chat as the language model reads it, cut where the assistant begins to speak.
     ///
     /// # Errors
-    /// [`Error::Prompt`] when there is nothing to answer, or images and their places are not equally many.
-    pub fn turns(&self, messages: &[Message], images: &[&EncodedImage]) -> Result<Vec<Turn>> {
-        check_messages(messages, images.len())?;
+    /// [`Error::Prompt`] when there is nothing to answer, or too much.
+    pub fn turns(&self, messages: &[Message]) -> Result<Vec<Turn>> {
+        check_messages(messages)?;
         let mut turns = vec![Turn::new()];
         for piece in ChatTemplate::Setokim.encode(&self.tokenizer, messages)? {
             match piece {
                 PromptPiece::Ids(ids) => ids.into_iter().for_each(|id| self.push(&mut turns, Position::Word(id))),
-                PromptPiece::Image(at) => {
-                    let tokens = images[at].tokens.iter().cloned().enumerate();
+                PromptPiece::Image(image) => {
+                    let tokens = image.tokens.iter().cloned().enumerate();
                     tokens.for_each(|(slot, token)| self.push(&mut turns, Position::Visual { slot, token }));
                 }
             }
@@ -210,13 +226,14 @@ impl Language {
 }
 
 /// What can be wrong with a chat, as far as it can be told without looking at an image.
-pub(crate) fn check_messages(messages: &[Message], images: usize) -> Result<()> {
+pub(crate) fn check_messages<I>(messages: &[text::Message<I>]) -> Result<()> {
     let invalid = |message: String| Err(Error::Prompt(message));
-    let text = |part: &Part| if let Part::Text(text) = part { text.len() } else { 0 };
+    let text = |part: &text::Part<I>| if let text::Part::Text(text) = part { text.len() } else { 0 };
     let bytes: usize = messages.iter().flat_map(|message| &message.parts).map(text).sum();
     if bytes > MAX_REQUEST_BYTES {
         return invalid(format!("it has {bytes} bytes of text, more than {} MiB", MAX_REQUEST_BYTES >> 20));
     }
+    let images: usize = messages.iter().map(|message| message.images().count()).sum();
     if images > MAX_IMAGES {
         return invalid(format!("it has {images} pictures, more than {MAX_IMAGES}"));
     }
@@ -225,18 +242,16 @@ pub(crate) fn check_messages(messages: &[Message], images: usize) -> Result<()> 
         return invalid("the last message is not the user's: there is nothing to answer".into());
     }
     // An image may come without words, but not with blank ones; the assistant may have had nothing to say.
-    let says_nothing = |Message { role, parts }: &Message| {
-        let mut texts =
-            parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.trim()) } else { None });
+    let says_nothing = |text::Message { role, parts }: &text::Message<I>| {
+        let mut texts = parts.iter().filter_map(|part| match part {
+            text::Part::Text(text) => Some(text.trim()),
+            text::Part::Image(_) | text::Part::Mask => None,
+        });
         let is_wordless = !texts.clone().any(|text| !text.is_empty());
         *role == Role::User && is_wordless && (parts.is_empty() || texts.next().is_some())
     };
     if let Some(at) = messages.iter().position(says_nothing) {
         return invalid(format!("message {} is empty", at + 1));
-    }
-    let places = messages.iter().flat_map(|message| &message.parts).filter(|&part| *part == Part::Image).count();
-    if places != images {
-        return invalid(format!("it mentions {places} pictures and comes with {images}"));
     }
     Ok(())
 }

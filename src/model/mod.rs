@@ -10,11 +10,14 @@ pub(crate) mod siglip_folder;
 
 pub mod detok;
 pub mod encoded_image;
+pub mod phrase;
 pub mod projector;
 pub mod setok;
 pub mod vision;
 
+pub mod abort;
 pub mod answer;
+pub mod answering;
 pub mod complete;
 pub mod decode;
 pub mod events;

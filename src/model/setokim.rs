@@ -1,6 +1,7 @@
 //! The whole model. Read [`Setokim::tokenize`] and [`Setokim::reconstruct`] for the data path.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use serde::Serialize;
@@ -10,14 +11,15 @@ use crate::image::Image;
 use crate::image::image_from_pixels;
 use crate::image::preprocess::{Crop, Normalisation, Preprocessed, preprocess};
 use crate::image::resize::frame_from_square;
-use crate::model::config::{SetokimConfig, VisionConfig};
+use crate::model::config::{PreprocessConfig, SetokimConfig, VisionConfig};
 use crate::model::detok::Detokenizer;
 use crate::model::encoded_image::{EncodedImage, order_by_area};
 use crate::model::feature_maps::FeatureMaps;
 use crate::model::foreign::not_read;
 use crate::model::language::Language;
-use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
-use crate::model::vision::VisionEncoder;
+use crate::model::phrase::PhraseEncoder;
+use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName, TokenNames};
+use crate::model::vision::{VisionEncoder, VisionOutput};
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::device::{DeviceKind, OpenDevice};
 use crate::runtime::readback::read_floats;
@@ -31,6 +33,7 @@ pub struct Setokim {
     vision: VisionEncoder,
     setok: SetokTokenizer,
     heads: Option<NameHeads>,
+    phrases: Option<PhraseEncoder>,
     detok: Option<Detokenizer>,
     language: Option<Language>,
 }
@@ -38,6 +41,7 @@ pub struct Setokim {
 /// An image as semantic tokens: what a person or a program wants to know of them.
 #[derive(Debug, Clone, Serialize)]
 pub struct TokenReport {
+    /// Size of the image, in pixels.
     pub image: Size,
     /// Rows and columns of patches.
     pub grid: [usize; 2],
@@ -45,24 +49,31 @@ pub struct TokenReport {
     pub labels: Vec<u32>,
     /// The part of the image that the grid covers, in its own pixels; beyond the image where it was padded.
     pub crop: Crop,
+    /// The semantic tokens, in the order of their centres in the grid, row by row.
     pub tokens: Vec<Token>,
+    /// Where it was computed.
     pub device: DeviceKind,
+    /// What took how long.
     pub timings_ms: Timings,
 }
 
 /// Pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Size {
+    /// Columns.
     pub width: u32,
+    /// Rows.
     pub height: u32,
 }
 
 /// One semantic token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Token {
+    /// Its number: what `labels` says.
     pub id: usize,
     /// Row and column of the patch that the cluster gathered around.
     pub center: [usize; 2],
+    /// Patches of its cluster.
     pub patches: usize,
     /// Density x distance to the nearest denser patch.
     pub score: f32,
@@ -72,10 +83,15 @@ pub struct Token {
 /// something back: `cluster`, then `detokenize`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Timings {
+    /// Image -> the encoder's square.
     pub preprocess: f64,
+    /// Square -> patch features.
     pub encode: f64,
+    /// Features -> clusters.
     pub cluster: f64,
+    /// Clusters -> semantic tokens.
     pub merge: f64,
+    /// Semantic tokens -> pixels, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detokenize: Option<f64>,
 }
@@ -84,7 +100,9 @@ pub struct Timings {
 pub struct VisualTokens {
     /// `[L, D]`; none for a bare vision tower.
     pub tensor: Option<Tensor<2>>,
+    /// Which patches became which token.
     pub clusters: Clusters,
+    /// What a person or a program wants to know of them.
     pub report: TokenReport,
 }
 
@@ -127,13 +145,17 @@ impl Setokim {
             }
             _ => None,
         };
+        let phrases = match &config.phrase {
+            Some(phrase) => Some(PhraseEncoder::load(&mut store, phrase, token_width, config.vision.width())?),
+            None => None,
+        };
         let detok = match &config.detokenizer {
             Some(detokenizer) => Some(Detokenizer::load(&mut store, detokenizer, &config.vision, token_width)?),
             None => None,
         };
         let language = text.map(|text| Language::load(&config, &mut store, text)).transpose()?;
         refuse_leftover(&store, &config, language.is_some())?;
-        Ok(Self { config, device, vision, setok, heads, detok, language })
+        Ok(Self { config, device, vision, setok, heads, phrases, detok, language })
     }
 
     /// Loads a model folder: `config.json`, `manifest.json` and shards, or a Hugging Face SigLIP folder.
@@ -157,10 +179,12 @@ impl Setokim {
         Self::build(config, store, text, device)
     }
 
+    /// What its `config.json` says.
     pub fn config(&self) -> &SetokimConfig {
         &self.config
     }
 
+    /// The device that it is on, and why.
     pub fn device(&self) -> &OpenDevice {
         &self.device
     }
@@ -173,6 +197,14 @@ impl Setokim {
         self.language.as_ref().ok_or(Error::Unsupported("language model"))
     }
 
+    /// Compares phrases with tokens.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a model without a phrase encoder.
+    pub fn phrases(&self) -> Result<&PhraseEncoder> {
+        self.phrases.as_ref().ok_or(Error::Unsupported("phrase encoder"))
+    }
+
     pub(crate) fn detok(&self) -> Option<&Detokenizer> {
         self.detok.as_ref()
     }
@@ -181,7 +213,8 @@ impl Setokim {
     pub fn preprocess(&self, image: &Image) -> Result<Preprocessed> {
         let (mean, std) = self.config.vision.normalization();
         let size = self.config.vision.image_size();
-        preprocess(image, size, self.config.preprocess.resize, &Normalisation { mean, std })
+        let PreprocessConfig { resize, filter } = self.config.preprocess;
+        preprocess(image, size, resize, filter, &Normalisation { mean, std })
     }
 
     /// Square -> patch features `[N, C]`, as the encoder leaves them.
@@ -203,6 +236,13 @@ impl Setokim {
         }
     }
 
+    /// Square -> what the later stages read of it.
+    fn see(&self, square: &Preprocessed) -> Seen {
+        let VisionOutput { features, stem, levels } = self.vision.encode(square.to_tensor(&self.device.device));
+        let features = self.setok.normalize(features.squeeze_dim(0));
+        Seen { features, stem, head: levels.map(|levels| levels.head) }
+    }
+
     /// Image -> semantic tokens. Reads back from the device once.
     ///
     /// # Errors
@@ -211,28 +251,28 @@ impl Setokim {
         let mut clock = Clock::start();
         let square = self.preprocess(image)?;
         let preprocess = clock.lap();
-        let features = self.setok.normalize(self.encode(&square));
+        let Seen { features, head, .. } = self.see(&square);
         let encode = clock.lap();
         let clusters = self.setok.cluster(features.clone()).await?;
         let cluster = clock.lap();
-        let tensor = self.setok.merge(features, &clusters);
+        let tensor = self.setok.merge(features, head, &clusters);
         let merge = clock.lap();
         let timings_ms = Timings { preprocess, encode, cluster, merge, detokenize: None };
         let report = self.report(&square, &clusters, timings_ms);
         Ok(VisualTokens { tensor, clusters, report })
     }
 
-    /// Image -> what the language model reads of it. Reads back from the device twice.
+    /// Image -> what the language model reads of it, to be shared by messages. Reads back from the device twice.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a model without a language model, else as [`Setokim::tokenize`].
-    pub async fn encode_image(&self, image: &Image) -> Result<EncodedImage> {
+    pub async fn encode_image(&self, image: &Image) -> Result<Arc<EncodedImage>> {
         let mut clock = Clock::start();
         let projector = &self.language()?.projector;
         let square = self.preprocess(image)?;
-        let (features, stem) = self.features_with_stem(&square);
+        let Seen { features, stem, head } = self.see(&square);
         let clusters = self.setok.cluster(features.clone()).await?;
-        let tokens = self.setok.merge(features.clone(), &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let tokens = self.setok.merge(features.clone(), head, &clusters).ok_or(Error::Unsupported("token merger"))?;
         let [_, width] = tokens.dims();
         let tokens = read_floats(projector.normalize(tokens)).await?;
         let order = order_by_area(&clusters);
@@ -241,7 +281,7 @@ impl Setokim {
             slots[cluster] = slot as u32;
         }
         let side = self.config.vision.grid();
-        Ok(EncodedImage {
+        Ok(Arc::new(EncodedImage {
             image: image.clone(),
             crop: square.crop,
             grid: [side, side],
@@ -250,19 +290,13 @@ impl Setokim {
             ids: order,
             maps: maps_from_stem(features, stem),
             milliseconds: clock.lap(),
-        })
+        }))
     }
 
     /// What the mask head sees of an image.
     pub(crate) fn feature_maps(&self, image: &Image) -> Result<FeatureMaps> {
-        let (features, stem) = self.features_with_stem(&self.preprocess(image)?);
+        let Seen { features, stem, .. } = self.see(&self.preprocess(image)?);
         maps_from_stem(features, stem).ok_or(Error::Unsupported("convolutional stem for masks"))
-    }
-
-    /// Normalised features `[N, C]`, and the stem's stages.
-    fn features_with_stem(&self, square: &Preprocessed) -> (Tensor<2>, Vec<Tensor<4>>) {
-        let (features, stem) = self.vision.forward_with_stem(square.to_tensor(&self.device.device));
-        (self.setok.normalize(features.squeeze_dim(0)), stem)
     }
 
     /// Image -> semantic tokens -> image: what the tokens remember, in the image's own size.
@@ -289,15 +323,16 @@ impl Setokim {
         image_from_pixels(&pixels, self.config.vision.image_size())
     }
 
-    /// What each token shows, in words; nothing for a model without name heads. Reads back from the device once.
+    /// What each token shows, in words, and whether the image is of a known kind; nothing for a model without name heads. Reads back from the device once.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
-    pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<Vec<TokenName>>> {
-        match (&self.heads, &visual.tensor) {
-            (Some(heads), Some(tokens)) => Ok(Some(heads.forward(tokens.clone()).await?)),
-            _ => Ok(None),
-        }
+    pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<TokenNames>> {
+        let (Some(heads), Some(tokens)) = (&self.heads, &visual.tensor) else { return Ok(None) };
+        let names = heads.forward(tokens.clone()).await?;
+        let patches: Vec<usize> = visual.report.tokens.iter().map(|token| token.patches).collect();
+        let unfamiliar = self.config.familiarity.map(|familiarity| familiarity.is_unfamiliar(&names, &patches));
+        Ok(Some(TokenNames { names, unfamiliar }))
     }
 
     /// What each of some given regions shows, in words. `regions` says of each patch which it belongs to; numbers that no
@@ -308,7 +343,7 @@ impl Setokim {
     /// or name heads; [`Error::DeviceLost`].
     pub async fn name_regions(&self, image: &Image, regions: &[i32]) -> Result<BTreeMap<i32, TokenName>> {
         let heads = self.heads.as_ref().ok_or(Error::Unsupported("name heads"))?;
-        let features = self.setok.normalize(self.encode(&self.preprocess(image)?));
+        let Seen { features, head, .. } = self.see(&self.preprocess(image)?);
         let [patches, _] = features.dims();
         if regions.len() != patches {
             return Err(Error::Setting(format!("{} regions are given for {patches} patches", regions.len())));
@@ -316,7 +351,7 @@ impl Setokim {
         let present: Vec<i32> = regions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let labels = regions.iter().map(|region| present.partition_point(|other| other < region)).collect();
         let clusters = Clusters::of_labels(labels, present.len());
-        let tokens = self.setok.merge(features, &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let tokens = self.setok.merge(features, head, &clusters).ok_or(Error::Unsupported("token merger"))?;
         Ok(present.into_iter().zip(heads.forward(tokens).await?).collect())
     }
 
@@ -357,6 +392,15 @@ fn refuse_leftover(store: &TensorStore, config: &SetokimConfig, has_language: bo
         Some(name) => Err(not_read(name)),
         None => Ok(()),
     }
+}
+
+/// What the encoder sees of an image, and the clustering's norm makes of it.
+struct Seen {
+    /// `[N, C]`, normalised.
+    features: Tensor<2>,
+    stem: Vec<Tensor<4>>,
+    /// `[N / 4, head]`, of an EfficientNet.
+    head: Option<Tensor<2>>,
 }
 
 /// The mask head reads the stem's first two stages.

@@ -7,7 +7,7 @@ use crate::formats::gguf::RawTensor;
 use crate::kernels::Gelu;
 use crate::kernels::decoder::{rms_norm, swiglu};
 use crate::kernels::dense::gelu_of_kind;
-use crate::kernels::epilogue::{Epilogue, Norm};
+use crate::kernels::epilogue::{Activation, Epilogue, Norm};
 use crate::kernels::quant_matmul::{Activations, PackedShape};
 use crate::nn::quantized_matrix::{MAX_BINDING_WORDS, PackedRows, Rows};
 use crate::nn::tensor_store::TensorStore;
@@ -31,6 +31,12 @@ impl Linear {
     /// Takes `{name}.weight` `[output, input]` and `{name}.bias`.
     pub fn load(store: &mut TensorStore, name: &str, input: usize, output: usize) -> Result<Self> {
         let parts = store.take_rows(&format!("{name}.weight"), [output, input])?;
+        Ok(Self { parts, bias: Some(store.take(&format!("{name}.bias"), [output])?) })
+    }
+
+    /// A 1 x 1 convolution over pixels that lie row by row: takes `{name}.weight` `[output, input, 1, 1]` and `{name}.bias`.
+    pub fn load_pointwise(store: &mut TensorStore, name: &str, input: usize, output: usize) -> Result<Self> {
+        let parts = store.take_rows(&format!("{name}.weight"), [output, input, 1, 1])?;
         Ok(Self { parts, bias: Some(store.take(&format!("{name}.bias"), [output])?) })
     }
 
@@ -66,7 +72,12 @@ impl Linear {
 
     /// The GELU of its output.
     pub fn forward_gelu<const D: usize>(&self, x: Tensor<D>, gelu: Gelu) -> Tensor<D> {
-        self.forward_with(x, Epilogue { gelu: Some(gelu), ..Epilogue::default() })
+        self.forward_with(x, Epilogue { activation: Some(Activation::Gelu(gelu)), ..Epilogue::default() })
+    }
+
+    /// Its output, cut off below 0 and above 6.
+    pub fn forward_relu6<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.forward_with(x, Epilogue { activation: Some(Activation::Relu6), ..Epilogue::default() })
     }
 
     /// Its output, added to `residual`.
@@ -97,11 +108,15 @@ impl Linear {
         if let [whole] = self.parts.as_slice() {
             return whole.forward(x, epilogue);
         }
-        let Epilogue { norm, bias, gelu, residual, is_swiglu } = epilogue;
+        let Epilogue { norm, bias, activation, residual, is_swiglu } = epilogue;
         let x = if let Some(Norm { weight, eps }) = norm { rms_norm(x, weight, eps) } else { x };
         let y = concatenate(self.parts.iter().map(|part| part.forward(x.clone(), Epilogue::default())).collect(), 1);
         let y = if let Some(bias) = bias { y + bias.unsqueeze() } else { y };
-        let y = if let Some(gelu) = gelu { gelu_of_kind(y, gelu) } else { y };
+        let y = match activation {
+            Some(Activation::Gelu(gelu)) => gelu_of_kind(y, gelu),
+            Some(Activation::Relu6) => y.clamp(0.0, 6.0),
+            None => y,
+        };
         let y = if is_swiglu { swiglu(y) } else { y };
         if let Some(residual) = residual { y + residual } else { y }
     }

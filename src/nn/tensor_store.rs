@@ -99,13 +99,13 @@ impl TensorStore {
     }
 
     /// A store that gives zeros for every tensor that modules ask for, and remembers what that was.
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg(all(feature = "convert", not(target_family = "wasm")))]
     pub(crate) fn recording(device: &Device) -> Self {
         Self { recorded: Some(Vec::new()), ..Self::new(device) }
     }
 
     /// The names and shapes that were asked for.
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg(all(feature = "convert", not(target_family = "wasm")))]
     pub(crate) fn into_recorded(self) -> Vec<(String, Vec<usize>)> {
         self.recorded.unwrap_or_default()
     }
@@ -213,13 +213,15 @@ impl TensorStore {
         Ok(concatenate(parts.collect()).reshape(shape))
     }
 
-    /// Takes a matrix out of the store in the parts it is stored in, packed where it is stored packed.
+    /// Takes a matrix out of the store in the parts it is stored in, packed where it is stored packed. What has more
+    /// dimensions has a row for each index of the first.
     ///
     /// # Errors
     ///
     /// As [`TensorStore::take`].
-    pub fn take_rows(&mut self, name: &str, shape: [usize; 2]) -> Result<Vec<Rows>> {
-        Ok(self.take_parts(name, &shape)?.into_iter().flat_map(|part| part.into_rows(shape[1])).collect())
+    pub fn take_rows<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Vec<Rows>> {
+        let columns = shape[1..].iter().product();
+        Ok(self.take_parts(name, &shape)?.into_iter().flat_map(|part| part.into_rows(columns)).collect())
     }
 
     /// Takes all parts of a tensor, of which together they have the shape.

@@ -21,6 +21,7 @@ pub enum DeviceChoice {
     Auto,
     /// Any GPU adapter, software ones too, or an error.
     Gpu,
+    /// The CPU.
     Cpu,
 }
 
@@ -41,15 +42,20 @@ impl std::str::FromStr for DeviceChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
+    /// A GPU, through wgpu.
     Gpu,
+    /// The CPU.
     Cpu,
 }
 
 /// What was taken, why, and what the GPU adapter said of itself if there is one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeviceReport {
+    /// What was taken.
     pub device: DeviceKind,
+    /// Why, in words for a person.
     pub reason: String,
+    /// The GPU adapter that was found, also where it was not taken.
     pub adapter: Option<AdapterReport>,
     /// What came of running every kernel on the adapter; none where it was not opened.
     pub self_test: Option<SelfTest>,
@@ -87,7 +93,9 @@ impl AdapterReport {
 /// A device to put tensors on.
 #[derive(Clone)]
 pub struct OpenDevice {
+    /// burn's handle of it.
     pub device: Device,
+    /// What was taken, and why.
     pub report: DeviceReport,
 }
 

@@ -5,13 +5,17 @@ use crate::{Error, Result};
 
 /// Control tokens of our own vocabulary, named here and nowhere else.
 pub mod names {
+    /// Begins a chat.
     pub const BEGIN: &str = "<bos>";
+    /// Begins the user's message.
     pub const USER: &str = "<user>";
+    /// Begins the assistant's message.
     pub const ASSISTANT: &str = "<assistant>";
     /// Ends a message.
     pub const END: &str = "<end>";
     /// Before and after the visual tokens of an image.
     pub const IMAGE: &str = "[Img]";
+    /// After the visual tokens of an image.
     pub const IMAGE_END: &str = "[/Img]";
     /// Stands for a visual token that the diffusion head draws.
     pub const VISUAL: &str = "<vis>";
@@ -23,43 +27,62 @@ pub mod names {
     }
 }
 
+/// Who says a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
+    /// Instructions before the chat; not for models of our own.
     System,
+    /// The person who asks.
     User,
+    /// The model.
     Assistant,
 }
 
-/// What a message is made of, in order.
+/// What a message is made of, in order, with images in some form `I`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum Part<I> {
+    /// Text.
     Text(String),
-    /// The next image of the request.
-    Image,
+    /// An image.
+    Image(I),
     /// A mask that the assistant answered with; only our own template has a token for it.
     Mask,
 }
 
+/// What one side says in a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct Message<I> {
+    /// Who says it.
     pub role: Role,
-    pub parts: Vec<Part>,
+    /// What it consists of, in order.
+    pub parts: Vec<Part<I>>,
 }
 
-impl Message {
+impl<I> Message<I> {
+    /// A message of text alone.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
         Self { role, parts: vec![Part::Text(text.into())] }
+    }
+
+    /// Its images, in order.
+    pub fn images(&self) -> impl Iterator<Item = &I> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Image(image) => Some(image),
+            Part::Text(_) | Part::Mask => None,
+        })
     }
 }
 
 /// What a prompt is made of, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PromptPiece {
+pub enum PromptPiece<'a, I> {
+    /// Token ids.
     Ids(Vec<u32>),
-    /// The visual tokens of image number `.0`, counted over the whole chat.
-    Image(usize),
+    /// The visual tokens of an image.
+    Image(&'a I),
 }
 
+/// How a chat is written down for a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChatTemplate {
     /// `<|im_start|>user\n..<|im_end|>\n`, as SmolLM2 and Qwen have it. No system message is put in.
@@ -70,8 +93,12 @@ pub enum ChatTemplate {
 
 impl ChatTemplate {
     /// A chat up to where the assistant answers.
-    pub fn encode(self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<PromptPiece>> {
-        let mut prompt = Prompt { tokenizer, pieces: Vec::new(), images: 0 };
+    pub fn encode<'a, I>(
+        self,
+        tokenizer: &'a Tokenizer,
+        messages: &'a [Message<I>],
+    ) -> Result<Vec<PromptPiece<'a, I>>> {
+        let mut prompt = Prompt { tokenizer, pieces: Vec::new() };
         match self {
             Self::ChatMl => {
                 for Message { role, parts } in messages {
@@ -112,13 +139,12 @@ impl Role {
 }
 
 /// A prompt being written.
-struct Prompt<'a> {
+struct Prompt<'a, I> {
     tokenizer: &'a Tokenizer,
-    pieces: Vec<PromptPiece>,
-    images: usize,
+    pieces: Vec<PromptPiece<'a, I>>,
 }
 
-impl Prompt<'_> {
+impl<'a, I> Prompt<'a, I> {
     fn control(&mut self, name: &str) -> Result<()> {
         self.ids(&[self.tokenizer.control(name)?]);
         Ok(())
@@ -130,16 +156,15 @@ impl Prompt<'_> {
     }
 
     /// `before` and the text after it are encoded as one, as they are in training.
-    fn parts(&mut self, before: &str, parts: &[Part]) -> Result<()> {
+    fn parts(&mut self, before: &str, parts: &'a [Part<I>]) -> Result<()> {
         let mut text = before.to_owned();
         for part in parts {
             match part {
                 Part::Text(more) => text += more,
-                Part::Image => {
+                Part::Image(image) => {
                     self.text(&std::mem::take(&mut text))?;
                     self.control(names::IMAGE)?;
-                    self.pieces.push(PromptPiece::Image(self.images));
-                    self.images += 1;
+                    self.pieces.push(PromptPiece::Image(image));
                     self.control(names::IMAGE_END)?;
                 }
                 Part::Mask => {

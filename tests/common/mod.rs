@@ -4,6 +4,7 @@
 
 #[cfg(not(target_family = "wasm"))]
 pub mod gguf_file;
+pub mod tiny_setokim;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use setokim::runtime::device::{self, DeviceChoice, OpenDevice};

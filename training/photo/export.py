@@ -7,7 +7,6 @@ has come, merger, projector and adapters from stage II. Names and shapes: README
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .cache import CACHE
+from .config import bundle_config
 from .encoder import IMAGE_SIZE, EncoderConfig, pretrained_encoder
 from .packs import DESCRIBE
 from .stage2 import RANK, SCALE
@@ -76,20 +76,10 @@ def q8_0(rows: Tensor) -> Tensor:
 
 
 def config_of(stage1: dict[str, Tensor], has_language: bool) -> dict:
-    tokenizer, encoder = TokenizerConfig(), EncoderConfig()
-    config = {
-        "format": 1,
-        "model": "setokim-photo",
-        "encoder": {
-            "kind": "efficientnet-lite2",
-            "image_size": IMAGE_SIZE,
-            "mean": 127.0,
-            "scale": 128.0,
-            **asdict(encoder),
-        },
-        "tokenizer": asdict(tokenizer) | {"threshold": round(float(stage1["tokenizer.threshold"]), 6)},
-        "phrase": {"hidden": 512, "width": len(stage1["phrase.fc2.bias"])},
-    }
+    threshold = round(float(stage1["tokenizer.threshold"]), 6)
+    hidden, width_of_word = stage1["phrase.fc1.weight"].shape
+    phrase = {"input": width_of_word, "hidden": hidden, "width": len(stage1["phrase.fc2.bias"])}
+    config = bundle_config("setokim-photo", IMAGE_SIZE, EncoderConfig(), TokenizerConfig(), threshold, phrase)
     if has_language:
         config["adapters"] = {"rank": RANK, "scale": SCALE, "parts": ["q", "v", "o", "down"]}
         config["prompt"] = {"describe": DESCRIBE[0], "seg": "<file_sep>"}

@@ -32,7 +32,7 @@ export function asJson(turns: readonly Turn[], model: string): string {
       input,
       prompt,
       image: image?.name ?? null,
-      settings,
+      settings: settings ?? null,
       state,
       text,
       masks: masks.map((mask) => ({ ...maskToRle(mask), score: mask.score, tokens: mask.tokens })),

@@ -1,7 +1,7 @@
 //! What `chat`, `segment`, `generate` and `edit` share.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
@@ -11,14 +11,11 @@ use setokim::image::png_from_image;
 use setokim::model::answer::AnswerOptions;
 use setokim::model::diffusion::DiffusionOptions;
 use setokim::model::encoded_image::EncodedImage;
-use setokim::model::events::{Event, Usage};
+use setokim::model::events::Usage;
 use setokim::model::rendering::GeneratedImage;
 use setokim::model::setokim::Setokim;
 
 use crate::{ModelArgs, read_file, write_file};
-
-/// Nobody presses a button here: Ctrl-C ends the program.
-pub static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// How visual tokens are drawn.
 #[derive(Args)]
@@ -51,11 +48,23 @@ pub fn load(args: &ModelArgs) -> Result<Setokim> {
     Ok(model)
 }
 
-pub fn encode_image(model: &Setokim, image: &Path) -> Result<EncodedImage> {
+pub fn encode_image(model: &Setokim, image: &Path) -> Result<Arc<EncodedImage>> {
     Ok(pollster::block_on(model.encode_image(&Image::decode(&read_file(image)?)?))?)
 }
 
-pub async fn ignore(_: Event) {}
+/// What is said of an image that a model was not trained for.
+pub const UNFAMILIAR: &str = "this image looks unlike those that the model was trained on: expect mistakes";
+
+/// Whether an image is unlike those that the model was trained on, which is also said on standard error; none for a model
+/// that cannot tell.
+pub fn is_unfamiliar(model: &Setokim, encoded: &EncodedImage) -> Result<Option<bool>> {
+    let visual = pollster::block_on(model.tokenize(&encoded.image))?;
+    let unfamiliar = pollster::block_on(model.name_tokens(&visual))?.and_then(|names| names.unfamiliar);
+    if unfamiliar == Some(true) {
+        eprintln!("{UNFAMILIAR}");
+    }
+    Ok(unfamiliar)
+}
 
 pub fn write_image(target: &Path, image: &Image) -> Result<()> {
     write_file(target, &png_from_image(image)?)

@@ -159,7 +159,7 @@ fn truth(pack: &SafeTensors<'_>, model: &Setokim, prefix: &str, i: usize) -> Res
     let colors = row(pack, &format!("{prefix}colors"), i)?;
     let known = names.iter().zip(&colors).filter(|(name, _)| **name >= 0);
     let name = |(&name, &color): (&i32, &i32)| {
-        let color = labels.colors.get(color as usize).filter(|color| *color != "natural");
+        let color = labels.colors.get(color as usize).filter(|color| Some(*color) != labels.natural.as_ref());
         labels.names.get(name as usize).map(|name| (name.clone(), color.cloned()))
     };
     Ok(Truth {
@@ -200,7 +200,7 @@ async fn measure(model: &Setokim, scene: &Scene<'_>, side: u32) -> Result<Vec<(&
         }
     }
     if let (Some(names), Some(labels)) = (model.name_tokens(&visual).await?, &model.config().labels) {
-        for (token, said) in names.iter().enumerate() {
+        for (token, said) in names.names.iter().enumerate() {
             let truth = scene.names[overlap.main_region(token)];
             if let Some(truth) = usize::try_from(truth).ok().filter(|&truth| truth < labels.objects) {
                 values.push(("object_names", f64::from(labels.names[truth] == said.name)));

@@ -10,9 +10,10 @@ use setokim::image::Image;
 use setokim::image::masks::LabelMap;
 use setokim::image::overlay::{OverlayStyle, overlay};
 use setokim::image::png_from_image;
-use setokim::model::setok::TokenName;
 use setokim::model::setokim::TokenReport;
+use setokim::{TokenName, TokenNames};
 
+use crate::answer::UNFAMILIAR;
 use crate::{ModelArgs, read_file, write_file, write_json};
 
 #[derive(Args)]
@@ -51,7 +52,9 @@ struct NamedReport<'a> {
     #[serde(flatten)]
     report: &'a TokenReport,
     /// Of each token; null for a model without name heads.
-    names: Option<Vec<TokenName>>,
+    names: Option<&'a [TokenName]>,
+    /// Whether the image is unlike those that the model was trained on; null for a model that cannot tell.
+    unfamiliar: Option<bool>,
 }
 
 pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
@@ -65,9 +68,13 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
     }
     let names = pollster::block_on(model.name_tokens(&visual))?;
     match &args.json {
-        Some(target) => write_json(target, &NamedReport { report, names }),
+        Some(target) => {
+            let unfamiliar = names.as_ref().and_then(|names| names.unfamiliar);
+            let names = names.as_ref().map(|names| names.names.as_slice());
+            write_json(target, &NamedReport { report, names, unfamiliar })
+        }
         None => {
-            print_tokens(report, names.as_deref());
+            print_tokens(report, names.as_ref());
             eprintln!("device: {}", model.device().report.reason);
             Ok(())
         }
@@ -75,7 +82,7 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
 }
 
 /// One line per token, largest first.
-fn print_tokens(report: &TokenReport, names: Option<&[TokenName]>) {
+fn print_tokens(report: &TokenReport, names: Option<&TokenNames>) {
     let patches = report.labels.len();
     println!("{} tokens for {patches} patches", report.tokens.len());
     let mut tokens: Vec<_> = report.tokens.iter().collect();
@@ -83,8 +90,11 @@ fn print_tokens(report: &TokenReport, names: Option<&[TokenName]>) {
     for token in tokens {
         let share = 100.0 * token.patches as f64 / patches as f64;
         let [row, column] = token.center;
-        let name = names.and_then(|names| names.get(token.id)).map_or(String::new(), say);
+        let name = names.and_then(|names| names.names.get(token.id)).map_or(String::new(), say);
         println!("{:4}  {share:5.1} %  row {row:2}, column {column:2}  score {:.3}  {name}", token.id, token.score);
+    }
+    if names.is_some_and(|names| names.unfamiliar == Some(true)) {
+        println!("{UNFAMILIAR}");
     }
 }
 

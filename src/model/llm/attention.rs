@@ -9,6 +9,7 @@ use crate::Result;
 use crate::kernels::epilogue::{Epilogue, Norm};
 use crate::nn::linear::Linear;
 
+/// Causal self-attention with grouped keys and values, and rotary positions.
 #[derive(Debug, Clone)]
 pub struct Attention {
     /// Rows of `q_proj`, `k_proj`, then `v_proj`.
@@ -26,6 +27,7 @@ pub struct Positions {
 }
 
 impl Attention {
+    /// Takes the tensors that begin with `prefix`.
     pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
         let (hidden, queries, keys) = (config.hidden_size, config.query_width(), config.key_value_width());
         let mut load = |name, rows, columns| source.linear(&format!("{prefix}.{name}.weight"), rows, columns);

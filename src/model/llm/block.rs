@@ -10,6 +10,7 @@ use super::rms_norm::RmsNorm;
 use super::source::WeightSource;
 use crate::Result;
 
+/// Attention, then an MLP, each with a norm before it and added to what came in.
 #[derive(Debug, Clone)]
 pub struct Block {
     input_layernorm: RmsNorm,
@@ -19,6 +20,7 @@ pub struct Block {
 }
 
 impl Block {
+    /// Takes the tensors that begin with `prefix`.
     pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
         let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
         let norm = |source: &mut dyn WeightSource, name| {

@@ -47,6 +47,7 @@ impl KvCache {
         self.len
     }
 
+    /// Whether it has read nothing.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -8,6 +8,7 @@ use crate::Result;
 use crate::kernels::epilogue::{Epilogue, Norm};
 use crate::nn::linear::Linear;
 
+/// The gated MLP of a layer: `down(silu(gate(x)) * up(x))`.
 #[derive(Debug, Clone)]
 pub struct Mlp {
     /// Rows of `gate_proj`, then `up_proj`.
@@ -16,6 +17,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
+    /// Takes the tensors that begin with `prefix`.
     pub fn load(config: &LlamaConfig, source: &mut dyn WeightSource, prefix: &str) -> Result<Self> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let mut load = |name, rows, columns| source.linear(&format!("{prefix}.{name}.weight"), rows, columns);

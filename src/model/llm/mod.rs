@@ -24,7 +24,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use self::block::Block;
 pub use self::config::{LlamaConfig, RopeScaling};
 pub use self::gguf_source::{GgufSource, weight_names};
-#[cfg(not(target_family = "wasm"))]
+#[cfg(all(feature = "convert", not(target_family = "wasm")))]
 pub(crate) use self::gguf_source::{gguf_name, in_rotate_half_order};
 pub use self::kv_cache::KvCache;
 pub use self::recorded::ChosenTokens;
@@ -45,6 +45,7 @@ use crate::{Error, Result};
 /// Positions that go through the layers at once. More would only make the attention scores larger.
 const PREFILL_CHUNK: usize = 256;
 
+/// A language model of the LLaMA family on its device.
 #[derive(Debug, Clone)]
 pub struct Llama {
     config: LlamaConfig,
@@ -82,10 +83,12 @@ impl Llama {
         Self::load(config.clone(), &mut GgufSource::new(gguf, &config, activations, device), "", device)
     }
 
+    /// Its sizes.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
 
+    /// Where its weights are.
     pub fn device(&self) -> &Device {
         &self.device
     }

@@ -1,18 +1,20 @@
 import { create, element } from "../dom.ts";
-import { isInDistribution } from "../in-distribution.ts";
 import type { Store } from "../state.ts";
 
-const usual =
-  "Or drop or paste one anywhere. This small model has only seen emoji-like scenes such as these: photographs are beyond what it knows.";
-const unlike = "This picture looks unlike the scenes that this small model was trained on; expect mistakes.";
-
-/** The hint under the samples says so when a picture is not of the model's world; it takes the same room either way. */
+/** Under the samples: whose one is, or that a picture is not of the model's world; it takes the same room either way. */
 export function mountHint(store: Store): void {
   const hint = element("hint", HTMLElement);
-  store.on(["tokens"], ({ tokens }) => {
+  const { world } = store.state;
+  const show = (words: string, isStrange: boolean): void => {
+    hint.replaceChildren(create("span", "", words));
+    hint.classList.toggle("strange", isStrange);
+  };
+  show(world.hint, false);
+  store.on(["tokens"], ({ tokens, image }) => {
     if (tokens === undefined) return;
-    const strange = isInDistribution(tokens) === false;
-    hint.replaceChildren(create("span", "", strange ? unlike : usual));
-    hint.classList.toggle("strange", strange);
+    const strange = tokens.unfamiliar === true;
+    const credit = image?.sample === true ? world.samples.find(({ name }) => name === image.name)?.credit : undefined;
+    const usual = credit === undefined ? world.hint : `${world.hint} This one: ${credit}.`;
+    show(strange ? world.unfamiliar : usual, strange);
   });
 }
