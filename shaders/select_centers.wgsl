@@ -3,7 +3,8 @@
 // are), then the centres in ascending order, then N in the unused places.
 // A centre scores above the threshold; when none does, the best `fallback` patches; when more than k_max do, the k_max
 // best. Equal scores go to the lower index. One workgroup of 256 invocations; each round takes the best of what they
-// offer, and only the invocation that offered it looks for its next.
+// offer, and only the invocation that offered it looks for its next. With 16,384 patches and 1,024 centres, the most there
+// are, an invocation goes through fewer than 18,000 iterations of all loops; some drivers end them at 65,535.
 
 @group(0) @binding(0) var<storage, read> density: array<f32>;          // [N]
 @group(0) @binding(1) var<storage, read> peaks: array<f32>;            // [2, N]

@@ -81,6 +81,14 @@ pub enum Error {
         /// The first row that does, from 0.
         row: usize,
     },
+    /// NaN or infinity in a tensor that the model is made of.
+    #[error("tensor `{name}` holds a value that is not finite (first in row {row})")]
+    WeightNotFinite {
+        /// The tensor.
+        name: String,
+        /// The first row that does, from 0.
+        row: usize,
+    },
     /// Settings that cannot cluster so many patches.
     #[error("the clustering settings do not fit: {0}")]
     Clustering(String),
@@ -107,6 +115,26 @@ pub enum Error {
     /// A part that this model does not have.
     #[error("this model has no {0}")]
     Unsupported(&'static str),
+    /// Sound, as far as can be told, but of a kind that this library does not run.
+    #[error("{what} is not supported")]
+    NotSupported {
+        /// What it is, as the beginning of a sentence.
+        what: String,
+        /// What would help.
+        help: &'static str,
+    },
+    /// A file of another kind than its name says.
+    #[error("{name} is {found}")]
+    WrongFile {
+        /// The file.
+        name: String,
+        /// The code of the kind that was expected.
+        code: &'static str,
+        /// What it is.
+        found: &'static str,
+        /// What would help.
+        help: &'static str,
+    },
     /// A checkpoint that cannot become a model folder.
     #[error("the model cannot be converted: {0}")]
     Convert(String),
@@ -145,14 +173,15 @@ impl Error {
             Self::TensorMissing(_) => "tensor-missing",
             Self::TensorShape { .. } => "tensor-shape",
             Self::TensorType { .. } => "tensor-type",
-            Self::NotFinite { .. } => "not-finite",
+            Self::NotFinite { .. } | Self::WeightNotFinite { .. } => "not-finite",
             Self::Clustering(_) => "clustering-invalid",
             Self::Gguf(_) => "gguf-invalid",
             Self::Tokenizer(_) => "tokenizer-invalid",
             Self::Prompt(_) => "prompt-invalid",
             Self::ContextOverflow { .. } => "context-overflow",
             Self::Setting(_) => "setting-invalid",
-            Self::Unsupported(_) => "unsupported",
+            Self::Unsupported(_) | Self::NotSupported { .. } => "unsupported",
+            Self::WrongFile { code, .. } => code,
             Self::Convert(_) => "convert-unsupported",
             Self::DeviceUnavailable(_) => "device-unavailable",
             Self::DeviceLost(_) => "device-lost",
@@ -173,22 +202,29 @@ impl Error {
                 "Check that config.json and the weights come from the same model."
             }
             Self::TensorType { .. } => {
-                "Convert the weights to F32, F16, BF16 or a packed type of docs/weights.md first."
+                "Take the model in F32, F16, BF16, Q8_0, Q4_0 or Q4_1; every tensor of the file must be of one of these."
             }
             Self::NotFinite { .. } => "Check the weights and the input: a sound model never gives NaN or infinity.",
+            Self::WeightNotFinite { .. } => "Download the weights again; if they are the same, the model is broken.",
             Self::Clustering(_) => "Choose 1 <= k <= number of patches, k <= 32, k_max >= 1 and a finite threshold.",
-            Self::Gguf(_) => "Download the GGUF file again; F32, F16, Q8_0, Q4_0 and Q4_1 tensors are supported.",
+            Self::Gguf(_) => "Download the GGUF file again.",
             Self::Tokenizer(_) => "Check that the vocabulary belongs to this model.",
             Self::Prompt(_) => "Change the request as the message says.",
             Self::ContextOverflow { .. } => "Shorten the request, drop earlier turns, or ask for fewer new tokens.",
             Self::Setting(_) => "Change the setting as the message says.",
             Self::Unsupported(_) => "Load a model that has this part.",
+            Self::NotSupported { help, .. } | Self::WrongFile { help, .. } => help,
             Self::Convert(_) => "See docs/convert.md for what can be converted, and what can be left out.",
             Self::DeviceUnavailable(_) => "Choose the device `cpu` or `auto`.",
             Self::DeviceLost(_) => "Ask again, or load the model again; choose the device `cpu` if it happens often.",
             Self::Aborted => "Ask again to get an answer.",
             Self::Io { .. } => "Check the path and its permissions.",
         }
+    }
+
+    /// An [`Error::NotSupported`].
+    pub(crate) fn not_supported(what: impl Into<String>, help: &'static str) -> Self {
+        Self::NotSupported { what: what.into(), help }
     }
 
     /// An [`Error::Io`] that names the file.

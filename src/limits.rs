@@ -56,6 +56,9 @@ pub const MAX_GGUF_VALUES: u64 = 1 << 22;
 /// Most bytes of a `tokenizer.json`.
 pub const MAX_TOKENIZER_BYTES: usize = 64 << 20;
 
+/// How many times as long the steps of a `tokenizer.json` may make a text, one after another. Usual ones stay below 4.
+pub const MAX_TEXT_GROWTH: u64 = 64;
+
 /// Every id lies below this. A table of all ids is made, so one absurd id would cost gigabytes.
 pub const MAX_VOCABULARY: usize = 1 << 20;
 

@@ -59,7 +59,8 @@ const remedies: Record<SetokimErrorCode, string> = {
   "hash-mismatch": "Delete the cached file and download it again.",
   "tensor-missing": "Check that config.json and the weights come from the same model.",
   "tensor-shape": "Check that config.json and the weights come from the same model.",
-  "tensor-type": "Convert the weights to F32, F16, BF16 or a packed type of docs/weights.md first.",
+  "tensor-type":
+    "Take the model in F32, F16, BF16, Q8_0, Q4_0 or Q4_1; every tensor of the file must be of one of these.",
   "not-finite": "Check the weights and the input.",
   "clustering-invalid": "Check the clustering block of the model's config.json.",
   "gguf-invalid": "Download the GGUF file again.",
@@ -67,7 +68,7 @@ const remedies: Record<SetokimErrorCode, string> = {
   "prompt-invalid": "Change the request as the message says.",
   "context-overflow": "Shorten the request, drop earlier turns, or ask for fewer new tokens.",
   "setting-invalid": "Change the setting as the message says.",
-  unsupported: "Load a model that has this part.",
+  unsupported: "Load a model that has this part, and is of a kind that docs/weights.md lists.",
   "convert-unsupported": "See docs/convert.md for what can be converted, and what can be left out.",
   "device-unavailable": "Choose the device `cpu` or `auto`.",
   "device-lost": "Ask again: the engine starts anew; choose the device `cpu` if it happens often.",

@@ -26,6 +26,8 @@ export interface LoadRequest extends FetchRequest {
   wasmUrl?: string | undefined;
   /** Take what is stored under this address before asking the network: an engine is being rebuilt, not updated. */
   storedFirst?: boolean | undefined;
+  /** What `Setokim.probe` found out in this page. */
+  earlierProbe?: DeviceReport | undefined;
 }
 
 export interface LoadReply {

@@ -52,6 +52,7 @@ export class LocalHost implements Host {
   ): Promise<LoadReply> {
     return this.#guard(async () => {
       const wasm = await this.#wasm(request.wasmUrl);
+      if (request.earlierProbe !== undefined) wasm.remember_probe(request.earlierProbe);
       const url = typeof request.source === "string" ? request.source : undefined;
       const { engine, model } = await loadEngine(wasm, sourceOf(request, signal), {
         device: request.device,

@@ -45,6 +45,9 @@ import type {
 } from "./types.js";
 import { UrlSource } from "./weights.js";
 
+/** What `Setokim.probe` last found out: the kernels are tested once for a page, and not by each worker. */
+let earlierProbe: DeviceReport | undefined;
+
 /** After so many failures in a row the GPU is given up. */
 const MAX_FAILURES = 2;
 const GPU_FAILS = `the GPU failed ${MAX_FAILURES} times in a row`;
@@ -88,6 +91,7 @@ export class Setokim implements SetokimApi {
         ]),
         signal,
       );
+      earlierProbe = device;
       return probeReport(device, manifest === undefined ? null : downloadSize(manifest), machineMemory());
     } finally {
       await host.dispose();
@@ -117,6 +121,7 @@ export class Setokim implements SetokimApi {
       asked: String(source),
       headers: options.headers,
       fetch: options.fetch,
+      earlierProbe,
       wasmUrl: options.wasmUrl === undefined ? undefined : absolute(options.wasmUrl),
     };
     // From here to the host's own look at the signal nothing waits: an abort in between would be heard by nobody.

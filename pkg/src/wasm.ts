@@ -3,7 +3,7 @@
 import init, * as generated from "../wasm/setokim.js";
 import { readFile } from "./fetching.js";
 import type { Task, Usage } from "./tasks.js";
-import type { Dtype, Rect, Tokenization } from "./types.js";
+import type { DeviceReport, Dtype, Rect, Tokenization } from "./types.js";
 
 export interface WasmFile {
   name: string;
@@ -139,6 +139,8 @@ export interface WasmModule {
   memoryBytes(): number;
   Abort: { new (): WasmAbort };
   probe(): Promise<unknown>;
+  /** Spares a second test of the kernels that `probe` ran in another worker. */
+  remember_probe(report: DeviceReport): void;
   Loader: { create(config: string, manifest: string, device: string, dtype?: Dtype): Promise<WasmLoader> };
 }
 

@@ -12,11 +12,13 @@ use super::{Draft, Lazy, Precision, Tensors, encode};
 use crate::formats::blocks::WeightKind;
 use crate::formats::gguf::{Gguf, RawTensor};
 use crate::model::config::{
-    ClusterConfig, DetokenizerConfig, DiffusionConfig, MergerConfig, PreprocessConfig, SetokimConfig, SiglipConfig,
-    VisionConfig,
+    ClusterConfig, DetokenizerConfig, DiffusionConfig, MergerConfig, PreprocessConfig, SetokimConfig, VisionConfig,
 };
-use crate::model::folder::{read_config, read_tokenizer};
+use crate::model::folder::{check_preprocessor, read_config, read_tokenizer};
+use crate::model::foreign::not_read;
 use crate::model::llm::{LlamaConfig, gguf_name, in_rotate_half_order, weight_names};
+use crate::model::siglip_folder::check_known;
+use crate::text::Tokenizer;
 use crate::{Error, Result};
 
 /// Width of a token where nothing has been learned that would decide it.
@@ -32,6 +34,7 @@ const EMBEDDING_STD: f32 = 0.02;
 /// what [`crate::model::folder`] says.
 pub(crate) fn draft_from_parts(siglip: &Path, language: &Path, seed: u64) -> Result<Draft> {
     let mut config = SetokimConfig::from_json(&read_config(siglip)?)?;
+    check_preprocessor(siglip, &config)?;
     let VisionConfig::Siglip(tower) = config.vision.clone() else {
         return Err(Error::Convert(format!("`{}` is not a SigLIP folder", siglip.display())));
     };
@@ -41,6 +44,8 @@ pub(crate) fn draft_from_parts(siglip: &Path, language: &Path, seed: u64) -> Res
          the control tokens"
     )];
 
+    // More tokens than embeddings: some of the text would be noise.
+    Tokenizer::from_json(&language.tokenizer)?.check_embeddings(language.config.vocab_size)?;
     let known = special_tokens(ClusterConfig::default().max_clusters);
     let (tokenizer, special, vocabulary) = add_controls(&language.tokenizer, &known)?;
     let vocabulary = vocabulary.max(language.config.vocab_size);
@@ -79,7 +84,8 @@ pub(crate) fn draft_from_parts(siglip: &Path, language: &Path, seed: u64) -> Res
     config.llm = Some(LlamaConfig { vocab_size: vocabulary, ..language.config.clone() });
 
     let mut tensors = tensors_of_folder(siglip)?;
-    tensors.retain(|name, _| is_read(&tower, name));
+    tensors.retain(|name, _| tower.reads(name));
+    tensors.keys().try_for_each(|name| check_known(name))?;
     tensors.extend(random_heads(&config, seed)?);
     for (name, read) in language.tensors {
         let is_table = ["model.embed_tokens.weight", "lm_head.weight"].contains(&name.as_str());
@@ -92,17 +98,6 @@ pub(crate) fn draft_from_parts(siglip: &Path, language: &Path, seed: u64) -> Res
     Ok(Draft { config, tokenizer: Some(tokenizer), tensors, notes })
 }
 
-/// Whether a tower needs a tensor of its checkpoint: its embeddings, and the layers up to the one that is read.
-pub(crate) fn is_read(tower: &SiglipConfig, name: &str) -> bool {
-    let layers = tower.num_hidden_layers + 1 - tower.select_layer.unsigned_abs() as usize;
-    let name = name.strip_prefix("vision_model.").unwrap_or(name);
-    match name.split('.').collect::<Vec<_>>()[..] {
-        ["embeddings", "patch_embedding", _] | ["embeddings", "position_embedding", "weight"] => true,
-        ["encoder", "layers", layer, ..] => layer.parse().is_ok_and(|layer: usize| layer < layers),
-        _ => false,
-    }
-}
-
 /// A language model under Hugging Face's names.
 pub(super) struct LanguageSource {
     pub config: LlamaConfig,
@@ -111,21 +106,43 @@ pub(super) struct LanguageSource {
 }
 
 fn language_of_folder(folder: &Path) -> Result<LanguageSource> {
-    let config = LlamaConfig::from_json(&read_config(folder)?)?;
+    let text = read_config(folder)?;
+    let mut config = LlamaConfig::from_json(&text)?;
     let mut stored = tensors_of_folder(folder)?;
+    if let (false, Some(keys)) = (says_key_heads(&text), stored.get("model.layers.0.self_attn.k_proj.weight")) {
+        config = config.with_key_width(keys()?.shape.first().copied().unwrap_or(0))?;
+    }
     let wanted = weight_names(&config).into_iter().map(|name| match stored.remove(&name) {
         Some(read) => Ok((name, read)),
         None => Err(Error::TensorMissing(name)),
     });
-    Ok(LanguageSource { tensors: wanted.collect::<Result<_>>()?, tokenizer: read_tokenizer(folder)?, config })
+    let tensors: Tensors = wanted.collect::<Result<_>>()?;
+    for (name, read) in stored {
+        // The speeds of the rotation, which old versions of transformers saved; and a tied head saved all the same.
+        let is_void = name.ends_with("rotary_emb.inv_freq")
+            || name == "lm_head.weight" && read()? == tensors["model.embed_tokens.weight"]()?;
+        if !is_void {
+            return Err(not_read(&name));
+        }
+    }
+    Ok(LanguageSource { tensors, tokenizer: read_tokenizer(folder)?, config })
+}
+
+/// Whether a config says how many heads of keys there are. Where it does not, the weights do.
+fn says_key_heads(config: &str) -> bool {
+    let config: Option<serde_json::Value> = serde_json::from_str(config).ok();
+    config.is_some_and(|config| !config["num_key_value_heads"].is_null())
 }
 
 pub(super) fn language_of_gguf(path: &Path) -> Result<LanguageSource> {
     let bytes = Rc::new(std::fs::read(path).map_err(|error| Error::io(path, error))?);
     let gguf = Gguf::parse(&bytes)?;
     if gguf.tensors().contains_key("rope_freqs.weight") {
-        let message = "the GGUF file brings rotary speeds of its own; convert the Hugging Face folder of the model";
-        return Err(Error::Convert(message.into()));
+        let help = "Convert the Hugging Face folder of the model, or run the file with `setokim complete`.";
+        return Err(Error::not_supported(
+            "a GGUF file that brings rotary speeds of its own (`rope_freqs.weight`)",
+            help,
+        ));
     }
     let config = LlamaConfig::from_gguf(&gguf)?;
     let wanted = weight_names(&config).into_iter().map(|name| {
@@ -133,8 +150,11 @@ pub(super) fn language_of_gguf(path: &Path) -> Result<LanguageSource> {
         let stored = gguf_name(&name).ok_or_else(missing)?;
         let info = gguf.tensors().get(&stored).ok_or_else(missing)?.clone();
         let (bytes, config, hugging_face) = (Rc::clone(&bytes), config.clone(), name.clone());
-        let read: Lazy =
-            Rc::new(move || Ok(in_rotate_half_order(info.raw(&bytes), &hugging_face, &config)?.into_owned()));
+        let read: Lazy = Rc::new(move || {
+            let raw = info.raw(&bytes);
+            raw.check_finite(&stored)?;
+            Ok(in_rotate_half_order(raw, &hugging_face, &config)?.into_owned())
+        });
         Ok((name, read))
     });
     Ok(LanguageSource { tensors: wanted.collect::<Result<_>>()?, tokenizer: tokenizer_from_gguf(&gguf)?, config })

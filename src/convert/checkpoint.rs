@@ -1,14 +1,17 @@
 //! Our own models: checkpoints of the training code, and folders such as it exports.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use pytorch_reader::{PickleValue, PytorchReader};
 
-use super::assembled::is_read;
 use super::files::{tensors_of_folder, tensors_of_torch, torch_error};
 use super::{Draft, Tensors};
+use crate::formats::sniff::{SNIFFED_BYTES, Wanted, refuse_another};
 use crate::model::config::{SetokimConfig, VisionConfig};
-use crate::model::folder::{read_config, read_tokenizer};
+use crate::model::folder::{check_preprocessor, read_config, read_tokenizer};
+use crate::model::siglip_folder::check_known;
 use crate::{Error, Result};
 
 /// What a checkpoint of stage 2 or 3 puts in front of the model's own names; beside it stands what only training needs.
@@ -24,6 +27,7 @@ pub(crate) fn draft_from_checkpoint(path: &Path, tokenizer: Option<Vec<u8>>) -> 
     if !path.is_file() {
         return Err(Error::io(path, std::io::ErrorKind::NotFound.into()));
     }
+    refuse_other_file(path)?;
     let saved = PytorchReader::read_pickle_data(path, None).map_err(|error| torch_error(path, &error))?;
     let (config, has_average) = match saved {
         PickleValue::Dict(mut saved) => (saved.remove("config"), saved.contains_key("average")),
@@ -38,6 +42,14 @@ pub(crate) fn draft_from_checkpoint(path: &Path, tokenizer: Option<Vec<u8>>) -> 
     draft(config, tokenizer, tensors)
 }
 
+/// Says what a file is that is no checkpoint.
+fn refuse_other_file(path: &Path) -> Result<()> {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(SNIFFED_BYTES as u64).read_to_end(&mut start));
+    read.map_err(|error| Error::io(path, error))?;
+    refuse_another(Wanted::Torch, &path.display().to_string(), "shard-corrupt", &start)
+}
+
 /// A model folder of ours: another bundle, or what `training.export` writes. `tokenizer` replaces the folder's.
 ///
 /// # Errors
@@ -49,9 +61,12 @@ pub(crate) fn draft_from_folder(folder: &Path, tokenizer: Option<Vec<u8>>) -> Re
     };
     let config = read_config(folder)?;
     let mut tensors = tensors_of_folder(folder)?;
-    if let VisionConfig::Siglip(tower) = SetokimConfig::from_json(&config)?.vision {
+    let settings = SetokimConfig::from_json(&config)?;
+    check_preprocessor(folder, &settings)?;
+    if let VisionConfig::Siglip(tower) = settings.vision {
         // A Hugging Face folder holds a text half and more layers than are read.
-        tensors.retain(|name, _| !is_siglips(name) || is_read(&tower, name));
+        tensors.retain(|name, _| !is_siglips(name) || tower.reads(name));
+        tensors.keys().filter(|name| is_siglips(name)).try_for_each(|name| check_known(name))?;
     }
     draft(config, tokenizer, tensors)
 }

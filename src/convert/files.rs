@@ -34,7 +34,8 @@ pub(crate) fn tensors_of_safetensors(path: &Path) -> Result<Tensors> {
         let (name, path) = (place.name.clone(), path.to_owned());
         (name, Rc::new(move || read_place(&path, &place)))
     };
-    Ok(places.into_iter().map(lazy).collect())
+    // A tensor of no values is legal, and no part of any model.
+    Ok(places.into_iter().filter(|place| !place.shape.contains(&0)).map(lazy).collect())
 }
 
 fn read_place(path: &PathBuf, place: &TensorPlace) -> Result<RawTensor<'static>> {

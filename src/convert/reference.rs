@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::assembled::{is_read, le_bytes, with_new_rows};
+use super::assembled::{le_bytes, with_new_rows};
 use super::files::{tensors_of_folder, tensors_of_torch};
 use super::text::{add_controls, special_tokens};
 use super::{Draft, Lazy, Tensors};
@@ -20,6 +20,7 @@ use crate::model::config::{
 };
 use crate::model::folder::{read_config, read_tokenizer};
 use crate::model::llm::{LlamaConfig, weight_names};
+use crate::model::siglip_folder::check_known;
 use crate::{Error, Result};
 
 /// Parts of a reference checkpoint that a person may do without.
@@ -265,7 +266,8 @@ impl Map {
         VisionConfig::Siglip(tower.clone()).check()?;
         for name in names {
             let ours = name[TOWER.len()..].to_owned();
-            if is_read(&tower, &ours) {
+            if tower.reads(&ours) {
+                check_known(&ours)?;
                 self.rename(&name, &ours)?;
             }
         }
@@ -364,7 +366,7 @@ impl Map {
         folder: &Path,
         tokenizer: Option<Vec<u8>>,
     ) -> Result<(LlamaConfig, SpecialTokens, Vec<u8>)> {
-        let llm = LlamaConfig::from_json(config_text)?;
+        let llm = LlamaConfig::from_json(&language_settings(config_text)?)?;
         let tokenizer = match tokenizer {
             Some(given) => given,
             None => read_tokenizer(folder)?,
@@ -410,6 +412,19 @@ impl Map {
             None => Ok(()),
         }
     }
+}
+
+/// The settings of the language model, which stand among those of everything else.
+fn language_settings(config: &str) -> Result<String> {
+    const OTHERS: [&str; 9] =
+        ["vision_", "mm_", "use_mm_", "tune_", "freeze_", "unfreeze_", "image_", "tokenizer_", "diffloss"];
+    let mut value: serde_json::Value =
+        serde_json::from_str(config).map_err(|error| Error::Config(error.to_string()))?;
+    if let Some(settings) = value.as_object_mut() {
+        let is_name = |key: &str| ["model_type", "architectures", "auto_map"].contains(&key);
+        settings.retain(|key, _| !is_name(key) && !OTHERS.iter().any(|other| key.starts_with(other)));
+    }
+    Ok(value.to_string())
 }
 
 /// Rows of query, key or value out of the three together.

@@ -68,6 +68,17 @@ impl WeightKind {
         (weights / self.block_len()).checked_mul(self.block_bytes())
     }
 
+    /// Whether the weights of a block in a file are numbers.
+    pub(crate) fn is_finite(self, block: &[u8]) -> bool {
+        let half_at = |at: usize| half::f16::from_le_bytes([block[at], block[at + 1]]).is_finite();
+        match self {
+            Self::F32 => f32::from_bits(little_endian_word(block)).is_finite(),
+            Self::BF16 => half::bf16::from_le_bytes([block[0], block[1]]).is_finite(),
+            Self::F16 | Self::Q8_0 | Self::Q4_0 => half_at(0),
+            Self::Q4_1 => half_at(0) && half_at(2),
+        }
+    }
+
     pub(crate) const fn is_block_kind(self) -> bool {
         self.block_len() > 1
     }

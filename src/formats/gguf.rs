@@ -11,6 +11,9 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::formats::blocks::{WeightKind, dequantize};
+pub use crate::formats::gguf_metadata::Value;
+use crate::formats::gguf_metadata::{refuse_other_uses, type_name};
+use crate::formats::sniff::{Wanted, refuse_another};
 use crate::limits::{MAX_GGUF_ENTRIES, MAX_GGUF_VALUES};
 use crate::{Error, Result};
 
@@ -26,24 +29,6 @@ const FIRST_BYTES: usize = 4 << 20;
 const MAX_GGUF_HEADER_BYTES: usize = 128 << 20;
 /// Arrays inside arrays: none in practice, and a limit keeps a hostile file from exhausting the stack.
 const MAX_ARRAY_DEPTH: usize = 4;
-
-/// One metadata value. Integers of all widths are [`Value::Unsigned`] or [`Value::Signed`], both floats are
-/// [`Value::Float`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// An integer of any width without a sign.
-    Unsigned(u64),
-    /// An integer of any width with a sign.
-    Signed(i64),
-    /// A float of 32 or 64 bits.
-    Float(f64),
-    /// A truth value.
-    Bool(bool),
-    /// Text.
-    String(String),
-    /// Values of one kind.
-    Array(Vec<Value>),
-}
 
 /// Where a tensor lies and what it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +64,18 @@ impl RawTensor<'_> {
     /// All values as f32.
     pub fn to_f32(&self) -> Vec<f32> {
         dequantize(self.kind, &self.bytes)
+    }
+
+    /// The first row with NaN or infinity in it. Of blocks only the scales can be either.
+    pub(crate) fn first_not_finite(&self) -> Option<usize> {
+        let columns: usize = self.shape.iter().skip(1).product();
+        let block = self.bytes.chunks_exact(self.kind.block_bytes()).position(|block| !self.kind.is_finite(block))?;
+        Some(block * self.kind.block_len() / columns.max(1))
+    }
+
+    /// Fails where a value is NaN or infinite. `name` is the tensor's.
+    pub fn check_finite(&self, name: &str) -> Result<()> {
+        self.first_not_finite().map_or(Ok(()), |row| Err(Error::WeightNotFinite { name: name.into(), row }))
     }
 
     /// The same with bytes of its own.
@@ -158,13 +155,19 @@ impl<'a> Gguf<'a> {
 
     /// A whole number, or `None` where the key is absent.
     pub fn optional_size(&self, key: &str) -> Result<Option<usize>> {
+        let size = |number| usize::try_from(number).map_err(|_| not_whole(key));
+        self.optional_integer(key)?.map(size).transpose()
+    }
+
+    /// A whole number of either sign, or `None` where the key is absent.
+    pub fn optional_integer(&self, key: &str) -> Result<Option<i64>> {
         let number = match self.metadata.get(key) {
             None => return Ok(None),
-            Some(Value::Unsigned(number)) => usize::try_from(*number).ok(),
-            Some(Value::Signed(number)) => usize::try_from(*number).ok(),
+            Some(Value::Unsigned(number)) => i64::try_from(*number).ok(),
+            Some(Value::Signed(number)) => Some(*number),
             Some(_) => None,
         };
-        number.map(Some).ok_or_else(|| invalid(format!("`{key}` is not a whole number that fits")))
+        number.map(Some).ok_or_else(|| not_whole(key))
     }
 
     /// A number, or `None` where the key is absent.
@@ -172,7 +175,10 @@ impl<'a> Gguf<'a> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(Value::Float(number)) => Ok(Some(*number)),
-            Some(_) => Err(invalid(format!("`{key}` is not a float"))),
+            // Other programs' writers give whole numbers where they have some.
+            Some(Value::Unsigned(number)) => Ok(Some(*number as f64)),
+            Some(Value::Signed(number)) => Ok(Some(*number as f64)),
+            Some(_) => Err(invalid(format!("`{key}` is not a number"))),
         }
     }
 
@@ -190,6 +196,7 @@ impl<'a> Gguf<'a> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Bytes(_)) => Err(invalid(format!("`{key}` is not UTF-8"))),
             Some(_) => Err(invalid(format!("`{key}` is not a string"))),
         }
     }
@@ -261,12 +268,19 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Metadata and tensors of the file.
     fn header(&mut self) -> Result<(BTreeMap<String, Value>, BTreeMap<String, TensorInfo>)> {
+        if !self.bytes.starts_with(MAGIC) {
+            refuse_another(Wanted::Gguf, ".gguf", "gguf-invalid", self.bytes)?;
+        }
         if self.take(4)? != MAGIC {
             return Err(invalid("it does not begin with `GGUF`"));
         }
         let version = self.u32()?;
         if !VERSIONS.contains(&version) {
-            return Err(invalid(format!("version {version} (2 and 3 are supported, little endian)")));
+            let what = match VERSIONS.contains(&version.swap_bytes()) {
+                true => "a GGUF file that is not little endian".into(),
+                false => format!("version {version} of GGUF"),
+            };
+            return Err(Error::not_supported(what, "Take a little endian file of version 2 or 3."));
         }
         let tensor_count = self.u64()?;
         let metadata_count = self.u64()?;
@@ -283,6 +297,8 @@ impl<'a> Reader<'a> {
                 return Err(invalid(format!("the metadata key `{key}` comes twice")));
             }
         }
+
+        refuse_other_uses(&metadata)?; // before the tensors, which are of other types there
 
         let mut headers = Vec::new();
         for _ in 0..tensor_count {
@@ -327,9 +343,13 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    fn string(&mut self) -> Result<String> {
+    fn string_bytes(&mut self) -> Result<&'a [u8]> {
         let length = usize::try_from(self.u64()?).map_err(|_| invalid("a string is longer than memory"))?;
-        let text = std::str::from_utf8(self.take(length)?).map_err(|_| invalid("a string is not UTF-8"))?;
+        self.take(length)
+    }
+
+    fn string(&mut self) -> Result<String> {
+        let text = std::str::from_utf8(self.string_bytes()?).map_err(|_| invalid("a name is not UTF-8"))?;
         Ok(text.to_owned())
     }
 
@@ -347,7 +367,10 @@ impl<'a> Reader<'a> {
                 [1] => Value::Bool(true),
                 [other] => return Err(invalid(format!("a bool is {other}"))),
             },
-            8 => Value::String(self.string()?),
+            8 => {
+                let bytes = self.string_bytes()?.to_owned();
+                String::from_utf8(bytes).map_or_else(|error| Value::Bytes(error.into_bytes()), Value::String)
+            }
             9 if depth < MAX_ARRAY_DEPTH => {
                 let element_type = self.u32()?;
                 let count = self.u64()?;
@@ -388,7 +411,7 @@ impl<'a> Reader<'a> {
         shape.reverse();
         let ggml_type = self.u32()?;
         let kind = weight_kind(ggml_type)
-            .ok_or_else(|| Error::TensorType { name: name.clone(), dtype: format!("ggml type {ggml_type}") })?;
+            .ok_or_else(|| Error::TensorType { name: name.clone(), dtype: type_name(ggml_type) })?;
         Ok(TensorHeader { name, kind, shape, offset: self.u64()? })
     }
 }
@@ -416,6 +439,10 @@ fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64> {
 
 fn align(position: u64, alignment: u64) -> Result<u64> {
     position.checked_next_multiple_of(alignment).ok_or_else(|| invalid("`general.alignment` is too large"))
+}
+
+fn not_whole(key: &str) -> Error {
+    invalid(format!("`{key}` is not a whole number that fits"))
 }
 
 fn missing(key: &str) -> Error {
@@ -458,7 +485,7 @@ mod tests {
                 Cow::Borrowed(&bytes[range])
             };
             let error = Gguf::open_from(64, len, count).unwrap_err();
-            assert_eq!(error.code(), "gguf-invalid");
+            assert!(["gguf-invalid", "unsupported"].contains(&error.code()), "{error}");
             assert!(read.get() < TINY.len() / 2, "{} bytes", read.get());
         }
     }

@@ -2,6 +2,8 @@
 
 pub mod blocks;
 pub mod gguf;
+mod gguf_metadata;
 pub mod manifest;
 pub mod quantize;
 pub mod safetensors;
+pub(crate) mod sniff;

@@ -8,22 +8,30 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 
 use crate::formats::blocks::{WeightKind, dequantize, packs};
+use crate::formats::sniff::{SNIFFED_BYTES, Wanted, refuse_another};
 use crate::limits::{MAX_HEADER_BYTES, MAX_TENSORS};
 use crate::{Error, Result};
 
 /// Reads the header of a safetensors file of `length` bytes. The tensors it lists then follow without gaps, overlaps or
 /// rest, in the order of [`Metadata::offset_keys`].
 pub(crate) fn read_header(name: &str, file: &mut dyn Read, length: u64) -> Result<Metadata> {
-    let mut size = [0; 8];
-    file.read_exact(&mut size).map_err(|_| corrupt(name, "it is too short for a safetensors file"))?;
-    let size = u64::from_le_bytes(size);
+    let mut start = [0; 8];
+    file.read_exact(&mut start).map_err(|_| corrupt(name, "it is too short for a safetensors file"))?;
+    let size = u64::from_le_bytes(start);
     let room = length.saturating_sub(8).min(MAX_HEADER_BYTES);
+    // Of a file that is no safetensors file, as much as tells what it is.
+    let read = if size > room { room.min(SNIFFED_BYTES as u64) } else { size } as usize;
+    let header = read_bytes(file, read).map_err(|error| corrupt(name, error))?; // it fits: <= 64 MiB
+    let another =
+        |error| match refuse_another(Wanted::Safetensors, name, "shard-corrupt", &[&start[..], &header].concat()) {
+            Ok(()) => error,
+            Err(another) => another,
+        };
     if size > room {
-        return Err(corrupt(name, format!("its header claims {size} bytes where {room} are possible")));
+        return Err(another(corrupt(name, format!("its header claims {size} bytes where {room} are possible"))));
     }
-    let header = read_bytes(file, size as usize).map_err(|error| corrupt(name, error))?; // size fits: <= 64 MiB
-    let header: Metadata =
-        serde_json::from_slice(&header).map_err(|error| corrupt(name, format!("its header is not valid: {error}")))?;
+    let header: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| another(corrupt(name, format!("its header is not valid: {error}"))))?;
     if header.tensors().len() > MAX_TENSORS {
         return Err(corrupt(name, format!("it holds more than {MAX_TENSORS} tensors")));
     }

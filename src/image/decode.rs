@@ -5,6 +5,7 @@ use std::io::Cursor;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use super::kinds::{other_format, rare_jpeg};
 use super::{Image, check_size, over_white};
 use crate::limits::{MAX_DECODER_BYTES, MAX_IMAGE_BYTES};
 use crate::{Error, Result};
@@ -24,13 +25,17 @@ impl Image {
         }
         let format = format_of(bytes)?;
         let (bytes, orientation) = match format {
-            ImageFormat::Png => (check_png_size(bytes)?, None),
+            ImageFormat::Png => (check_png(bytes)?, png_orientation(bytes)),
             ImageFormat::Jpeg => (whole_jpeg(bytes)?, None),
             ImageFormat::WebP => whole_webp(bytes).map(|(bytes, orientation)| (bytes, Some(orientation)))?,
             _ => (bytes, None),
         };
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         reader.limits(decoder_limits());
+        let unreadable = |error: ImageError| match rare_jpeg(bytes).filter(|_| format == ImageFormat::Jpeg) {
+            Some(rare) => Error::ImageDecode(rare.into()),
+            None => Error::ImageDecode(error.to_string()),
+        };
         let mut decoder = reader.into_decoder().map_err(unreadable)?;
         let (width, height) = decoder.dimensions();
         check_size(width, height)?;
@@ -58,7 +63,10 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat> {
     }
     match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Gif)) => Ok(format),
-        _ => Err(Error::ImageDecode("it is not a PNG, JPEG, WebP or GIF file".into())),
+        _ => Err(Error::ImageDecode(match other_format(bytes) {
+            Some(name) => format!("it is {name}; PNG, JPEG, WebP and GIF can be read"),
+            None => "it is not a PNG, JPEG, WebP or GIF file".into(),
+        })),
     }
 }
 
@@ -68,20 +76,38 @@ fn decoder_limits() -> Limits {
     limits
 }
 
-fn unreadable(error: ImageError) -> Error {
-    Error::ImageDecode(error.to_string())
-}
-
 fn ends_early() -> Error {
     Error::ImageDecode("the file ends before the picture does".into())
 }
 
 /// Looks at the size in a PNG's first chunk: the decoder reads on to the first pixels before it tells.
-fn check_png_size(bytes: &[u8]) -> Result<&[u8]> {
+fn check_png(bytes: &[u8]) -> Result<&[u8]> {
+    if bytes.get(12..16) == Some(b"CgBI") {
+        let message = "it is a PNG in the form that iOS apps are built with (CgBI); save it as an ordinary PNG";
+        return Err(Error::ImageDecode(message.into()));
+    }
     if let Some(&[a, b, c, d, e, f, g, h]) = bytes.get(16..24) {
         check_size(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))?;
     }
     Ok(bytes)
+}
+
+/// The Exif orientation of a PNG, which may also stand behind the pixels, where the decoder does not look.
+fn png_orientation(bytes: &[u8]) -> Option<Orientation> {
+    let mut rest = bytes.get(8..)?;
+    loop {
+        let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
+        let (name, body) = (rest.get(4..8)?, rest.get(8..)?.get(..length)?);
+        if name == b"eXIf" {
+            return exif_orientation(body);
+        }
+        rest = rest[8..][length..].get(4..)?; // its checksum
+    }
+}
+
+/// Some writers put JPEG's heading before the block where it has none.
+fn exif_orientation(block: &[u8]) -> Option<Orientation> {
+    Orientation::from_exif_chunk(block.strip_prefix(b"Exif\0\0").unwrap_or(block))
 }
 
 /// Follows a JPEG's markers to its end-of-image marker. The decoder would paint what is missing grey and say nothing.
@@ -113,7 +139,7 @@ fn whole_webp(bytes: &[u8]) -> Result<(&[u8], Orientation)> {
         let size = rest.get(4..8).and_then(le_u32).ok_or_else(ends_early)?;
         let body = rest[8..].get(..size).ok_or_else(ends_early)?;
         if rest.starts_with(b"EXIF") {
-            orientation = orientation.or(Orientation::from_exif_chunk(body));
+            orientation = orientation.or(exif_orientation(body));
         }
         rest = rest[8..].get(size.next_multiple_of(2)..).unwrap_or_default(); // some writers omit the last padding byte
     }

@@ -2,6 +2,7 @@
 
 mod decode;
 pub mod guided;
+mod kinds;
 pub mod masks;
 pub mod overlay;
 pub mod palette;

@@ -4,7 +4,7 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::distances::squared_distance;
-use super::launch::{ASSIGN_CLUSTERS, Launch, dispatch_2d, matrix};
+use super::launch::{ASSIGN_CLUSTERS, Launch, MOST_ITERATIONS, dispatch_2d, empty, matrix};
 use super::{Selection, for_each_row};
 
 const PATCHES_PER_WORKGROUP: usize = 64;
@@ -35,11 +35,40 @@ pub fn assign_clusters_reference(features: &[f32], c: usize, selection: &[i32]) 
 
 pub(super) fn launch(features: CubeTensor, selection: CubeTensor) -> CubeTensor {
     let [n, c] = matrix(&features);
+    let most_centers = selection.meta.shape()[0] - 2;
     let (x, y) = dispatch_2d(n.div_ceil(PATCHES_PER_WORKGROUP));
-    let (launch, labels) = Launch::new(ASSIGN_CLUSTERS, features)
-        .params(&[n as u32, c as u32, x])
-        .input(selection)
-        .output([n], DType::I32);
-    launch.run((x, y));
+    let labels = empty(&features, [n], DType::I32);
+    let nearest = empty(&features, [n], DType::F32);
+    // How many centres there are is known to the device alone; a launch for more than there are does nothing.
+    for first in (0..most_centers.max(1)).step_by(centers_of_a_launch(c)) {
+        let end = first + centers_of_a_launch(c);
+        Launch::new(ASSIGN_CLUSTERS, features.clone())
+            .params(&[n as u32, c as u32, x, first as u32, end as u32])
+            .input(selection.clone())
+            .in_place(&labels)
+            .in_place(&nearest)
+            .run((x, y));
+    }
     labels
+}
+
+/// So many that no invocation goes through more iterations than every driver allows.
+fn centers_of_a_launch(c: usize) -> usize {
+    const CENTERS: usize = 16;
+    const DEPTH: usize = 32;
+    // The loop itself and, of each slice: the patches' load, the centres', the products.
+    let iterations = 1 + c.div_ceil(DEPTH) * (1 + DEPTH + 2 + DEPTH);
+    (MOST_ITERATIONS / iterations).max(1) * CENTERS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_launch_is_enough_for_our_models_and_many_are_short() {
+        assert!(centers_of_a_launch(192) >= 1024);
+        assert_eq!(centers_of_a_launch(1152), 432, "27 tiles of 2,413 iterations");
+        assert_eq!(centers_of_a_launch(65_536), 16, "no fewer than a tile");
+    }
 }

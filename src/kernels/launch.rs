@@ -75,7 +75,7 @@ pub const REDUCE_PEAKS: Kernel = kernel!("reduce_peaks", [FAR], 64, 3);
 /// Scores -> the patches that clusters gather around.
 pub const SELECT_CENTERS: Kernel = kernel!("select_centers", [], 256, 5);
 /// Patches -> the cluster of the nearest centre.
-pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", [FAR], 64, 4);
+pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", [FAR], 64, 5);
 /// Features -> their mean in each cluster.
 pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", [], 64, 4);
 /// Matrix product with its epilogue.
@@ -256,6 +256,9 @@ fn on_device(client: &Client, words: &[u32]) -> Handle {
     })
 }
 
+/// llvmpipe leaves every loop, silently, once an invocation has gone through so many iterations.
+pub const MOST_ITERATIONS: usize = 65_535;
+
 /// How the pairs of `N` patches are divided in `distance_tile.wgsl`: a workgroup takes a tile of patches and a span of those
 /// that they are compared with, and gives one answer for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,8 +276,6 @@ pub struct Spans {
 impl Spans {
     /// As many workgroups as keep a large GPU busy, if there are as many tiles.
     const ENOUGH: usize = 1024;
-    /// llvmpipe leaves every loop, silently, once an invocation has gone through so many iterations.
-    const MOST_ITERATIONS: usize = 65_535;
     /// Windows resets a GPU that one dispatch keeps busy for two seconds. So many squares take a small one half a second.
     const MOST_SQUARES: u64 = 1 << 35;
 
@@ -283,7 +284,7 @@ impl Spans {
         const SLICE: usize = 16;
         let tiles = n.div_ceil(TILE);
         let iterations = c.div_ceil(SLICE) * (2 * SLICE + 1) + 2 * SLICE + TILE * per_column + 1;
-        let most_tiles = (Self::MOST_ITERATIONS.saturating_sub(more) / iterations).max(1);
+        let most_tiles = (MOST_ITERATIONS.saturating_sub(more) / iterations).max(1);
         let tiles_in_span = (tiles * tiles / Self::ENOUGH).clamp(1, most_tiles).min(tiles);
         let patches = tiles_in_span * TILE;
         let count = tiles.div_ceil(tiles_in_span);

@@ -8,9 +8,11 @@ pub use vision::{EfficientNetConfig, NeckConfig, SiglipConfig, Stage, VisionConf
 
 use serde::{Deserialize, Serialize};
 
+use crate::formats::sniff::{Wanted, refuse_another};
 use crate::image::preprocess::{ResizeFilter, ResizeMode};
 use crate::limits::MAX_TEXT_BYTES;
 use crate::model::llm::{AdapterConfig, LlamaConfig};
+use crate::model::siglip_folder;
 use crate::text::ChatTemplate;
 use crate::{Error, Result};
 
@@ -334,14 +336,11 @@ impl SetokimConfig {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::Config(format!("it is longer than {} MiB", MAX_TEXT_BYTES >> 20)));
         }
+        refuse_another(Wanted::Json, "config.json", "config-invalid", text.as_bytes())?;
         let value: serde_json::Value = serde_json::from_str(text).map_err(invalid)?;
         let config = match value.get("model_type").and_then(|kind| kind.as_str()) {
-            Some("siglip" | "siglip_vision_model") => {
-                let tower = value.get("vision_config").unwrap_or(&value).clone();
-                Self::bare_tower(serde_json::from_value(tower).map_err(invalid)?)
-            }
-            Some(other) if value.get("vision").is_none() => {
-                return Err(Error::Config(format!("model type `{other}` is not a vision tower that can be read")));
+            Some(kind) if value.get("vision").is_none() => {
+                Self::bare_tower(serde_json::from_value(siglip_folder::tower_settings(kind, &value)?).map_err(invalid)?)
             }
             _ => serde_json::from_value(value).map_err(invalid)?,
         };

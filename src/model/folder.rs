@@ -9,6 +9,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::formats::manifest::{FileEntry, Manifest, is_plain_name};
+use crate::formats::sniff::{Wanted, refuse_another};
+use crate::model::config::{SetokimConfig, VisionConfig};
+use crate::model::siglip_folder;
 use crate::nn::tensor_store::TensorStore;
 use crate::{Error, Result};
 
@@ -46,6 +49,22 @@ pub fn read_tokenizer(folder: &Path) -> Result<Vec<u8>> {
         files.iter().filter(|file| file.name == NAME).try_for_each(|file| file.verify(&bytes))?;
     }
     Ok(bytes)
+}
+
+/// Holds what a Hugging Face folder says of its pictures against what is done with them here.
+///
+/// # Errors
+///
+/// [`Error::Io`], [`Error::Config`]; [`Error::NotSupported`] by the setting that would make other features.
+pub(crate) fn check_preprocessor(folder: &Path, config: &SetokimConfig) -> Result<()> {
+    let VisionConfig::Siglip(tower) = &config.vision else { return Ok(()) };
+    for name in ["preprocessor_config.json", "processor_config.json"] {
+        let path = folder.join(name);
+        if path.is_file() {
+            siglip_folder::check_preprocessor(&read_text(&path)?, tower.image_size)?;
+        }
+    }
+    Ok(())
 }
 
 /// Moves the weights of a model folder into `store`: the shards of `manifest.json` (each compared with its SHA-256),
@@ -88,6 +107,10 @@ fn list_shards(folder: &Path) -> Result<(Vec<Shard>, Option<Index>)> {
         return Ok((files.into_iter().filter(FileEntry::is_shard).map(Shard::from).collect(), None));
     }
     if !index.is_file() {
+        if folder.join("pytorch_model.bin").is_file() && !folder.join("model.safetensors").is_file() {
+            let help = "Take the model as safetensors: most pages on Hugging Face have both.";
+            return Err(Error::not_supported("a folder whose weights are `pytorch_model.bin`", help));
+        }
         return Ok((vec![Shard::named("model.safetensors")], None));
     }
     let index = Index::parse(&read_text(&index)?)?;
@@ -173,6 +196,11 @@ fn verify(entry: &FileEntry, file: &mut BufReader<File>, length: u64, path: &Pat
     entry.verify_hash(hash.finalize().as_slice())
 }
 
+/// A text, which is JSON unless something else was saved under its name.
 fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Error::io(path, error))
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let code = if name.contains("config") { "config-invalid" } else { "manifest-invalid" };
+    refuse_another(Wanted::Json, &name, code, &bytes)?;
+    String::from_utf8(bytes).map_err(|_| Error::io(path, io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8")))
 }

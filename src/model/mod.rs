@@ -3,8 +3,10 @@
 pub mod config;
 #[cfg(not(target_family = "wasm"))]
 pub mod folder;
+pub(crate) mod foreign;
 pub mod setokim;
 pub mod shard_loader;
+pub(crate) mod siglip_folder;
 
 pub mod detok;
 pub mod encoded_image;

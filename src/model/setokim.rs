@@ -11,10 +11,11 @@ use crate::image::Image;
 use crate::image::image_from_pixels;
 use crate::image::preprocess::{Crop, Normalisation, Preprocessed, preprocess};
 use crate::image::resize::frame_from_square;
-use crate::model::config::{PreprocessConfig, SetokimConfig};
+use crate::model::config::{PreprocessConfig, SetokimConfig, VisionConfig};
 use crate::model::detok::Detokenizer;
 use crate::model::encoded_image::{EncodedImage, order_by_area};
 use crate::model::feature_maps::{FeatureMaps, FinerMaps};
+use crate::model::foreign::not_read;
 use crate::model::language::Language;
 use crate::model::phrase::PhraseEncoder;
 use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName, TokenNames};
@@ -108,11 +109,12 @@ pub struct VisualTokens {
 }
 
 impl Setokim {
-    /// Builds the model from its tensors. Names in `store` that no module takes are logged, not refused: a checkpoint may
-    /// carry more than this version can use.
+    /// Builds the model from its tensors. A checkpoint may carry parts that are not wanted; within a part that is, every
+    /// tensor must be taken.
     ///
     /// # Errors
-    /// [`Error::TensorMissing`], [`Error::TensorShape`], [`Error::TensorType`] when config and weights disagree.
+    /// [`Error::TensorMissing`], [`Error::TensorShape`], [`Error::TensorType`] when config and weights disagree;
+    /// [`Error::NotSupported`] for a tensor in the midst of a layer that the layer does not take.
     pub fn load(config: SetokimConfig, store: TensorStore, device: OpenDevice) -> Result<Self> {
         Self::build(config, store, None, device)
     }
@@ -160,9 +162,7 @@ impl Setokim {
             }
             _ => None,
         };
-        for name in store.leftover() {
-            log::debug!("tensor `{name}` is not used");
-        }
+        refuse_leftover(&store, &config, language.is_some())?;
         Ok(Self { config, device, vision, setok, heads, phrases, nouns, detok, language })
     }
 
@@ -177,6 +177,7 @@ impl Setokim {
         mut progress: impl FnMut(crate::model::folder::Progress<'_>),
     ) -> Result<Self> {
         let config = SetokimConfig::from_json(&crate::model::folder::read_config(folder)?)?;
+        crate::model::folder::check_preprocessor(folder, &config)?;
         let mut store = TensorStore::new(&device.device);
         crate::model::folder::read_weights(folder, &mut store, &mut progress)?;
         let text = match &config.llm {
@@ -227,6 +228,20 @@ impl Setokim {
     /// Square -> patch features `[N, C]`, as the encoder leaves them.
     pub fn encode(&self, square: &Preprocessed) -> Tensor<2> {
         self.vision.forward(square.to_tensor(&self.device.device)).squeeze_dim(0)
+    }
+
+    /// Image -> patch features `[N, C]` as the encoder leaves them, row-major, with their shape.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] where they are no numbers; [`Error::DeviceLost`].
+    pub async fn features(&self, image: &Image) -> Result<([usize; 2], Vec<f32>)> {
+        let features = self.encode(&self.preprocess(image)?);
+        let shape = features.dims();
+        let values = read_floats(features).await?;
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(Error::NotFinite { what: "features", row: at / shape[1] }),
+            None => Ok((shape, values)),
+        }
     }
 
     /// Square -> what the later stages read of it.
@@ -378,6 +393,27 @@ impl Setokim {
             device: self.device.report.device,
             timings_ms,
         }
+    }
+}
+
+/// Refuses a tensor of a loaded part that nothing took: the part computes something else than is computed here.
+fn refuse_leftover(store: &TensorStore, config: &SetokimConfig, has_language: bool) -> Result<()> {
+    let parts = [
+        ("vision.", true),
+        ("setok.", config.merger.is_some()),
+        ("detok.", config.detokenizer.is_some()),
+        ("llm.", has_language),
+        ("neck.", matches!(config.vision, VisionConfig::EfficientNet(_))),
+        ("phrase.", config.phrase.is_some()),
+        ("adapters.", has_language),
+    ];
+    let is_of_part = |name: &str| match &config.vision {
+        VisionConfig::Siglip(tower) if parts[1..].iter().all(|(part, _)| !name.starts_with(part)) => tower.reads(name),
+        _ => parts.iter().any(|(part, is_loaded)| *is_loaded && name.starts_with(part)),
+    };
+    match store.leftover().find(|name| is_of_part(name) && !name.ends_with("rotary_emb.inv_freq")) {
+        Some(name) => Err(not_read(name)),
+        None => Ok(()),
     }
 }
 

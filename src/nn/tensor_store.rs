@@ -51,6 +51,10 @@ enum Stored {
     /// Of a type that is not read, left behind. An error only for the one who asks for it: Hugging Face checkpoints
     /// carry integer tables (`position_ids`) that no module needs.
     Unreadable { dtype: String },
+    /// Of no values, which is legal and of no use.
+    Empty { shape: Vec<usize> },
+    /// With NaN or infinity in it, in this row first.
+    NotFinite { row: usize },
 }
 
 impl Stored {
@@ -61,7 +65,7 @@ impl Stored {
                 Some(concatenate(rows.into_iter().map(|rows| Rows::Packed(rows).into_dense().flatten(0, 1)).collect()))
             }
             Self::Host { values, .. } => Some(on_device(values, device)),
-            Self::Unreadable { .. } => None,
+            Self::Unreadable { .. } | Self::Empty { .. } | Self::NotFinite { .. } => None,
         }
     }
 
@@ -72,7 +76,7 @@ impl Stored {
             Self::Host { shape, values } => {
                 vec![Rows::Dense(on_device(values, device).reshape([shape[0], columns]))]
             }
-            Self::Unreadable { .. } => Vec::new(),
+            Self::Unreadable { .. } | Self::Empty { .. } | Self::NotFinite { .. } => Vec::new(),
         }
     }
 }
@@ -130,8 +134,8 @@ impl TensorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Shard`] when it is not a sound safetensors file, a tensor is empty, another shard had one of its names, or
-    /// a packed tensor is not what the file says of it.
+    /// [`Error::Shard`] when it is not a sound safetensors file, another shard had one of its names, or a packed tensor is
+    /// not what the file says of it.
     pub fn add_shard(&mut self, name: &str, bytes: Vec<u8>) -> Result<()> {
         self.add(name, &mut bytes.as_slice(), bytes.len() as u64, &mut |_| ())
     }
@@ -162,9 +166,6 @@ impl TensorStore {
     /// All that can be wrong with a shard is found before the first tensor moves.
     fn check(&self, name: &str, header: &Metadata) -> Result<()> {
         for (tensor, info) in header.tensors().into_iter().filter(|(tensor, _)| (self.keep)(tensor)) {
-            if info.shape.contains(&0) {
-                return Err(corrupt(name, format!("tensor `{tensor}` of shape {:?} holds no values", info.shape)));
-            }
             if self.tensors.contains_key(&tensor) {
                 return Err(corrupt(name, format!("tensor `{tensor}` came with another shard already")));
             }
@@ -179,8 +180,14 @@ impl TensorStore {
             None => (float_kind(info.dtype), info.dtype.to_string(), shape_of(info)),
         };
         let Some(kind) = kind else { return Ok(Stored::Unreadable { dtype }) };
+        if shape.contains(&0) {
+            return Ok(Stored::Empty { shape });
+        }
         self.held.stored.insert(kind.name().to_lowercase());
         let mut raw = RawTensor { kind, shape, bytes: Cow::Borrowed(bytes) };
+        if let Some(row) = raw.first_not_finite() {
+            return Ok(Stored::NotFinite { row });
+        }
         if Part::of(name) == Part::Llm {
             raw = encode(whole_name(name), raw, self.language_precision)?;
         }
@@ -205,6 +212,7 @@ impl TensorStore {
     ///
     /// # Errors
     ///
+    /// [`Error::WeightNotFinite`] when it holds NaN or infinity;
     /// [`Error::TensorMissing`]; [`Error::TensorType`] when it is stored as integers or the like;
     /// [`Error::TensorShape`], which leaves the tensor in the store.
     pub fn take<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
@@ -270,7 +278,15 @@ impl TensorStore {
                 Some(Stored::Unreadable { dtype }) => {
                     return Err(Error::TensorType { name: stored_name, dtype: dtype.clone() });
                 }
-                Some(Stored::Values { shape, .. } | Stored::Packed { shape, .. } | Stored::Host { shape, .. }) => shape,
+                Some(Stored::NotFinite { row }) => {
+                    return Err(Error::WeightNotFinite { name: stored_name, row: *row });
+                }
+                Some(
+                    Stored::Values { shape, .. }
+                    | Stored::Packed { shape, .. }
+                    | Stored::Host { shape, .. }
+                    | Stored::Empty { shape },
+                ) => shape,
             };
             match &mut whole {
                 None => whole = Some(shape.clone()),
@@ -293,10 +309,11 @@ impl TensorStore {
         !self.stored_names(name).is_empty()
     }
 
-    /// The names of the tensors that nobody has taken, in alphabetical order. After loading, a name here is a sign
-    /// that config and weights do not belong together.
+    /// The names of the tensors with values that nobody has taken, in alphabetical order. After loading, a name here is a
+    /// sign that config and weights do not belong together.
     pub fn leftover(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        let with_values = self.tensors.iter().filter(|(_, stored)| !matches!(stored, Stored::Empty { .. }));
+        with_values.map(|(name, _)| name.as_str())
     }
 }
 

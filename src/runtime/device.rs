@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::MemoryConfiguration;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::kernels::SHADERS;
 use crate::runtime::selftest::{self, SelfTest};
 use crate::{Error, Result};
 
@@ -61,7 +62,7 @@ pub struct DeviceReport {
 }
 
 /// What matters of a GPU adapter.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdapterReport {
     /// Empty where the browser keeps it to itself.
     pub name: String,
@@ -74,6 +75,7 @@ pub struct AdapterReport {
     /// Has `timestamp-query`.
     pub timestamps: bool,
     /// Largest storage binding in bytes.
+    #[serde(alias = "maxStorageBinding")]
     pub max_storage_binding: u64,
 }
 
@@ -105,6 +107,41 @@ pub async fn probe() -> DeviceReport {
     }
 }
 
+/// What [`probe`] found out in another worker of the same page.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EarlierProbe {
+    adapter: Option<AdapterReport>,
+    #[serde(alias = "selfTest")]
+    self_test: Option<EarlierTest>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct EarlierTest {
+    kernels: Vec<String>,
+    failed: Vec<String>,
+    milliseconds: f64,
+}
+
+/// Spares the kernels a second test on the adapter that they passed one on.
+pub fn remember(earlier: EarlierProbe) {
+    *EARLIER.lock().unwrap_or_else(PoisonError::into_inner) = Some(earlier);
+}
+
+impl EarlierProbe {
+    /// The test, if it was of this adapter and all was well; else it is to be done here.
+    fn passed_on(&self, adapter: &AdapterReport) -> Option<SelfTest> {
+        let test = self.self_test.as_ref().filter(|test| test.failed.is_empty())?;
+        let kernels = all_kernels();
+        let is_same = self.adapter.as_ref() == Some(adapter)
+            && kernels.iter().all(|&name| test.kernels.iter().any(|it| it == name));
+        is_same.then(|| SelfTest { kernels, failed: Vec::new(), milliseconds: test.milliseconds })
+    }
+}
+
+fn all_kernels() -> Vec<&'static str> {
+    SHADERS.iter().map(|kernel| kernel.name).collect()
+}
+
 /// Opens the device of the caller's choice.
 ///
 /// # Errors
@@ -127,7 +164,7 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
             _ => Ok(cpu(report)),
         };
     }
-    match gpu_and_test().await {
+    match gpu_and_test(report.adapter.as_ref()).await {
         Ok((device, test)) => {
             let report = apply_self_test(choice, report, test)?;
             Ok(if report.device == DeviceKind::Gpu { OpenDevice { device, report } } else { cpu(report) })
@@ -229,6 +266,8 @@ fn adapter_report(adapter: &wgpu::Adapter) -> AdapterReport {
 static GPU: Mutex<Option<Device>> = Mutex::new(None);
 /// What came of testing it.
 static TESTED: Mutex<Option<SelfTest>> = Mutex::new(None);
+/// What another worker says of that.
+static EARLIER: Mutex<Option<EarlierProbe>> = Mutex::new(None);
 
 async fn gpu() -> std::result::Result<Device, String> {
     if let Some(device) = opened() {
@@ -252,25 +291,57 @@ fn opened() -> Option<Device> {
 }
 
 /// Tests the device once; two that ask at the same time both do.
-async fn tested(device: &Device) -> std::result::Result<SelfTest, String> {
+async fn tested(device: &Device, adapter: Option<&AdapterReport>) -> std::result::Result<SelfTest, String> {
     let known = TESTED.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some(test) = known {
         return Ok(test);
     }
-    let test = selftest::run(device).await.map_err(|error| error.to_string())?;
+    let earlier = EARLIER.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let test = match adapter.and_then(|adapter| earlier?.passed_on(adapter)) {
+        Some(test) => test,
+        None => selftest::run(device).await.map_err(|error| error.to_string())?,
+    };
     *TESTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(test.clone());
     Ok(test)
 }
 
-async fn gpu_and_test() -> std::result::Result<(Device, SelfTest), String> {
+async fn gpu_and_test(adapter: Option<&AdapterReport>) -> std::result::Result<(Device, SelfTest), String> {
     let device = gpu().await?;
-    let test = tested(&device).await?;
+    let test = tested(&device, adapter).await?;
     Ok((device, test))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_earlier_test_is_believed_of_the_same_adapter_and_kernels_alone() {
+        let adapter = |name: &str| AdapterReport {
+            name: name.into(),
+            backend: "webgpu".into(),
+            software: false,
+            f16: true,
+            timestamps: true,
+            max_storage_binding: 1 << 30,
+        };
+        // As the package has it, with JavaScript's names.
+        let earlier = |kernels: &[&'static str], failed: &[&'static str]| -> EarlierProbe {
+            let mut adapter = serde_json::to_value(adapter("this")).expect("JSON");
+            adapter["maxStorageBinding"] = adapter["max_storage_binding"].take();
+            adapter.as_object_mut().expect("an object").remove("max_storage_binding");
+            let test = serde_json::json!({ "kernels": kernels, "failed": failed, "milliseconds": 40.0 });
+            let probe =
+                serde_json::json!({ "device": "gpu", "reason": "found it", "adapter": adapter, "selfTest": test });
+            serde_json::from_value(probe).expect("a report")
+        };
+        let all = all_kernels();
+        let test = earlier(&all, &[]).passed_on(&adapter("this")).expect("it was tested");
+        assert_eq!((test.kernels, test.milliseconds), (all.clone(), 40.0));
+        assert_eq!(earlier(&all, &[]).passed_on(&adapter("another")), None);
+        assert_eq!(earlier(&all, &["matmul"]).passed_on(&adapter("this")), None);
+        assert_eq!(earlier(&all[1..], &[]).passed_on(&adapter("this")), None, "by an older version");
+    }
 
     #[test]
     fn a_gpu_that_computes_wrongly_is_passed_over_by_name() {

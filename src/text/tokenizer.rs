@@ -19,17 +19,24 @@ use tokenizers::{
 
 use super::template::names;
 use crate::formats::gguf::Gguf;
-use crate::limits::{MAX_TOKENIZER_BYTES, MAX_VOCABULARY};
+use crate::formats::sniff::{Wanted, refuse_another};
+use crate::limits::{MAX_TEXT_GROWTH, MAX_TOKENIZER_BYTES, MAX_VOCABULARY};
 use crate::{Error, Result};
 
 /// Tokens that end an answer, whatever the file says: a chat model may end with either of two.
-const END_NAMES: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", names::END];
+const END_NAMES: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", names::END];
 
 // The patterns of `src/llama-vocab.cpp`, in the form that Hugging Face writes them.
 const DIGIT: &str = r"\p{N}";
 const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEFAULT: [&str; 4] = [r"[\p{P}\$\+<=>\^~\|]+", GPT_2, r"\p{N}+", r"[0-9][0-9][0-9]"];
+
+/// What GGUF files say where they have no such token: -1, in 32 bits or in 64.
+const NO_TOKEN: [i64; 2] = [-1, u32::MAX as i64];
+
+const OTHER_TOKENIZER: &str =
+    "Take a model with the vocabulary of LLaMA 3, SmolLM or GPT-2: docs/weights.md lists them.";
 
 /// GGUF's `tokenizer.ggml.token_type`.
 const TYPE_CONTROL: i64 = 3;
@@ -84,17 +91,23 @@ impl Tokenizer {
         bpe.add_tokens(&added);
 
         let id = |key: &str| -> Result<Option<u32>> {
-            let id = gguf.optional_size(key)?;
-            match id.filter(|id| *id >= listed.len()) {
+            let id = gguf.optional_integer(key)?.filter(|id| !NO_TOKEN.contains(id));
+            match id.filter(|id| !(0..listed.len() as i64).contains(id)) {
                 Some(id) => Err(invalid(format!("`{key}` is {id}, and there are {} tokens", listed.len()))),
                 None => Ok(id.map(|id| id as u32)),
             }
         };
         let mut ends: Vec<u32> = END_NAMES.iter().filter_map(|name| controls.get(*name).copied()).collect();
-        ends.extend(id("tokenizer.ggml.eos_token_id")?);
-        ends.extend(id("tokenizer.ggml.eot_token_id")?);
-        let bos = id("tokenizer.ggml.bos_token_id")?;
+        for name in ["eos", "eot", "eom"] {
+            ends.extend(id(&format!("tokenizer.ggml.{name}_token_id"))?);
+        }
         let add_bos = gguf.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(family == Family::Llama3);
+        let bos = if add_bos { id("tokenizer.ggml.bos_token_id")? } else { None };
+        if add_bos && bos.is_none() {
+            return Err(invalid(
+                "a prompt is to begin with a token (`add_bos_token`), and the file does not say with which",
+            ));
+        }
         Ok(Self { bpe, tokens, controls, bos, ends, add_bos })
     }
 
@@ -103,13 +116,14 @@ impl Tokenizer {
         if text.len() > MAX_TOKENIZER_BYTES {
             return Err(invalid(format!("it is longer than {} MiB", MAX_TOKENIZER_BYTES >> 20)));
         }
+        refuse_another(Wanted::Json, "tokenizer.json", "tokenizer-invalid", text)?;
         check_plain(text)?;
         let mut bpe = Bpe::<Steps>::from_bytes(text).map_err(invalid)?;
         if !matches!(bpe.get_model(), ModelWrapper::BPE(_)) {
-            return Err(invalid("the model is not BPE"));
+            return Err(unsupported("a tokenizer that is not BPE"));
         }
         if !matches!(bpe.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
-            return Err(invalid("the decoder is not ByteLevel"));
+            return Err(unsupported("a tokenizer whose decoder is not ByteLevel, as SentencePiece's is not,"));
         }
         bpe.set_encode_special_tokens(true);
         // It would only add control tokens, which templates place here.
@@ -219,19 +233,30 @@ fn check_plain(text: &[u8]) -> Result<()> {
     }
     #[derive(Deserialize)]
     struct Model {
+        #[serde(rename = "type")]
+        kind: Option<String>,
         continuing_subword_prefix: Option<String>,
         end_of_word_suffix: Option<String>,
         dropout: Option<f64>,
     }
     let File { model, normalizer, pre_tokenizer } = serde_json::from_slice(text).map_err(invalid)?;
+    if let Some(kind) = model.kind.filter(|kind| kind != "BPE") {
+        return Err(unsupported(format!("a tokenizer of the type `{kind}`")));
+    }
     let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
     if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
-        return Err(invalid("its model marks the middle or the end of words: it is not byte-level BPE"));
+        return Err(unsupported("a tokenizer that marks the middle or the end of words"));
     }
     if let Some(dropout) = model.dropout.filter(|dropout| *dropout != 0.0) {
         return Err(invalid(format!("its model has a dropout of {dropout}: it is for training")));
     }
     normalizer.as_ref().map_or(Ok(()), |step| check_step(step, "normalizers", &NORMALIZERS))?;
+    let growth = normalizer.as_ref().map_or(1, growth);
+    if growth > MAX_TEXT_GROWTH {
+        return Err(invalid(format!(
+            "its steps `Replace` and `Prepend` may make a text {growth} times as long, more than {MAX_TEXT_GROWTH}"
+        )));
+    }
     pre_tokenizer.as_ref().map_or(Ok(()), |step| check_step(step, "pretokenizers", &PRE_TOKENIZERS))
 }
 
@@ -243,9 +268,26 @@ fn check_step(step: &Value, inner: &str, known: &[&str]) -> Result<()> {
         return steps.iter().try_for_each(|step| check_step(step, inner, known));
     }
     if !known.contains(&name) {
-        return Err(invalid(format!("`{name}` is none of the {inner} of byte-level BPE")));
+        return Err(unsupported(format!("the step `{name}`, none of the {inner} of byte-level BPE,")));
     }
     Ok(())
+}
+
+/// How many times as long a step, or a sequence of such, may make a text: one after another they multiply.
+fn growth(step: &Value) -> u64 {
+    let length = |value: &Value| value.as_str().map_or(0, |text| text.len() as u64);
+    match step["type"].as_str() {
+        Some("Sequence") => step["normalizers"].as_array().map_or(1, |steps| {
+            steps.iter().map(growth).fold(1, u64::saturating_mul) // each at least 1
+        }),
+        // A pattern may fit on nothing, between any two characters.
+        Some("Replace") => match length(&step["pattern"]["String"]) {
+            0 => 1 + length(&step["content"]),
+            pattern => length(&step["content"]).div_ceil(pattern).max(1),
+        },
+        Some("Prepend") => 1 + length(&step["prepend"]),
+        _ => 1,
+    }
 }
 
 /// The steps that a `tokenizer.json` takes before it cuts text, each on a text of its own. `tokenizers` 0.22 takes them on
@@ -273,8 +315,19 @@ fn after(step: &NormalizerWrapper, text: &str) -> tokenizers::Result<String> {
 /// How a GGUF file cuts text, and its tokens in order of id with their types.
 fn listed_tokens<'a>(gguf: &'a Gguf<'_>) -> Result<(Family, Vec<(&'a str, i64)>)> {
     let model = gguf.optional_string("tokenizer.ggml.model")?.unwrap_or("none");
-    if model != "gpt2" {
-        return Err(invalid(format!("`{model}` is not supported, only byte-level BPE (`gpt2`)")));
+    let what = match model {
+        "gpt2" => None,
+        "llama" => Some("SentencePiece"),
+        "bert" => Some("WordPiece"),
+        "t5" => Some("Unigram"),
+        "none" | "no_vocab" => return Err(invalid("the file has none")),
+        _ => Some("another kind of tokenizer"),
+    };
+    if let Some(what) = what {
+        return Err(unsupported(format!("{what} (`tokenizer.ggml.model` = {model})")));
+    }
+    if gguf.optional_bool("tokenizer.ggml.add_eos_token")? == Some(true) {
+        return Err(unsupported("a prompt that ends with an end token (`tokenizer.ggml.add_eos_token`)"));
     }
     let family = Family::named(gguf.optional_string("tokenizer.ggml.pre")?.unwrap_or("default"))?;
     let names = gguf.strings("tokenizer.ggml.tokens")?;
@@ -328,7 +381,7 @@ impl Family {
             "gpt-2" => Ok(Self::Gpt2),
             "smollm" => Ok(Self::SmolLm),
             "llama-bpe" => Ok(Self::Llama3),
-            other => Err(invalid(format!("the pre-tokenizer `{other}` is not supported"))),
+            other => Err(unsupported(format!("the pre-tokenizer `{other}` (`tokenizer.ggml.pre`)"))),
         }
     }
 
@@ -382,6 +435,10 @@ fn byte_of_char(character: char) -> Option<u8> {
 
 fn invalid(reason: impl std::fmt::Display) -> Error {
     Error::Tokenizer(reason.to_string())
+}
+
+fn unsupported(what: impl Into<String>) -> Error {
+    Error::not_supported(what, OTHER_TOKENIZER)
 }
 
 #[cfg(test)]

@@ -25,7 +25,6 @@ use crate::model::language::{Message, Part, check_messages};
 use crate::model::rendering::GeneratedImage;
 use crate::model::setokim::{Setokim, VisualTokens};
 use crate::nn::tensor_store::HeldWeights;
-use crate::runtime::readback::read_floats;
 use crate::text;
 
 #[wasm_bindgen]
@@ -93,11 +92,8 @@ impl Engine {
 
     /// `{ bytes }` or `{ rgba, width, height }` -> features of its patches `[N, C]`, row-major, as the encoder leaves them.
     pub async fn features(&self, shown: JsValue) -> Result<Float32Array, JsValue> {
-        let features = async {
-            let square = self.model.preprocess(&image(&shown)?)?;
-            read_floats(self.model.encode(&square)).await
-        };
-        features.await.map(|values| Float32Array::from(values.as_slice())).map_err(js_error)
+        let features = async { self.model.features(&image(&shown)?).await };
+        features.await.map(|(_, values)| Float32Array::from(values.as_slice())).map_err(js_error)
     }
 
     /// Encoded image -> semantic tokens.

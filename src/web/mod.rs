@@ -63,3 +63,12 @@ fn js_error(error: Error) -> JsValue {
 pub async fn probe() -> JsValue {
     values::js_value(&device::probe().await)
 }
+
+/// The report of [`probe`] in another worker of the same page: the kernels need no second test on its adapter.
+#[wasm_bindgen]
+pub fn remember_probe(report: JsValue) {
+    // One that cannot be read, as by an older version of the package, only costs the test.
+    if let Ok(earlier) = serde_wasm_bindgen::from_value(report) {
+        device::remember(earlier);
+    }
+}

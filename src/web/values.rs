@@ -35,7 +35,36 @@ pub(super) fn set(object: &JsValue, key: &str, value: JsValue) {
 
 /// Settings; what is not given has its default.
 pub(super) fn settings<T: DeserializeOwned>(value: JsValue) -> Result<T> {
-    serde_wasm_bindgen::from_value(value).map_err(|error| Error::Setting(error.to_string()))
+    serde_wasm_bindgen::from_value(value.clone()).map_err(|error| match culprit::<T>(&value) {
+        Some(name) => Error::Setting(format!("`{name}`: {error}")),
+        None => Error::Setting(error.to_string()),
+    })
+}
+
+/// The setting without which the others can be read, such as `sampling.seed`: serde does not say where it failed.
+fn culprit<T: DeserializeOwned>(settings: &JsValue) -> Option<String> {
+    let is_read = |settings: JsValue| serde_wasm_bindgen::from_value::<T>(settings).is_ok();
+    let key = keys(settings).into_iter().find(|key| is_read(without(settings, key)))?;
+    let inner = get(settings, &key);
+    let inner_key = keys(&inner).into_iter().find(|inner_key| {
+        let settings = without(settings, &key);
+        set(&settings, &key, without(&inner, inner_key));
+        is_read(settings)
+    });
+    Some(inner_key.map_or(key.clone(), |inner_key| format!("{key}.{inner_key}")))
+}
+
+/// Of a plain object; none of anything else.
+fn keys(value: &JsValue) -> Vec<String> {
+    let names = value.dyn_ref::<Object>().filter(|_| !Array::is_array(value)).map(Object::keys);
+    names.into_iter().flat_map(|names| names.iter().filter_map(|name| name.as_string()).collect::<Vec<_>>()).collect()
+}
+
+/// A copy of an object that lacks a property.
+fn without(value: &JsValue, key: &str) -> JsValue {
+    let copy = object([]);
+    keys(value).iter().filter(|other| *other != key).for_each(|other| set(&copy, other, get(value, other)));
+    copy
 }
 
 /// `{ bytes }` of an encoded file, or `{ rgba, width, height }`.

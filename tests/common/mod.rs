@@ -2,6 +2,8 @@
 //! wasm-bindgen-test.
 #![allow(dead_code, reason = "every test binary uses its own part of this file")]
 
+#[cfg(not(target_family = "wasm"))]
+pub mod gguf_file;
 pub mod tiny_setokim;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};

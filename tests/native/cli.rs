@@ -65,6 +65,9 @@ fn tokenize_prints_json_and_paints_an_overlay() {
         let center = token["center"][0].as_u64().expect("row") * 4 + token["center"][1].as_u64().expect("column");
         assert_eq!(labels[center as usize].as_u64(), Some(id as u64), "a centre belongs to itself");
     }
+    let names = json["names"].as_array().expect("a name for each token");
+    assert_eq!(names.len(), tokens.len());
+    assert!(names.iter().all(|name| name["name"].is_string() && name["confidence"].is_number()));
     assert_eq!(json["device"], "cpu");
     assert!(json["timings_ms"]["encode"].as_f64().expect("a time") > 0.0);
     let painted = image::open(&overlay).expect("a picture");
@@ -225,6 +228,54 @@ fn convert_refuses_what_it_cannot_do() {
         vec!["convert", TINY, "-o", text(&out), "--leave-out", "vision"],
     ] {
         assert_eq!(setokim(&arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_setting_that_cannot_be_is_named() {
+    for arguments in [
+        vec!["complete", "--gguf", "x.gguf", "--seed", "-1", "a"],
+        vec!["generate", "a dog", "-o", "x.png", "--seed", "-1"],
+        vec!["convert", SIGLIP, "--language", "x", "-o", "y", "--seed", "-7"],
+    ] {
+        let output = setokim(&arguments);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains("--seed") && message.contains("invalid value '-"), "{message}");
+    }
+}
+
+/// Mesa's layers ask Wayland, whose library would complain.
+#[test]
+fn nothing_is_written_on_standard_error_without_a_session() {
+    let output = Command::new(env!("CARGO_BIN_EXE_setokim")).arg("probe").env_remove("XDG_RUNTIME_DIR").output();
+    let output = output.expect("starts");
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let reason = json["reason"].as_str().expect("a reason");
+    assert!(!reason.contains('\n') && reason.len() < 200, "one sentence, not: {reason}");
+}
+
+/// A NaN passes through a whole tower.
+#[test]
+fn features_that_are_no_numbers_are_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (image, out) = (image(folder.path()), folder.path().join("features.safetensors"));
+    let model = folder.path().join("siglip");
+    std::fs::create_dir(&model).expect("a folder");
+    std::fs::copy(Path::new(SIGLIP).join("config.json"), model.join("config.json")).expect("copied");
+    let arguments = ["features", text(&image), "--model", text(&model), "--device", "cpu", "-o", text(&out)];
+    for value in [f32::NAN, 3e38] {
+        let mut weights = std::fs::read(Path::new(SIGLIP).join("model.safetensors")).expect("the fixture");
+        // Finite weights can give numbers that are not.
+        let header = 8 + u64::from_le_bytes(weights[..8].try_into().expect("8 bytes")) as usize;
+        for at in (header..weights.len()).step_by(4) {
+            weights[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        std::fs::write(model.join("model.safetensors"), weights).expect("written");
+        fails_with("not-finite", &arguments);
+        assert!(!out.exists());
     }
 }
 

@@ -1,6 +1,8 @@
 //! The GGUF reader: what it reads, and that nothing in a broken or hostile file makes it panic.
 #![allow(clippy::unwrap_used, reason = "a test may end with the error that it meets")]
 
+mod kinds;
+
 use burn::tensor::Device;
 use proptest::prelude::*;
 use setokim::Error;
@@ -112,7 +114,8 @@ fn every_shorter_file_is_refused() {
 #[test]
 fn another_kind_of_file_is_refused() {
     assert_refused(b"", "ends early");
-    assert_refused(b"GGML\x01\0\0\0", "does not begin with");
+    assert_refused(b"GGML\x01\0\0\0", "before GGUF");
+    assert_refused(b"GGLM\x01\0\0\0", "does not begin with");
     assert_refused(&File::header(1, 0, 0).0, "version 1");
     assert_refused(&File::header(3_u32.swap_bytes(), 0, 0).0, "little endian");
 }
@@ -134,7 +137,7 @@ fn false_counts_are_refused_without_memory_for_them() {
 fn broken_metadata_is_refused() {
     assert_refused(&File::header(3, 0, 1).key("a", 13).data(8), "unknown metadata type 13");
     assert_refused(&File::header(3, 0, 1).key("a", 7).data(8), "a bool is");
-    assert_refused(&File::header(3, 0, 1).string(b"\xff\xfe").u32(4).data(8), "not UTF-8");
+    assert_refused(&File::header(3, 0, 1).string(b"\xff\xfe").u32(4).data(8), "not UTF-8"); // a name
     assert_refused(&File::header(3, 0, 2).key("a", 4).u32(1).key("a", 4).u32(1).0, "comes twice");
     assert_refused(&File::header(3, 0, 1).key("general.alignment", 4).u32(0).0, "alignment");
     let huge = File::header(3, 1, 1).key("general.alignment", 10).u64(u64::MAX - 7).tensor("t", &[1], 0, 0);

@@ -1,6 +1,8 @@
 //! Images in and out: decoding, resizing, labels and overlays. Images and Pillow's results in `fixtures/images`,
 //! made by the `generate.py` there.
 
+mod kinds;
+
 use std::path::Path;
 
 use burn::tensor::Device;

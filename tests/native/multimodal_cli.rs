@@ -103,6 +103,23 @@ fn segment_writes_a_mask_of_the_pictures_size() {
     fails_with("prompt-invalid", &[&["segment", text(&image), "", "-o", text(&mask)], &MODEL[..]].concat());
 }
 
+/// The shipped model knows drawn things on plain backgrounds; this is noise.
+#[test]
+fn an_edit_of_an_image_that_the_model_does_not_know_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [image, out] = ["noise.png", "out.png"].map(|name| folder.path().join(name));
+    let noise = |x: u32, y: u32| image::Rgb([(x * 97 + y * 31) as u8, (x * y * 57) as u8, (x * 13 + y * 119) as u8]);
+    image::RgbImage::from_fn(64, 64, noise).save(&image).expect("written");
+    let model = ["--model", "models/setokim-tiny", "--device", "cpu", "--steps", "1", "--json", "-"];
+    let output =
+        run(&[&["edit", text(&image), "remove the biggest object", "-o", text(&out)], &model[..]].concat(), "");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("unlike those that the model was trained on"), "{said}");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["unfamiliar"], true);
+}
+
 #[test]
 fn generate_follows_its_seed() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -291,10 +291,14 @@ export class FakeLoader implements WasmLoader {
 /** The loaders that were made, last one last. */
 export const loaders: FakeLoader[] = [];
 
+/** What was told of earlier probes. */
+export const remembered: DeviceReport[] = [];
+
 export const fakeWasm: WasmModule = {
   Abort: FakeAbort,
   memoryBytes: () => 65_536,
   probe: async () => report,
+  remember_probe: (earlier) => void remembered.push(earlier),
   Loader: {
     async create(config, manifest, device, dtype = "stored") {
       if (!(dtype in memoryBytes))
@@ -315,6 +319,7 @@ export function sha256(bytes: Uint8Array): string {
 }
 
 export const probe = fakeWasm.probe;
+export const remember_probe = fakeWasm.remember_probe;
 export const Loader = fakeWasm.Loader;
 export const Abort = fakeWasm.Abort;
 

@@ -5,6 +5,7 @@ export default function init(input?: {
   module_or_path: URL | Request | BufferSource;
 }): Promise<{ memory: WebAssembly.Memory }>;
 export function probe(): Promise<unknown>;
+export function remember_probe(report: unknown): void;
 export class Loader {
   private constructor();
   static create(config: string, manifest: string, device: string, dtype?: string): Promise<Loader>;

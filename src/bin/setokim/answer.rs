@@ -21,7 +21,7 @@ use crate::{ModelArgs, read_file, write_file};
 #[derive(Args)]
 pub struct DiffusionArgs {
     /// The same seed draws the same image.
-    #[arg(long, default_value_t = DiffusionOptions::default().seed)]
+    #[arg(long, default_value_t = DiffusionOptions::default().seed, allow_negative_numbers = true)]
     seed: u64,
     /// Denoising steps a token.
     #[arg(long, default_value_t = DiffusionOptions::default().steps)]
@@ -50,6 +50,20 @@ pub fn load(args: &ModelArgs) -> Result<Setokim> {
 
 pub fn encode_image(model: &Setokim, image: &Path) -> Result<Arc<EncodedImage>> {
     Ok(pollster::block_on(model.encode_image(&Image::decode(&read_file(image)?)?))?)
+}
+
+/// What is said of an image that a model was not trained for.
+pub const UNFAMILIAR: &str = "this image looks unlike those that the model was trained on: expect mistakes";
+
+/// Whether an image is unlike those that the model was trained on, which is also said on standard error; none for a model
+/// that cannot tell.
+pub fn is_unfamiliar(model: &Setokim, encoded: &EncodedImage) -> Result<Option<bool>> {
+    let visual = pollster::block_on(model.tokenize(&encoded.image))?;
+    let unfamiliar = pollster::block_on(model.name_tokens(&visual))?.and_then(|names| names.unfamiliar);
+    if unfamiliar == Some(true) {
+        eprintln!("{UNFAMILIAR}");
+    }
+    Ok(unfamiliar)
 }
 
 pub fn write_image(target: &Path, image: &Image) -> Result<()> {

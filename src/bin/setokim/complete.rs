@@ -28,7 +28,7 @@ pub struct CompleteArgs {
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
     greedy: bool,
     /// The same seed gives the same text.
-    #[arg(long, default_value_t = Sampling::default().seed)]
+    #[arg(long, default_value_t = Sampling::default().seed, allow_negative_numbers = true)]
     seed: u64,
     /// Above 1 draws more boldly, below 1 more timidly.
     #[arg(long, default_value_t = Sampling::default().temperature)]

@@ -31,7 +31,7 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "FILE", requires = "language")]
     encoder: Option<PathBuf>,
     /// Of the random parts.
-    #[arg(long, default_value_t = 0, requires = "language")]
+    #[arg(long, default_value_t = 0, requires = "language", allow_negative_numbers = true)]
     seed: u64,
     /// A part of a checkpoint of the paper's own code to do without (llm, detokenizer, diffusion); may be given several
     /// times.

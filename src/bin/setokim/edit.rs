@@ -48,6 +48,8 @@ struct Report {
     /// Of the source image, by their number in `setokim tokenize`.
     removed: Vec<usize>,
     text: String,
+    /// Whether the source image is unlike those that the model was trained on; null for a model that cannot tell.
+    unfamiliar: Option<bool>,
     usage: Usage,
 }
 
@@ -60,6 +62,7 @@ pub fn edit(args: &EditArgs) -> Result<()> {
         required: args.required,
         ..args.diffusion.options()
     };
+    let unfamiliar = answer::is_unfamiliar(&model, &encoded)?;
     let edit = pollster::block_on(model.edit(&encoded, &args.instruction, &options))?;
     if let Some(generated) = &edit.image {
         answer::write_generated(&args.output, args.tokens.as_deref(), generated)?;
@@ -71,6 +74,7 @@ pub fn edit(args: &EditArgs) -> Result<()> {
             tokens: generated.map_or_else(Vec::new, |generated| generated.tokens.clone()),
             removed: generated.map_or_else(Vec::new, |generated| generated.removed.clone()),
             text: edit.text,
+            unfamiliar,
             usage: edit.usage,
         };
         return write_json(target, &report);

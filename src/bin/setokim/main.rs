@@ -177,8 +177,18 @@ fn describe(error: &anyhow::Error) -> String {
     }
 }
 
+/// Mesa's Vulkan layer that chooses among GPUs asks Wayland, whose library complains on standard error where nobody is
+/// logged in. There is nothing to choose by then.
+fn quiet_vulkan() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: first of all in `main`, when this is the only thread and nobody else reads the environment.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
 /// 0 when it worked, 2 for bad usage (clap's own), 1 for a failed run.
 fn main() -> ExitCode {
+    quiet_vulkan();
     let Err(error) = run(Cli::parse()) else { return ExitCode::SUCCESS };
     eprintln!("{}", describe(&error));
     ExitCode::FAILURE

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
 use setokim::formats::safetensors::write_safetensors_f32;
 use setokim::image::Image;
 use setokim::image::masks::LabelMap;
@@ -12,6 +13,7 @@ use setokim::image::png_from_image;
 use setokim::model::setokim::TokenReport;
 use setokim::{TokenName, TokenNames};
 
+use crate::answer::UNFAMILIAR;
 use crate::{ModelArgs, read_file, write_file, write_json};
 
 #[derive(Args)]
@@ -45,6 +47,16 @@ pub struct FeaturesArgs {
     output: PathBuf,
 }
 
+#[derive(Serialize)]
+struct NamedReport<'a> {
+    #[serde(flatten)]
+    report: &'a TokenReport,
+    /// Of each token; null for a model without name heads.
+    names: Option<&'a [TokenName]>,
+    /// Whether the image is unlike those that the model was trained on; null for a model that cannot tell.
+    unfamiliar: Option<bool>,
+}
+
 pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
     let image = Image::decode(&read_file(&args.image)?)?;
     let model = args.model.load()?;
@@ -54,10 +66,14 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
         let map = LabelMap::new(&report.labels, report.grid, &report.crop, image.width(), image.height())?;
         write_file(target, &png_from_image(&overlay(&image, &map, OverlayStyle::default())?)?)?;
     }
+    let names = pollster::block_on(model.name_tokens(&visual))?;
     match &args.json {
-        Some(target) => write_json(target, report),
+        Some(target) => {
+            let unfamiliar = names.as_ref().and_then(|names| names.unfamiliar);
+            let names = names.as_ref().map(|names| names.names.as_slice());
+            write_json(target, &NamedReport { report, names, unfamiliar })
+        }
         None => {
-            let names = pollster::block_on(model.name_tokens(&visual))?;
             print_tokens(report, names.as_ref());
             eprintln!("device: {}", model.device().report.reason);
             Ok(())
@@ -78,7 +94,7 @@ fn print_tokens(report: &TokenReport, names: Option<&TokenNames>) {
         println!("{:4}  {share:5.1} %  row {row:2}, column {column:2}  score {:.3}  {name}", token.id, token.score);
     }
     if names.is_some_and(|names| names.unfamiliar == Some(true)) {
-        println!("this image looks unlike those that the model was trained on: expect mistakes");
+        println!("{UNFAMILIAR}");
     }
 }
 
@@ -99,15 +115,8 @@ pub fn reconstruct(args: &ReconstructArgs) -> Result<()> {
 pub fn features(args: &FeaturesArgs) -> Result<()> {
     let image = Image::decode(&read_file(&args.image)?)?;
     let model = args.model.load()?;
-    let features = model.encode(&model.preprocess(&image)?);
-    let shape = features.dims();
-    let values = pollster::block_on(features.into_data_async()).map_err(|e| lost(&e.to_string()))?;
-    let values: Vec<f32> = values.try_into_vec().map_err(|e| lost(&format!("{e:?}")))?;
+    let (shape, values) = pollster::block_on(model.features(&image))?;
     write_file(&args.output, &write_safetensors_f32("features", &shape, &values)?)?;
     println!("features {shape:?} -> {}", args.output.display());
     Ok(())
-}
-
-fn lost(message: &str) -> setokim::Error {
-    setokim::Error::DeviceLost(message.to_owned())
 }

@@ -1,7 +1,7 @@
 //! Which configs are refused.
 
 use super::{ClusterConfig, CompositeConfig, PLACE, PromptsConfig, SetokimConfig, SpecialTokens, VisionConfig};
-use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS, MAX_REFUSALS, MAX_REMNANT_REACH};
+use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS, MAX_PATCHES, MAX_REFUSALS, MAX_REMNANT_REACH};
 use crate::model::llm::AdapterConfig;
 use crate::text::ChatTemplate;
 use crate::{Error, Result};
@@ -106,6 +106,9 @@ impl ClusterConfig {
         let fail = |message: String| Err(Error::Clustering(message));
         if self.neighbors == 0 || self.neighbors > n {
             return fail(format!("neighbors (k) is {}, it must lie in 1..={n}, the number of patches", self.neighbors));
+        }
+        if n > MAX_PATCHES {
+            return fail(format!("there are {n} patches, at most {MAX_PATCHES} can be clustered"));
         }
         if self.neighbors > MAX_NEIGHBORS {
             return fail(format!("neighbors (k) is {}, at most {MAX_NEIGHBORS} can be used", self.neighbors));

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::check::{heads_fit, require, sizes};
-use crate::Result;
 use crate::kernels::CHANNEL_GROUP;
 use crate::limits::{MAX_PATCHES, MAX_SQUARE_SIZE};
+use crate::model::foreign::OTHER_MODEL;
+use crate::model::siglip_folder;
+use crate::{Error, Result};
 
 /// The vision encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,6 +86,18 @@ impl Default for SiglipConfig {
             hidden_act: "gelu_pytorch_tanh".into(),
             select_layer: -2,
         }
+    }
+}
+
+impl SiglipConfig {
+    /// How many layers are computed: those up to the selected one.
+    pub(crate) fn layers(&self) -> usize {
+        self.num_hidden_layers + 1 - self.select_layer.unsigned_abs() as usize
+    }
+
+    /// Whether a tensor of a checkpoint is of what is computed.
+    pub(crate) fn reads(&self, name: &str) -> bool {
+        siglip_folder::reads(self.layers(), name)
     }
 }
 
@@ -260,8 +274,10 @@ impl VisionConfig {
             sizes("vision.stem_channels", &vit.stem_channels)?;
         }
         if let Self::Siglip(siglip) = self {
-            let known = ["gelu_pytorch_tanh", "gelu"].contains(&siglip.hidden_act.as_str());
-            require(known, "vision.hidden_act must be gelu_pytorch_tanh or gelu")?;
+            if !["gelu_pytorch_tanh", "gelu"].contains(&siglip.hidden_act.as_str()) {
+                let what = format!("the activation `{}` of the vision tower (GELU is)", siglip.hidden_act);
+                return Err(Error::not_supported(what, OTHER_MODEL));
+            }
             sizes("vision.num_hidden_layers", &[siglip.num_hidden_layers])?;
             let back = siglip.select_layer.unsigned_abs() as usize;
             require(

@@ -1,9 +1,11 @@
-//! The sizes of a LLaMA-family model, from Hugging Face's `config.json` or a GGUF file's metadata.
+//! The sizes of a LLaMA-family model, from Hugging Face's `config.json`; `gguf_config.rs` has those of a GGUF file.
 
 use serde::{Deserialize, Serialize};
 
-use crate::formats::gguf::Gguf;
+use super::hugging_face::llama_settings;
+use crate::formats::sniff::{Wanted, refuse_another};
 use crate::limits::MAX_HEAD_DIM;
+use crate::model::foreign::OTHER_MODEL;
 use crate::{Error, Result};
 
 /// Field names are those of Hugging Face's `config.json`.
@@ -66,6 +68,16 @@ pub struct RopeScaling {
     pub original_max_position_embeddings: f64,
 }
 
+impl RopeScaling {
+    /// Whether all speeds it gives are numbers above 0.
+    fn is_sound(&self) -> bool {
+        let numbers = [self.factor, self.low_freq_factor, self.original_max_position_embeddings];
+        numbers.iter().all(|number| *number > 0.0 && number.is_finite())
+            && self.high_freq_factor > self.low_freq_factor
+            && self.high_freq_factor.is_finite()
+    }
+}
+
 // The defaults of `transformers.LlamaConfig`.
 fn default_norm_eps() -> f64 {
     1e-6
@@ -84,42 +96,23 @@ fn default_activation() -> String {
 }
 
 impl LlamaConfig {
-    /// Reads the `config.json` of a Hugging Face LLaMA model.
+    /// Reads the `config.json` of a Hugging Face LLaMA model, or the `llm` of ours.
+    ///
+    /// # Errors
+    /// [`Error::Config`]; [`Error::NotSupported`] for another kind of model, by the first setting that makes it one.
     pub fn from_json(text: &str) -> Result<Self> {
-        let config: Self = serde_json::from_str(text).map_err(|error| Error::Config(error.to_string()))?;
+        let invalid = |error: serde_json::Error| Error::Config(error.to_string());
+        refuse_another(Wanted::Json, "config.json", "config-invalid", text.as_bytes())?;
+        let settings = llama_settings(serde_json::from_str(text).map_err(invalid)?)?;
+        let config: Self = serde_json::from_value(settings).map_err(invalid)?;
         config.completed().checked()
     }
 
-    /// Reads the metadata of a GGUF file.
-    pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self> {
-        let architecture = gguf.optional_string("general.architecture")?.unwrap_or("unknown");
-        if architecture != "llama" {
-            return Err(Error::Gguf(format!("its architecture is `{architecture}`; only `llama` is supported")));
-        }
-        if let Some(scaling) = gguf.optional_string("llama.rope.scaling.type")?.filter(|kind| *kind != "none") {
-            return Err(Error::Gguf(format!("its rotary scaling `{scaling}` is not supported")));
-        }
-        let embedding = gguf.tensors().get("token_embd.weight");
-        let embedding = embedding.ok_or_else(|| Error::TensorMissing("token_embd.weight".into()))?;
-        let config = Self {
-            // The table is what is looked up; the tokenizer is held against it when it is loaded.
-            vocab_size: embedding.shape.first().copied().unwrap_or(0),
-            hidden_size: gguf.size("llama.embedding_length")?,
-            intermediate_size: gguf.size("llama.feed_forward_length")?,
-            num_hidden_layers: gguf.size("llama.block_count")?,
-            num_attention_heads: gguf.size("llama.attention.head_count")?,
-            num_key_value_heads: gguf.optional_size("llama.attention.head_count_kv")?.unwrap_or(0),
-            head_dim: gguf.optional_size("llama.attention.key_length")?.unwrap_or(0),
-            rms_norm_eps: gguf.optional_float("llama.attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5),
-            rope_theta: gguf.optional_float("llama.rope.freq_base")?.unwrap_or_else(default_rope_theta),
-            max_position_embeddings: gguf.size("llama.context_length")?,
-            tie_word_embeddings: !gguf.tensors().contains_key("output.weight"),
-            rope_scaling: None,
-            hidden_act: default_activation(),
-            attention_bias: false,
-            mlp_bias: false,
-        };
-        config.completed().checked()
+    /// With as many heads of keys as make up that width.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn with_key_width(self, width: usize) -> Result<Self> {
+        let heads = width / self.head_dim; // at least 4: it was checked
+        Self { num_key_value_heads: heads, ..self }.checked()
     }
 
     /// Width of all key heads, and of all value heads.
@@ -132,7 +125,7 @@ impl LlamaConfig {
         self.num_attention_heads * self.head_dim
     }
 
-    fn completed(mut self) -> Self {
+    pub(super) fn completed(mut self) -> Self {
         if self.num_key_value_heads == 0 {
             self.num_key_value_heads = self.num_attention_heads;
         }
@@ -142,7 +135,7 @@ impl LlamaConfig {
         self
     }
 
-    fn checked(self) -> Result<Self> {
+    pub(super) fn checked(self) -> Result<Self> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -169,15 +162,24 @@ impl LlamaConfig {
             "rms_norm_eps is not between 0 and 1"
         } else if !(self.rope_theta > 1.0 && self.rope_theta.is_finite()) {
             "rope_theta is not a finite number above 1"
-        } else if self.hidden_act != "silu" {
-            "hidden_act is not `silu`"
+        } else if self.rope_scaling.as_ref().is_some_and(|scaling| !scaling.is_sound()) {
+            "rope_scaling has factors that cannot be"
+        } else {
+            return self.supported();
+        };
+        Err(Error::Config(problem.into()))
+    }
+
+    /// What is sound, and yet not computed here.
+    fn supported(self) -> Result<Self> {
+        let what = if self.hidden_act != "silu" {
+            format!("the activation `{}` (SiLU is)", self.hidden_act)
         } else if self.attention_bias || self.mlp_bias {
-            "attention_bias and mlp_bias are not supported"
-        } else if self.rope_scaling.as_ref().is_some_and(|scaling| scaling.rope_type != "llama3") {
-            "rope_scaling is not `llama3`"
+            let key = if self.attention_bias { "attention_bias" } else { "mlp_bias" };
+            format!("`{key}` = true (biases)")
         } else {
             return Ok(self);
         };
-        Err(Error::Config(problem.into()))
+        Err(Error::not_supported(what, OTHER_MODEL))
     }
 }

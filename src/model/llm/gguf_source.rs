@@ -48,7 +48,9 @@ impl<'a, 'file> GgufSource<'a, 'file> {
     /// A tensor in Hugging Face's order, as it is stored.
     pub fn tensor(&self, name: &str) -> Result<RawTensor<'file>> {
         let stored = gguf_name(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?;
-        in_rotate_half_order(self.gguf.tensor(&stored)?, name, self.config)
+        let raw = self.gguf.tensor(&stored)?;
+        raw.check_finite(&stored)?;
+        in_rotate_half_order(raw, name, self.config)
     }
 }
 

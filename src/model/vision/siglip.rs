@@ -37,9 +37,8 @@ impl Siglip {
             eps: config.layer_norm_eps,
         };
         let gelu = if config.hidden_act == "gelu" { Gelu::Exact } else { Gelu::Tanh };
-        let wanted = config.num_hidden_layers + 1 - config.select_layer.unsigned_abs() as usize;
         let layer = |i| Block::load_siglip(store, &name(&format!("encoder.layers.{i}")), size, gelu);
-        let layers = (0..wanted).map(layer).collect::<Result<_>>()?;
+        let layers = (0..config.layers()).map(layer).collect::<Result<_>>()?;
         Ok(Self { patch_embedding, position_embedding, layers })
     }
 

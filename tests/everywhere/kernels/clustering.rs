@@ -151,6 +151,29 @@ async fn assign_clusters_equals_its_reference() {
     }
 }
 
+/// So many and so wide that one launch would go through more iterations than llvmpipe allows.
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn assign_clusters_takes_as_many_wide_centers_as_there_can_be() {
+    let (n, c, count) = (1100, 1152, 1024);
+    let features = blobs(n, c, count, 8);
+    let raw = selection(&(0..count as i32).collect::<Vec<_>>(), n, count);
+    let expected: Vec<i32> = (0..n).map(|i| (i % count) as i32).collect();
+    assert_eq!(assign_clusters(&features, [n, c], &raw).await, expected);
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn select_centers_takes_as_many_as_there_can_be() {
+    let n = setokim::limits::MAX_PATCHES;
+    let density: Vec<f32> = noise(n, 14).iter().map(|x| x.abs()).collect();
+    let mut peaks: Vec<f32> = noise(2 * n, 15).iter().map(|x| x.abs()).collect();
+    // The best scores are all of the patches of one invocation, which looks for its next each time.
+    (0..n).step_by(256).for_each(|i| peaks[i] += 8.0);
+    peaks[n / 2] = -1.0;
+    let rule = CenterRule { threshold: 0.1, fallback: 1, k_max: setokim::limits::MAX_CENTERS };
+    let reference = select_centers_reference(&density, &peaks, rule);
+    assert_eq!(select_centers(&density, &peaks, rule).await.1, reference.1);
+}
+
 #[wasm_bindgen_test(unsupported = tokio::test)]
 async fn assign_clusters_keeps_centers_and_breaks_ties_downwards() {
     // Patches 0 and 2 are the same point and both centres; patch 1 is as near to 0 as to 2 and 3.

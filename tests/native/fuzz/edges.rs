@@ -24,6 +24,7 @@ fn the_table_of_limits_says_what_the_code_does() {
         ("tensors, metadata keys of a GGUF file", limits::MAX_GGUF_ENTRIES.to_string()),
         ("values in a GGUF file's metadata arrays", limits::MAX_GGUF_VALUES.to_string()),
         ("`tokenizer.json`", mebibytes(limits::MAX_TOKENIZER_BYTES)),
+        ("growth of a text by the steps of a `tokenizer.json`", format!("{} times", limits::MAX_TEXT_GROWTH)),
         ("ids of a vocabulary", limits::MAX_VOCABULARY.to_string()),
         ("text of a request", mebibytes(limits::MAX_REQUEST_BYTES)),
         ("pictures of a request", limits::MAX_IMAGES.to_string()),
@@ -45,15 +46,15 @@ fn a_token_far_away_takes_no_memory() {
 
 #[test]
 fn a_tokenizer_that_is_not_plain_is_refused() {
-    for (key, value) in [
-        ("continuing_subword_prefix", json!("##long##")),
-        ("end_of_word_suffix", json!("</w>")),
-        ("dropout", json!(0.1)),
+    for (key, value, code) in [
+        ("continuing_subword_prefix", json!("##long##"), "unsupported"),
+        ("end_of_word_suffix", json!("</w>"), "unsupported"),
+        ("dropout", json!(0.1), "tokenizer-invalid"),
     ] {
         let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();
         json["model"][key] = value;
         let error = Tokenizer::from_json(json.to_string().as_bytes()).err().unwrap();
-        assert_eq!(error.code(), "tokenizer-invalid", "{key}");
+        assert_eq!(error.code(), code, "{key}");
     }
 }
 
@@ -61,6 +62,8 @@ fn a_tokenizer_that_is_not_plain_is_refused() {
 #[test]
 fn a_step_that_byte_level_bpe_does_not_have_is_refused() {
     for (key, step) in [
+        ("model", json!({"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 0})),
+        ("decoder", json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true})),
         ("pre_tokenizer", json!({"type": "FixedLength", "length": 0})),
         ("pre_tokenizer", json!({"type": "Sequence", "pretokenizers": [{"type": "FixedLength", "length": 0}]})),
         ("normalizer", json!({"precompiled_charsmap": "/////w=="})),
@@ -70,7 +73,37 @@ fn a_step_that_byte_level_bpe_does_not_have_is_refused() {
         let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();
         json[key] = step;
         let error = Tokenizer::from_json(json.to_string().as_bytes()).err().unwrap();
-        assert_eq!(error.code(), "tokenizer-invalid", "{key}: {error}");
+        assert_eq!(error.code(), "unsupported", "{key}: {error}");
+    }
+}
+
+/// Four steps of 1,000 would make a terabyte of a word.
+#[test]
+fn steps_that_multiply_a_text_are_refused() {
+    let replace =
+        |pattern: Value, times: usize| json!({"type": "Replace", "pattern": pattern, "content": "a".repeat(times)});
+    let sequence = |steps: Vec<Value>| json!({"type": "Sequence", "normalizers": steps});
+    let load = |step: Value| {
+        let mut json: Value = serde_json::from_slice(TOKENIZER).unwrap();
+        json["normalizer"] = step;
+        Tokenizer::from_json(json.to_string().as_bytes())
+    };
+    let a = || json!({"String": "a"});
+    for step in [
+        replace(a(), 65),
+        replace(json!({"Regex": "a"}), 64),
+        sequence(vec![replace(a(), 9), replace(a(), 9)]),
+        sequence(vec![sequence(vec![replace(a(), 1000); 4]); 20]),
+        sequence(vec![json!({"type": "Prepend", "prepend": "aaaaaaaa"}), replace(a(), 8)]),
+    ] {
+        let error = load(step).err().unwrap();
+        assert_eq!(error.code(), "tokenizer-invalid");
+        assert!(error.to_string().contains("times as long"), "{error}");
+    }
+    for step in
+        [replace(a(), 64), sequence(vec![replace(json!({"String": " "}), 3), replace(json!({"Regex": "\\n"}), 4)])]
+    {
+        assert!(load(step).is_ok());
     }
 }
 

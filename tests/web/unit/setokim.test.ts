@@ -5,7 +5,7 @@ import { Setokim } from "../../../pkg/src/setokim.ts";
 import type { LoadProgress } from "../../../pkg/src/types.ts";
 import { url, useFakeBrowser } from "../fake-browser.ts";
 import { someBytes } from "../fake-server.ts";
-import { halves, memoryBytes, report } from "../fake-wasm.ts";
+import { halves, memoryBytes, remembered, report } from "../fake-wasm.ts";
 import { FakeWorker } from "../fake-worker.ts";
 
 const picture = Uint8Array.of(1, 2, 3);
@@ -43,6 +43,13 @@ for (const worker of [true, false]) {
         code: "setting-invalid",
         message: expect.stringContaining("int4"),
       });
+    });
+
+    it("tells a model's engine what was probed before, so that kernels are tested once", async () => {
+      await Setokim.probe({ worker });
+      remembered.length = 0;
+      await (await load()).dispose();
+      expect(remembered).toEqual([report]);
     });
 
     it("probes without loading anything", async () => {
