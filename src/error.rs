@@ -41,6 +41,10 @@ pub enum Error {
     ContextOverflow { needed: usize, available: usize },
     #[error("{0}")]
     Setting(String),
+    #[error("there is nothing to edit: {0}")]
+    NothingToEdit(&'static str),
+    #[error("this edit is not possible: {0}")]
+    EditUnsupported(String),
     #[error("this model has no {0}")]
     Unsupported(&'static str),
     #[error("the model cannot be converted: {0}")]
@@ -78,6 +82,8 @@ impl Error {
             Self::Prompt(_) => "prompt-invalid",
             Self::ContextOverflow { .. } => "context-overflow",
             Self::Setting(_) => "setting-invalid",
+            Self::NothingToEdit(_) => "nothing-to-edit",
+            Self::EditUnsupported(_) => "edit-unsupported",
             Self::Unsupported(_) => "unsupported",
             Self::Convert(_) => "convert-unsupported",
             Self::DeviceUnavailable(_) => "device-unavailable",
@@ -108,6 +114,10 @@ impl Error {
             Self::Prompt(_) => "Change the request as the message says.",
             Self::ContextOverflow { .. } => "Shorten the request, drop earlier turns, or ask for fewer new tokens.",
             Self::Setting(_) => "Change the setting as the message says.",
+            Self::NothingToEdit(_) => "Name a thing that is in the picture and does not fill it.",
+            Self::EditUnsupported(_) => {
+                "Ask to remove, recolour, blur, pixelate, brighten, darken or cut out a thing that is there, to turn it grey, or to replace it with a colour."
+            }
             Self::Unsupported(_) => "Load a model that has this part.",
             Self::Convert(_) => "See docs/convert.md for what can be converted, and what can be left out.",
             Self::DeviceUnavailable(_) => "Choose the device `cpu` or `auto`.",

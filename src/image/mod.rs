@@ -1,6 +1,7 @@
 //! Images in and out: files -> [`Image`] -> the encoder's square; masks, overlays and files back.
 
 mod decode;
+pub mod edit;
 pub mod masks;
 pub mod overlay;
 pub mod palette;
