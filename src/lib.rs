@@ -43,8 +43,10 @@ mod web;
 
 pub use crate::error::{Error, Result};
 pub use crate::image::Image;
+pub use crate::image::edit::{Change, EditedImage};
 pub use crate::image::masks::{LabelMap, Mask, Rle};
 pub use crate::image::preprocess::Crop;
+pub use crate::image::soft_mask::SoftMask;
 pub use crate::model::answer::AnswerOptions;
 pub use crate::model::complete::{CompleteOptions, Completion, complete};
 pub use crate::model::decode::Finish;
@@ -56,6 +58,7 @@ pub use crate::model::rendering::{GeneratedImage, GeneratedToken};
 pub use crate::model::sampler::Sampling;
 pub use crate::model::setokim::{Setokim, Size, Timings, Token, TokenReport, VisualTokens};
 pub use crate::runtime::device::{DeviceChoice, DeviceKind, DeviceReport, OpenDevice, open as open_device, probe};
+pub use crate::tasks::photo_edit::{PhotoEdit, Target};
 pub use crate::tasks::{Generated, Segment};
 pub use crate::text::{Message, Part, Role, Tokenizer};
 

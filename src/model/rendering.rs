@@ -11,6 +11,7 @@ use crate::image::masks::LabelMap;
 use crate::image::preprocess::Crop;
 use crate::image::resize::frame_from_square;
 use crate::image::resize::resample;
+use crate::image::soft_mask::SoftMask;
 use crate::model::encoded_image::EncodedImage;
 use crate::model::setokim::Setokim;
 use crate::runtime::readback::{self, read_together};
@@ -21,12 +22,15 @@ use crate::{Error, Result};
 pub struct GeneratedImage {
     /// In the frame of the source image if it is an edit, else the model's own square.
     pub image: Image,
+    /// How opaque each pixel is, where something was cut out.
+    pub alpha: Option<SoftMask>,
     /// The part of the image that the grid covers.
     pub crop: Crop,
     /// Rows and columns of patches.
     pub grid: [usize; 2],
     /// Which token drew each patch, row by row: an index into `tokens`.
     pub labels: Vec<u32>,
+    /// None where an edit changed pixels of a photograph.
     pub tokens: Vec<GeneratedToken>,
     /// Tokens of the source image that the generated does without, by their number in its report.
     pub removed: Vec<usize>,
@@ -94,6 +98,7 @@ impl Setokim {
         };
         Ok(GeneratedImage {
             image,
+            alpha: None,
             crop: source.map_or(whole, |source| source.crop),
             grid: [side, side],
             tokens,

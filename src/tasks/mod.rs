@@ -4,6 +4,7 @@
 mod chat;
 mod edit;
 mod generate;
+pub mod photo_edit;
 mod segment;
 
 pub use self::segment::Segment;
@@ -57,13 +58,14 @@ impl Setokim {
     pub fn tasks(&self) -> Vec<&'static str> {
         let language = self.language().ok();
         let draws = self.detok().is_some() && language.is_some_and(|language| language.diffusion.is_some());
+        let segments = language.is_some_and(|language| language.mask_head.is_some());
         let all = [
             ("tokenize", true),
             ("reconstruct", self.detok().is_some()),
             ("chat", language.is_some()),
-            ("segment", language.is_some_and(|language| language.mask_head.is_some())),
+            ("segment", segments),
             ("generate", draws),
-            ("edit", draws),
+            ("edit", draws || segments && self.detok().is_none()),
         ];
         all.into_iter().filter_map(|(task, can)| can.then_some(task)).collect()
     }
