@@ -7,56 +7,132 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Bytes that are no whole image of a known format.
     #[error("the picture cannot be read: {0}")]
     ImageDecode(String),
+    /// An image with more pixels than are read.
     #[error("the picture has {width} x {height} pixels, more than the limit of {limit} megapixels")]
-    ImageTooLarge { width: u32, height: u32, limit: u32 },
+    ImageTooLarge {
+        /// Columns of pixels.
+        width: u32,
+        /// Rows of pixels.
+        height: u32,
+        /// Megapixels at the most.
+        limit: u32,
+    },
+    /// An image file with more bytes than are read.
     #[error("the picture's file has {bytes} bytes, more than the limit of {limit} MiB")]
-    ImageFileTooLarge { bytes: usize, limit: usize },
+    ImageFileTooLarge {
+        /// Bytes that it has.
+        bytes: usize,
+        /// MiB at the most.
+        limit: usize,
+    },
+    /// A `config.json` with a value that cannot be.
     #[error("the config is not valid: {0}")]
     Config(String),
+    /// A `manifest.json` that lists what cannot be.
     #[error("the manifest is not valid: {0}")]
     Manifest(String),
+    /// A file of weights that breaks its format.
     #[error("shard `{name}` is corrupt: {reason}")]
-    Shard { name: String, reason: String },
+    Shard {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that is not the one the manifest lists.
     #[error("shard `{name}` does not match its SHA-256 in the manifest (want {want}, got {got})")]
-    HashMismatch { name: String, want: String, got: String },
+    HashMismatch {
+        /// The file.
+        name: String,
+        /// SHA-256 in the manifest.
+        want: String,
+        /// SHA-256 of the file.
+        got: String,
+    },
+    /// A tensor that the config asks for and no file has, by its name.
     #[error("tensor `{0}` is missing from the model's files")]
     TensorMissing(String),
+    /// A tensor of another shape than the config says.
     #[error("tensor `{name}` has shape {got:?}, expected {want:?}")]
-    TensorShape { name: String, want: Vec<usize>, got: Vec<usize> },
+    TensorShape {
+        /// The tensor.
+        name: String,
+        /// The shape by the config.
+        want: Vec<usize>,
+        /// The shape in the file.
+        got: Vec<usize>,
+    },
+    /// A tensor stored in a type that is not read here.
     #[error("tensor `{name}` is stored as {dtype}, which is not supported here")]
-    TensorType { name: String, dtype: String },
+    TensorType {
+        /// The tensor.
+        name: String,
+        /// The type.
+        dtype: String,
+    },
+    /// NaN or infinity where a sound model has none.
     #[error("the {what} hold a value that is not finite (first in row {row})")]
-    NotFinite { what: &'static str, row: usize },
+    NotFinite {
+        /// What holds it, such as "logits".
+        what: &'static str,
+        /// The first row that does, from 0.
+        row: usize,
+    },
+    /// Settings that cannot cluster so many patches.
     #[error("the clustering settings do not fit: {0}")]
     Clustering(String),
+    /// A GGUF file that breaks its format or asks for what is not supported.
     #[error("the GGUF file is not valid: {0}")]
     Gguf(String),
+    /// A tokenizer that breaks its format or does not belong to the model.
     #[error("the tokenizer is not valid: {0}")]
     Tokenizer(String),
+    /// A request that has nothing to answer, or too much of it.
     #[error("the prompt is not valid: {0}")]
     Prompt(String),
+    /// More positions than the model can tell apart.
     #[error("the request needs {needed} tokens of context and the model has {available}: {} too many", needed - available)]
-    ContextOverflow { needed: usize, available: usize },
+    ContextOverflow {
+        /// Positions that the request needs.
+        needed: usize,
+        /// Positions that the model has.
+        available: usize,
+    },
+    /// A setting out of its range.
     #[error("{0}")]
     Setting(String),
+    /// A mask without pixels, or one of all pixels that shall be removed.
     #[error("there is nothing to edit: {0}")]
     NothingToEdit(&'static str),
+    /// A change of a photograph that a mask does not allow, such as something new.
     #[error("this edit is not possible: {0}")]
     EditUnsupported(String),
+    /// A part that this model does not have.
     #[error("this model has no {0}")]
     Unsupported(&'static str),
+    /// A checkpoint that cannot become a model folder.
     #[error("the model cannot be converted: {0}")]
     Convert(String),
+    /// There is no GPU that can be used, and one was asked for.
     #[error("no GPU device: {0}")]
     DeviceUnavailable(String),
+    /// The GPU went away while it worked.
     #[error("the GPU device was lost: {0}")]
     DeviceLost(String),
+    /// The request was stopped.
     #[error("stopped on request")]
     Aborted,
+    /// A file that cannot be read or written.
     #[error("{path}: {source}")]
-    Io { path: String, source: std::io::Error },
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// `Result` with our [`enum@Error`].

@@ -9,33 +9,36 @@
 //! image), `D` width of a semantic token, `T` positions of a text sequence, `H` width of the language model,
 //! `S` side of the square input image in pixels.
 
-// Lower floors first; `cargo xtask test layers` holds that none imports a floor above it.
-#[doc(hidden)]
+#![warn(missing_docs)]
+
+// Lower floors first; `cargo xtask test layers` holds that none imports a floor above it. They are hidden where
+// documentation is built and nowhere else: the compiler does not ask for documentation of what is hidden, and so it does.
+#[cfg_attr(doc, doc(hidden))]
 pub mod error;
-#[doc(hidden)]
+#[cfg_attr(doc, doc(hidden))]
 pub mod limits;
 
-#[doc(hidden)]
+#[cfg_attr(doc, doc(hidden))]
 pub mod formats;
-#[doc(hidden)]
+#[cfg_attr(doc, doc(hidden))]
 pub mod kernels;
-#[doc(hidden)]
+#[cfg_attr(doc, doc(hidden))]
 pub mod runtime;
 
-#[doc(hidden)]
+#[cfg_attr(doc, doc(hidden))]
 pub mod image;
-#[doc(hidden)]
+#[cfg_attr(doc, doc(hidden))]
 pub mod nn;
-#[doc(hidden)]
+#[cfg_attr(doc, doc(hidden))]
 pub mod text;
 
-#[doc(hidden)]
+#[cfg_attr(doc, doc(hidden))]
 pub mod model;
-#[doc(hidden)]
+#[cfg_attr(doc, doc(hidden))]
 pub mod tasks;
 
-#[cfg(not(target_family = "wasm"))]
-#[doc(hidden)]
+#[cfg(all(feature = "convert", not(target_family = "wasm")))]
+#[cfg_attr(doc, doc(hidden))]
 pub mod convert;
 
 #[cfg(target_family = "wasm")]
@@ -47,20 +50,24 @@ pub use crate::image::edit::{Change, EditedImage};
 pub use crate::image::masks::{LabelMap, Mask, Rle};
 pub use crate::image::preprocess::Crop;
 pub use crate::image::soft_mask::SoftMask;
+pub use crate::model::abort::AbortHandle;
 pub use crate::model::answer::AnswerOptions;
+pub use crate::model::answering::Answering;
 pub use crate::model::complete::{CompleteOptions, Completion, complete};
 pub use crate::model::decode::Finish;
 pub use crate::model::diffusion::DiffusionOptions;
 pub use crate::model::encoded_image::{EncodedImage, ImageCache};
 pub use crate::model::events::{Answer, AnswerPart, Event, Seconds, Usage};
+pub use crate::model::language::{Message, Part};
 pub use crate::model::mask_head::{CoveredToken, Segmentation};
 pub use crate::model::rendering::{GeneratedImage, GeneratedToken};
 pub use crate::model::sampler::Sampling;
+pub use crate::model::setok::{Clusters, TokenName, TokenNames};
 pub use crate::model::setokim::{Setokim, Size, Timings, Token, TokenReport, VisualTokens};
 pub use crate::runtime::device::{DeviceChoice, DeviceKind, DeviceReport, OpenDevice, open as open_device, probe};
 pub use crate::tasks::photo_edit::{PhotoEdit, Target};
 pub use crate::tasks::{Generated, Segment};
-pub use crate::text::{Message, Part, Role, Tokenizer};
+pub use crate::text::{Role, Tokenizer};
 
 /// The README's Rust is compiled as a test.
 #[cfg(doctest)]

@@ -34,6 +34,9 @@ pub const MAX_PATCHES: usize = 16_384;
 /// Most refusals that a model names: each is looked at for every word of the vocabulary.
 pub const MAX_REFUSALS: usize = 64;
 
+/// Farthest that compositing looks for what an edit left behind, in pixels: it looks at a square of twice that.
+pub const MAX_REMNANT_REACH: usize = 32;
+
 /// The kernel sorts the centres in workgroup memory, this many at most.
 pub const MAX_CENTERS: usize = 1024;
 

@@ -5,21 +5,15 @@
 
 mod common;
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
+use common::tiny_setokim::model;
 use common::{cpu, gpu};
 use setokim::image::Image;
 use setokim::model::answer::AnswerOptions;
-use setokim::model::config::SetokimConfig;
 use setokim::model::setokim::Setokim;
-use setokim::nn::tensor_store::TensorStore;
-use setokim::runtime::device::OpenDevice;
-use setokim::text::{Message, Part, Role, Tokenizer};
-
-const CONFIG: &str = include_str!("fixtures/tiny-setokim/config.json");
-const SHARD: &[u8] = include_bytes!("fixtures/tiny-setokim/setok-00001-of-00001.safetensors");
-const TOKENIZER: &[u8] = include_bytes!("fixtures/tiny-setokim/tokenizer.json");
+use setokim::text::Role;
+use setokim::{Message, Part};
 
 /// What an allocator may keep to itself.
 const SLACK_KIB: u64 = 4 << 10;
@@ -32,13 +26,6 @@ fn alone(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);
 }
 
-fn model(open: OpenDevice) -> Setokim {
-    let mut store = TensorStore::new(&open.device);
-    store.add_shard("tiny", SHARD.to_vec()).unwrap();
-    let config = SetokimConfig::from_json(CONFIG).unwrap();
-    Setokim::load_with_text(config, store, Tokenizer::from_json(TOKENIZER).unwrap(), open).unwrap()
-}
-
 /// Images and words of a few sizes, by the number of the request.
 fn image(request: usize) -> Image {
     let (width, height) = ((8 + request % 5) as u32, (8 + request % 3) as u32);
@@ -48,7 +35,6 @@ fn image(request: usize) -> Image {
 
 /// One request, and its whole answer as text.
 async fn ask(model: &Setokim, request: usize) -> String {
-    static NEVER: AtomicBool = AtomicBool::new(false);
     let mut options = AnswerOptions { max_tokens: 4, ..AnswerOptions::default() };
     options.diffusion.steps = 2;
     let image = image(request / 6);
@@ -58,14 +44,14 @@ async fn ask(model: &Setokim, request: usize) -> String {
         1 => format!("{:?}", model.reconstruct(&image).await.unwrap().0.rgb()),
         2 | 3 => {
             let encoded = model.encode_image(&image).await.unwrap();
-            let parts = vec![Part::Image, Part::Text(text.into())];
+            let parts = vec![Part::Image(encoded), Part::Text(text.into())];
             let messages = [Message { role: Role::User, parts }];
-            let answer = model.chat(&messages, &[&encoded], &options, &NEVER, async |_| ()).await.unwrap();
+            let answer = model.chat(&messages, &options).await.unwrap();
             format!("{:?} {}", answer.to_message(), answer.usage.answer_tokens)
         }
         4 => {
             let encoded = model.encode_image(&image).await.unwrap();
-            let answer = model.segment(&encoded, text, &options, &NEVER, async |_| ()).await.unwrap();
+            let answer = model.segment(&encoded, text, &options).await.unwrap();
             format!("{:?} {}", answer.mask.map(|found| found.mask), answer.text)
         }
         // Errors are part of long use too.

@@ -2,7 +2,7 @@
 
 python -m training.export runs/stage1-nano/checkpoint.pt --metrics metrics.json --out runs/exported
 python -m training.export runs/stage3-nano/checkpoint.pt --text tokenizer.json --out runs/exported
-cargo run --release --bin setokim -- convert runs/exported -o models/setokim-tiny --type q8     # smaller weights
+cargo run --release --all-features --bin setokim -- convert runs/exported -o models/setokim-tiny --type q8  # packed
 python -m training.export --samples models/samples
 """
 

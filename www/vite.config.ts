@@ -1,13 +1,20 @@
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, readdirSync, readFileSync } from "node:fs";
+import { cpSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import sirv from "sirv";
 import { type Connect, defineConfig, type Plugin } from "vite";
+import { listedModels } from "./listed-models.ts";
+import { type ListedModel, modelsAsText } from "./src/models.ts";
+import { worlds } from "./src/worlds/index.ts";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const models = join(root, "../models");
 const fixtures = join(root, "../tests/fixtures");
+
+/** What is tested does not hang on which models somebody has made beside those of the repository. */
+const offered = (mode: string): ListedModel[] =>
+  listedModels(models).filter(({ folder }) => mode !== "test" || folder === "setokim-tiny");
 
 /** Only this origin, and no inline script or style. WebAssembly needs its own word. */
 const policy = [
@@ -39,17 +46,21 @@ function contentPolicy(): Plugin {
 
 /** `sw.js`, which knows every file of the build by name. */
 function offlinePage(): Plugin {
+  let mode = "";
   return {
     name: "offline-page",
     apply: "build",
+    configResolved: (config) => void (mode = config.mode),
     generateBundle(_options, bundle) {
       const hash = createHash("sha256");
       for (const file of Object.values(bundle)) hash.update(file.type === "chunk" ? file.code : file.source);
       const version = hash.digest("hex").slice(0, 12);
-      const files = ["./", "theme.js", "icon.svg", "app.webmanifest", ...Object.keys(bundle)].filter(
+      const files = ["./", "first-paint.js", "icon.svg", "app.webmanifest", ...Object.keys(bundle)].filter(
         (name) => !name.endsWith(".map") && name !== "index.html",
       );
-      files.push(...sampleNames().map((name) => `models/samples/${encodeURIComponent(name)}`));
+      const kinds = new Set(offered(mode).map(({ kind }) => kind));
+      const samples = [...kinds].flatMap((kind) => worlds[kind].samples);
+      files.push(...samples.map(({ file }) => `models/samples/${file}`));
       const source = readFileSync(join(root, "sw.template.js"), "utf8")
         .replace("__VERSION__", version)
         .replace("__FILES__", JSON.stringify(files));
@@ -58,23 +69,13 @@ function offlinePage(): Plugin {
   };
 }
 
-function sampleNames(): string[] {
-  const folder = join(models, "samples");
-  return existsSync(folder)
-    ? readdirSync(folder)
-        .filter((name) => name.endsWith(".png"))
-        .sort()
-    : [];
-}
-
 /**
- * `../models` beside the page: copied into the build, served in development. The tests' fixture models are served as
- * `models/tiny/` and `models/tiny-setokim/` by the development and preview servers only. `virtual:samples` lists the
- * sample pictures.
+ * `../models` beside the page: copied into the build, which says in the page which are there. The development and preview
+ * servers have all of them, and the tests' fixture models as `models/tiny/` and `models/tiny-setokim/`.
  */
 function modelFiles(): Plugin {
-  const id = "virtual:samples";
   let outDir = join(root, "dist");
+  let mode = "";
   const serve = (folder: string): Connect.NextHandleFunction => sirv(folder, { dev: true, etag: true });
   const serveFixtures = (middlewares: Connect.Server): void => {
     middlewares.use("/models/tiny-setokim", serve(join(fixtures, "tiny-setokim")));
@@ -82,18 +83,22 @@ function modelFiles(): Plugin {
   };
   return {
     name: "model-files",
-    configResolved: (config) => void (outDir = join(config.root, config.build.outDir)),
-    resolveId: (source) => (source === id ? `\0${id}` : undefined),
-    load(source) {
-      if (source !== `\0${id}`) return undefined;
-      return `export default ${JSON.stringify(sampleNames())};`;
+    configResolved: (config) => {
+      outDir = join(config.root, config.build.outDir);
+      mode = config.mode;
     },
+    transformIndexHtml: (html) =>
+      html.replace('<html lang="en"', `<html lang="en" data-models="${modelsAsText(offered(mode))}"`),
     generateBundle() {
-      // The page shows this art, so it carries its licences.
-      this.emitFile({ type: "asset", fileName: "NOTICE.txt", source: readFileSync(join(root, "../training/NOTICE")) });
+      // The page shows this art and these photographs, so it carries their licences.
+      const notices = ["NOTICE", "training/NOTICE"]
+        .map((name) => readFileSync(join(root, "..", name), "utf8"))
+        .join("\n");
+      this.emitFile({ type: "asset", fileName: "NOTICE.txt", source: notices });
     },
     closeBundle() {
-      if (existsSync(models)) cpSync(models, join(outDir, "models"), { recursive: true });
+      const folders = ["samples", ...offered(mode).map(({ folder }) => folder)];
+      for (const name of folders) cpSync(join(models, name), join(outDir, "models", name), { recursive: true });
     },
     configureServer(server) {
       serveFixtures(server.middlewares);
@@ -101,6 +106,7 @@ function modelFiles(): Plugin {
     },
     configurePreviewServer(server) {
       serveFixtures(server.middlewares);
+      server.middlewares.use("/models", serve(models));
     },
   };
 }

@@ -2,6 +2,7 @@
 
 import { withoutAliases } from "./aliases.js";
 import { SetokimError } from "./errors.js";
+import { imageData } from "./image.js";
 import type {
   Answer,
   AnswerEvent,
@@ -28,7 +29,7 @@ export function wasmOptions(options: EditOptions): WasmOptions {
   const { maxTokens, stop, seed, required, diffusion, copyTokens, composite } = withoutAliases(options);
   return given({
     max_tokens: maxTokens,
-    stop: stop === undefined ? undefined : stopTexts(stop),
+    stop: stop === undefined ? undefined : [...stop],
     sampling: {
       temperature: options.temperature ?? 0,
       top_k: options.topK ?? 0,
@@ -43,18 +44,12 @@ export function wasmOptions(options: EditOptions): WasmOptions {
   });
 }
 
-function stopTexts(stop: unknown): string[] {
-  if (Array.isArray(stop) && stop.every((text) => typeof text === "string")) return [...stop];
-  throw new SetokimError("setting-invalid", "`stop` is not a list of texts");
-}
-
-/** The messages, and apart from them the images that take their places. */
-export function wasmMessages(messages: readonly Message[]): { messages: WasmMessage[]; images: ImageInput[] } {
-  const images: ImageInput[] = [];
+/** The messages, checked. */
+export function wasmMessages(messages: readonly Message[]): WasmMessage<ImageInput>[] {
   const wrong = (what: string): SetokimError => new SetokimError("prompt-invalid", what);
   // Not every caller has TypeScript to say so first.
   if (!Array.isArray(messages)) throw wrong("the messages are not a list");
-  const partOf = (part: MessagePart | null | undefined): WasmMessage["parts"][number] => {
+  const partOf = (part: MessagePart | null | undefined): WasmMessage<ImageInput>["parts"][number] => {
     switch (part?.type) {
       case "text":
         if (typeof part.text !== "string") throw wrong("the text of a message is not text");
@@ -62,22 +57,30 @@ export function wasmMessages(messages: readonly Message[]): { messages: WasmMess
       case "mask":
         return { type: "mask" };
       case "image":
-        images.push(part.image);
-        return { type: "image" };
+        return { type: "image", image: part.image };
       default:
         throw wrong("a part of a message is of another type than text, image or mask");
     }
   };
-  return {
-    messages: messages.map((message: Message | null | undefined) => {
-      const { role, content } = message ?? { role: undefined, content: undefined };
-      if (role !== "user" && role !== "assistant") throw wrong("a message has another role than user or assistant");
-      if (typeof content === "string") return { role, parts: [{ type: "text", text: content }] };
-      if (!Array.isArray(content)) throw wrong("the content of a message is neither text nor a list of parts");
-      return { role, parts: content.map(partOf) };
-    }),
-    images,
-  };
+  return messages.map((message: Message | null | undefined) => {
+    const { role, content } = message ?? { role: undefined, content: undefined };
+    if (role !== "user" && role !== "assistant") throw wrong("a message has another role than user or assistant");
+    if (typeof content === "string") return { role, parts: [{ type: "text", text: content }] };
+    if (!Array.isArray(content)) throw wrong("the content of a message is neither text nor a list of parts");
+    return { role, parts: content.map(partOf) };
+  });
+}
+
+/** The messages with each of their images in another form; all images are begun at once. */
+export function withImages<From, To>(
+  messages: readonly WasmMessage<From>[],
+  convert: (image: From) => To | Promise<To>,
+): Promise<WasmMessage<To>[]> {
+  const convertPart = async (part: WasmMessage<From>["parts"][number]): Promise<WasmMessage<To>["parts"][number]> =>
+    part.type === "image" ? { type: "image", image: await convert(part.image) } : part;
+  return Promise.all(
+    messages.map(async ({ role, parts }) => ({ role, parts: await Promise.all(parts.map(convertPart)) })),
+  );
 }
 
 export function eventFrom(event: WasmEvent): AnswerEvent {
@@ -113,7 +116,7 @@ function maskFrom({ width, height, bits, score, tokens }: WasmMask): Segmentatio
 function generatedImageFrom(generated: WasmGeneratedImage): GeneratedImage {
   const { width, height, rgba, grid, crop, labels, tokens, removed } = generated;
   return {
-    image: new ImageData(Uint8ClampedArray.from(rgba), width, height),
+    image: imageData(rgba, width, height),
     tokens: {
       image: { width, height },
       grid,

@@ -1,13 +1,23 @@
 /** What runs a model, here or in a worker: the face that `Setokim` talks to. */
 
 import type { SetokimError } from "./errors.js";
+import type { Fetch } from "./fetching.js";
 import type { RequestImage } from "./image.js";
-import type { AnswerTask, Task } from "./tasks.js";
+import type { Task } from "./tasks.js";
 import type { DeviceChoice, DeviceReport, Dtype, LoadProgress, ModelInfo, Tokenization, WeightTypes } from "./types.js";
 import type { WasmAnswer, WasmEvent, WasmMessage, WasmOptions, WasmReconstruction } from "./wasm.js";
 
-/** What crosses to the worker to load a model: absolute addresses, no functions. */
-export interface LoadRequest {
+/** What a model's folder is fetched with. */
+export interface FetchRequest {
+  /** The address as the caller wrote it. */
+  asked?: string | undefined;
+  headers?: Readonly<Record<string, string>> | undefined;
+  /** The caller's own; on its way to a worker it is a port to it. */
+  fetch?: Fetch | MessagePort | undefined;
+}
+
+/** What is needed to load a model: absolute addresses. */
+export interface LoadRequest extends FetchRequest {
   source: string | readonly File[];
   device: DeviceChoice;
   dtype: Dtype;
@@ -25,12 +35,20 @@ export interface LoadReply {
   tasks: Task[];
 }
 
-/** What the language model is asked: a conversation, or a prompt about at most one image. */
+/** What the language model is asked: a conversation, a prompt, or a prompt about an image. */
 export type Question =
-  | { task: "chat"; messages: WasmMessage[] }
-  | { task: Exclude<AnswerTask, "chat">; prompt: string };
+  | { task: "chat"; messages: WasmMessage<RequestImage>[] }
+  | { task: "generate"; prompt: string }
+  | { task: "segment" | "edit"; image: RequestImage; prompt: string };
 
-export type AnswerRequest = Question & { images: RequestImage[]; options: WasmOptions };
+export type AnswerRequest = Question & { options: WasmOptions };
+
+/** All images of a request. */
+export function imagesOf(question: Question): RequestImage[] {
+  if (question.task === "generate") return [];
+  if (question.task !== "chat") return [question.image];
+  return question.messages.flatMap(({ parts }) => parts.flatMap((part) => (part.type === "image" ? [part.image] : [])));
+}
 
 export interface Host {
   probe(wasmUrl?: string): Promise<DeviceReport>;

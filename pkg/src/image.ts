@@ -1,15 +1,18 @@
 /** Any picture that a page can hold -> what the Rust side takes: encoded bytes, or RGBA pixels. */
 
 import { SetokimError, throwIfAborted } from "./errors.js";
+import { fetchUrl } from "./fetching.js";
+import { imageSize } from "./image-size.js";
+import { tagOf } from "./options.js";
 import type { ImageInput } from "./types.js";
 
 /** A picture on its way to the engine. Everything in it belongs to the package and may be transferred. */
 export type RequestImage =
-  /** A PNG, JPEG, WebP or GIF file; Rust decodes it and applies its EXIF orientation. */
+  /** A file that Rust decodes: where there is no browser to do it, or one that cannot. */
   | { kind: "encoded"; bytes: Uint8Array<ArrayBuffer> }
   /** [height, width, 4], rows without padding, alpha not premultiplied. */
   | { kind: "rgba"; rgba: Uint8Array<ArrayBuffer>; width: number; height: number }
-  /** Pixels that only the browser can read: a canvas, an image element, a video frame. */
+  /** Pixels as the browser shows them: of a file, a canvas, an image element, a video frame. */
   | { kind: "bitmap"; bitmap: ImageBitmap };
 
 /** The same once the browser has read its pixels. */
@@ -20,6 +23,9 @@ const MEGAPIXEL_LIMIT = 64;
 
 /** As in Rust: a larger file is not even read. */
 const BYTE_LIMIT = 128 << 20;
+
+/** Pixels that are read back at one time. Browsers draw nothing on a canvas that is too large for them, and say nothing. */
+const TILE = { width: 4096, height: 1024 };
 
 const inputRemedy =
   "Pass an address, a Blob or File, an ImageBitmap, ImageData, canvas, image element, VideoFrame or encoded bytes.";
@@ -39,10 +45,10 @@ export async function imageFrom(input: ImageInput, signal?: AbortSignal, fetched
       return imageFromBlob(input as Blob, signal);
     case "ArrayBuffer":
       checkBytes((input as ArrayBuffer).byteLength);
-      return imageFromBytes(new Uint8Array((input as ArrayBuffer).slice(0)));
+      return imageFromBytes(new Uint8Array((input as ArrayBuffer).slice(0)), signal);
     case "Uint8Array":
       checkBytes((input as Uint8Array).byteLength);
-      return imageFromBytes(Uint8Array.from(input as Uint8Array));
+      return imageFromBytes(Uint8Array.from(input as Uint8Array), signal);
     case "ImageData":
       return imageFromImageData(input as ImageData);
     case "HTMLImageElement":
@@ -56,7 +62,7 @@ export async function imageFrom(input: ImageInput, signal?: AbortSignal, fetched
       if (ArrayBuffer.isView(input)) {
         const view: ArrayBufferView = input; // a Buffer, a DataView: bytes all the same
         checkBytes(view.byteLength);
-        return imageFromBytes(Uint8Array.from(new Uint8Array(view.buffer, view.byteOffset, view.byteLength)));
+        return imageFromBytes(Uint8Array.from(new Uint8Array(view.buffer, view.byteOffset, view.byteLength)), signal);
       }
       throw new SetokimError("image-decode", `this is not a picture: ${describe(input)}`, { remedy: inputRemedy });
   }
@@ -81,23 +87,48 @@ export function readImage(image: RequestImage): ReadImage {
   const { width, height } = bitmap;
   try {
     checkSize(width, height);
-    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-    if (context === null) throw new SetokimError("internal", "the browser gives no 2-D canvas");
-    context.drawImage(bitmap, 0, 0);
-    const { data } = context.getImageData(0, 0, width, height);
-    return { kind: "rgba", rgba: new Uint8Array(data.buffer), width, height };
+    return { kind: "rgba", rgba: pixelsOf(bitmap), width, height };
   } finally {
     bitmap.close();
   }
 }
 
+/** [height, width, 4], read tile by tile. */
+function pixelsOf(bitmap: ImageBitmap): Uint8Array<ArrayBuffer> {
+  const { width, height } = bitmap;
+  const rgba = new Uint8Array(4 * width * height);
+  const canvas = new OffscreenCanvas(Math.min(width, TILE.width), Math.min(height, TILE.height));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (context === null) throw new SetokimError("internal", "the browser gives no 2-D canvas");
+  context.globalCompositeOperation = "copy"; // nothing of the tile before shows through
+  for (let top = 0; top < height; top += TILE.height) {
+    for (let left = 0; left < width; left += TILE.width) {
+      const [columns, rows] = [Math.min(TILE.width, width - left), Math.min(TILE.height, height - top)];
+      context.drawImage(bitmap, left, top, columns, rows, 0, 0, columns, rows);
+      const { data } = context.getImageData(0, 0, columns, rows);
+      for (let row = 0; row < rows; row += 1) {
+        const line = data.subarray(4 * row * columns, 4 * (row + 1) * columns);
+        rgba.set(line, 4 * ((top + row) * width + left));
+      }
+    }
+  }
+  return rgba;
+}
+
+/** `ImageData`, or the same by another name in Node. */
+export function imageData(rgba: Uint8Array, width: number, height: number): ImageData {
+  const data = Uint8ClampedArray.from(rgba);
+  if (typeof ImageData === "function") return new ImageData(data, width, height);
+  return { data, width, height, colorSpace: "srgb", [Symbol.toStringTag]: "ImageData" } as unknown as ImageData;
+}
+
 async function imageFromUrl(url: string, signal?: AbortSignal, fetched?: () => void): Promise<RequestImage> {
   // A page's content policy seldom lets `fetch` read data: URLs, and they need no network.
-  if (/^data:/i.test(url)) return imageFromBytes(bytesFromDataUrl(url));
+  if (/^data:/i.test(url)) return imageFromBytes(bytesFromDataUrl(url), signal);
   if (!/^blob:/i.test(url)) fetched?.();
   let response: Response;
   try {
-    response = await fetch(url, signal === undefined ? {} : { signal });
+    response = await fetchUrl(url, signal === undefined ? {} : { signal });
   } catch (error) {
     throwIfAborted(signal);
     throw new SetokimError("network", `the picture at ${url} cannot be fetched`, {
@@ -135,11 +166,38 @@ async function imageFromBlob(source: Blob, signal?: AbortSignal): Promise<Reques
     throw new SetokimError("io", "the file of the picture cannot be read", { cause: error });
   }
   throwIfAborted(signal);
-  return imageFromBytes(new Uint8Array(buffer));
+  return imageFromBytes(new Uint8Array(buffer), signal);
 }
 
-function imageFromBytes(bytes: Uint8Array<ArrayBuffer>): RequestImage {
-  return { kind: "encoded", bytes };
+/**
+ * Decoded by the browser, so that the model sees what the person sees: the same formats, orientation and colours. What it
+ * cannot decode is left to Rust, which has words for what is wrong with a file.
+ */
+async function imageFromBytes(bytes: Uint8Array<ArrayBuffer>, signal: AbortSignal | undefined): Promise<RequestImage> {
+  const size = imageSize(bytes);
+  if (size !== undefined) checkSize(size.width, size.height);
+  if (!readsTruly()) return { kind: "encoded", bytes };
+  let bitmap: ImageBitmap;
+  try {
+    bitmap = await createImageBitmap(new Blob([bytes]), { imageOrientation: "from-image" });
+  } catch {
+    throwIfAborted(signal);
+    return { kind: "encoded", bytes };
+  }
+  if (signal?.aborted === true) bitmap.close();
+  throwIfAborted(signal);
+  return { kind: "bitmap", bitmap };
+}
+
+/** Whether there is a canvas here that gives back what was put on it: browsers that hide from trackers give noise. */
+function readsTruly(): boolean {
+  if (typeof createImageBitmap !== "function" || typeof OffscreenCanvas !== "function") return false;
+  const context = new OffscreenCanvas(2, 2).getContext("2d", { willReadFrequently: true });
+  if (context === null) return false;
+  const pixels = Uint8ClampedArray.of(1, 60, 120, 255, 180, 240, 5, 255, 70, 0, 99, 255, 255, 128, 33, 255);
+  context.putImageData(new ImageData(pixels, 2, 2), 0, 0);
+  const { data } = context.getImageData(0, 0, 2, 2);
+  return pixels.every((value, at) => value === data[at]);
 }
 
 function imageFromImageData(image: ImageData): RequestImage | Promise<RequestImage> {
@@ -206,11 +264,6 @@ function bytesFromDataUrl(url: string): Uint8Array<ArrayBuffer> {
   } catch (error) {
     throw new SetokimError("image-decode", "the data: URL is not valid", { cause: error });
   }
-}
-
-/** By tag and not by `instanceof`: pictures also come from other frames. */
-function tagOf(value: unknown): string {
-  return Object.prototype.toString.call(value).slice(8, -1);
 }
 
 function describe(value: unknown): string {

@@ -64,6 +64,7 @@ export async function loadEngine(
   const onAbort = (): void => stop.abort(signal?.reason);
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
+    throwIfAborted(signal);
     const files = loader.files();
     progress.expect(files);
     checkFits(files, device, dtype);
@@ -101,6 +102,7 @@ export async function loadEngine(
     }
     throwIfAborted(signal);
     progress.report("ready");
+    throwIfAborted(signal); // by the listener
     return { engine, model };
   } catch (error) {
     stop.abort();
@@ -132,7 +134,8 @@ async function readTexts(
 ): Promise<Texts> {
   try {
     const both = [source.text("config.json"), source.text("manifest.json")] as const;
-    await Promise.allSettled(both); // where one fails, the other is not left asking
+    const [first, second] = await Promise.allSettled(both); // where one fails, the other is not left asking
+    if (first.status === "fulfilled" && second.status === "rejected") checkOurs(first.value);
     const [config, manifest] = await Promise.all(both);
     return { config, manifest };
   } catch (error) {
@@ -142,6 +145,26 @@ async function readTexts(
     if (record === undefined) throw error;
     return record;
   }
+}
+
+/** A folder without a manifest whose config names what Hugging Face's libraries look for is one of theirs. */
+function checkOurs(config: string): void {
+  let read: { model_type?: unknown; architectures?: unknown } | null;
+  try {
+    read = JSON.parse(config) as typeof read;
+  } catch {
+    return; // what it is, the missing manifest says
+  }
+  const kind = read?.model_type ?? read?.architectures;
+  if (kind === undefined) return;
+  throw new SetokimError(
+    "unsupported",
+    `this is the folder of another program (${String(kind)}): it has no manifest.json`,
+    {
+      remedy:
+        "Convert it with `setokim convert FOLDER -o my-model` (docs/convert.md), and pass the folder that it writes.",
+    },
+  );
 }
 
 async function fetchShard(

@@ -1,12 +1,15 @@
 /** The engine in this thread: in the page when asked for, else inside the worker. */
 
+import { withImages } from "./answers.js";
 import { openCache } from "./cache.js";
 import { camelCased } from "./camel-case.js";
 import { asSetokimError, isFatal, isTrap, SetokimError } from "./errors.js";
+import { portFetch } from "./fetch-port.js";
 import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
 import { type RequestImage, readImage } from "./image.js";
 import { loadEngine } from "./load.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
+import { PolicyWatch } from "./unreachable.js";
 import {
   startWasm,
   type WasmAbort,
@@ -20,7 +23,8 @@ import {
   type WasmPart,
   type WasmReconstruction,
 } from "./wasm.js";
-import { FileSource, UrlSource } from "./weights.js";
+import { FileSource, UrlSource, type WeightSource } from "./weights.js";
+import { checkPolicy, hasSimd, whyNoWasm } from "./why-no-wasm.js";
 
 export type StartWasm = (wasmUrl?: string) => Promise<WasmModule>;
 
@@ -29,6 +33,7 @@ export class LocalHost implements Host {
   #module: WasmModule | undefined;
   #engine: WasmEngine | undefined;
   #failure: SetokimError | undefined;
+  #disposed = false;
   #requests = 0;
   #observer: PerformanceObserver | undefined;
 
@@ -48,20 +53,20 @@ export class LocalHost implements Host {
     return this.#guard(async () => {
       const wasm = await this.#wasm(request.wasmUrl);
       const url = typeof request.source === "string" ? request.source : undefined;
-      const { engine, model } = await loadEngine(
-        wasm,
-        typeof request.source === "string" ? new UrlSource(request.source, signal) : new FileSource(request.source),
-        {
-          device: request.device,
-          dtype: request.dtype,
-          url,
-          cache: request.cache && url !== undefined ? await openCache() : undefined,
-          warmUp: request.warmUp,
-          storedFirst: request.storedFirst,
-          signal,
-          onProgress,
-        },
-      );
+      const { engine, model } = await loadEngine(wasm, sourceOf(request, signal), {
+        device: request.device,
+        dtype: request.dtype,
+        url,
+        cache: request.cache && url !== undefined ? await openCache() : undefined,
+        warmUp: request.warmUp,
+        storedFirst: request.storedFirst,
+        signal,
+        onProgress,
+      });
+      if (this.#disposed) {
+        engine.free();
+        throw new SetokimError("disposed", "the model was given back");
+      }
       this.#engine = engine;
       this.#countRequests();
       return {
@@ -122,6 +127,7 @@ export class LocalHost implements Host {
   }
 
   async dispose(): Promise<void> {
+    this.#disposed = true;
     this.#observer?.disconnect();
     const engine = this.#engine;
     this.#engine = undefined;
@@ -144,13 +150,14 @@ export class LocalHost implements Host {
 
   async #wasm(wasmUrl?: string): Promise<WasmModule> {
     if (!hasSimd()) throw new SetokimError("browser-unsupported", "this browser has no WebAssembly SIMD");
+    checkPolicy();
+    const policy = new PolicyWatch();
     try {
       return (this.#module = await this.#start(wasmUrl));
     } catch (error) {
-      throw new SetokimError("network", "the WebAssembly module cannot be loaded", {
-        remedy: "Check that setokim_bg.wasm is served beside the script, or pass `wasmUrl`.",
-        cause: error,
-      });
+      throw whyNoWasm(error, (await policy.broken("connect-src")).length > 0);
+    } finally {
+      policy.end();
     }
   }
 
@@ -193,13 +200,10 @@ export class LocalHost implements Host {
   }
 }
 
-/** Asked before megabytes are downloaded that could not be compiled. */
-function hasSimd(): boolean {
-  if (typeof WebAssembly === "undefined") return false;
-  // (module (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt))
-  // biome-ignore format: bytes
-  const module = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
-  return WebAssembly.validate(module);
+function sourceOf({ source, asked, headers, fetch }: LoadRequest, signal: AbortSignal | undefined): WeightSource {
+  if (typeof source !== "string") return new FileSource(source);
+  const own = typeof fetch === "object" ? portFetch(fetch) : fetch;
+  return new UrlSource(source, { signal, asked, headers, fetch: own });
 }
 
 /** Every task's answer in one form: parts in order. */
@@ -210,14 +214,13 @@ async function answerWith(
   abort: WasmAbort,
 ): Promise<WasmAnswer> {
   const { options } = request;
-  const images = request.images.map(wasmImage);
   const onEvent = (event: unknown): void => listener(camelCased(event));
   if (request.task === "chat") {
-    return camelCased(await engine.chat(request.messages, images, options, onEvent, abort));
+    const messages = await withImages(request.messages, wasmImage);
+    return camelCased(await engine.chat(messages, options, onEvent, abort));
   }
   if (request.task === "generate") return imageAnswer(await engine.generate(request.prompt, options, onEvent, abort));
-  const [image] = images;
-  if (image === undefined) throw new SetokimError("prompt-invalid", "there is no picture");
+  const image = wasmImage(request.image);
   if (request.task === "edit") return imageAnswer(await engine.edit(image, request.prompt, options, onEvent, abort));
   return maskAnswer(await engine.segment(image, request.prompt, options, onEvent, abort));
 }

@@ -4,20 +4,24 @@
  */
 
 import { type Answering, streamOf } from "./answering.js";
-import { SetokimError } from "./errors.js";
-import type { Answer, ChatEvent, ChatOptions, GeneratedImage, Message, MessagePart, Usage } from "./tasks.js";
+import { asSetokimError, SetokimError } from "./errors.js";
+import { chatMessages, chatOptions, checkParams } from "./openai-params.js";
+import type { Answer, ChatEvent, ChatOptions, GeneratedImage, Message, Usage } from "./tasks.js";
 import type { SetokimApi } from "./types.js";
 
 export interface ImageUrlPart {
   type: "image_url";
-  /** `data:`, `blob:`, or an address of the page's own origin. */
+  /** `data:`, `blob:`, or an address of the page's own origin. A `detail` changes nothing: there is one size. */
   image_url: { url: string };
 }
 
 export interface ChatCompletionMessage {
-  /** `system` and `developer` messages are left out: the model was not trained with any. */
-  role: "user" | "assistant" | "system" | "developer";
-  content: string | readonly ({ type: "text"; text: string } | ImageUrlPart)[] | null;
+  /** `system`, `developer` and `tool` messages are refused: the models were not trained with any. */
+  role: "user" | "assistant";
+  content:
+    | string
+    | readonly ({ type: "text"; text: string } | { type: "refusal"; refusal: string } | ImageUrlPart)[]
+    | null;
   /** Images that the model made, in messages that it answered. */
   images?: readonly ImageUrlPart[];
 }
@@ -38,6 +42,25 @@ export interface ChatCompletionParams {
   /** The same seed gives the same answer. */
   seed?: number | null;
   stop?: string | readonly string[] | null;
+  /** One answer; and no tools, no JSON mode, no penalties, no probabilities: other values are refused by name. */
+  n?: 1 | null;
+  response_format?: { type: "text" } | null;
+  tools?: readonly never[] | null;
+  tool_choice?: "none" | "auto" | null;
+  frequency_penalty?: 0 | null;
+  presence_penalty?: 0 | null;
+  logprobs?: false | null;
+  top_logprobs?: 0 | null;
+  logit_bias?: Record<string, never> | null;
+  modalities?: readonly ["text"] | null;
+  store?: false | null;
+  /** These change nothing in an answer that is made in the page. */
+  user?: string;
+  metadata?: unknown;
+  service_tier?: string | null;
+  safety_identifier?: string | null;
+  prompt_cache_key?: string | null;
+  parallel_tool_calls?: boolean;
 }
 
 export type FinishReason = "stop" | "length";
@@ -108,8 +131,9 @@ export function openai(model: Pick<SetokimApi, "chat" | "model">): { chat: { com
     params: ChatCompletionParams,
     options: CompletionRequestOptions = {},
   ): Promise<ChatCompletion | ChatCompletionStream> {
+    checkParams(params, options);
     const head = { id: nextId(), created: Math.floor(Date.now() / 1000), model: model.model.name };
-    const messages = params.messages.flatMap(messageFrom);
+    const messages = chatMessages(params.messages);
     const settings = chatOptions(params, options);
     return params.stream === true
       ? new ChunkStream(head, model.chat(messages, settings), params.stream_options?.include_usage === true)
@@ -196,50 +220,23 @@ async function* lines(values: AsyncIterable<unknown>): AsyncGenerator<Uint8Array
   for await (const value of values) yield encoder.encode(`${JSON.stringify(value)}\n`);
 }
 
-function chatOptions(params: ChatCompletionParams, { signal }: CompletionRequestOptions): ChatOptions {
-  const { temperature, top_p: topP, seed, stop } = params;
-  const maxTokens = params.max_completion_tokens ?? params.max_tokens;
-  return {
-    ...(signal == null ? {} : { signal }),
-    ...(maxTokens == null ? {} : { maxTokens }),
-    ...(temperature == null ? {} : { temperature }),
-    ...(topP == null ? {} : { topP }),
-    ...(seed == null ? {} : { seed }),
-    ...(stop == null ? {} : { stop: typeof stop === "string" ? [stop] : stop }),
-  };
-}
-
-function messageFrom({ role, content, images = [] }: ChatCompletionMessage): Message[] {
-  if (role === "system" || role === "developer") return [];
-  const parts = typeof content === "string" ? [{ type: "text", text: content } as const] : (content ?? []);
-  const all = [...parts, ...images];
-  return [{ role, content: all.map((part): MessagePart => (part.type === "text" ? part : imagePart(part))) }];
-}
-
-/** Nothing is fetched from elsewhere because somebody wrote an address into a chat. */
-function imagePart({ image_url: { url } }: ImageUrlPart): MessagePart {
-  const base = typeof document === "undefined" ? globalThis.location?.href : document.baseURI;
-  const { protocol, origin } = URL.canParse(url, base) ? new URL(url, base) : { protocol: "", origin: "" };
-  if (protocol !== "data:" && protocol !== "blob:" && origin !== globalThis.location?.origin) {
-    throw new SetokimError(
-      "prompt-invalid",
-      "a picture must be a data: or blob: URL, or come from this page's origin",
-      {
-        remedy: "Fetch the picture yourself and pass it as a data: URL.",
-      },
-    );
-  }
-  return { type: "image", image: url };
-}
-
 async function imageUrl({ image }: Pick<GeneratedImage, "image">): Promise<ImageUrlPart> {
-  const canvas = new OffscreenCanvas(image.width, image.height);
-  const context = canvas.getContext("2d");
-  if (context === null) throw new SetokimError("internal", "the browser gives no 2-D canvas");
-  context.putImageData(image, 0, 0);
-  const png = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
-  const binary = Array.from(png, (byte) => String.fromCharCode(byte)).join("");
-  return { type: "image_url", image_url: { url: `data:image/png;base64,${btoa(binary)}` } };
+  if (typeof OffscreenCanvas === "undefined") {
+    throw new SetokimError("unsupported", "the image cannot be made a PNG: there is no canvas here", {
+      remedy: "Ask with `Setokim.chat`, which gives the image's pixels.",
+    });
+  }
+  try {
+    const canvas = new OffscreenCanvas(image.width, image.height);
+    const context = canvas.getContext("2d");
+    if (context === null) throw new SetokimError("internal", "the browser gives no 2-D canvas");
+    context.putImageData(image, 0, 0);
+    const png = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
+    const binary = Array.from(png, (byte) => String.fromCharCode(byte)).join("");
+    return { type: "image_url", image_url: { url: `data:image/png;base64,${btoa(binary)}` } };
+  } catch (error) {
+    throw asSetokimError(error);
+  }
 }
 
 function finishReason({ finish }: Usage): FinishReason {

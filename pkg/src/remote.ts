@@ -1,7 +1,8 @@
 /** The page's half of the protocol: a `Host` whose work is done in a worker. */
 
-import { errorFromMessage, isFatal, SetokimError } from "./errors.js";
-import type { AnswerRequest, Host, LoadReply, LoadRequest } from "./host.js";
+import { abortedError, errorFromMessage, isFatal, SetokimError } from "./errors.js";
+import { serveFetch } from "./fetch-port.js";
+import { type AnswerRequest, type Host, imagesOf, type LoadReply, type LoadRequest } from "./host.js";
 import { type RequestImage, transferablesOf } from "./image.js";
 import type { CallName, Calls, Reply, Request } from "./protocol.js";
 import type { DeviceReport, LoadProgress, Tokenization } from "./types.js";
@@ -32,16 +33,26 @@ interface CallOptions extends Pick<Pending, "onProgress" | "onEvent"> {
 
 export class RemoteHost implements Host {
   readonly #worker: WorkerLike;
+  readonly #why: () => Promise<SetokimError>;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   #started = false;
   #dead: SetokimError | undefined;
   #requests = 0;
   #memory = 0;
+  /** Ends with this host: the watch over the worker's lock, and what the worker fetches through the page. */
   readonly #watching = new AbortController();
 
-  constructor(worker: WorkerLike) {
+  /** `why` is asked when the worker does not start; `watched` ends with this host. */
+  constructor(
+    worker: WorkerLike,
+    why: () => Promise<SetokimError> = async () =>
+      new SetokimError("worker-unavailable", "the worker cannot be started"),
+    watched?: { end(): void },
+  ) {
     this.#worker = worker;
+    this.#why = why;
+    this.#watching.signal.addEventListener("abort", () => watched?.end(), { once: true });
     worker.addEventListener("message", ({ data }) => this.#receive(data));
     worker.addEventListener("error", (event) => this.#die(event));
     worker.addEventListener("messageerror", () => this.#die());
@@ -52,7 +63,11 @@ export class RemoteHost implements Host {
   }
 
   load(request: LoadRequest, onProgress?: (progress: LoadProgress) => void, signal?: AbortSignal): Promise<LoadReply> {
-    return this.#call("load", request, { onProgress, signal });
+    if (typeof request.fetch !== "function") return this.#call("load", request, { onProgress, signal });
+    const { port1, port2 } = new MessageChannel();
+    serveFetch(port1, request.fetch);
+    this.#watching.signal.addEventListener("abort", () => port1.close(), { once: true });
+    return this.#call("load", { ...request, fetch: port2 }, { onProgress, signal, transfer: [port2] });
   }
 
   tokenize(image: RequestImage): Promise<Tokenization> {
@@ -64,7 +79,7 @@ export class RemoteHost implements Host {
   }
 
   answer(request: AnswerRequest, onEvent: (event: WasmEvent) => void, signal: AbortSignal): Promise<WasmAnswer> {
-    return this.#call("answer", request, { transfer: request.images.flatMap(transferablesOf), onEvent, signal });
+    return this.#call("answer", request, { transfer: imagesOf(request).flatMap(transferablesOf), onEvent, signal });
   }
 
   requests(): number {
@@ -94,6 +109,7 @@ export class RemoteHost implements Host {
     { transfer = [], signal, onProgress, onEvent }: CallOptions = {},
   ): Promise<Calls[K]["reply"]> {
     if (this.#dead !== undefined) return Promise.reject(this.#dead);
+    if (signal?.aborted === true) return Promise.reject(abortedError(signal)); // its event will not come again
     const id = this.#nextId;
     this.#nextId += 1;
     const onAbort = (): void => this.#worker.postMessage({ type: "abort", id }, []);
@@ -145,11 +161,12 @@ export class RemoteHost implements Host {
   #die(event?: ErrorEvent): void {
     event?.preventDefault?.();
     const detail = event?.message ? `: ${event.message}` : "";
-    this.#end(
-      this.#started
-        ? new SetokimError("crashed", `the worker stopped${detail}`)
-        : new SetokimError("worker-unavailable", `the worker cannot be started${detail}`),
-    );
+    if (this.#started) {
+      this.#end(new SetokimError("crashed", `the worker stopped${detail}`));
+    } else {
+      this.#worker.terminate();
+      void this.#why().then((error) => this.#end(error));
+    }
   }
 
   #end(error: SetokimError): void {

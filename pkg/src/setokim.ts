@@ -1,17 +1,18 @@
+import { absolute, folderAddress, modelSource } from "./addresses.js";
 import { withoutAliases } from "./aliases.js";
 import { Answering } from "./answering.js";
-import { answerFrom, eventFrom, wasmMessages, wasmOptions } from "./answers.js";
+import { answerFrom, eventFrom, wasmMessages, wasmOptions, withImages } from "./answers.js";
 import { type CachedModel, openCache } from "./cache.js";
 import { abortedError, asSetokimError, isFatal, SetokimError, throwIfAborted } from "./errors.js";
 import type { Host, LoadReply, LoadRequest, Question } from "./host.js";
-import { imageFrom, type RequestImage } from "./image.js";
+import { imageData, imageFrom, type RequestImage } from "./image.js";
+import { openHost } from "./open-host.js";
+import { checkAnswerOptions, checkOptions, isSignal, loadKinds, probeKinds, requestKinds } from "./options.js";
 import { downloadSize, probeReport } from "./probe.js";
 import { SerialQueue } from "./queue.js";
-import { RemoteHost } from "./remote.js";
 import type {
   Answer,
   AnswerEvent,
-  AnswerTask,
   ChatEvent,
   ChatOptions,
   EditAnswer,
@@ -75,14 +76,15 @@ export class Setokim implements SetokimApi {
    * want of a GPU; with a `model`, rejects with `network` or `manifest-invalid` when that is not there.
    */
   static async probe(options: ProbeOptions = {}): Promise<ProbeReport> {
+    checkOptions(options, probeKinds);
     const { signal, model } = options;
     throwIfAborted(signal);
-    const host = await openHost(options);
+    const host = openHost(options);
     try {
       const [device, manifest] = await withSignal(
         Promise.all([
-          host.probe(absoluteOrUndefined(options.wasmUrl)),
-          model === undefined ? undefined : new UrlSource(absolute(model), signal).text("manifest.json"),
+          host.probe(options.wasmUrl === undefined ? undefined : absolute(options.wasmUrl)),
+          model === undefined ? undefined : manifestOf(model, options),
         ]),
         signal,
       );
@@ -103,18 +105,23 @@ export class Setokim implements SetokimApi {
    * `device-unavailable`, `out-of-memory`, `browser-unsupported`, `worker-unavailable` and `aborted`.
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<Setokim> {
+    checkOptions(options, loadKinds);
     const { device = "auto", dtype = "stored", cache = true, warmUp, signal, onProgress } = withoutAliases(options);
     throwIfAborted(signal);
-    const host = await openHost(options);
+    const request: LoadRequest = {
+      source: modelSource(source),
+      device,
+      dtype,
+      cache,
+      warmUp,
+      asked: String(source),
+      headers: options.headers,
+      fetch: options.fetch,
+      wasmUrl: options.wasmUrl === undefined ? undefined : absolute(options.wasmUrl),
+    };
+    // From here to the host's own look at the signal nothing waits: an abort in between would be heard by nobody.
+    const host = openHost(options);
     try {
-      const request: LoadRequest = {
-        source: typeof source === "string" || source instanceof URL ? absolute(source) : [...source],
-        device,
-        dtype,
-        cache,
-        warmUp,
-        wasmUrl: absoluteOrUndefined(options.wasmUrl),
-      };
       const reply = await withSignal(host.load(request, onProgress, signal), signal);
       return new Setokim(host, reply, request, options);
     } catch (error) {
@@ -161,18 +168,20 @@ export class Setokim implements SetokimApi {
   }
 
   /** The semantic tokens of a picture: how many there are is decided by the picture. */
-  tokenize(image: ImageInput, options: RequestOptions = {}): Promise<Tokenization> {
+  async tokenize(image: ImageInput, options: RequestOptions = {}): Promise<Tokenization> {
+    checkOptions(options, requestKinds);
     const { signal } = options;
     return this.#run(this.#read(image, signal), signal, (host, read) => host.tokenize(read));
   }
 
   /** The picture rendered again from its tokens alone: what they hold of it. */
   async reconstruct(image: ImageInput, options: RequestOptions = {}): Promise<Reconstruction> {
+    checkOptions(options, requestKinds);
     const { signal } = options;
     const { rgba, width, height, tokens } = await this.#run(this.#read(image, signal), signal, (host, read) =>
       host.reconstruct(read),
     );
-    return { image: new ImageData(Uint8ClampedArray.from(rgba), width, height), tokens };
+    return { image: imageData(rgba, width, height), tokens };
   }
 
   /**
@@ -183,27 +192,38 @@ export class Setokim implements SetokimApi {
    */
   chat(messages: readonly Message[], options: ChatOptions = {}): Answering<ChatEvent, Answer> {
     return new Answering(async (emit, signal) => {
-      const { messages: turns, images } = wasmMessages(messages);
-      return this.#answer({ task: "chat", messages: turns }, images, options, emit, signal);
-    }, options.signal);
+      checkAnswerOptions(options);
+      const turns = withImages(wasmMessages(messages), (image) => this.#read(image, signal));
+      const question = turns.then((messages) => ({ task: "chat", messages }) as const);
+      return this.#answer(question, options, emit, signal);
+    }, signalOf(options));
   }
 
   /** The mask of what a phrase means in a picture ("the red balloon"), in its pixels. Rejects as `chat` does. */
   segment(image: ImageInput, phrase: string, options: SegmentOptions = {}): Answering<SegmentEvent, SegmentAnswer> {
-    return this.#ask<SegmentEvent, SegmentAnswer>("segment", phrase, [image], options, (answer) => ({
-      ...answer,
-      mask: answer.masks[0] ?? null,
-    }));
+    const withMask = (answer: Answer): SegmentAnswer => ({ ...answer, mask: answer.masks[0] ?? null });
+    const question = async (signal: AbortSignal): Promise<Question> => ({
+      task: "segment",
+      image: await this.#read(image, signal),
+      prompt: phrase,
+    });
+    return this.#ask<SegmentEvent, SegmentAnswer>(question, options, withMask);
   }
 
   /** A picture of what the prompt says ("a cat and a red ball on the grass"). Rejects as `chat` does. */
   generate(prompt: string, options: GenerateOptions = {}): Answering<GenerateEvent, GenerateAnswer> {
-    return this.#ask<GenerateEvent, GenerateAnswer>("generate", prompt, [], options, withImage);
+    const question = async (): Promise<Question> => ({ task: "generate", prompt });
+    return this.#ask<GenerateEvent, GenerateAnswer>(question, options, withImage);
   }
 
   /** The picture changed as an instruction says ("make the balloon blue"), the rest of it kept. Rejects as `chat` does. */
   edit(image: ImageInput, instruction: string, options: EditOptions = {}): Answering<EditEvent, EditAnswer> {
-    return this.#ask<EditEvent, EditAnswer>("edit", instruction, [image], options, withImage);
+    const question = async (signal: AbortSignal): Promise<Question> => ({
+      task: "edit",
+      image: await this.#read(image, signal),
+      prompt: instruction,
+    });
+    return this.#ask<EditEvent, EditAnswer>(question, options, withImage);
   }
 
   /** What the library itself asked of the network since the model was loaded. */
@@ -232,29 +252,26 @@ export class Setokim implements SetokimApi {
   }
 
   #ask<Event extends AnswerEvent, Result>(
-    task: Exclude<AnswerTask, "chat">,
-    prompt: string,
-    images: readonly ImageInput[],
+    question: (signal: AbortSignal) => Promise<Question>,
     options: EditOptions,
     finish: (answer: Answer) => Result,
   ): Answering<Event, Result> {
     return new Answering<Event, Result>(async (emit, signal) => {
+      checkAnswerOptions(options);
       // Which events a task can have is Rust's to keep (the rules of each task).
-      const answer = await this.#answer({ task, prompt }, images, options, (event) => emit(event as Event), signal);
+      const answer = await this.#answer(question(signal), options, (event) => emit(event as Event), signal);
       return finish(answer);
-    }, options.signal);
+    }, signalOf(options));
   }
 
   async #answer(
-    question: Question,
-    images: readonly ImageInput[],
+    question: Promise<Question>,
     options: EditOptions,
     emit: (event: AnswerEvent) => void,
     signal: AbortSignal,
   ): Promise<Answer> {
-    const read = Promise.all(images.map((image) => this.#read(image, signal)));
-    const answer = await this.#run(read, signal, (host, images) => {
-      const request = { ...question, images, options: wasmOptions(options) };
+    const answer = await this.#run(question, signal, (host, question) => {
+      const request = { ...question, options: wasmOptions(options) };
       return host.answer(request, (event) => emit(eventFrom(event)), signal);
     });
     return answerFrom(answer);
@@ -276,7 +293,9 @@ export class Setokim implements SetokimApi {
       return await this.#queue.run(async () => {
         const read = await input;
         try {
-          const answer = await work(await this.#liveHost(), read);
+          const host = await this.#liveHost();
+          throwIfAborted(signal); // the caller has its answer already, and the engine must not begin
+          const answer = await work(host, read);
           this.#failures = 0;
           return answer;
         } catch (thrown) {
@@ -303,7 +322,7 @@ export class Setokim implements SetokimApi {
     const { signal } = this.#end;
     const request = { ...this.#request, storedFirst: true, ...(this.#gpuFails ? { device: "cpu" as const } : {}) };
     const reopen = async () => {
-      const host = await openHost(this.#options);
+      const host = openHost(this.#options);
       try {
         return { host, ...(await withSignal(host.load(request, undefined, signal), signal)) };
       } catch (failed) {
@@ -339,43 +358,21 @@ async function afterRestart<T>(open: () => Promise<T>, signal: AbortSignal): Pro
   return open();
 }
 
-interface HostOptions {
-  worker?: boolean | undefined;
-  workerUrl?: string | URL | undefined;
-}
-
-async function openHost({ worker = true, workerUrl }: HostOptions): Promise<Host> {
-  if (!worker) return new (await import("./local.js")).LocalHost();
-  try {
-    // Bundlers look for exactly this expression.
-    return new RemoteHost(
-      workerUrl === undefined
-        ? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "setokim" })
-        : new Worker(workerUrl, { type: "module", name: "setokim" }),
-    );
-  } catch (error) {
-    throw new SetokimError("worker-unavailable", "the worker cannot be started", { cause: error });
-  }
-}
-
 /** Rejects as soon as the signal says so, whatever becomes of the work. */
 function withSignal<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;
   return new Promise<T>((resolve, reject) => {
     const onAbort = (): void => reject(abortedError(signal));
+    if (signal.aborted) onAbort();
     signal.addEventListener("abort", onAbort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
 }
 
-/** Against the page's address: the worker has another one. */
-function absolute(url: string | URL): string {
-  const base = typeof document === "undefined" ? globalThis.location?.href : document.baseURI;
-  try {
-    return new URL(url, base).href;
-  } catch (error) {
-    throw new SetokimError("setting-invalid", `this is not an address: ${String(url)}`, { cause: error });
-  }
+/** The manifest of the model that is asked after. */
+function manifestOf(model: string | URL, { headers, fetch, signal }: ProbeOptions): Promise<string> {
+  const source = new UrlSource(folderAddress(String(model)), { headers, fetch, signal, asked: String(model) });
+  return source.text("manifest.json");
 }
 
 /** Bytes of RAM, as coarsely as browsers tell it (8 GiB stands for more in some); null where they do not. */
@@ -384,6 +381,7 @@ function machineMemory(): number | null {
   return deviceMemory === undefined ? null : deviceMemory * 2 ** 30;
 }
 
-function absoluteOrUndefined(url: string | URL | undefined): string | undefined {
-  return url === undefined ? undefined : absolute(url);
+/** The caller's signal, if it is one: what else is wrong with the options is told by the answer. */
+function signalOf(options: RequestOptions | null): AbortSignal | undefined {
+  return isSignal(options?.signal) === undefined ? options?.signal : undefined;
 }

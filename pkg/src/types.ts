@@ -106,9 +106,13 @@ export interface LoadOptions {
   /** One run on a small blank picture while loading, so that the first request does not pay for compiling shaders.
    *  Default: only on the GPU. */
   warmUp?: boolean;
+  /** Sent with every request for the model's files, such as `{ Authorization: "Bearer …" }`. */
+  headers?: Readonly<Record<string, string>>;
+  /** Fetches the model's files in place of the browser's own: for signatures by file, another storage, a test. */
+  fetch?: FetchLike;
   /** Where `setokim_bg.wasm` is, if a bundler or a server moved it. */
   wasmUrl?: string | URL;
-  /** Where `worker.js` is, if a bundler or a server moved it. */
+  /** Where `worker.js` is, if a bundler or a server moved it; it may be on another origin. */
   workerUrl?: string | URL;
   /** Told after the engine failed and was built anew in a fresh worker, by the first request that came after. */
   onRecovery?: (recovery: Recovery) => void;
@@ -135,9 +139,19 @@ export interface ProbeReport extends DeviceReport {
   verdict: string;
 }
 
+/** What `fetch` is called with: an absolute address, and the headers, cache mode and signal of the request. */
+export type FetchLike = (
+  url: string,
+  init: { headers?: Record<string, string>; cache?: RequestCache; signal?: AbortSignal },
+) => Promise<Response>;
+
 export interface ProbeOptions {
   /** The address of a model's folder, of which only the manifest is fetched. */
   model?: string | URL;
+  /** As in `load`. */
+  headers?: Readonly<Record<string, string>>;
+  /** As in `load`. */
+  fetch?: FetchLike;
   worker?: boolean;
   wasmUrl?: string | URL;
   workerUrl?: string | URL;
@@ -145,7 +159,8 @@ export interface ProbeOptions {
 }
 
 /**
- * A picture. Text is an address to fetch (or a `data:` URL); bytes are an encoded file (PNG, JPEG, WebP, GIF).
+ * A picture. Text is an address to fetch (or a `data:` URL); bytes are an encoded file of whatever kind the browser shows
+ * (in Node PNG, JPEG, WebP or GIF), read as the browser shows it: its orientation, its colours, its first frame.
  * The caller keeps what it passed: nothing is detached or closed.
  */
 export type ImageInput =
@@ -209,6 +224,9 @@ export interface Tokenization {
   tokens: SemanticToken[];
   /** What each token is, in the order of `tokens`; null for a model that cannot name them. */
   names: TokenName[] | null;
+  /** Whether the picture is unlike those that the model was trained on, so that mistakes are to be expected; null for a
+   *  model that cannot tell. */
+  unfamiliar: boolean | null;
   device: DeviceKind;
   /** Milliseconds per stage (`preprocess`, `encode`, `cluster`, `merge`, `detokenize`). */
   timingsMs: Record<string, number>;

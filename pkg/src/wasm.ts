@@ -1,6 +1,7 @@
 /** The Rust side as TypeScript sees it: what `wasm-bindgen` generates into `pkg/wasm/`, with the types it cannot say. */
 
 import init, * as generated from "../wasm/setokim.js";
+import { readFile } from "./fetching.js";
 import type { Task, Usage } from "./tasks.js";
 import type { Dtype, Rect, Tokenization } from "./types.js";
 
@@ -12,10 +13,10 @@ export interface WasmFile {
 
 export type WasmImage = { bytes: Uint8Array } | { rgba: Uint8Array; width: number; height: number };
 
-/** Images take the places of the `image` parts in order, over the whole conversation. */
-export interface WasmMessage {
+/** A message whose images have the form `I`. */
+export interface WasmMessage<I = WasmImage> {
   role: "user" | "assistant";
-  parts: ({ type: "text"; text: string } | { type: "image" } | { type: "mask" })[];
+  parts: ({ type: "text"; text: string } | { type: "image"; image: I } | { type: "mask" })[];
 }
 
 /** What is left out has the default of the Rust side (`AnswerOptions`). */
@@ -120,13 +121,7 @@ export interface WasmEngine {
   tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
   reconstruct(bytes: Uint8Array): Promise<unknown>;
   reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
-  chat(
-    messages: WasmMessage[],
-    images: WasmImage[],
-    options: WasmOptions,
-    onEvent: OnEvent,
-    abort: WasmAbort,
-  ): Promise<unknown>;
+  chat(messages: WasmMessage[], options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   segment(image: WasmImage, phrase: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   edit(
@@ -151,15 +146,24 @@ let started: Promise<WasmModule> | undefined;
 
 /** Instantiates the module once per realm; a failed try may be repeated. */
 export function startWasm(wasmUrl?: string): Promise<WasmModule> {
-  started ??= init(wasmUrl === undefined ? undefined : { module_or_path: new URL(wasmUrl) }).then(
-    ({ memory }) => ({
-      ...(generated as Omit<WasmModule, "memoryBytes">),
-      memoryBytes: () => memory.buffer.byteLength,
-    }),
-    (error: unknown) => {
-      started = undefined;
-      throw error;
-    },
-  );
+  started ??= instantiate(wasmUrl).catch((error: unknown) => {
+    started = undefined;
+    throw error;
+  });
   return started;
+}
+
+async function instantiate(wasmUrl: string | undefined): Promise<WasmModule> {
+  const source = (await bytesOfFile(wasmUrl)) ?? (wasmUrl === undefined ? undefined : new URL(wasmUrl));
+  const { memory } = await init(source === undefined ? undefined : { module_or_path: source });
+  return { ...(generated as Omit<WasmModule, "memoryBytes">), memoryBytes: () => memory.buffer.byteLength };
+}
+
+/** Where the wasm lies beside this file, which is all that Node has. In a name, since bundlers know the generated code's own. */
+const beside = "../wasm/setokim_bg.wasm";
+
+/** Node's `fetch` reads no files. Undefined wherever the generated code can fetch by itself. */
+async function bytesOfFile(wasmUrl: string | undefined): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const url = new URL(wasmUrl ?? beside, import.meta.url);
+  return url.protocol === "file:" ? ((await readFile(url)) ?? undefined) : undefined;
 }

@@ -1,6 +1,8 @@
 /** Where the files of a model come from: a folder on a server, or files that the person picked. */
 
 import { outOfMemory, SetokimError, throwIfAborted } from "./errors.js";
+import { type Fetch, type FetchInit, fetchUrl } from "./fetching.js";
+import { PolicyWatch, unreachable, WrongAnswer } from "./unreachable.js";
 import type { WasmFile } from "./wasm.js";
 
 /** Most of a `config.json` or `manifest.json`: ours are a few KiB. */
@@ -31,26 +33,39 @@ export interface RetryPolicy {
 
 const defaultRetry: RetryPolicy = { attempts: 4, pause: 400, patience: 30_000 };
 
+export interface UrlSourceOptions {
+  signal?: AbortSignal | undefined;
+  retry?: RetryPolicy | undefined;
+  /** Sent with every request. */
+  headers?: Readonly<Record<string, string>> | undefined;
+  /** The caller's own. */
+  fetch?: Fetch | undefined;
+  /** The address as the caller wrote it. */
+  asked?: string | undefined;
+}
+
 /** The files of a model in a folder on a server. */
 export class UrlSource implements WeightSource {
   readonly #base: URL;
+  readonly #options: UrlSourceOptions;
   readonly #signal: AbortSignal | undefined;
   readonly #retry: RetryPolicy;
 
-  /** `base` is absolute; whether it ends with a slash does not matter. */
-  constructor(base: string, signal?: AbortSignal, retry: RetryPolicy = defaultRetry) {
+  /** `base` is absolute; whether it ends with a slash does not matter, and its query goes with every file. */
+  constructor(base: string, options: UrlSourceOptions = {}) {
     this.#base = new URL(base);
     if (!this.#base.pathname.endsWith("/")) this.#base.pathname += "/";
-    this.#signal = signal;
-    this.#retry = retry;
+    this.#options = options;
+    this.#signal = options.signal;
+    this.#retry = options.retry ?? defaultRetry;
   }
 
   async text(name: string): Promise<string> {
     const url = this.#address(name);
     return this.#retrying(name, this.#signal, async (watch) => {
       // Revalidated each time: a new manifest must not meet old weights.
-      const response = await watch.over(fetch(url, { cache: "no-cache", signal: watch.signal }));
-      checkStatus(response, name);
+      const response = await watch.over(this.#fetch(url, { cache: "no-cache", signal: watch.signal }));
+      checkStatus(response);
       const chunks: Uint8Array<ArrayBuffer>[] = [];
       let length = 0;
       await watch.read(response, (chunk) => {
@@ -70,14 +85,14 @@ export class UrlSource implements WeightSource {
       onBytes?.(loaded);
     };
     const attempt = async (watch: StallWatch): Promise<Uint8Array> => {
-      const request = fetch(this.#address(file.name), {
+      const request = this.#fetch(this.#address(file.name), {
         cache: fresh ? "reload" : "default",
         signal: watch.signal,
         ...(loaded > 0 ? { headers: { Range: `bytes=${loaded}-` } } : {}),
       });
       const response = await watch.over(request);
       if (response.status === 416) throw wrongLength(file, loaded);
-      checkStatus(response, file.name);
+      checkStatus(response);
       if (loaded > 0 && !continues(response, loaded)) move(0); // the server sends it from the start again
       const announced = announcedLength(response);
       if (announced !== undefined && loaded + announced > file.bytes) throw wrongLength(file, loaded + announced);
@@ -103,29 +118,42 @@ export class UrlSource implements WeightSource {
   ): Promise<T> {
     let failures = 0;
     let farthest = 0;
-    for (;;) {
-      throwIfAborted(signal);
-      const watch = new StallWatch(this.#retry.patience, signal);
-      try {
-        return await attempt(watch);
-      } catch (error) {
+    const policy = new PolicyWatch();
+    try {
+      for (;;) {
         throwIfAborted(signal);
-        if (error instanceof SetokimError) throw error;
-        // Farther than ever, not than last time: a server that cuts here and there would be asked for ever.
-        if (progress() > farthest) failures = 0;
-        farthest = Math.max(farthest, progress());
-        failures += 1;
-        const status = error instanceof HttpStatus ? error.status : undefined;
-        if ((status !== undefined && !retriable(status)) || failures >= this.#retry.attempts) {
-          throw new SetokimError("network", `${name} cannot be fetched from ${this.#base.href}: ${reasonOf(error)}`, {
-            cause: error,
-          });
+        const watch = new StallWatch(this.#retry.patience, signal);
+        try {
+          return await attempt(watch);
+        } catch (error) {
+          throwIfAborted(signal);
+          if (error instanceof SetokimError) throw error;
+          // Farther than ever, not than last time: a server that cuts here and there would be asked for ever.
+          if (progress() > farthest) failures = 0;
+          farthest = Math.max(farthest, progress());
+          failures += 1;
+          const isFinal = error instanceof WrongAnswer && !retriable(error.status);
+          if (isFinal || failures >= this.#retry.attempts) {
+            throw await this.#why(this.#address(name), error, await policy.broken("connect-src"));
+          }
+          await pause(this.#retry.pause * 2 ** (failures - 1), signal);
+        } finally {
+          watch.end();
         }
-        await pause(this.#retry.pause * 2 ** (failures - 1), signal);
-      } finally {
-        watch.end();
       }
+    } finally {
+      policy.end();
     }
+  }
+
+  #fetch(url: URL, init: FetchInit): Promise<Response> {
+    const { fetch = fetchUrl, headers } = this.#options;
+    return fetch(url.href, { ...init, ...(headers === undefined ? {} : { headers: { ...headers, ...init.headers } }) });
+  }
+
+  #why(url: URL, error: unknown, blocked: readonly string[]): Promise<SetokimError> {
+    const { headers, asked, fetch } = this.#options;
+    return unreachable({ url, source: asked, headers, own: fetch !== undefined }, error, blocked);
   }
 
   #address(name: string): URL {
@@ -133,6 +161,7 @@ export class UrlSource implements WeightSource {
     if (url.origin !== this.#base.origin || !url.pathname.startsWith(this.#base.pathname)) {
       throw new SetokimError("manifest-invalid", `the manifest names a file outside its folder: ${name}`);
     }
+    url.search = this.#base.search; // a signature holds for the folder
     return url;
   }
 }
@@ -228,23 +257,10 @@ export class FileSource implements WeightSource {
   }
 }
 
-class HttpStatus extends Error {
-  readonly status: number;
-
-  constructor(status: number) {
-    super(`the server answers ${status}`);
-    this.status = status;
-  }
-}
-
-function checkStatus(response: Response, name: string): void {
-  if (!response.ok) throw new HttpStatus(response.status);
-  // A single-page server answers any address with its page; say so instead of "not valid JSON".
-  if (/^text\/html\b/i.test(response.headers.get("content-type") ?? "")) {
-    throw new SetokimError("network", `${name}: the server sends a web page in its place`, {
-      remedy: "Check the address of the model's folder.",
-    });
-  }
+/** A single-page server answers any address with its page: that is no file of a model either. */
+function checkStatus(response: Response): void {
+  if (!response.ok) throw new WrongAnswer(response.status);
+  if (/^text\/html\b/i.test(response.headers.get("content-type") ?? "")) throw new WrongAnswer(200);
 }
 
 function retriable(status: number): boolean {
@@ -283,10 +299,6 @@ function wrongLength(file: WasmFile, got: number): SetokimError {
     `shard \`${file.name}\` is corrupt: the manifest says ${file.bytes} bytes, and there are ${got > file.bytes ? "more" : `only ${got}`}`,
     { remedy: "Check that manifest.json and the weights come from the same export." },
   );
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {

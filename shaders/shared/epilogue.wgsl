@@ -1,4 +1,4 @@
-// What follows a product x W^T at once: a number for each row of W, a GELU, and what stands at the same place of a residual
+// What follows a product x W^T at once: a number for each row of W, a GELU or ReLU6, and what stands at the same place of a residual
 // [T, N]. Joined in front of matmul.wgsl, quant_matvec.wgsl and quant_matmul.wgsl; needs shared/gelu.wgsl.
 
 @group(0) @binding(2) var<storage, read> params: array<u32>; // what the kernel says; params[5] are the flags below
@@ -11,6 +11,7 @@ const HAS_GELU = 2u;
 const GELU_IS_TANH = 4u;
 const HAS_STREAM = 8u;
 const HAS_NORM = 16u;
+const HAS_RELU6 = 32u;
 
 fn has(flag: u32) -> bool {
     return (params[5] & flag) != 0u;
@@ -24,6 +25,11 @@ fn plus(product: f32, row: u32, at: u32) -> f32 {
     }
     if has(HAS_GELU) {
         sum = gelu(sum, has(GELU_IS_TANH));
+    }
+    if has(HAS_RELU6) {
+        // Not `clamp`, which may make a number of NaN.
+        sum = select(sum, 0.0, sum < 0.0);
+        sum = select(sum, 6.0, sum > 6.0);
     }
     if has(HAS_STREAM) {
         sum += residual[at];

@@ -56,8 +56,10 @@ pub(crate) fn draft_from_parts(siglip: &Path, language: &Path, seed: u64) -> Res
         norm_eps: 1e-6,
         mlp_hidden: 0,
         shared_blocks: false,
+        pooled_head: false,
     });
-    config.diffusion = Some(DiffusionConfig { width: 512, depth: 3, timesteps: 1000, norm_eps: 1e-6 });
+    config.diffusion =
+        Some(DiffusionConfig { width: 512, depth: 3, timesteps: 1000, norm_eps: 1e-6, time_frequencies: 64 });
     if tower.image_size.is_multiple_of(tower.patch_size) {
         config.detokenizer = Some(DetokenizerConfig {
             width: 256,
@@ -102,10 +104,10 @@ pub(crate) fn is_read(tower: &SiglipConfig, name: &str) -> bool {
 }
 
 /// A language model under Hugging Face's names.
-struct LanguageSource {
-    config: LlamaConfig,
-    tokenizer: Vec<u8>,
-    tensors: Tensors,
+pub(super) struct LanguageSource {
+    pub config: LlamaConfig,
+    pub tokenizer: Vec<u8>,
+    pub tensors: Tensors,
 }
 
 fn language_of_folder(folder: &Path) -> Result<LanguageSource> {
@@ -118,7 +120,7 @@ fn language_of_folder(folder: &Path) -> Result<LanguageSource> {
     Ok(LanguageSource { tensors: wanted.collect::<Result<_>>()?, tokenizer: read_tokenizer(folder)?, config })
 }
 
-fn language_of_gguf(path: &Path) -> Result<LanguageSource> {
+pub(super) fn language_of_gguf(path: &Path) -> Result<LanguageSource> {
     let bytes = Rc::new(std::fs::read(path).map_err(|error| Error::io(path, error))?);
     let gguf = Gguf::parse(&bytes)?;
     if gguf.tensors().contains_key("rope_freqs.weight") {

@@ -24,15 +24,22 @@ const HEADER_BYTES: usize = 512;
 /// What was written, part by part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
+    /// One row for each part of the model.
     pub rows: Vec<ReportRow>,
+    /// Names, sizes and hashes of the files that were written.
     pub manifest: Manifest,
 }
 
+/// What was written of a part of the model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReportRow {
+    /// Which part of the model.
     pub part: Part,
+    /// Tensors of it.
     pub tensors: usize,
+    /// Values of these tensors.
     pub parameters: usize,
+    /// Bytes that they take as stored.
     pub bytes: usize,
     /// The types that the part is stored in, by falling share of bytes.
     pub types: Vec<String>,

@@ -9,6 +9,7 @@ mod bundle;
 mod checkpoint;
 mod files;
 mod heads;
+mod photo;
 mod reference;
 mod text;
 
@@ -47,21 +48,27 @@ pub struct Draft {
 pub struct SourceOptions {
     /// The text of a `tokenizer.json`, for a source without one.
     pub tokenizer: Option<Vec<u8>>,
-    /// For a SigLIP tower: the LLaMA to join it with, a Hugging Face folder or a GGUF file.
+    /// For a SigLIP tower: the LLaMA to join it with, a Hugging Face folder or a GGUF file. For a photo model: its GGUF file.
     pub language: Option<PathBuf>,
+    /// For the trained parts of a photo model: its EfficientNet-Lite, a PyTorch checkpoint or a safetensors file.
+    pub encoder: Option<PathBuf>,
     /// Of what is random.
     pub seed: u64,
     /// Parts of a checkpoint of the reference code that are not wanted.
     pub left_out: Vec<LeftOut>,
 }
 
-/// Reads what `source` is: a checkpoint of `training/`; a folder of ours, of the reference code, or a SigLIP tower.
+/// Reads what `source` is: a checkpoint of `training/`; a folder of ours, of the reference code, or a SigLIP tower;
+/// with an encoder, the trained parts of a photo model.
 ///
 /// # Errors
 /// [`crate::Error::Convert`] for something else, for a language model without a tokenizer, and for a part of the reference code
 /// that has no counterpart; [`crate::Error::Config`], [`crate::Error::Gguf`], [`crate::Error::Tokenizer`] for models that this library cannot
 /// run; [`crate::Error::Io`], and what [`crate::model::folder`] says.
 pub fn open_source(source: &Path, options: SourceOptions) -> Result<Draft> {
+    if let (Some(language), Some(encoder)) = (&options.language, &options.encoder) {
+        return photo::draft_from_photo_parts(source, language, encoder, options.seed);
+    }
     if let Some(language) = &options.language {
         return assembled::draft_from_parts(source, language, options.seed);
     }

@@ -15,7 +15,8 @@ use crate::formats::blocks::WeightKind;
 use crate::formats::gguf::RawTensor;
 use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS};
 use crate::model::config::{
-    ClusterConfig, MergerConfig, PreprocessConfig, SetokimConfig, SiglipConfig, SpecialTokens, VisionConfig,
+    ChatConfig, ClusterConfig, CompositeConfig, MergerConfig, PreprocessConfig, PromptsConfig, SetokimConfig,
+    SiglipConfig, SpecialTokens, VisionConfig,
 };
 use crate::model::folder::{read_config, read_tokenizer};
 use crate::model::llm::{LlamaConfig, weight_names};
@@ -26,7 +27,9 @@ use crate::{Error, Result};
 pub enum LeftOut {
     /// The language model and what hangs on it.
     Llm,
+    /// Semantic tokens -> pixels.
     Detokenizer,
+    /// Hidden state -> semantic token.
     Diffusion,
 }
 
@@ -163,17 +166,24 @@ impl TowerConfig {
                 token_width: self.token_feat_dim,
                 norm_eps: 1e-5,
                 shared_blocks: true,
+                pooled_head: false,
             }),
             vision: VisionConfig::Siglip(tower),
             preprocess: PreprocessConfig::default(),
             detokenizer: None,
+            phrase: None,
             labels: None,
             llm: None,
             diffusion: None,
             mask_head: None,
             special_tokens: None,
+            chat: ChatConfig::default(),
+            adapters: None,
             picture_margin: 0.0,
             refusals: Vec::new(),
+            prompts: PromptsConfig::default(),
+            composite: CompositeConfig::default(),
+            familiarity: None,
         }
     }
 }

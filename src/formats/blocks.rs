@@ -9,11 +9,17 @@ pub const COLUMN_GROUP: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(non_camel_case_types, reason = "ggml's own names")]
 pub enum WeightKind {
+    /// 32-bit floats.
     F32,
+    /// 16-bit floats.
     F16,
+    /// The upper half of 32-bit floats.
     BF16,
+    /// Blocks of 32 signed bytes and a scale: `q * d`.
     Q8_0,
+    /// Blocks of 32 nibbles and a scale: `(q - 8) * d`.
     Q4_0,
+    /// Blocks of 32 nibbles, a scale and a smallest value: `q * d + m`.
     Q4_1,
 }
 
@@ -21,6 +27,7 @@ impl WeightKind {
     /// All kinds, in the order of their numbers in the shaders.
     pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0, Self::Q4_1];
 
+    /// The name in files and reports, which is ggml's.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "F32",

@@ -31,17 +31,24 @@ const MAX_ARRAY_DEPTH: usize = 4;
 /// [`Value::Float`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// An integer of any width without a sign.
     Unsigned(u64),
+    /// An integer of any width with a sign.
     Signed(i64),
+    /// A float of 32 or 64 bits.
     Float(f64),
+    /// A truth value.
     Bool(bool),
+    /// Text.
     String(String),
+    /// Values of one kind.
     Array(Vec<Value>),
 }
 
 /// Where a tensor lies and what it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorInfo {
+    /// How its values are stored.
     pub kind: WeightKind,
     /// Row-major, outermost first: `[out, in]` for a linear layer (the file stores it innermost first).
     pub shape: Vec<usize>,
@@ -51,7 +58,7 @@ pub struct TensorInfo {
 
 impl TensorInfo {
     /// The tensor in the bytes of the file whose header this is.
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg(all(feature = "convert", not(target_family = "wasm")))]
     pub(crate) fn raw<'a>(&self, file: &'a [u8]) -> RawTensor<'a> {
         RawTensor { kind: self.kind, shape: self.shape.clone(), bytes: Cow::Borrowed(&file[self.range.clone()]) }
     }
@@ -60,6 +67,7 @@ impl TensorInfo {
 /// A tensor's values as they are stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawTensor<'a> {
+    /// How the values are stored.
     pub kind: WeightKind,
     /// Row-major, outermost first.
     pub shape: Vec<usize>,

@@ -15,7 +15,9 @@ use crate::{Error, Result};
 pub enum Precision {
     /// As it is in the source.
     Keep,
+    /// 32-bit floats.
     F32,
+    /// 16-bit floats.
     F16,
     /// Q8_0: 8.5 bits a weight.
     Q8,
@@ -46,6 +48,7 @@ pub enum Part {
     Vision,
     /// Token merger and name heads.
     Merger,
+    /// Semantic tokens -> pixels.
     Detokenizer,
     /// The language model.
     Llm,
@@ -54,6 +57,7 @@ pub enum Part {
 }
 
 impl Part {
+    /// All parts, in the order in which data passes through them.
     pub const ALL: [Self; 5] = [Self::Vision, Self::Merger, Self::Detokenizer, Self::Llm, Self::Rest];
 
     /// The part that a tensor of a bundle belongs to.
@@ -67,6 +71,7 @@ impl Part {
         }
     }
 
+    /// The name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Vision => "vision",
@@ -95,6 +100,7 @@ impl Precisions {
         self
     }
 
+    /// The precision chosen for a part.
     pub fn of(&self, part: Part) -> Precision {
         self.0[part as usize]
     }

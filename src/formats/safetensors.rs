@@ -45,7 +45,7 @@ pub(crate) fn read_bytes(file: &mut dyn Read, length: usize) -> std::io::Result<
 }
 
 /// Where in a file a tensor lies, and what it is.
-#[cfg(not(target_family = "wasm"))]
+#[cfg(all(feature = "convert", not(target_family = "wasm")))]
 pub(crate) struct TensorPlace {
     pub name: String,
     /// None for a type that is not read here, whose name `dtype` is.
@@ -60,7 +60,7 @@ pub(crate) struct TensorPlace {
 /// # Errors
 ///
 /// As [`TensorStore::add_shard`].
-#[cfg(not(target_family = "wasm"))]
+#[cfg(all(feature = "convert", not(target_family = "wasm")))]
 pub(crate) fn list_tensors(file_name: &str, file: &mut dyn Read, length: u64) -> Result<Vec<TensorPlace>> {
     let header = read_header(file_name, file, length)?;
     let start = length - header.data_len() as u64;

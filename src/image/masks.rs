@@ -119,6 +119,16 @@ impl Mask {
         self.bits.iter().filter(|&&bit| bit).count()
     }
 
+    /// Left, top, right and bottom edge of the pixels in the mask; none where there are none.
+    pub fn bounds(&self) -> Option<[u32; 4]> {
+        let width = self.width.max(1) as usize;
+        let inside = || (0..self.bits.len()).filter(|&at| self.bits[at]);
+        let (first, last) = (inside().next()?, inside().next_back()?);
+        let columns = || inside().map(|at| at % width);
+        let (left, right) = (columns().min()?, columns().max()?);
+        Some([left as u32, (first / width) as u32, right as u32 + 1, (last / width) as u32 + 1])
+    }
+
     /// A grey 8-bit PNG: 255 in the mask, 0 elsewhere.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod decode;
 pub mod edit;
+pub mod guided;
 pub mod masks;
 pub mod overlay;
 pub mod palette;

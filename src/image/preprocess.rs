@@ -22,11 +22,24 @@ pub enum ResizeMode {
     Pad,
 }
 
+/// How pixels are weighed in a resize, antialiased: the filter is as wide as the pixels of the smaller image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeFilter {
+    #[default]
+    /// Two pixels each way, more where the image is made smaller.
+    Bilinear,
+    /// Four pixels each way, more where the image is made smaller; may overshoot at edges.
+    Bicubic,
+}
+
 /// Per channel: `(value / 255 - mean) / std`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
+    /// What is subtracted, of values in [0, 1].
     pub mean: [f32; 3],
+    /// What the rest is divided by; positive.
     pub std: [f32; 3],
 }
 
@@ -58,9 +71,13 @@ impl Normalisation {
 /// the square was padded.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Crop {
+    /// Left edge.
     pub x: f64,
+    /// Upper edge.
     pub y: f64,
+    /// Columns of pixels.
     pub width: f64,
+    /// Rows of pixels.
     pub height: f64,
 }
 
@@ -120,21 +137,27 @@ impl Preprocessed {
 
 /// Makes an image square, `size` by `size` pixels, and normalises it.
 ///
-/// Resized as Pillow's `Image.resize(.., BILINEAR)`, antialiased, and equal to it to the bit (but for strips narrower
+/// Resized as Pillow's `Image.resize` with the same filter, antialiased, and equal to it to the bit (but for strips narrower
 /// than `size` and taller, where rounding may differ by one step). An image that already is `size` by `size` keeps
 /// its pixels.
 ///
 /// # Errors
 ///
 /// [`Error::Config`] when `size` is not in `1..=`[`MAX_SQUARE_SIZE`] or the normalisation divides by zero.
-pub fn preprocess(image: &Image, size: usize, mode: ResizeMode, normalisation: &Normalisation) -> Result<Preprocessed> {
+pub fn preprocess(
+    image: &Image,
+    size: usize,
+    mode: ResizeMode,
+    filter: ResizeFilter,
+    normalisation: &Normalisation,
+) -> Result<Preprocessed> {
     if !(1..=MAX_SQUARE_SIZE).contains(&size) {
         return Err(Error::Config(format!("the side of the input must be 1 to {MAX_SQUARE_SIZE} pixels, got {size}")));
     }
     let table = normalisation.table()?;
     let (width, height) = (image.width, image.height);
     let crop = Crop::new(mode, width, height);
-    let square = resample(image, &crop, size as u32, size as u32);
+    let square = resample(image, &crop, size as u32, size as u32, filter);
     let channel = |c: usize| square.rgb.iter().skip(c).step_by(3).map(move |&value| (c, value));
     let pixels = (0..3).flat_map(channel).map(|(c, value)| table[c][usize::from(value)]).collect();
     Ok(Preprocessed { pixels, size, crop, width, height })

@@ -1,6 +1,6 @@
 //! Resizing with antialiasing, as Pillow does it.
 
-use super::preprocess::Crop;
+use super::preprocess::{Crop, ResizeFilter};
 use super::{Image, check_size};
 use crate::Result;
 
@@ -12,9 +12,11 @@ const WEIGHT_BITS: u32 = 22;
 
 /// Draws `window` of `image` (in its pixels) as `width` by `height` pixels, antialiased; [`PAD`] where the window
 /// reaches beyond the image.
-pub(crate) fn resample(image: &Image, window: &Crop, width: u32, height: u32) -> Image {
-    let across = Axis { length: image.width as usize, start: window.x, extent: window.width, outputs: width as usize };
-    let down = Axis { length: image.height as usize, start: window.y, extent: window.height, outputs: height as usize };
+pub(crate) fn resample(image: &Image, window: &Crop, width: u32, height: u32, filter: ResizeFilter) -> Image {
+    let (length, outputs) = (image.width as usize, width as usize);
+    let across = Axis { length, start: window.x, extent: window.width, outputs, filter };
+    let (length, outputs) = (image.height as usize, height as usize);
+    let down = Axis { length, start: window.y, extent: window.height, outputs, filter };
     // Rows first, as Pillow; but for a tall strip that would make an image larger than both ends.
     let rgb = if across.outputs > across.length && down.outputs < down.length {
         resample_rows(&resample_columns(&image.rgb, &down), &across)
@@ -28,19 +30,16 @@ pub(crate) fn resample(image: &Image, window: &Crop, width: u32, height: u32) ->
 fn resample_rows(rgb: &[u8], across: &Axis) -> Vec<u8> {
     let (stride, out_stride) = (across.length * 3, across.outputs * 3);
     let mut out = vec![0; rgb.len() / stride * out_stride];
-    let mut taps = Taps::default();
-    for index in 0..across.outputs {
-        across.taps(index, &mut taps);
-        for (row, out_row) in rgb.chunks_exact(stride).zip(out.chunks_exact_mut(out_stride)) {
+    let all_taps: Vec<Taps> = (0..across.outputs).map(|index| across.taps(index)).collect();
+    for (row, out_row) in rgb.chunks_exact(stride).zip(out.chunks_exact_mut(out_stride)) {
+        for (taps, out) in all_taps.iter().zip(out_row.as_chunks_mut::<3>().0) {
             let mut sums = [taps.outside(); 3];
             for (pixel, weight) in row[taps.first * 3..].as_chunks::<3>().0.iter().zip(&taps.weights) {
                 for (sum, value) in sums.iter_mut().zip(pixel) {
                     *sum += weight * i32::from(*value);
                 }
             }
-            for (value, sum) in out_row[index * 3..].iter_mut().zip(sums) {
-                *value = value_from_sum(sum);
-            }
+            *out = sums.map(value_from_sum);
         }
     }
     out
@@ -51,9 +50,8 @@ fn resample_columns(rgb: &[u8], down: &Axis) -> Vec<u8> {
     let stride = rgb.len() / down.length;
     let mut out = Vec::with_capacity(down.outputs * stride);
     let mut sums = vec![0; stride];
-    let mut taps = Taps::default();
     for index in 0..down.outputs {
-        down.taps(index, &mut taps);
+        let taps = down.taps(index);
         sums.fill(taps.outside());
         for (row, weight) in rgb[taps.first * stride..].chunks_exact(stride).zip(&taps.weights) {
             for (sum, value) in sums.iter_mut().zip(row) {
@@ -76,10 +74,10 @@ struct Axis {
     start: f64,
     extent: f64,
     outputs: usize,
+    filter: ResizeFilter,
 }
 
 /// The inputs that make one output: `weights` of the pixels from `first` on, and the weight of what lies `beyond`.
-#[derive(Default)]
 struct Taps {
     first: usize,
     weights: Vec<i32>,
@@ -94,30 +92,56 @@ impl Taps {
 }
 
 impl Axis {
-    /// A triangle, two outputs wide (two inputs when enlarging), centred on the output. Where the window stays within
-    /// the input, the triangle is cut off at the edge of the input; else it sees padding.
-    fn taps(&self, index: usize, taps: &mut Taps) {
+    /// The filter, as wide as outputs are (as inputs when enlarging), centred on the output. Where the window stays within
+    /// the input, the filter is cut off at the edge of the input; else it sees padding.
+    fn taps(&self, index: usize) -> Taps {
         let scale = self.extent / self.outputs as f64;
-        let reach = scale.max(1.0);
+        let step = scale.max(1.0);
+        let reach = self.filter.reach() * step;
         let centre = self.start + (index as f64 + 0.5) * scale;
         let length = self.length as f64;
         let low = (centre - reach + 0.5).floor().max(self.start.min(0.0).floor());
         let high = (centre + reach + 0.5).floor().min((self.start + self.extent).max(length).ceil());
 
-        taps.weights.clear();
         if !(high > 0.0 && low < length) {
-            (taps.first, taps.beyond) = (0, 1 << WEIGHT_BITS); // nothing but padding
-            return;
+            return Taps { first: 0, weights: Vec::new(), beyond: 1 << WEIGHT_BITS }; // nothing but padding
         }
         let (low, high) = (low as i64, high as i64);
         let (first, end) = (low.max(0), high.min(self.length as i64));
-        let weight = |at: i64| (1.0 - ((at as f64 - centre + 0.5) / reach).abs()).max(0.0);
+        let weight = |at: i64| self.filter.weight((at as f64 - centre + 0.5) / step);
         let beyond: f64 = (low..first).chain(end..high).map(weight).sum();
         let total: f64 = (first..end).map(weight).sum::<f64>() + beyond;
-        let fixed = |weight: f64| (0.5 + weight / total * f64::from(1 << WEIGHT_BITS)) as i32;
-        taps.first = first as usize;
-        taps.weights.extend((first..end).map(|at| fixed(weight(at))));
-        taps.beyond = if beyond > 0.0 { fixed(beyond) } else { 0 };
+        let fixed = |weight: f64| {
+            let exact = weight / total * f64::from(1 << WEIGHT_BITS);
+            (exact + 0.5f64.copysign(exact)) as i32
+        };
+        Taps {
+            first: first as usize,
+            weights: (first..end).map(|at| fixed(weight(at))).collect(),
+            beyond: if beyond == 0.0 { 0 } else { fixed(beyond) },
+        }
+    }
+}
+
+impl ResizeFilter {
+    /// Half its width, where pixels are one wide.
+    fn reach(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+        }
+    }
+
+    /// The weight of what is `x` away: a triangle, or Keys' cubic with `a` = -0.5.
+    fn weight(self, x: f64) -> f64 {
+        const A: f64 = -0.5;
+        let x = x.abs();
+        match self {
+            Self::Bilinear => (1.0 - x).max(0.0),
+            Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Self::Bicubic => 0.0,
+        }
     }
 }
 
@@ -134,5 +158,5 @@ pub fn frame_from_square(square: &Image, crop: &Crop, width: u32, height: u32) -
     let (across, down) = (f64::from(square.width()), f64::from(square.height()));
     let window =
         Crop { x: left * across, y: top * down, width: (right - left) * across, height: (bottom - top) * down };
-    Ok(resample(square, &window, width, height))
+    Ok(resample(square, &window, width, height, ResizeFilter::Bilinear))
 }

@@ -12,12 +12,19 @@ use super::matmul::multiply_rows;
 /// Sizes of a convolution of one image.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv2dShape {
+    /// Channels of the input.
     pub inputs: usize,
+    /// Rows of the input.
     pub height: usize,
+    /// Columns of the input.
     pub width: usize,
+    /// Channels of the result.
     pub outputs: usize,
+    /// Side of the square that a result is made of.
     pub kernel: usize,
+    /// Pixels from one of these squares to the next.
     pub stride: usize,
+    /// Zeros put around the input on each side.
     pub padding: usize,
 }
 

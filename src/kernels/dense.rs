@@ -9,9 +9,10 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
 
+use super::depthwise_conv2d::Filters;
 use super::epilogue::{Epilogue, Steps};
 use super::gelu::Gelu;
-use super::{attention, conv2d, gelu, layer_norm, matmul};
+use super::{attention, conv2d, depthwise_conv2d, gelu, layer_norm, matmul};
 
 /// The products that layers are made of.
 #[backend_extension(Cube, Flex)]
@@ -34,6 +35,13 @@ pub trait DenseOps: Backend {
         bias: FloatTensor<Self>,
         stride: usize,
         padding: usize,
+    ) -> FloatTensor<Self>;
+    /// See [`depthwise_conv2d`](fn@depthwise_conv2d).
+    fn dense_depthwise_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        filters: Filters,
     ) -> FloatTensor<Self>;
     /// See [`attention`](fn@attention).
     fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -72,6 +80,14 @@ impl DenseOps for CubeBackend {
         padding: usize,
     ) -> FloatTensor<Self> {
         conv2d::launch(x, weight, bias, stride, padding)
+    }
+    fn dense_depthwise_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        filters: Filters,
+    ) -> FloatTensor<Self> {
+        depthwise_conv2d::launch(x, weight, bias, filters)
     }
     fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
         attention::launch(q, k, v)
@@ -115,6 +131,14 @@ impl DenseOps for Flex {
     ) -> FloatTensor<Self> {
         conv2d::convolve(&x, &weight, &bias, stride, padding)
     }
+    fn dense_depthwise_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        filters: Filters,
+    ) -> FloatTensor<Self> {
+        depthwise_conv2d::convolve(&x, &weight, &bias, filters)
+    }
     fn dense_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
         attention::attend(q, k, v)
     }
@@ -130,7 +154,7 @@ impl DenseOps for Flex {
         layer_norm::normalize(&x, &weight, &bias, eps)
     }
     fn dense_gelu(x: FloatTensor<Self>, kind: Gelu) -> FloatTensor<Self> {
-        gelu::activate(&x, kind)
+        gelu::activate_all(&x, kind)
     }
 }
 
@@ -163,6 +187,18 @@ pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: usize) -> Tensor<4> {
     let [x, weight] = [x, weight].map(Tensor::into_dispatch);
     Tensor::from_dispatch(Dispatch::dense_conv2d(x, weight, bias.into_dispatch(), stride, padding))
+}
+
+/// A convolution over pixels in which every channel has a filter of its own. `C` is a multiple of [`CHANNEL_GROUP`].
+///
+/// [`CHANNEL_GROUP`]: super::CHANNEL_GROUP
+///
+/// # Shapes
+/// - `x`: `[H, W, C]`, `weight`: `[K * K, C]`, `bias`: `[C]`
+/// - output: `[H', W', C]`, see [`Filters::output`]
+pub fn depthwise_conv2d(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>, filters: Filters) -> Tensor<3> {
+    let [x, bias] = [x.into_dispatch(), bias.into_dispatch()];
+    Tensor::from_dispatch(Dispatch::dense_depthwise_conv2d(x, weight.into_dispatch(), bias, filters))
 }
 
 /// Scores of an attention that are in memory at a time: half of what a binding of every adapter holds.

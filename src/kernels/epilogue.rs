@@ -5,18 +5,20 @@ use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
-use super::gelu::{Gelu, activate_in_place};
-use super::matmul::add_to_rows;
-use super::{rms_norm, swiglu};
+use super::gelu::{GELU_WORK, Gelu, activate};
+use super::simd::{F32x8, SimdTask, with_simd};
+use super::{fill_rows, rms_norm, swiglu};
 
-/// `gelu(norm(x) W^T + bias) + residual`, of which each step may be left out; or `silu(gates) * rest`, see
+/// `activation(norm(x) W^T + bias) + residual`, of which each step may be left out; or `silu(gates) * rest`, see
 /// [`Epilogue::is_swiglu`].
 #[derive(Debug, Clone, Default)]
 pub struct Epilogue {
+    /// RMSNorm of `x`, before the product.
     pub norm: Option<Norm>,
     /// `[N]`, to every row.
     pub bias: Option<Tensor<1>>,
-    pub gelu: Option<Gelu>,
+    /// After the bias.
+    pub activation: Option<Activation>,
     /// `[T, N]`, as the layers of a transformer add to what came in.
     pub residual: Option<Tensor<2>>,
     /// The rows of `W` are gates, then as many rows that they let through: the result is half as wide. Nothing but a norm goes
@@ -24,11 +26,21 @@ pub struct Epilogue {
     pub is_swiglu: bool,
 }
 
+/// What every number of a result goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Exact or by tanh.
+    Gelu(Gelu),
+    /// Cut off below 0 and above 6.
+    Relu6,
+}
+
 /// RMSNorm of what is multiplied.
 #[derive(Debug, Clone)]
 pub struct Norm {
     /// `[K]`
     pub weight: Tensor<1>,
+    /// Added to the mean square, so that its root is never zero.
     pub eps: f32,
 }
 
@@ -37,9 +49,13 @@ pub struct Norm {
 pub struct Steps {
     /// Its `eps`.
     pub norm: Option<f32>,
+    /// There is a bias.
     pub bias: bool,
-    pub gelu: Option<Gelu>,
+    /// What follows it.
+    pub activation: Option<Activation>,
+    /// There is a residual.
     pub residual: bool,
+    /// See [`Epilogue::is_swiglu`].
     pub is_swiglu: bool,
 }
 
@@ -53,13 +69,13 @@ impl Epilogue {
     /// names, nor a shader without a buffer, so what is missing is `x`.
     pub(super) fn into_parts(self, x: &DispatchTensor) -> ([DispatchTensor; 3], Steps) {
         assert!(
-            !self.is_swiglu || (self.bias.is_none() && self.gelu.is_none() && self.residual.is_none()),
+            !self.is_swiglu || (self.bias.is_none() && self.activation.is_none() && self.residual.is_none()),
             "nothing but a norm goes with a gate"
         );
         let steps = Steps {
             norm: self.norm.as_ref().map(|norm| norm.eps),
             bias: self.bias.is_some(),
-            gelu: self.gelu,
+            activation: self.activation,
             residual: self.residual.is_some(),
             is_swiglu: self.is_swiglu,
         };
@@ -87,8 +103,10 @@ impl Epilogue {
 impl Steps {
     /// As `shaders/shared/epilogue.wgsl` reads them.
     pub(super) fn bits(self) -> u32 {
-        let is_tanh = self.gelu == Some(Gelu::Tanh);
-        let steps = [self.bias, self.gelu.is_some(), is_tanh, self.residual, self.norm.is_some()];
+        let is_gelu = matches!(self.activation, Some(Activation::Gelu(_)));
+        let is_tanh = self.activation == Some(Activation::Gelu(Gelu::Tanh));
+        let is_relu6 = self.activation == Some(Activation::Relu6);
+        let steps = [self.bias, is_gelu, is_tanh, self.residual, self.norm.is_some(), is_relu6];
         steps.into_iter().enumerate().map(|(bit, is_there)| u32::from(is_there) << bit).sum()
     }
 
@@ -109,14 +127,14 @@ impl Steps {
 
     /// What follows a product on the CPU, whose rows have `columns` numbers.
     pub(super) fn finish(self, mut y: Vec<f32>, columns: usize, bias: &FlexTensor, residual: &FlexTensor) -> Vec<f32> {
-        if self.bias {
-            add_to_rows(&mut y, bias.to_contiguous().storage());
-        }
-        if let Some(gelu) = self.gelu {
-            activate_in_place(&mut y, gelu);
-        }
-        if self.residual {
-            add_to_rows(&mut y, residual.to_contiguous().storage());
+        let bias = self.bias.then(|| bias.to_contiguous());
+        let residual = self.residual.then(|| residual.to_contiguous());
+        let [bias, residual] = [&bias, &residual].map(|tensor| tensor.as_ref().map(FlexTensor::storage::<f32>));
+        if bias.is_some() || self.activation.is_some() || residual.is_some() {
+            let work = if self.activation.is_some() { GELU_WORK } else { 1 };
+            fill_rows(&mut y, columns.max(1), work * columns, |first_row, y| {
+                with_simd(Finish { activation: self.activation, bias, residual, columns, first_row, y });
+            });
         }
         if self.is_swiglu { swiglu::gate_rows(&y, columns / 2) } else { y }
     }
@@ -124,5 +142,41 @@ impl Steps {
     /// Numbers in a row of the result.
     pub(super) fn width(self, columns: usize) -> usize {
         if self.is_swiglu { columns / 2 } else { columns }
+    }
+}
+
+/// The steps after some rows of a product, row by row, while a row is in the nearest cache.
+struct Finish<'a> {
+    activation: Option<Activation>,
+    bias: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+    columns: usize,
+    first_row: usize,
+    y: &'a mut [f32],
+}
+
+impl SimdTask for Finish<'_> {
+    #[inline(always)]
+    fn run<V: F32x8>(self) {
+        for (row, y) in (self.first_row..).zip(self.y.chunks_exact_mut(self.columns)) {
+            if let Some(bias) = self.bias {
+                add(y, bias);
+            }
+            match self.activation {
+                Some(Activation::Gelu(gelu)) => activate(y, gelu),
+                Some(Activation::Relu6) => y.iter_mut().for_each(|value| *value = value.clamp(0.0, 6.0)),
+                None => {}
+            }
+            if let Some(residual) = self.residual {
+                add(y, &residual[row * self.columns..][..self.columns]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add(y: &mut [f32], numbers: &[f32]) {
+    for (value, number) in y.iter_mut().zip(numbers) {
+        *value += number;
     }
 }

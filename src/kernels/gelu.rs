@@ -54,17 +54,15 @@ pub(super) fn launch(x: CubeTensor, gelu: Gelu) -> CubeTensor {
     y
 }
 
+/// Multiplications that a number takes.
+pub(super) const GELU_WORK: usize = 16;
+
 /// [`launch`] on the CPU, in vectors: a scalar error function was a tenth of the encoder.
-pub(super) fn activate(x: &FlexTensor, gelu: Gelu) -> FlexTensor {
+pub(super) fn activate_all(x: &FlexTensor, gelu: Gelu) -> FlexTensor {
     let (shape, x) = (x.shape(), x.to_contiguous());
     let mut y = x.storage::<f32>().to_vec();
-    activate_in_place(&mut y, gelu);
+    fill_rows(&mut y, 1, GELU_WORK, |_, y| with_simd(Activate { gelu, y }));
     FlexTensor::from_data(TensorData::new(y, shape))
-}
-
-pub(super) fn activate_in_place(numbers: &mut [f32], gelu: Gelu) {
-    const WORK: usize = 16; // multiplications a number
-    fill_rows(numbers, 1, WORK, |_, y| with_simd(Activate { gelu, y }));
 }
 
 struct Activate<'a> {
@@ -75,17 +73,23 @@ struct Activate<'a> {
 impl SimdTask for Activate<'_> {
     #[inline(always)]
     fn run<V: F32x8>(self) {
-        match self.gelu {
-            Gelu::Exact => {
-                for y in self.y {
-                    *y *= 0.5 * (1.0 + erf(*y * FRAC_1_SQRT_2 as f32));
-                }
+        activate(self.y, self.gelu);
+    }
+}
+
+/// In place. Compiled for the vectors of the [`SimdTask`] that it is part of.
+#[inline(always)]
+pub(super) fn activate(y: &mut [f32], gelu: Gelu) {
+    match gelu {
+        Gelu::Exact => {
+            for y in y {
+                *y *= 0.5 * (1.0 + erf(*y * FRAC_1_SQRT_2 as f32));
             }
-            Gelu::Tanh => {
-                for y in self.y {
-                    let x = *y;
-                    *y = x * sigmoid(2.0 * FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x));
-                }
+        }
+        Gelu::Tanh => {
+            for y in y {
+                let x = *y;
+                *y = x * sigmoid(2.0 * FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x));
             }
         }
     }

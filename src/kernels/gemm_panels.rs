@@ -184,7 +184,7 @@ impl<P: Pairing> Pairs<'_, P> {
 
 /// The first of eight numbers, where there is room for fewer.
 #[inline(always)]
-fn store<V: F32x8>(eight: V, out: &mut [f32]) {
+pub(super) fn store<V: F32x8>(eight: V, out: &mut [f32]) {
     if let Some(out) = out.first_chunk_mut() {
         return eight.store(out);
     }

@@ -24,8 +24,9 @@ pub struct Kernel {
     pub name: &'static str,
     /// Files of declarations that it needs, if any.
     pub shared: &'static [&'static str],
+    /// The text of the file.
     pub source: &'static str,
-    /// Invocations per workgroup, as written in the file (`tests/shaders.rs` compares them).
+    /// Invocations per workgroup, as written in the file (`tests/native/shaders.rs` compares them).
     pub workgroup: u32,
     /// Storage bindings, as written in the file.
     pub bindings: usize,
@@ -63,35 +64,62 @@ macro_rules! kernel {
     };
 }
 
+/// Density of each patch among the neighbours of a span.
 pub const KNN_DENSITY: Kernel = kernel!("knn_density", [FAR, NEAREST, TILE_OF_SUMS, DISTANCE_TILE], 64, 3);
+/// Densities of all spans -> density of each patch.
 pub const REDUCE_NEIGHBORS: Kernel = kernel!("reduce_neighbors", [FAR, NEAREST], 64, 4);
+/// Distance to the nearest denser patch of a span.
 pub const PEAK_DISTANCE: Kernel = kernel!("peak_distance", [FAR, TILE_OF_SUMS, DISTANCE_TILE], 64, 4);
+/// Distances of all spans -> delta and score of each patch.
 pub const REDUCE_PEAKS: Kernel = kernel!("reduce_peaks", [FAR], 64, 3);
+/// Scores -> the patches that clusters gather around.
 pub const SELECT_CENTERS: Kernel = kernel!("select_centers", [], 256, 5);
+/// Patches -> the cluster of the nearest centre.
 pub const ASSIGN_CLUSTERS: Kernel = kernel!("assign_clusters", [FAR], 64, 4);
+/// Features -> their mean in each cluster.
 pub const CLUSTER_MEAN: Kernel = kernel!("cluster_mean", [], 64, 4);
+/// Matrix product with its epilogue.
 pub const MATMUL: Kernel = kernel!("matmul", [GELU_FORMS, EPILOGUE, TILE_OF_SUMS, REGISTER_TILE, TILED_PRODUCT], 64, 6);
+/// Convolution over pixels.
 pub const CONV2D: Kernel = kernel!("conv2d", [TILE_OF_SUMS, REGISTER_TILE, TILED_PRODUCT], 64, 5);
+/// Convolution of each channel by itself.
+pub const DEPTHWISE_CONV2D: Kernel = kernel!("depthwise_conv2d", [], 64, 5);
+/// Softmax over the last dimension.
 pub const SOFTMAX: Kernel = kernel!("softmax", [], 64, 3);
+/// LayerNorm over the last dimension.
 pub const LAYER_NORM: Kernel = kernel!("layer_norm", [], 256, 5);
+/// GELU, exact or by tanh.
 pub const GELU: Kernel = kernel!("gelu", [GELU_FORMS], 64, 3);
+/// RMSNorm over the last dimension.
 pub const RMS_NORM: Kernel = kernel!("rms_norm", [], 64, 4);
+/// Rotates new keys and puts them and values into the cache.
 pub const APPEND_KV: Kernel = kernel!("append_kv", [], 64, 6);
+/// Attention to all earlier positions, in spans.
 pub const CAUSAL_ATTENTION: Kernel = kernel!("causal_attention", [], 64, 7);
+/// Attention of all spans -> attention.
 pub const REDUCE_ATTENTION: Kernel = kernel!("reduce_attention", [], 64, 3);
+/// `silu(gates) * rest`.
 pub const SWIGLU: Kernel = kernel!("swiglu", [SILU], 64, 3);
+/// The two largest logits and the first that is NaN.
 pub const TOP2: Kernel = kernel!("top2", [], 256, 3);
+/// Draws a token among the most likely ones.
 pub const SAMPLE_TOKEN: Kernel = kernel!("sample_token", [], 256, 5);
+/// Takes the chosen token as the next to be read.
 pub const NEXT_TOKEN: Kernel = kernel!("next_token", [], 64, 4);
+/// Packed matrix by one row, with its epilogue.
 pub const QUANT_MATVEC: Kernel = kernel!("quant_matvec", [GELU_FORMS, EPILOGUE, QUANT_WEIGHTS], 64, 7);
+/// Packed matrix by one row, whose rows are gates and what they let through.
 pub const QUANT_SWIGLU: Kernel = kernel!("quant_swiglu", [SILU, QUANT_WEIGHTS], 64, 5);
+/// Packed matrix by many rows, with its epilogue.
 pub const QUANT_MATMUL: Kernel =
     kernel!("quant_matmul", [GELU_FORMS, EPILOGUE, TILE_OF_SUMS, REGISTER_TILE, QUANT_WEIGHTS], 64, 6);
+/// Rows of a packed matrix, unpacked.
 pub const QUANT_ROWS: Kernel = kernel!("quant_rows", [QUANT_WEIGHTS], 64, 4);
+/// Layers of single tokens over a base image.
 pub const COMPOSITE_LAYERS: Kernel = kernel!("composite_layers", [], 64, 5);
 
 /// All shaders, for the tests that validate them.
-pub const SHADERS: [Kernel; 25] = [
+pub const SHADERS: [Kernel; 26] = [
     KNN_DENSITY,
     REDUCE_NEIGHBORS,
     PEAK_DISTANCE,
@@ -101,6 +129,7 @@ pub const SHADERS: [Kernel; 25] = [
     CLUSTER_MEAN,
     MATMUL,
     CONV2D,
+    DEPTHWISE_CONV2D,
     SOFTMAX,
     LAYER_NORM,
     GELU,
@@ -162,6 +191,7 @@ impl Launch {
         Self { kernel, like: first, arguments }
     }
 
+    /// The next binding is this tensor, made contiguous where it is not.
     pub fn input(self, tensor: CubeTensor) -> Self {
         self.strided_input(into_contiguous(tensor))
     }
@@ -172,6 +202,7 @@ impl Launch {
         self
     }
 
+    /// The next binding is a buffer of these words.
     pub fn params(mut self, params: &[u32]) -> Self {
         let buffer = on_device(self.client(), params);
         self.arguments = self.arguments.with_buffer(buffer.binding());
@@ -190,6 +221,7 @@ impl Launch {
         self
     }
 
+    /// Launches `x` by `y` workgroups.
     pub fn run(self, (x, y): (u32, u32)) {
         let kernel = SourceKernel::new(self.kernel, CubeDim::new_1d(self.kernel.workgroup));
         self.like.client.launch(Box::new(kernel), CubeCount::Static(x, y, 1), self.arguments);

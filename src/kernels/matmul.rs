@@ -129,12 +129,3 @@ pub(super) fn multiply_rows(rows: View<'_>, columns: &Panels, out: &mut [f32]) {
         columns.pair::<Product>(rows.part(first, out.len() / width), out);
     });
 }
-
-/// The same numbers to every row.
-pub(super) fn add_to_rows(rows: &mut [f32], numbers: &[f32]) {
-    for row in rows.chunks_exact_mut(numbers.len().max(1)) {
-        for (value, number) in row.iter_mut().zip(numbers) {
-            *value += number;
-        }
-    }
-}

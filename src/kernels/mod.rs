@@ -3,7 +3,7 @@
 //! detokenizer's layers in `composite_layers.rs`.
 //!
 //! Each operation has one name in four places: `shaders/x.wgsl`, the launch and the reference in `kernels/x.rs`, and the
-//! parity test in `tests/kernels.rs`. The reference sums in `f64` and is meant to be read; the CPU device runs vector code
+//! parity test in `tests/everywhere/kernels/`. The reference sums in `f64` and is meant to be read; the CPU device runs vector code
 //! where that is worth it. No step of the clustering ever holds an `[N, N]` matrix.
 
 mod launch;
@@ -17,6 +17,7 @@ pub mod composite_layers;
 mod conv2d;
 pub mod decoder;
 pub mod dense;
+mod depthwise_conv2d;
 mod distances;
 pub mod epilogue;
 mod gelu;
@@ -42,6 +43,7 @@ pub use causal_attention::causal_attention_reference;
 pub use cluster_mean::cluster_mean_reference;
 pub use composite_layers::composite_layers_reference;
 pub use conv2d::{Conv2dShape, conv2d_reference};
+pub use depthwise_conv2d::{CHANNEL_GROUP, Filters, depthwise_conv2d_reference};
 pub use gelu::{Gelu, gelu_reference};
 pub use knn_density::knn_density_reference;
 pub(crate) use launch::keep_memory;

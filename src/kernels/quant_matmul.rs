@@ -41,8 +41,11 @@ pub enum Activations {
 /// What a row of packed words means: a matrix of `rows` (N) by `columns` (K) weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedShape {
+    /// How the weights are stored.
     pub kind: WeightKind,
+    /// Rows: outputs of a linear layer.
     pub rows: usize,
+    /// Columns: its inputs.
     pub columns: usize,
 }
 

@@ -6,7 +6,9 @@ use std::cmp::Ordering;
 /// A token with its logit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
+    /// The token's id.
     pub id: u32,
+    /// Its logit, before any sampling setting.
     pub logit: f32,
 }
 

@@ -2,13 +2,14 @@
 //! from the source image, masks from the mask head; each is read back by the language model before the next is chosen.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{DType, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use crate::model::decode::{Allowed, Decoder, Finish, Output, Step, check_abort, decode};
+use crate::model::abort::AbortHandle;
+use crate::model::answering::Events;
+use crate::model::decode::{Allowed, Decoder, Finish, Output, Step, decode};
 use crate::model::diffusion::{DiffusionOptions, Noise};
 use crate::model::encoded_image::EncodedImage;
 use crate::model::events::{Answer, AnswerPart, Event, Seconds, Usage};
@@ -23,7 +24,7 @@ use crate::text::TextStream;
 use crate::{Error, Result};
 
 /// How an answer is made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnswerOptions {
     /// Tokens at the most, visual ones included; fewer where the context ends.
@@ -40,6 +41,9 @@ pub struct AnswerOptions {
     pub copy_tokens: bool,
     /// Whether pixels that no changed token owns are taken from the source image.
     pub composite: bool,
+    /// Stops the answer before its next token.
+    #[serde(skip)]
+    pub abort: AbortHandle,
 }
 
 impl Default for AnswerOptions {
@@ -52,6 +56,7 @@ impl Default for AnswerOptions {
             required: false,
             copy_tokens: true,
             composite: true,
+            abort: AbortHandle::new(),
         }
     }
 }
@@ -101,14 +106,9 @@ impl Request<'_> {
 }
 
 impl Setokim {
-    /// Answers a request; `on_event` is told what happens as it happens, and `abort` is looked at before every token.
-    /// Whatever happens, the model is as it was: the same request gives the same answer again.
-    pub(crate) async fn answer(
-        &self,
-        request: Request<'_>,
-        abort: &AtomicBool,
-        on_event: impl AsyncFnMut(Event),
-    ) -> Result<Answer> {
+    /// Answers a request; `events` has what happens as it happens. Whatever happens, the model is as it was: the same
+    /// request gives the same answer again.
+    pub(crate) async fn answer(&self, request: Request<'_>, events: Events) -> Result<Answer> {
         let language = self.language()?;
         request.options.diffusion.check()?;
         let sampler = Sampler::new(request.options.sampling.clone())?;
@@ -121,8 +121,8 @@ impl Setokim {
         }
         let limit = request.options.max_tokens.min(available - prompt);
         let mut prefix = language.cached_prefix(&request.turns, prompt + limit)?;
-        let mut answer = MultimodalOutput::new(self, language, request, prefix.len(), on_event);
-        match answer.run(sampler, limit, &mut prefix, abort).await {
+        let mut answer = MultimodalOutput::new(self, language, request, prefix.len(), events);
+        match answer.run(sampler, limit, &mut prefix).await {
             Ok(()) => {
                 language.keep_prefix(prefix);
                 Ok(Answer { parts: answer.parts, usage: answer.usage })
@@ -151,11 +151,11 @@ fn words(turns: &[Turn]) -> Vec<u32> {
 }
 
 /// An answer being made.
-struct MultimodalOutput<'a, E> {
+struct MultimodalOutput<'a> {
     model: &'a Setokim,
     language: &'a Language,
     request: Request<'a>,
-    on_event: E,
+    events: Events,
     /// What may come while the answer is text.
     mask: Arc<TokenMask>,
     noise: Noise,
@@ -170,13 +170,13 @@ struct MultimodalOutput<'a, E> {
     usage: Usage,
 }
 
-impl<'a, E: AsyncFnMut(Event)> MultimodalOutput<'a, E> {
-    fn new(model: &'a Setokim, language: &'a Language, request: Request<'a>, cached: usize, on_event: E) -> Self {
+impl<'a> MultimodalOutput<'a> {
+    fn new(model: &'a Setokim, language: &'a Language, request: Request<'a>, cached: usize, events: Events) -> Self {
         let task = request.task;
         Self {
             model,
             language,
-            on_event,
+            events,
             mask: language.token_mask(request.may_be_text(), task.may_mask(), task.may_generate()),
             noise: Noise::new(&request.options.diffusion),
             stream: TextStream::new(&request.options.stop),
@@ -196,19 +196,14 @@ impl<'a, E: AsyncFnMut(Event)> MultimodalOutput<'a, E> {
         }
     }
 
-    async fn run(
-        &mut self,
-        sampler: Sampler,
-        limit: usize,
-        prefix: &mut PrefixCache,
-        abort: &AtomicBool,
-    ) -> Result<()> {
+    async fn run(&mut self, sampler: Sampler, limit: usize, prefix: &mut PrefixCache) -> Result<()> {
         let started = Instant::now();
-        let hidden = self.prefill(prefix, abort)?;
+        let hidden = self.prefill(prefix)?;
         let reading = started.elapsed().as_secs_f64();
         let history = words(&self.request.turns);
         let mut decoder = Decoder::new(self.language.llama(), &mut prefix.cache, sampler, history, hidden);
-        self.usage.finish = decode(&mut decoder, limit, abort, self).await?;
+        let options = self.request.options;
+        self.usage.finish = decode(&mut decoder, limit, &options.abort, self).await?;
         // The first logits are there once the prompt has been read, also where the device works on its own.
         self.usage.seconds.prefill = reading + decoder.first_seconds;
         self.usage.seconds.decode = decoder.other_seconds;
@@ -219,10 +214,10 @@ impl<'a, E: AsyncFnMut(Event)> MultimodalOutput<'a, E> {
     }
 
     /// Reads the turns that are not cached; the hidden state after the last.
-    fn prefill(&self, prefix: &mut PrefixCache, abort: &AtomicBool) -> Result<Tensor<2>> {
+    fn prefill(&self, prefix: &mut PrefixCache) -> Result<Tensor<2>> {
         let mut hidden = None;
         for turn in &self.request.turns[prefix.turns()..] {
-            check_abort(abort)?;
+            self.request.options.abort.check()?;
             hidden = Some(self.language.read(turn, &mut prefix.cache)?);
             prefix.push(turn.clone());
         }
@@ -321,10 +316,10 @@ impl<'a, E: AsyncFnMut(Event)> MultimodalOutput<'a, E> {
             Some(maps) => maps.clone(),
             None => self.model.feature_maps(&source.image)?,
         };
-        let logits = head.forward(hidden.clone(), &maps);
+        let logits = head.forward(hidden.clone(), &maps)?;
         let [_, side, _] = logits.dims();
         let logits = MaskLogits::new(read_floats(logits).await?, side)?;
-        let segmentation = Segmentation::new(&logits, source)?;
+        let segmentation = Segmentation::new(&logits, source, head.is_refined())?;
         self.parts.push(AnswerPart::Mask(segmentation.clone()));
         self.emit(Event::Mask(segmentation)).await;
         self.usage.seconds.mask += started.elapsed().as_secs_f64();
@@ -348,11 +343,11 @@ impl<'a, E: AsyncFnMut(Event)> MultimodalOutput<'a, E> {
     }
 
     async fn emit(&mut self, event: Event) {
-        (self.on_event)(event).await;
+        self.events.send(event).await;
     }
 }
 
-impl<E: AsyncFnMut(Event)> Output for MultimodalOutput<'_, E> {
+impl Output for MultimodalOutput<'_> {
     fn allowed(&self) -> Allowed<'_> {
         if self.canvas.is_some() || self.is_bound() || self.may_refuse() {
             return Allowed::EachToken;

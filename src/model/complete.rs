@@ -1,11 +1,12 @@
 //! The raw continuation of a prompt: no chat template, no images. The plainest use of the language model.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
+use crate::model::abort::AbortHandle;
+use crate::model::answering::{Answering, Events};
 use crate::model::decode::{Allowed, Decoder, Finish, Output, Step, decode};
 use crate::model::llm::Llama;
 use crate::model::llm::TokenMask;
@@ -14,7 +15,7 @@ use crate::text::{TextStream, Tokenizer};
 use crate::{Error, Result};
 
 /// How a prompt is continued.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompleteOptions {
     /// New tokens at the most.
@@ -23,11 +24,14 @@ pub struct CompleteOptions {
     pub sampling: Sampling,
     /// The text ends before the first of these.
     pub stop: Vec<String>,
+    /// Stops the text before its next token.
+    #[serde(skip)]
+    pub abort: AbortHandle,
 }
 
 impl Default for CompleteOptions {
     fn default() -> Self {
-        Self { max_tokens: 128, sampling: Sampling::default(), stop: Vec::new() }
+        Self { max_tokens: 128, sampling: Sampling::default(), stop: Vec::new(), abort: AbortHandle::new() }
     }
 }
 
@@ -48,19 +52,27 @@ pub struct Completion {
     pub decode_seconds: f64,
 }
 
-/// Continues `prompt`; `on_text` gets each piece of text as soon as it can be shown, and the next token waits for it (a
-/// page lets others have their turn then). `abort` is looked at before every token. Whatever happens, the model is as it was.
+/// Continues `prompt`; the events are pieces of text, each as soon as it can be shown. Whatever happens, the model is as it
+/// was.
 ///
 /// # Errors
 /// [`Error::Prompt`] for an empty prompt; [`Error::ContextOverflow`]; [`Error::Tokenizer`] where tokenizer and embeddings do
 /// not belong together; [`Error::Aborted`]; [`Error::DeviceLost`].
-pub async fn complete(
+pub fn complete(
     model: &Llama,
     tokenizer: &Tokenizer,
     prompt: &str,
     options: &CompleteOptions,
-    abort: &AtomicBool,
-    on_text: impl AsyncFnMut(&str),
+) -> Answering<impl Future<Output = Result<Completion>>, String> {
+    Answering::new(async move |texts| continued(model, tokenizer, prompt, options, texts).await)
+}
+
+async fn continued(
+    model: &Llama,
+    tokenizer: &Tokenizer,
+    prompt: &str,
+    options: &CompleteOptions,
+    texts: Events<String>,
 ) -> Result<Completion> {
     if prompt.is_empty() {
         return Err(Error::Prompt("it is empty".into()));
@@ -79,11 +91,11 @@ pub async fn complete(
         tokenizer,
         mask: Arc::new(TokenMask::new(vocabulary, model.device(), |_| true, |id| !tokenizer.is_end(id))),
         stream: TextStream::new(&options.stop),
-        on_text,
+        texts,
         text: String::new(),
         steps: Vec::new(),
     };
-    let finish = decode(&mut decoder, options.max_tokens, abort, &mut output).await?;
+    let finish = decode(&mut decoder, options.max_tokens, &options.abort, &mut output).await?;
     let rest = output.stream.finish();
     output.show(rest).await;
     Ok(Completion {
@@ -97,26 +109,26 @@ pub async fn complete(
 }
 
 /// Text as it comes.
-struct TextOutput<'a, F> {
+struct TextOutput<'a> {
     tokenizer: &'a Tokenizer,
     /// Lets everything through.
     mask: Arc<TokenMask>,
     stream: TextStream,
-    on_text: F,
+    texts: Events<String>,
     text: String,
     steps: Vec<Step>,
 }
 
-impl<F: AsyncFnMut(&str)> TextOutput<'_, F> {
+impl TextOutput<'_> {
     async fn show(&mut self, text: String) {
         if !text.is_empty() {
-            (self.on_text)(&text).await;
             self.text += &text;
+            self.texts.send(text).await;
         }
     }
 }
 
-impl<F: AsyncFnMut(&str)> Output for TextOutput<'_, F> {
+impl Output for TextOutput<'_> {
     fn allowed(&self) -> Allowed<'_> {
         Allowed::Masked(&self.mask)
     }

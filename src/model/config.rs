@@ -1,26 +1,38 @@
 //! A model's `config.json`: what it is made of. Keys that are not known are left to later versions; values are checked
-//! here once, so that no other file has to.
+//! once (`config/check.rs`), so that no other file has to.
+
+mod check;
+mod vision;
+
+pub use vision::{EfficientNetConfig, NeckConfig, SiglipConfig, Stage, VisionConfig, VitConfig};
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::preprocess::ResizeMode;
-use crate::limits::{MAX_CENTERS, MAX_NEIGHBORS, MAX_PATCHES, MAX_REFUSALS, MAX_SQUARE_SIZE, MAX_TEXT_BYTES};
-use crate::model::llm::LlamaConfig;
+use crate::image::preprocess::{ResizeFilter, ResizeMode};
+use crate::limits::MAX_TEXT_BYTES;
+use crate::model::llm::{AdapterConfig, LlamaConfig};
+use crate::text::ChatTemplate;
 use crate::{Error, Result};
 
 /// Everything that a bundle's `config.json` says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetokimConfig {
+    /// What the model is called.
     pub name: String,
+    /// The vision encoder.
     pub vision: VisionConfig,
+    /// How an image becomes the encoder's square.
     #[serde(default)]
     pub preprocess: PreprocessConfig,
+    /// How patches become clusters.
     #[serde(default)]
     pub cluster: ClusterConfig,
     /// Absent in a bare vision tower.
     pub merger: Option<MergerConfig>,
     /// Absent in a model that cannot draw.
     pub detokenizer: Option<DetokenizerConfig>,
+    /// Absent in a model that cannot compare phrases with tokens.
+    pub phrase: Option<PhraseConfig>,
     /// Names of what the token heads tell apart, for models trained with them.
     pub labels: Option<LabelsConfig>,
     /// Absent in a tokenizer without a language model.
@@ -30,8 +42,14 @@ pub struct SetokimConfig {
     pub diffusion: Option<DiffusionConfig>,
     /// Absent in a model that cannot segment.
     pub mask_head: Option<MaskHeadConfig>,
-    /// Comes with `llm`.
+    /// Comes with `llm` where the template is ours.
     pub special_tokens: Option<SpecialTokens>,
+    /// How a chat becomes tokens.
+    #[serde(default)]
+    pub chat: ChatConfig,
+    /// What the language model learned for images, beside its matrices; absent where it was trained as a whole.
+    #[serde(default)]
+    pub adapters: Option<AdapterConfig>,
     /// Logits by which `[Img]` must beat words at the beginning of an answer about a picture. Training refuses few edits,
     /// so a trained model rather draws; `training/evaluation/tune.py` finds what puts that right.
     #[serde(default)]
@@ -40,73 +58,25 @@ pub struct SetokimConfig {
     /// where a mask or an image is asked for. Empty: it may say anything.
     #[serde(default)]
     pub refusals: Vec<String>,
+    /// What the tasks say to the language model.
+    #[serde(default)]
+    pub prompts: PromptsConfig,
+    /// How an edit is composited with its source.
+    #[serde(default)]
+    pub composite: CompositeConfig,
+    /// How to tell an image that is unlike those of training; absent where nothing tells.
+    pub familiarity: Option<FamiliarityConfig>,
 }
 
 /// How an image becomes the encoder's square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PreprocessConfig {
+    /// What is done with an image that is not square.
     #[serde(default)]
     pub resize: ResizeMode,
-}
-
-/// The vision encoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind")]
-pub enum VisionConfig {
-    /// Our ViT with a convolutional stem.
-    #[serde(rename = "setokim-vit")]
-    Vit(VitConfig),
-    /// A SigLIP vision tower (`google/siglip-*`).
-    #[serde(rename = "siglip")]
-    Siglip(SiglipConfig),
-}
-
-/// Our ViT. A patch is `2^(stem convolutions)` pixels wide.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VitConfig {
-    pub image_size: usize,
-    pub patch_size: usize,
-    pub width: usize,
-    pub depth: usize,
-    pub heads: usize,
-    pub mlp_ratio: usize,
-    /// Channels between the stem's convolutions; one convolution more than entries.
-    pub stem_channels: Vec<usize>,
-    pub norm_eps: f64,
-    pub mean: [f32; 3],
-    pub std: [f32; 3],
-}
-
-/// The keys of Hugging Face's `SiglipVisionConfig`, with its defaults (google/siglip-base-patch16-224).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SiglipConfig {
-    pub hidden_size: usize,
-    pub intermediate_size: usize,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub image_size: usize,
-    pub patch_size: usize,
-    pub layer_norm_eps: f64,
-    pub hidden_act: String,
-    /// Which hidden state is the feature: -1 the last layer's, -2 the one before (as in the reference code).
-    pub select_layer: i32,
-}
-
-impl Default for SiglipConfig {
-    fn default() -> Self {
-        Self {
-            hidden_size: 768,
-            intermediate_size: 3072,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            image_size: 224,
-            patch_size: 16,
-            layer_norm_eps: 1e-6,
-            hidden_act: "gelu_pytorch_tanh".into(),
-            select_layer: -2,
-        }
-    }
+    /// How pixels are taken together.
+    #[serde(default)]
+    pub filter: ResizeFilter,
 }
 
 /// Density-peak clustering. The defaults are ours; the reference code's behaviour is `neighbors` 64, `fallback_clusters`
@@ -129,6 +99,7 @@ pub struct ClusterConfig {
     pub pos_interleaved: bool,
     /// LayerNorm without affine first, so that distances lie in [0, 2] and a threshold means something.
     pub normalize: bool,
+    /// Epsilon of the LayerNorm.
     pub norm_eps: f64,
 }
 
@@ -150,30 +121,59 @@ impl Default for ClusterConfig {
 /// Token merger: patches of a cluster -> one token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MergerConfig {
+    /// Width of its layers, which is that of the features.
     pub width: usize,
+    /// Attention heads of a layer.
     pub heads: usize,
+    /// Inner width of the MLPs as a multiple of `width`.
     pub mlp_ratio: usize,
     /// Inner width of the MLPs where it is no multiple of `width`; 0 for `width * mlp_ratio`.
     #[serde(default)]
     pub mlp_hidden: usize,
+    /// Blocks within clusters.
     pub inner_depth: usize,
+    /// Blocks between clusters.
     pub inter_depth: usize,
+    /// `D`: width of a semantic token.
     pub token_width: usize,
+    /// Epsilon of the norms.
     pub norm_eps: f64,
     /// The reference code's form: attention layers under one norm, then one MLP, and no norm after the last layer.
     #[serde(default)]
     pub shared_blocks: bool,
+    /// The encoder's head map joins each token, as its mean over the cluster.
+    #[serde(default)]
+    pub pooled_head: bool,
+}
+
+/// Phrase encoder: the mean of a phrase's word embeddings -> a direction that tokens and patches have too.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PhraseConfig {
+    /// Width of a word embedding.
+    pub input: usize,
+    /// Width between its two layers.
+    pub hidden: usize,
+    /// Width of the space that phrases, tokens and patches share.
+    pub width: usize,
+    /// Logit with the best token from which on a phrase is there.
+    #[serde(default)]
+    pub found: f32,
 }
 
 /// Detokenizer: tokens -> pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DetokenizerConfig {
+    /// Width of its layers.
     pub width: usize,
+    /// Transformer blocks.
     pub depth: usize,
+    /// Attention heads of a block.
     pub heads: usize,
+    /// Inner width of the MLPs as a multiple of `width`.
     pub mlp_ratio: usize,
     /// Channels of the two convolutions over the pixels; 0 for none.
     pub refine_channels: usize,
+    /// Epsilon of the norms.
     pub norm_eps: f64,
     /// Pixels down and across of the image that each token has of its own; 0 for none.
     #[serde(default)]
@@ -184,39 +184,68 @@ pub struct DetokenizerConfig {
 }
 
 /// What the token heads can say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LabelsConfig {
     /// Names of things, then names of backgrounds.
     pub names: Vec<String>,
     /// How many of the names are things.
     pub objects: usize,
+    /// Names of colours.
     pub colors: Vec<String>,
+    /// Probability of the likeliest name below which none is given, where the phrase encoder names tokens.
+    #[serde(default)]
+    pub unsure: f32,
+    /// The one of `colors` that stands for no colour in particular, if there is one.
+    pub natural: Option<String>,
 }
 
 /// Diffusion head: hidden state -> semantic token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DiffusionConfig {
+    /// Width of its layers.
     pub width: usize,
+    /// Residual blocks.
     pub depth: usize,
+    /// Times of the noise schedule.
     pub timesteps: usize,
+    /// Epsilon of the norms.
     pub norm_eps: f64,
+    /// Frequencies that tell a time, each as cosine and sine.
+    pub time_frequencies: usize,
 }
 
 /// Mask head: hidden state and features -> mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaskHeadConfig {
+    /// Channels of its layers.
     pub width: usize,
+    /// Moves the rim of a mask to the edges of the image.
+    #[serde(default)]
+    pub refine: bool,
+}
+
+/// How a chat becomes tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChatConfig {
+    /// How turns are written down.
+    pub template: ChatTemplate,
+    /// The control token that asks the mask head for a mask, in a vocabulary that is not ours.
+    pub segment: Option<String>,
 }
 
 /// Ids of the tokens that are not text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecialTokens {
+    /// Fills batches in training; never read here.
     pub pad: u32,
     /// First of every sequence.
     pub begin: u32,
     /// After every turn.
     pub end: u32,
+    /// Begins the user's turn.
     pub user: u32,
+    /// Begins the assistant's turn.
     pub assistant: u32,
     /// Before the visual tokens of an image.
     pub image_start: u32,
@@ -228,7 +257,73 @@ pub struct SpecialTokens {
     pub segment: u32,
     /// The next visual token is token 0 of the source image; those after it are the other tokens.
     pub keep_first: u32,
+    /// How many tokens there are to copy with.
     pub keep_count: u32,
+}
+
+/// What the language model reads where a task is asked for; `{}` stands for the caller's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromptsConfig {
+    /// After the image, for [`describe`](crate::Setokim::describe), whole; absent in a model that was not trained to.
+    pub describe: Option<String>,
+    /// After the image, for [`segment`](crate::Setokim::segment).
+    pub segment: String,
+    /// For [`generate`](crate::Setokim::generate).
+    pub generate: String,
+    /// After the image, for [`edit`](crate::Setokim::edit).
+    pub edit: String,
+}
+
+impl Default for PromptsConfig {
+    /// The caller's words as they are.
+    fn default() -> Self {
+        let words = || PLACE.to_owned();
+        Self { describe: None, segment: words(), generate: words(), edit: words() }
+    }
+}
+
+/// Where the caller's words go in a prompt.
+const PLACE: &str = "{}";
+
+impl PromptsConfig {
+    /// The prompt with the caller's words in their place.
+    pub(crate) fn fill(prompt: &str, words: &str) -> String {
+        prompt.replacen(PLACE, words, 1)
+    }
+}
+
+/// What of an edit's surroundings is taken from the generated image besides the patches that changed; see `rendering.rs`.
+/// It follows from how exact the detokenizer is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CompositeConfig {
+    /// Mean difference of nine pixels, of 1, that is the detokenizer's noise, and from which all of a pixel is new.
+    pub rim: [f32; 2],
+    /// How far a thing may lie from where it is rendered, in pixels.
+    pub remnant_reach: usize,
+    /// Of 255: more than texture has.
+    pub strange: u8,
+    /// Of 255: more than the detokenizer's noise.
+    pub went: u8,
+    /// Of 255: what shading has.
+    pub alike: u8,
+}
+
+impl Default for CompositeConfig {
+    /// Nothing besides the changed patches: no difference is that large.
+    fn default() -> Self {
+        Self { rim: [1.0, 2.0], remnant_reach: 0, strange: u8::MAX, went: u8::MAX, alike: 0 }
+    }
+}
+
+/// How sure the name heads are of an image like those of training; of another they are less sure.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FamiliarityConfig {
+    /// Probability that the surest of the backgrounds has at least.
+    pub background: f64,
+    /// Mean probability of all patches' names at least.
+    pub mean: f64,
 }
 
 impl SetokimConfig {
@@ -262,69 +357,20 @@ impl SetokimConfig {
             cluster: ClusterConfig::default(),
             merger: None,
             detokenizer: None,
+            phrase: None,
             labels: None,
             llm: None,
             diffusion: None,
             mask_head: None,
             special_tokens: None,
+            chat: ChatConfig::default(),
+            adapters: None,
             picture_margin: 0.0,
             refusals: Vec::new(),
+            prompts: PromptsConfig::default(),
+            composite: CompositeConfig::default(),
+            familiarity: None,
         }
-    }
-
-    fn check(&self) -> Result<()> {
-        self.vision.check()?;
-        self.cluster.check(self.vision.patches())?;
-        if let Some(merger) = &self.merger {
-            heads_fit("merger", merger.width, merger.heads)?;
-            sizes("merger", &[merger.width, merger.token_width, merger.mlp_ratio])?;
-            require(merger.width == self.vision.width(), "merger.width must equal vision.width")?;
-            require(merger.width.is_multiple_of(4), "merger.width must be a multiple of 4")?;
-        }
-        if let Some(detokenizer) = &self.detokenizer {
-            heads_fit("detokenizer", detokenizer.width, detokenizer.heads)?;
-            sizes("detokenizer", &[detokenizer.width, detokenizer.mlp_ratio])?;
-            require(self.merger.is_some(), "a detokenizer needs a merger")?;
-            let fits = detokenizer.layer_size <= self.vision.image_size();
-            require(fits, "detokenizer.layer_size must be at most vision.image_size")?;
-            if detokenizer.layer_size > 0 {
-                sizes("detokenizer", &[detokenizer.layer_width])?;
-            }
-        }
-        self.check_language()
-    }
-
-    fn check_language(&self) -> Result<()> {
-        if let Some(diffusion) = &self.diffusion {
-            sizes("diffusion", &[diffusion.width, diffusion.depth, diffusion.timesteps])?;
-        }
-        if let Some(mask_head) = &self.mask_head {
-            sizes("mask_head", &[mask_head.width])?;
-        }
-        require(self.picture_margin.is_finite(), "picture_margin must be a number")?;
-        require(self.refusals.len() <= MAX_REFUSALS, &format!("refusals must be at most {MAX_REFUSALS}"))?;
-        let Some(llm) = &self.llm else {
-            return require(
-                self.diffusion.is_none() && self.mask_head.is_none(),
-                "diffusion and mask_head need an llm",
-            );
-        };
-        let special = self.special_tokens.ok_or_else(|| Error::Config("an llm needs special_tokens".into()))?;
-        require(self.merger.is_some(), "an llm needs a merger: it reads semantic tokens")?;
-        let is_known = |&id: &u32| (id as usize) < llm.vocab_size;
-        require(special.ids().all(|id| is_known(&id)), "special_tokens must lie below llm.vocab_size")?;
-        // A visual token wears the embedding of its own pointer.
-        let enough = special.keep_count as usize >= self.cluster.max_clusters;
-        require(enough, "special_tokens.keep_count must be at least cluster.max_clusters")
-    }
-}
-
-impl SpecialTokens {
-    /// All of them.
-    fn ids(&self) -> impl Iterator<Item = u32> {
-        let one = [self.pad, self.begin, self.end, self.user, self.assistant, self.image_start, self.image_end];
-        let last = self.keep_first.saturating_add(self.keep_count.saturating_sub(1));
-        one.into_iter().chain([self.visual, self.segment, self.keep_first, last])
     }
 }
 
@@ -333,116 +379,4 @@ fn checked_llama<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op
     let value = Option::<serde_json::Value>::deserialize(deserializer)?;
     let read = |value: serde_json::Value| LlamaConfig::from_json(&value.to_string());
     value.map(read).transpose().map_err(serde::de::Error::custom)
-}
-
-impl VisionConfig {
-    /// `S`: side of the square input in pixels.
-    pub fn image_size(&self) -> usize {
-        match self {
-            Self::Vit(vit) => vit.image_size,
-            Self::Siglip(siglip) => siglip.image_size,
-        }
-    }
-
-    pub fn patch_size(&self) -> usize {
-        match self {
-            Self::Vit(vit) => vit.patch_size,
-            Self::Siglip(siglip) => siglip.patch_size,
-        }
-    }
-
-    /// `C`: width of a patch feature.
-    pub fn width(&self) -> usize {
-        match self {
-            Self::Vit(vit) => vit.width,
-            Self::Siglip(siglip) => siglip.hidden_size,
-        }
-    }
-
-    /// Patches along one side.
-    pub fn grid(&self) -> usize {
-        self.image_size() / self.patch_size()
-    }
-
-    /// `N`: patches of an image.
-    pub fn patches(&self) -> usize {
-        self.grid() * self.grid()
-    }
-
-    /// Per-channel mean and standard deviation of pixels in [0, 1].
-    pub fn normalization(&self) -> ([f32; 3], [f32; 3]) {
-        match self {
-            Self::Vit(vit) => (vit.mean, vit.std),
-            Self::Siglip(_) => ([0.5; 3], [0.5; 3]),
-        }
-    }
-
-    pub(crate) fn check(&self) -> Result<()> {
-        let (heads, mlp) = match self {
-            Self::Vit(vit) => (vit.heads, vit.mlp_ratio),
-            Self::Siglip(siglip) => (siglip.num_attention_heads, siglip.intermediate_size),
-        };
-        sizes("vision", &[self.image_size(), self.patch_size(), self.width(), mlp])?;
-        heads_fit("vision", self.width(), heads)?;
-        require(self.image_size() >= self.patch_size(), "vision.image_size must be at least one patch")?;
-        require(self.image_size() <= MAX_SQUARE_SIZE, &format!("vision.image_size must be at most {MAX_SQUARE_SIZE}"))?;
-        // Clustering compares each patch with each.
-        require(self.patches() <= MAX_PATCHES, &format!("a picture must have at most {MAX_PATCHES} patches"))?;
-        let (_, std) = self.normalization();
-        require(std.iter().all(|s| *s > 0.0), "vision.std must be positive")?;
-        if let Self::Vit(vit) = self {
-            let patch = 1usize.checked_shl(vit.stem_channels.len() as u32 + 1);
-            require(patch == Some(vit.patch_size), "vision.patch_size must be 2^(stem_channels + 1)")?;
-            require(vit.image_size.is_multiple_of(vit.patch_size), "vision.image_size must be whole patches")?;
-            require(vit.width.is_multiple_of(4), "vision.width must be a multiple of 4")?;
-            sizes("vision.stem_channels", &vit.stem_channels)?;
-        }
-        if let Self::Siglip(siglip) = self {
-            let known = ["gelu_pytorch_tanh", "gelu"].contains(&siglip.hidden_act.as_str());
-            require(known, "vision.hidden_act must be gelu_pytorch_tanh or gelu")?;
-            sizes("vision.num_hidden_layers", &[siglip.num_hidden_layers])?;
-            let back = siglip.select_layer.unsigned_abs() as usize;
-            require(
-                siglip.select_layer < 0 && back <= siglip.num_hidden_layers + 1,
-                "vision.select_layer counts back from -1 to the embeddings",
-            )?;
-        }
-        Ok(())
-    }
-}
-
-impl ClusterConfig {
-    /// Whether these settings can cluster `n` patches.
-    pub fn check(&self, n: usize) -> Result<()> {
-        let fail = |message: String| Err(Error::Clustering(message));
-        if self.neighbors == 0 || self.neighbors > n {
-            return fail(format!("neighbors (k) is {}, it must lie in 1..={n}, the number of patches", self.neighbors));
-        }
-        if self.neighbors > MAX_NEIGHBORS {
-            return fail(format!("neighbors (k) is {}, at most {MAX_NEIGHBORS} can be used", self.neighbors));
-        }
-        if self.max_clusters == 0 || self.max_clusters > MAX_CENTERS {
-            return fail(format!("max_clusters is {}, it must lie in 1..={MAX_CENTERS}", self.max_clusters));
-        }
-        if self.fallback_clusters == 0 {
-            return fail("fallback_clusters is 0: a picture has at least one token".into());
-        }
-        if !self.threshold.is_finite() || !self.pos_scale.is_finite() {
-            return fail("threshold and pos_scale must be finite".into());
-        }
-        Ok(())
-    }
-}
-
-fn require(holds: bool, message: &str) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::Config(message.into())) }
-}
-
-fn heads_fit(part: &str, width: usize, heads: usize) -> Result<()> {
-    require(heads > 0 && width.is_multiple_of(heads), &format!("{part}: width must be a multiple of heads"))
-}
-
-/// Generous bounds that keep a hostile config from asking for absurd memory.
-fn sizes(part: &str, values: &[usize]) -> Result<()> {
-    require(values.iter().all(|v| (1..=65_536).contains(v)), &format!("{part}: sizes must lie in 1..=65536"))
 }

@@ -2,7 +2,6 @@
 //! choose and read them alone. What becomes of the tokens is up to an `Output`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
@@ -10,6 +9,7 @@ use web_time::Instant;
 
 use crate::kernels::sampling::{Candidate, top2};
 use crate::kernels::{MAX_RUN_AHEAD, TokenChoice};
+use crate::model::abort::AbortHandle;
 use crate::model::llm::{KvCache, Llama, TokenMask};
 use crate::model::sampler::Sampler;
 use crate::runtime::readback::read_floats;
@@ -18,16 +18,18 @@ use crate::{Error, Result};
 /// One token made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
+    /// The token's id.
     pub id: u32,
     /// The two best tokens before any sampling setting: how close the choice was.
     pub best: [Option<Candidate>; 2],
 }
 
 /// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// The model ended it.
+    #[default]
     End,
     /// A stop string came.
     Stop,
@@ -199,18 +201,18 @@ fn step_of(choice: TokenChoice) -> Result<Step> {
 pub(crate) async fn decode(
     decoder: &mut Decoder<'_>,
     limit: usize,
-    abort: &AtomicBool,
+    abort: &AbortHandle,
     output: &mut impl Output,
 ) -> Result<Finish> {
     let mut clock = Instant::now();
     let mut made = 0;
     while made < limit {
-        check_abort(abort)?;
+        abort.check()?;
         let steps = decoder.next(limit - made, output).await?;
         let seconds = clock.elapsed().as_secs_f64();
         *(if made == 0 { &mut decoder.first_seconds } else { &mut decoder.other_seconds }) += seconds;
         for step in steps {
-            check_abort(abort)?;
+            abort.check()?;
             made += 1;
             if let Some(finish) = output.take(step, decoder).await? {
                 return Ok(finish);
@@ -219,12 +221,6 @@ pub(crate) async fn decode(
         clock = Instant::now(); // what the output did has its own account
     }
     Ok(Finish::Length)
-}
-
-/// # Errors
-/// [`Error::Aborted`] when that was asked for.
-pub(crate) fn check_abort(abort: &AtomicBool) -> Result<()> {
-    if abort.load(Ordering::Relaxed) { Err(Error::Aborted) } else { Ok(()) }
 }
 
 /// How many tokens a GPU chooses on its own before they are read back. Each wait for it costs a browser a millisecond or more.

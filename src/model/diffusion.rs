@@ -14,9 +14,6 @@ use crate::nn::norms::LayerNorm;
 use crate::nn::tensor_store::TensorStore;
 use crate::{Error, Result};
 
-/// Frequencies that tell a time, each as cosine and sine.
-const TIME_FREQUENCIES: usize = 64;
-
 /// How tokens are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -102,6 +99,7 @@ pub struct DiffusionHead {
     final_norm: LayerNorm,
     out: Linear,
     levels: Vec<f32>, // [timesteps]
+    time_frequencies: usize,
     token_width: usize,
 }
 
@@ -113,13 +111,17 @@ struct Modulations {
 }
 
 impl DiffusionHead {
+    /// Takes its tensors, for tokens of `token_width` under hidden states of width `hidden`.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, config: &DiffusionConfig, token_width: usize, hidden: usize) -> Result<Self> {
         let width = config.width;
         let block = |i| AdaLnBlock::load(store, &format!("diffusion.blocks.{i}"), config);
         Ok(Self {
             blocks: (0..config.depth).map(block).collect::<Result<_>>()?,
             token_in: Linear::load(store, "diffusion.token_in", token_width, width)?,
-            time_fc1: Linear::load(store, "diffusion.time_fc1", 2 * TIME_FREQUENCIES, width)?,
+            time_fc1: Linear::load(store, "diffusion.time_fc1", 2 * config.time_frequencies, width)?,
             time_fc2: Linear::load(store, "diffusion.time_fc2", width, width)?,
             condition_in: Linear::load(store, "diffusion.condition_in", hidden, width)?,
             null_condition: store.take::<1>("diffusion.null_condition", [hidden])?.unsqueeze(),
@@ -127,6 +129,7 @@ impl DiffusionHead {
             final_norm: LayerNorm::without_affine(width, config.norm_eps, store.device()),
             out: Linear::load(store, "diffusion.out", width, token_width)?,
             levels: signal_levels(config.timesteps),
+            time_frequencies: config.time_frequencies,
             token_width,
         })
     }
@@ -197,8 +200,8 @@ impl DiffusionHead {
     }
 
     fn modulations(&self, times: &[usize], hidden: Tensor<2>) -> Modulations {
-        let waves = time_waves(times);
-        let waves = TensorData::new(waves, [times.len(), 2 * TIME_FREQUENCIES]);
+        let waves = time_waves(times, self.time_frequencies);
+        let waves = TensorData::new(waves, [times.len(), 2 * self.time_frequencies]);
         let waves = Tensor::<2>::from_data(waves, (&hidden.device(), DType::F32));
         let time = self.time_fc2.forward(silu(self.time_fc1.forward(waves))); // [times, width]
         let condition = self.condition_in.forward(hidden); // [M, width]
@@ -216,10 +219,10 @@ fn parts<const P: usize>(x: Tensor<2>) -> [Tensor<2>; P] {
     std::array::from_fn(|i| x.clone().narrow(1, i * (width / P), width / P))
 }
 
-/// Cosines, then sines, of the angles `t 10000^(-i / 64)`: `[times, 128]`. The angles are rounded to f32 as PyTorch's.
-fn time_waves(times: &[usize]) -> Vec<f32> {
-    let frequency = |i: usize| (-(10_000f32.ln()) * i as f32 / TIME_FREQUENCIES as f32).exp();
-    let angles = |time: usize| (0..TIME_FREQUENCIES).map(move |i| time as f32 * frequency(i));
+/// Cosines, then sines, of the angles `t 10000^(-i / count)`: `[times, 2 count]`. The angles are rounded to f32 as PyTorch's.
+fn time_waves(times: &[usize], count: usize) -> Vec<f32> {
+    let frequency = |i: usize| (-(10_000f32.ln()) * i as f32 / count as f32).exp();
+    let angles = |time: usize| (0..count).map(move |i| time as f32 * frequency(i));
     times.iter().flat_map(|&time| angles(time).map(f32::cos).chain(angles(time).map(f32::sin))).collect()
 }
 
@@ -253,6 +256,7 @@ pub struct Noise {
 }
 
 impl Noise {
+    /// The noise of a request: its seed, scaled by its temperature.
     pub fn new(options: &DiffusionOptions) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(options.seed);
         // The words of the same request are drawn from residual 0 of what may be the same seed.

@@ -1,6 +1,6 @@
 //! An image as the language model reads it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::image::Image;
 use crate::image::preprocess::Crop;
@@ -10,6 +10,7 @@ use crate::model::setok::Clusters;
 /// An image's semantic tokens in the language model's order, the largest first: token `i` here is what `<keep_i>` means.
 #[derive(Debug, Clone)]
 pub struct EncodedImage {
+    /// The image itself, in its own size.
     pub image: Image,
     /// The part of the image that the grid covers.
     pub crop: Crop,
@@ -41,25 +42,27 @@ pub(crate) fn order_by_area(clusters: &Clusters) -> Vec<usize> {
 #[derive(Debug, Default)]
 pub struct ImageCache {
     /// The latest last.
-    images: Vec<Rc<EncodedImage>>,
+    images: Vec<Arc<EncodedImage>>,
 }
 
 impl ImageCache {
     /// Images kept; a conversation rarely has more, and each holds its pixels.
     const SIZE: usize = 8;
 
-    pub fn find(&mut self, image: &Image) -> Option<Rc<EncodedImage>> {
+    /// The encoded image with these very pixels, if it is still kept.
+    pub fn find(&mut self, image: &Image) -> Option<Arc<EncodedImage>> {
         let at = self.images.iter().position(|encoded| encoded.image == *image)?;
         let encoded = self.images.remove(at);
         Some(self.keep(encoded))
     }
 
-    pub fn add(&mut self, encoded: EncodedImage) -> Rc<EncodedImage> {
+    /// Keeps an encoded image in place of one with the same pixels, and of the one not asked for longest.
+    pub fn add(&mut self, encoded: Arc<EncodedImage>) -> Arc<EncodedImage> {
         self.images.retain(|old| old.image != encoded.image);
-        self.keep(Rc::new(encoded))
+        self.keep(encoded)
     }
 
-    fn keep(&mut self, encoded: Rc<EncodedImage>) -> Rc<EncodedImage> {
+    fn keep(&mut self, encoded: Arc<EncodedImage>) -> Arc<EncodedImage> {
         if self.images.len() == Self::SIZE {
             self.images.remove(0);
         }
@@ -72,8 +75,8 @@ impl ImageCache {
 mod tests {
     use super::*;
 
-    fn encoded(value: u8, tokens: usize) -> EncodedImage {
-        EncodedImage {
+    fn encoded(value: u8, tokens: usize) -> Arc<EncodedImage> {
+        Arc::new(EncodedImage {
             image: Image::from_rgb(vec![value; 3], 1, 1).unwrap(),
             crop: Crop { x: 0.0, y: 0.0, width: 1.0, height: 1.0 },
             grid: [1, 1],
@@ -82,11 +85,11 @@ mod tests {
             tokens: vec![vec![0.0]; tokens],
             maps: None,
             milliseconds: 0.0,
-        }
+        })
     }
 
     #[test]
-    fn the_album_knows_pictures_by_their_pixels_and_forgets_the_one_not_asked_for_longest() {
+    fn the_cache_knows_pictures_by_their_pixels_and_forgets_the_one_not_asked_for_longest() {
         let mut image_cache = ImageCache::default();
         for value in 0..ImageCache::SIZE as u8 {
             image_cache.add(encoded(value, 1));

@@ -11,21 +11,23 @@ use crate::model::rendering::GeneratedImage;
 pub enum Event {
     /// More text, always whole characters.
     Text(String),
-    /// A visual token of the image being made is known: number `index` of it, a copy of the source image's token
-    /// `copied` or newly drawn.
+    /// A visual token of the image being made is known.
     VisualToken {
+        /// Its number in the image, from 0.
         index: usize,
+        /// The number of the source image's token that it copies, by its report; none where it is new.
         copied: Option<usize>,
     },
     /// A mask in the image last shown.
     Mask(Segmentation),
+    /// A generated image.
     Image(GeneratedImage),
     /// The end of the answer; nothing follows.
     Done(Usage),
 }
 
 /// What an answer took.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Usage {
     /// Positions of the prompt.
     pub prompt_tokens: usize,
@@ -33,8 +35,11 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// Tokens of the answer; visual ones are counted again below.
     pub answer_tokens: usize,
+    /// Visual tokens of the answer.
     pub visual_tokens: usize,
+    /// Why the answer ended.
     pub finish: Finish,
+    /// What took how long.
     pub seconds: Seconds,
 }
 
@@ -46,7 +51,7 @@ pub struct Seconds {
     pub prefill: f64,
     /// Choosing words and reading them.
     pub decode: f64,
-    /// GeneratedImage visual tokens.
+    /// Hidden states to visual tokens.
     pub denoise: f64,
     /// Masks.
     pub mask: f64,
@@ -57,15 +62,20 @@ pub struct Seconds {
 /// A part of an answer, in order.
 #[derive(Debug, Clone)]
 pub enum AnswerPart {
+    /// Text.
     Text(String),
+    /// A mask in the last image before it.
     Mask(Segmentation),
+    /// A generated image.
     Image(GeneratedImage),
 }
 
 /// A whole answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
+    /// What it consists of, in order.
     pub parts: Vec<AnswerPart>,
+    /// What it took.
     pub usage: Usage,
 }
 
@@ -79,6 +89,7 @@ impl Answer {
         texts.collect()
     }
 
+    /// All masks of it, in order.
     pub fn masks(&self) -> impl Iterator<Item = &Segmentation> {
         self.parts.iter().filter_map(|part| match part {
             AnswerPart::Mask(mask) => Some(mask),
@@ -86,6 +97,7 @@ impl Answer {
         })
     }
 
+    /// All generated images of it, in order.
     pub fn images(&self) -> impl Iterator<Item = &GeneratedImage> {
         self.parts.iter().filter_map(|part| match part {
             AnswerPart::Image(generated) => Some(generated),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -66,7 +66,8 @@ pub fn read_weights(folder: &Path, store: &mut TensorStore, progress: &mut dyn F
 }
 
 /// The paths of the files that [`read_weights`] would read; those of a manifest are compared with it.
-pub(crate) fn shard_files(folder: &Path) -> Result<Vec<PathBuf>> {
+#[cfg(feature = "convert")]
+pub(crate) fn shard_files(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
     let path = |shard: &Shard| {
         let path = folder.join(&shard.name);
         if let Some(entry) = &shard.entry {

@@ -3,76 +3,70 @@
 use burn::tensor::Tensor;
 use serde::Serialize;
 
+use crate::image::guided::refined_mask;
 use crate::image::masks::Mask;
 use crate::image::preprocess::Crop;
 use crate::kernels::Gelu;
-use crate::kernels::dense::{gelu, matmul};
-use crate::model::config::{MaskHeadConfig, VitConfig};
+use crate::kernels::dense::matmul;
+use crate::model::config::{MaskHeadConfig, VisionConfig};
 use crate::model::encoded_image::EncodedImage;
 use crate::model::feature_maps::FeatureMaps;
-use crate::nn::conv::Conv2d;
+use crate::model::mask_places::MaskPlaces;
 use crate::nn::linear::Linear;
 use crate::nn::tensor_store::TensorStore;
 use crate::{Error, Result};
 
-/// Patch features say *what* is where; the encoder's stem, at strides 4 and 2, says where exactly it ends. Tensors
-/// `mask_head.*`.
+/// A query of the language model, compared with every place of the image; tensors `mask_head.*`.
 #[derive(Debug)]
 pub struct MaskHead {
     query_fc1: Linear,
     query_fc2: Linear,
-    from_features: Conv2d,
-    from_stride4: Conv2d,
-    from_stride2: Conv2d,
-    mix: Conv2d,
+    places: MaskPlaces,
+    is_refined: bool,
 }
 
 impl MaskHead {
     /// # Errors
-    /// [`Error::Config`] for a stem that has not the two stages the mask head reads.
-    pub fn load(store: &mut TensorStore, config: &MaskHeadConfig, hidden: usize, vision: &VitConfig) -> Result<Self> {
-        let &[first, second] = vision.stem_channels.as_slice() else {
-            return Err(Error::Config("mask_head needs a vision stem with two entries in stem_channels".into()));
-        };
+    /// [`Error::Config`] for an encoder that has not the maps that the mask head reads.
+    pub fn load(
+        store: &mut TensorStore,
+        config: &MaskHeadConfig,
+        hidden: usize,
+        vision: &VisionConfig,
+    ) -> Result<Self> {
         let width = config.width;
-        let mut project = |name: &str, input| Conv2d::load(store, &format!("mask_head.{name}"), [input, width], 1, 1);
+        let places = match vision {
+            VisionConfig::Vit(vit) => MaskPlaces::of_vit(store, width, vit)?,
+            VisionConfig::EfficientNet(net) => MaskPlaces::of_efficientnet(store, width, net)?,
+            VisionConfig::Siglip(_) => return Err(Error::Config("mask_head has no maps in a SigLIP tower".into())),
+        };
         Ok(Self {
-            from_features: project("from_features", vision.width)?,
-            from_stride4: project("from_stride4", second)?,
-            from_stride2: project("from_stride2", first)?,
             query_fc1: Linear::load(store, "mask_head.query_fc1", hidden, hidden)?,
             query_fc2: Linear::load(store, "mask_head.query_fc2", hidden, width)?,
-            mix: Conv2d::load(store, "mask_head.mix", [width, width], 3, 1)?,
+            places,
+            is_refined: config.refine,
         })
+    }
+
+    /// Whether the rim of its masks moves to the edges of the image.
+    pub fn is_refined(&self) -> bool {
+        self.is_refined
     }
 
     /// # Shapes
     /// - `hidden`: `[M, H]`
-    /// - output: `[M, S / 2, S / 2]`, the mask is where it exceeds 0
-    pub fn forward(&self, hidden: Tensor<2>, maps: &FeatureMaps) -> Tensor<3> {
+    /// - output: `[M, h, w]`, the mask is where it exceeds 0; a side is that of the finest map
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for maps of another encoder.
+    pub fn forward(&self, hidden: Tensor<2>, maps: &FeatureMaps) -> Result<Tensor<3>> {
         let query = self.query_fc2.forward(self.query_fc1.forward_gelu(hidden, Gelu::Exact)); // [m, width]
-        let [m, width] = query.dims();
-        let x = self.from_features.forward(map_from_patches(maps.features.clone()));
-        let x = gelu(double(x) + self.from_stride4.forward(maps.stride4.clone()));
-        let x = gelu(double(x) + self.from_stride2.forward(maps.stride2.clone()));
-        let x = self.mix.forward(x); // [1, width, h, w]
-        let [_, _, h, w] = x.dims();
-        let logits = matmul(query, x.reshape([width, h * w])) / (width as f64).sqrt();
-        logits.reshape([m, h, w])
+        let places = self.places.forward(maps)?;
+        let ([m, width], [_, count]) = (query.dims(), places.dims());
+        let logits = matmul(query, places) / (width as f64).sqrt();
+        let side = count.isqrt();
+        Ok(logits.reshape([m, side, side]))
     }
-}
-
-/// `[N, C]`, row by row of a square -> `[1, C, side, side]`.
-fn map_from_patches(features: Tensor<2>) -> Tensor<4> {
-    let [n, c] = features.dims();
-    let side = n.isqrt();
-    features.transpose().reshape([1, c, side, side])
-}
-
-/// Nearest-neighbour upsampling by 2.
-fn double(x: Tensor<4>) -> Tensor<4> {
-    let [b, c, h, w] = x.dims();
-    x.reshape([b * c, h, 1, w, 1]).repeat_dim(2, 2).repeat_dim(4, 2).reshape([b, c, 2 * h, 2 * w])
 }
 
 /// Mask logits of one answer over the square image, read back from the device.
@@ -128,6 +122,22 @@ impl MaskLogits {
         (first, (first + 1).min(last), (at - first as f64) as f32)
     }
 
+    /// The same, raised where nothing would be in the mask, so that the surest places are.
+    fn raised(&self) -> Self {
+        const BELOW: f32 = 0.5;
+        let best = self.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let raise = (BELOW - best).max(0.0);
+        Self { values: self.values.iter().map(|value| value + raise).collect(), side: self.side }
+    }
+
+    /// The surest place, across and down an image in pixels, of which the square covers `crop`; the first in reading order
+    /// among equals.
+    pub(crate) fn point_in(&self, crop: &Crop) -> [f64; 2] {
+        let at = (0..self.values.len()).rev().max_by(|&a, &b| self.values[a].total_cmp(&self.values[b])).unwrap_or(0);
+        let center = |i: usize| (i as f64 + 0.5) / self.side as f64;
+        crop.original_from_square(center(at % self.side), center(at / self.side)).into()
+    }
+
     /// How sure the head is of the mask: mean probability of the pixels in it, 0 where there are none.
     pub fn score(&self) -> f32 {
         let inside = || self.values.iter().filter(|&&logit| logit > 0.0);
@@ -161,6 +171,8 @@ pub struct Segmentation {
     pub mask: Mask,
     /// Mean probability of the pixels in the mask; 0 for an empty mask.
     pub score: f32,
+    /// Where the model is surest of it, across and down the image in pixels.
+    pub point: [f64; 2],
     /// The semantic tokens of which at least half lies in the mask.
     pub tokens: Vec<CoveredToken>,
 }
@@ -175,11 +187,21 @@ pub struct CoveredToken {
 }
 
 impl Segmentation {
-    pub(crate) fn new(logits: &MaskLogits, encoded: &EncodedImage) -> Result<Self> {
+    /// The mask of some logits; `is_refined` moves its rim to the edges of the image, and leaves none empty.
+    pub(crate) fn new(logits: &MaskLogits, encoded: &EncodedImage, is_refined: bool) -> Result<Self> {
+        let raised = is_refined.then(|| logits.raised());
+        let logits = raised.as_ref().unwrap_or(logits);
         let cover = logits.cover(&encoded.labels, encoded.grid, encoded.ids.len());
         let tokens = encoded.ids.iter().zip(cover).map(|(&id, covered)| CoveredToken { id, covered });
+        let (image, crop) = (&encoded.image, &encoded.crop);
+        let probability = |across, down| 1.0 / (1.0 + (-logits.at(across, down)).exp());
+        let mask = match is_refined {
+            true => refined_mask(image, crop, probability)?,
+            false => logits.to_mask(crop, image.width(), image.height())?,
+        };
         Ok(Self {
-            mask: logits.to_mask(&encoded.crop, encoded.image.width(), encoded.image.height())?,
+            mask,
+            point: logits.point_in(crop),
             score: logits.score(),
             tokens: tokens.filter(|token| token.covered >= 0.5).collect(),
         })

@@ -8,11 +8,14 @@ pub mod shard_loader;
 
 pub mod detok;
 pub mod encoded_image;
+pub mod phrase;
 pub mod projector;
 pub mod setok;
 pub mod vision;
 
+pub mod abort;
 pub mod answer;
+pub mod answering;
 pub mod complete;
 pub mod decode;
 pub mod events;
@@ -22,5 +25,8 @@ pub mod llm;
 pub mod sampler;
 
 pub mod diffusion;
+mod find;
 pub mod mask_head;
+mod mask_places;
 pub mod rendering;
+mod token_names;

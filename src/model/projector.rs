@@ -18,6 +18,10 @@ pub struct Projector {
 }
 
 impl Projector {
+    /// Takes its tensors, `projector.*`.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, token_width: usize, hidden: usize) -> Result<Self> {
         Ok(Self {
             mean: store.take::<1>("projector.mean", [token_width])?.unsqueeze(),

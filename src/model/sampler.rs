@@ -70,6 +70,10 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// A sampler at the beginning of its seed.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first value that cannot be used.
     pub fn new(sampling: Sampling) -> Result<Self> {
         sampling.check()?;
         let random = ChaCha8Rng::seed_from_u64(sampling.seed);

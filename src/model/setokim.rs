@@ -1,6 +1,7 @@
 //! The whole model. Read [`Setokim::tokenize`] and [`Setokim::reconstruct`] for the data path.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use serde::Serialize;
@@ -10,13 +11,15 @@ use crate::image::Image;
 use crate::image::image_from_pixels;
 use crate::image::preprocess::{Crop, Normalisation, Preprocessed, preprocess};
 use crate::image::resize::frame_from_square;
-use crate::model::config::SetokimConfig;
+use crate::model::config::{PreprocessConfig, SetokimConfig};
 use crate::model::detok::Detokenizer;
 use crate::model::encoded_image::{EncodedImage, order_by_area};
-use crate::model::feature_maps::FeatureMaps;
+use crate::model::feature_maps::{FeatureMaps, FinerMaps};
 use crate::model::language::Language;
-use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName};
-use crate::model::vision::VisionEncoder;
+use crate::model::phrase::PhraseEncoder;
+use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName, TokenNames};
+use crate::model::token_names::NounNames;
+use crate::model::vision::{Levels, VisionEncoder, VisionOutput};
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::device::{DeviceKind, OpenDevice};
 use crate::runtime::readback::read_floats;
@@ -30,6 +33,8 @@ pub struct Setokim {
     vision: VisionEncoder,
     setok: SetokTokenizer,
     heads: Option<NameHeads>,
+    phrases: Option<PhraseEncoder>,
+    nouns: Option<NounNames>,
     detok: Option<Detokenizer>,
     language: Option<Language>,
 }
@@ -37,6 +42,7 @@ pub struct Setokim {
 /// An image as semantic tokens: what a person or a program wants to know of them.
 #[derive(Debug, Clone, Serialize)]
 pub struct TokenReport {
+    /// Size of the image, in pixels.
     pub image: Size,
     /// Rows and columns of patches.
     pub grid: [usize; 2],
@@ -44,24 +50,31 @@ pub struct TokenReport {
     pub labels: Vec<u32>,
     /// The part of the image that the grid covers, in its own pixels; beyond the image where it was padded.
     pub crop: Crop,
+    /// The semantic tokens, in the order of their centres in the grid, row by row.
     pub tokens: Vec<Token>,
+    /// Where it was computed.
     pub device: DeviceKind,
+    /// What took how long.
     pub timings_ms: Timings,
 }
 
 /// Pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Size {
+    /// Columns.
     pub width: u32,
+    /// Rows.
     pub height: u32,
 }
 
 /// One semantic token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Token {
+    /// Its number: what `labels` says.
     pub id: usize,
     /// Row and column of the patch that the cluster gathered around.
     pub center: [usize; 2],
+    /// Patches of its cluster.
     pub patches: usize,
     /// Density x distance to the nearest denser patch.
     pub score: f32,
@@ -71,10 +84,15 @@ pub struct Token {
 /// something back: `cluster`, then `detokenize`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Timings {
+    /// Image -> the encoder's square.
     pub preprocess: f64,
+    /// Square -> patch features.
     pub encode: f64,
+    /// Features -> clusters.
     pub cluster: f64,
+    /// Clusters -> semantic tokens.
     pub merge: f64,
+    /// Semantic tokens -> pixels, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detokenize: Option<f64>,
 }
@@ -83,7 +101,9 @@ pub struct Timings {
 pub struct VisualTokens {
     /// `[L, D]`; none for a bare vision tower.
     pub tensor: Option<Tensor<2>>,
+    /// Which patches became which token.
     pub clusters: Clusters,
+    /// What a person or a program wants to know of them.
     pub report: TokenReport,
 }
 
@@ -125,15 +145,25 @@ impl Setokim {
             }
             _ => None,
         };
+        let phrases = match &config.phrase {
+            Some(phrase) => Some(PhraseEncoder::load(&mut store, phrase, token_width, config.vision.width())?),
+            None => None,
+        };
         let detok = match &config.detokenizer {
             Some(detokenizer) => Some(Detokenizer::load(&mut store, detokenizer, &config.vision, token_width)?),
             None => None,
         };
         let language = text.map(|text| Language::load(&config, &mut store, text)).transpose()?;
+        let nouns = match (&heads, &phrases, &language, &config.labels) {
+            (None, Some(phrases), Some(language), Some(labels)) if !labels.names.is_empty() => {
+                Some(NounNames::new(phrases, language, labels)?)
+            }
+            _ => None,
+        };
         for name in store.leftover() {
             log::debug!("tensor `{name}` is not used");
         }
-        Ok(Self { config, device, vision, setok, heads, detok, language })
+        Ok(Self { config, device, vision, setok, heads, phrases, nouns, detok, language })
     }
 
     /// Loads a model folder: `config.json`, `manifest.json` and shards, or a Hugging Face SigLIP folder.
@@ -156,10 +186,12 @@ impl Setokim {
         Self::build(config, store, text, device)
     }
 
+    /// What its `config.json` says.
     pub fn config(&self) -> &SetokimConfig {
         &self.config
     }
 
+    /// The device that it is on, and why.
     pub fn device(&self) -> &OpenDevice {
         &self.device
     }
@@ -172,6 +204,14 @@ impl Setokim {
         self.language.as_ref().ok_or(Error::Unsupported("language model"))
     }
 
+    /// Compares phrases with tokens.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a model without a phrase encoder.
+    pub fn phrases(&self) -> Result<&PhraseEncoder> {
+        self.phrases.as_ref().ok_or(Error::Unsupported("phrase encoder"))
+    }
+
     pub(crate) fn detok(&self) -> Option<&Detokenizer> {
         self.detok.as_ref()
     }
@@ -180,12 +220,20 @@ impl Setokim {
     pub fn preprocess(&self, image: &Image) -> Result<Preprocessed> {
         let (mean, std) = self.config.vision.normalization();
         let size = self.config.vision.image_size();
-        preprocess(image, size, self.config.preprocess.resize, &Normalisation { mean, std })
+        let PreprocessConfig { resize, filter } = self.config.preprocess;
+        preprocess(image, size, resize, filter, &Normalisation { mean, std })
     }
 
     /// Square -> patch features `[N, C]`, as the encoder leaves them.
     pub fn encode(&self, square: &Preprocessed) -> Tensor<2> {
         self.vision.forward(square.to_tensor(&self.device.device)).squeeze_dim(0)
+    }
+
+    /// Square -> what the later stages read of it.
+    fn see(&self, square: &Preprocessed) -> Seen {
+        let VisionOutput { features, stem, levels } = self.vision.encode(square.to_tensor(&self.device.device));
+        let features = self.setok.normalize(features.squeeze_dim(0));
+        Seen { features, stem, levels }
     }
 
     /// Image -> semantic tokens. Reads back from the device once.
@@ -196,28 +244,30 @@ impl Setokim {
         let mut clock = Clock::start();
         let square = self.preprocess(image)?;
         let preprocess = clock.lap();
-        let features = self.setok.normalize(self.encode(&square));
+        let seen = self.see(&square);
+        let (head, features) = (seen.head(), seen.features);
         let encode = clock.lap();
         let clusters = self.setok.cluster(features.clone()).await?;
         let cluster = clock.lap();
-        let tensor = self.setok.merge(features, &clusters);
+        let tensor = self.setok.merge(features, head, &clusters);
         let merge = clock.lap();
         let timings_ms = Timings { preprocess, encode, cluster, merge, detokenize: None };
         let report = self.report(&square, &clusters, timings_ms);
         Ok(VisualTokens { tensor, clusters, report })
     }
 
-    /// Image -> what the language model reads of it. Reads back from the device twice.
+    /// Image -> what the language model reads of it, to be shared by messages. Reads back from the device twice.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a model without a language model, else as [`Setokim::tokenize`].
-    pub async fn encode_image(&self, image: &Image) -> Result<EncodedImage> {
+    pub async fn encode_image(&self, image: &Image) -> Result<Arc<EncodedImage>> {
         let mut clock = Clock::start();
         let projector = &self.language()?.projector;
         let square = self.preprocess(image)?;
-        let (features, stem) = self.features_with_stem(&square);
-        let clusters = self.setok.cluster(features.clone()).await?;
-        let tokens = self.setok.merge(features.clone(), &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let seen = self.see(&square);
+        let clusters = self.setok.cluster(seen.features.clone()).await?;
+        let tokens = self.setok.merge(seen.features.clone(), seen.head(), &clusters);
+        let tokens = tokens.ok_or(Error::Unsupported("token merger"))?;
         let [_, width] = tokens.dims();
         let tokens = read_floats(projector.normalize(tokens)).await?;
         let order = order_by_area(&clusters);
@@ -226,28 +276,21 @@ impl Setokim {
             slots[cluster] = slot as u32;
         }
         let side = self.config.vision.grid();
-        Ok(EncodedImage {
+        Ok(Arc::new(EncodedImage {
             image: image.clone(),
             crop: square.crop,
             grid: [side, side],
             labels: clusters.labels.iter().map(|&cluster| slots[cluster]).collect(),
             tokens: order.iter().map(|&cluster| tokens[cluster * width..][..width].to_vec()).collect(),
             ids: order,
-            maps: maps_from_stem(features, stem),
+            maps: seen.maps(),
             milliseconds: clock.lap(),
-        })
+        }))
     }
 
     /// What the mask head sees of an image.
     pub(crate) fn feature_maps(&self, image: &Image) -> Result<FeatureMaps> {
-        let (features, stem) = self.features_with_stem(&self.preprocess(image)?);
-        maps_from_stem(features, stem).ok_or(Error::Unsupported("convolutional stem for masks"))
-    }
-
-    /// Normalised features `[N, C]`, and the stem's stages.
-    fn features_with_stem(&self, square: &Preprocessed) -> (Tensor<2>, Vec<Tensor<4>>) {
-        let (features, stem) = self.vision.forward_with_stem(square.to_tensor(&self.device.device));
-        (self.setok.normalize(features.squeeze_dim(0)), stem)
+        self.see(&self.preprocess(image)?).maps().ok_or(Error::Unsupported("maps of the encoder for masks"))
     }
 
     /// Image -> semantic tokens -> image: what the tokens remember, in the image's own size.
@@ -274,13 +317,24 @@ impl Setokim {
         image_from_pixels(&pixels, self.config.vision.image_size())
     }
 
-    /// What each token shows, in words; nothing for a model without name heads. Reads back from the device once.
+    /// What each token shows, in words, and whether the image is of a known kind; nothing for a model that cannot name. Reads
+    /// back from the device once.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
-    pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<Vec<TokenName>>> {
-        match (&self.heads, &visual.tensor) {
-            (Some(heads), Some(tokens)) => Ok(Some(heads.forward(tokens.clone()).await?)),
+    pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<TokenNames>> {
+        let Some(tokens) = &visual.tensor else { return Ok(None) };
+        let Some(names) = self.names_of(tokens.clone()).await? else { return Ok(None) };
+        let patches: Vec<usize> = visual.report.tokens.iter().map(|token| token.patches).collect();
+        let unfamiliar = self.config.familiarity.map(|familiarity| familiarity.is_unfamiliar(&names, &patches));
+        Ok(Some(TokenNames { names, unfamiliar }))
+    }
+
+    /// By name heads, or else by the phrase encoder.
+    async fn names_of(&self, tokens: Tensor<2>) -> Result<Option<Vec<TokenName>>> {
+        match (&self.heads, &self.nouns, &self.phrases) {
+            (Some(heads), _, _) => Ok(Some(heads.forward(tokens).await?)),
+            (None, Some(nouns), Some(phrases)) => Ok(Some(nouns.forward(phrases, tokens).await?)),
             _ => Ok(None),
         }
     }
@@ -292,8 +346,8 @@ impl Setokim {
     /// [`Error::Setting`] when the regions are not one for each patch; [`Error::Unsupported`] for a model without merger
     /// or name heads; [`Error::DeviceLost`].
     pub async fn name_regions(&self, image: &Image, regions: &[i32]) -> Result<BTreeMap<i32, TokenName>> {
-        let heads = self.heads.as_ref().ok_or(Error::Unsupported("name heads"))?;
-        let features = self.setok.normalize(self.encode(&self.preprocess(image)?));
+        let seen = self.see(&self.preprocess(image)?);
+        let (head, features) = (seen.head(), seen.features);
         let [patches, _] = features.dims();
         if regions.len() != patches {
             return Err(Error::Setting(format!("{} regions are given for {patches} patches", regions.len())));
@@ -301,8 +355,9 @@ impl Setokim {
         let present: Vec<i32> = regions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let labels = regions.iter().map(|region| present.partition_point(|other| other < region)).collect();
         let clusters = Clusters::of_labels(labels, present.len());
-        let tokens = self.setok.merge(features, &clusters).ok_or(Error::Unsupported("token merger"))?;
-        Ok(present.into_iter().zip(heads.forward(tokens).await?).collect())
+        let tokens = self.setok.merge(features, head, &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let names = self.names_of(tokens).await?.ok_or(Error::Unsupported("name heads"))?;
+        Ok(present.into_iter().zip(names).collect())
     }
 
     fn report(&self, square: &Preprocessed, clusters: &Clusters, timings_ms: Timings) -> TokenReport {
@@ -326,11 +381,34 @@ impl Setokim {
     }
 }
 
-/// The mask head reads the stem's first two stages.
-fn maps_from_stem(features: Tensor<2>, stem: Vec<Tensor<4>>) -> Option<FeatureMaps> {
-    let mut stages = stem.into_iter();
-    let (stride2, stride4) = (stages.next()?, stages.next()?);
-    Some(FeatureMaps { features, stride4, stride2 })
+/// What the encoder sees of an image, and the clustering's norm makes of it.
+struct Seen {
+    /// `[N, C]`, normalised.
+    features: Tensor<2>,
+    stem: Vec<Tensor<4>>,
+    /// Of an EfficientNet.
+    levels: Option<Levels>,
+}
+
+impl Seen {
+    /// `[N / 4, head]`, of an EfficientNet.
+    fn head(&self) -> Option<Tensor<2>> {
+        self.levels.as_ref().map(|levels| levels.head.clone())
+    }
+
+    /// What the mask head reads: the stem's first two stages, or the map at stride 8. None for a SigLIP tower.
+    fn maps(self) -> Option<FeatureMaps> {
+        let Self { features, stem, levels } = self;
+        let mut stages = stem.into_iter();
+        let finer = match levels {
+            Some(levels) => FinerMaps::Stride8(levels.stride8),
+            None => {
+                let (stride2, stride4) = (stages.next()?, stages.next()?);
+                FinerMaps::Stem { stride4, stride2 }
+            }
+        };
+        Some(FeatureMaps { features, finer })
+    }
 }
 
 /// Measures laps in milliseconds.

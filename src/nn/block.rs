@@ -51,9 +51,13 @@ pub struct Block {
 /// Sizes of a [`Block`].
 #[derive(Debug, Clone, Copy)]
 pub struct BlockSize {
+    /// Width of what comes in and goes out.
     pub width: usize,
+    /// Attention heads.
     pub heads: usize,
+    /// Inner width of the MLP.
     pub hidden: usize,
+    /// Epsilon of the norms.
     pub eps: f64,
 }
 

@@ -7,7 +7,7 @@ use crate::formats::gguf::RawTensor;
 use crate::kernels::Gelu;
 use crate::kernels::decoder::{rms_norm, swiglu};
 use crate::kernels::dense::gelu_of_kind;
-use crate::kernels::epilogue::{Epilogue, Norm};
+use crate::kernels::epilogue::{Activation, Epilogue, Norm};
 use crate::kernels::quant_matmul::{Activations, PackedShape};
 use crate::nn::quantized_matrix::{MAX_BINDING_WORDS, PackedRows, Rows};
 use crate::nn::tensor_store::TensorStore;
@@ -34,6 +34,12 @@ impl Linear {
         Ok(Self { parts, bias: Some(store.take(&format!("{name}.bias"), [output])?) })
     }
 
+    /// A 1 x 1 convolution over pixels that lie row by row: takes `{name}.weight` `[output, input, 1, 1]` and `{name}.bias`.
+    pub fn load_pointwise(store: &mut TensorStore, name: &str, input: usize, output: usize) -> Result<Self> {
+        let parts = store.take_rows(&format!("{name}.weight"), [output, input, 1, 1])?;
+        Ok(Self { parts, bias: Some(store.take(&format!("{name}.bias"), [output])?) })
+    }
+
     /// Keeps a matrix `[N, K]` of a GGUF file as it is stored; only what cannot be kept packed becomes f32.
     pub fn from_raw(
         raw: &RawTensor<'_>,
@@ -53,6 +59,17 @@ impl Linear {
         Self::new(parts)
     }
 
+    /// A matrix `[N, K]` of 32-bit floats in the packed layout, whose product with one token takes a norm along.
+    ///
+    /// # Panics
+    /// Where the values do not fill it, or `columns` is no multiple of 4.
+    pub fn from_values(values: &[f32], rows: usize, columns: usize, device: &Device) -> Self {
+        let shape = PackedShape::new(WeightKind::F32, rows, columns).expect("columns come in fours");
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let parts = PackedRows::pack(&bytes, shape, MAX_BINDING_WORDS, device);
+        Self::new(parts.into_iter().map(Rows::Packed).collect())
+    }
+
     /// The rows of several matrices, which are read together, as one.
     pub fn joined(matrices: impl IntoIterator<Item = Self>) -> Self {
         Self::new(Rows::join_all(matrices.into_iter().flat_map(|matrix| matrix.parts)))
@@ -66,7 +83,12 @@ impl Linear {
 
     /// The GELU of its output.
     pub fn forward_gelu<const D: usize>(&self, x: Tensor<D>, gelu: Gelu) -> Tensor<D> {
-        self.forward_with(x, Epilogue { gelu: Some(gelu), ..Epilogue::default() })
+        self.forward_with(x, Epilogue { activation: Some(Activation::Gelu(gelu)), ..Epilogue::default() })
+    }
+
+    /// Its output, cut off below 0 and above 6.
+    pub fn forward_relu6<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.forward_with(x, Epilogue { activation: Some(Activation::Relu6), ..Epilogue::default() })
     }
 
     /// Its output, added to `residual`.
@@ -97,11 +119,15 @@ impl Linear {
         if let [whole] = self.parts.as_slice() {
             return whole.forward(x, epilogue);
         }
-        let Epilogue { norm, bias, gelu, residual, is_swiglu } = epilogue;
+        let Epilogue { norm, bias, activation, residual, is_swiglu } = epilogue;
         let x = if let Some(Norm { weight, eps }) = norm { rms_norm(x, weight, eps) } else { x };
         let y = concatenate(self.parts.iter().map(|part| part.forward(x.clone(), Epilogue::default())).collect(), 1);
         let y = if let Some(bias) = bias { y + bias.unsqueeze() } else { y };
-        let y = if let Some(gelu) = gelu { gelu_of_kind(y, gelu) } else { y };
+        let y = match activation {
+            Some(Activation::Gelu(gelu)) => gelu_of_kind(y, gelu),
+            Some(Activation::Relu6) => y.clamp(0.0, 6.0),
+            None => y,
+        };
         let y = if is_swiglu { swiglu(y) } else { y };
         if let Some(residual) = residual { y + residual } else { y }
     }

@@ -4,6 +4,7 @@ pub mod attention;
 pub mod block;
 pub mod conv;
 pub mod linear;
+pub mod norm_linear;
 pub mod norms;
 pub mod quantized_matrix;
 pub mod tensor_store;

@@ -12,7 +12,9 @@ pub const MAX_BINDING_WORDS: usize = (128 << 20) / 4;
 /// Consecutive rows of a matrix `[N, K]`.
 #[derive(Debug, Clone)]
 pub enum Rows {
+    /// Plain numbers, `[rows, columns]`.
     Dense(Tensor<2>),
+    /// Packed rows.
     Packed(PackedRows),
 }
 

@@ -45,26 +45,33 @@ enum Stored {
     Values { shape: Vec<usize>, values: Tensor<1> },
     /// Blocks of a few bits a weight on the device, and the shape they are to have.
     Packed { shape: Vec<usize>, rows: Vec<PackedRows> },
+    /// 32-bit floats on this side of the device, and the shape they are to have: of what is laid out anew before it goes
+    /// there.
+    Host { shape: Vec<usize>, values: Vec<f32> },
     /// Of a type that is not read, left behind. An error only for the one who asks for it: Hugging Face checkpoints
     /// carry integer tables (`position_ids`) that no module needs.
     Unreadable { dtype: String },
 }
 
 impl Stored {
-    fn into_values(self) -> Option<Tensor<1>> {
+    fn into_values(self, device: &Device) -> Option<Tensor<1>> {
         match self {
             Self::Values { values, .. } => Some(values),
             Self::Packed { rows, .. } => {
                 Some(concatenate(rows.into_iter().map(|rows| Rows::Packed(rows).into_dense().flatten(0, 1)).collect()))
             }
+            Self::Host { values, .. } => Some(on_device(values, device)),
             Self::Unreadable { .. } => None,
         }
     }
 
-    fn into_rows(self, columns: usize) -> Vec<Rows> {
+    fn into_rows(self, columns: usize, device: &Device) -> Vec<Rows> {
         match self {
             Self::Values { shape, values } => vec![Rows::Dense(values.reshape([shape[0], columns]))],
             Self::Packed { rows, .. } => rows.into_iter().map(Rows::Packed).collect(),
+            Self::Host { shape, values } => {
+                vec![Rows::Dense(on_device(values, device).reshape([shape[0], columns]))]
+            }
             Self::Unreadable { .. } => Vec::new(),
         }
     }
@@ -95,13 +102,13 @@ impl TensorStore {
     }
 
     /// A store that gives zeros for every tensor that modules ask for, and remembers what that was.
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg(all(feature = "convert", not(target_family = "wasm")))]
     pub(crate) fn recording(device: &Device) -> Self {
         Self { recorded: Some(Vec::new()), ..Self::new(device) }
     }
 
     /// The names and shapes that were asked for.
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg(all(feature = "convert", not(target_family = "wasm")))]
     pub(crate) fn into_recorded(self) -> Vec<(String, Vec<usize>)> {
         self.recorded.unwrap_or_default()
     }
@@ -178,6 +185,7 @@ impl TensorStore {
             raw = encode(whole_name(name), raw, self.language_precision)?;
         }
         let stored = match packed_shape(&raw) {
+            _ if name.starts_with(ADAPTERS) => Stored::Host { values: raw.to_f32(), shape: raw.shape },
             Some(shape) => {
                 let rows = PackedRows::pack(&raw.bytes, shape, MAX_BINDING_WORDS, &self.device);
                 self.held.memory_bytes += 4 * shape.words() as u64;
@@ -187,8 +195,7 @@ impl TensorStore {
                 let values = raw.to_f32();
                 let length = values.len();
                 self.held.memory_bytes += 4 * length as u64;
-                let values = Tensor::from_data(TensorData::new(values, [length]), (&self.device, DType::F32));
-                Stored::Values { shape: raw.shape, values }
+                Stored::Values { shape: raw.shape, values: on_device(values, &self.device) }
             }
         };
         Ok(stored)
@@ -201,17 +208,34 @@ impl TensorStore {
     /// [`Error::TensorMissing`]; [`Error::TensorType`] when it is stored as integers or the like;
     /// [`Error::TensorShape`], which leaves the tensor in the store.
     pub fn take<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
-        let parts = self.take_parts(name, &shape)?.into_iter().filter_map(Stored::into_values);
+        let device = self.device.clone();
+        let parts = self.take_parts(name, &shape)?.into_iter().filter_map(|part| part.into_values(&device));
         Ok(concatenate(parts.collect()).reshape(shape))
     }
 
-    /// Takes a matrix out of the store in the parts it is stored in, packed where it is stored packed.
+    /// Takes a matrix out of the store in the parts it is stored in, packed where it is stored packed. What has more
+    /// dimensions has a row for each index of the first.
     ///
     /// # Errors
     ///
     /// As [`TensorStore::take`].
-    pub fn take_rows(&mut self, name: &str, shape: [usize; 2]) -> Result<Vec<Rows>> {
-        Ok(self.take_parts(name, &shape)?.into_iter().flat_map(|part| part.into_rows(shape[1])).collect())
+    pub fn take_rows<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Vec<Rows>> {
+        let (columns, device) = (shape[1..].iter().product(), self.device.clone());
+        Ok(self.take_parts(name, &shape)?.into_iter().flat_map(|part| part.into_rows(columns, &device)).collect())
+    }
+
+    /// Takes the numbers of a tensor that waits on this side of the device: one whose name begins with `adapters.`.
+    ///
+    /// # Errors
+    ///
+    /// As [`TensorStore::take`]; [`Error::TensorMissing`] for another tensor.
+    pub fn take_values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let numbers = |part| match part {
+            Stored::Host { values, .. } => Ok(values),
+            _ => Err(Error::TensorMissing(name.into())),
+        };
+        let parts = self.take_parts(name, shape)?.into_iter().map(numbers).collect::<Result<Vec<_>>>()?;
+        Ok(parts.concat())
     }
 
     /// Takes all parts of a tensor, of which together they have the shape.
@@ -246,7 +270,7 @@ impl TensorStore {
                 Some(Stored::Unreadable { dtype }) => {
                     return Err(Error::TensorType { name: stored_name, dtype: dtype.clone() });
                 }
-                Some(Stored::Values { shape, .. } | Stored::Packed { shape, .. }) => shape,
+                Some(Stored::Values { shape, .. } | Stored::Packed { shape, .. } | Stored::Host { shape, .. }) => shape,
             };
             match &mut whole {
                 None => whole = Some(shape.clone()),
@@ -274,6 +298,14 @@ impl TensorStore {
     pub fn leftover(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
+}
+
+/// How the names of adapters begin, which `model/llm/adapters.rs` puts together.
+const ADAPTERS: &str = "adapters.";
+
+fn on_device(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let length = values.len();
+    Tensor::from_data(TensorData::new(values, [length]), (device, DType::F32))
 }
 
 /// The name of some rows of a tensor that is too large for one file.

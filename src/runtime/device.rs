@@ -20,6 +20,7 @@ pub enum DeviceChoice {
     Auto,
     /// Any GPU adapter, software ones too, or an error.
     Gpu,
+    /// The CPU.
     Cpu,
 }
 
@@ -40,15 +41,20 @@ impl std::str::FromStr for DeviceChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
+    /// A GPU, through wgpu.
     Gpu,
+    /// The CPU.
     Cpu,
 }
 
 /// What was taken, why, and what the GPU adapter said of itself if there is one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeviceReport {
+    /// What was taken.
     pub device: DeviceKind,
+    /// Why, in words for a person.
     pub reason: String,
+    /// The GPU adapter that was found, also where it was not taken.
     pub adapter: Option<AdapterReport>,
     /// What came of running every kernel on the adapter; none where it was not opened.
     pub self_test: Option<SelfTest>,
@@ -85,7 +91,9 @@ impl AdapterReport {
 /// A device to put tensors on.
 #[derive(Clone)]
 pub struct OpenDevice {
+    /// burn's handle of it.
     pub device: Device,
+    /// What was taken, and why.
     pub report: DeviceReport,
 }
 
@@ -177,6 +185,8 @@ fn run_constructors() {
 }
 
 async fn request_adapter() -> std::result::Result<wgpu::Adapter, String> {
+    #[cfg(target_family = "wasm")]
+    check_webgpu()?;
     // Not OpenGL, which only looks for a display.
     let backends = wgpu::Backends::PRIMARY;
     let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };
@@ -185,7 +195,19 @@ async fn request_adapter() -> std::result::Result<wgpu::Adapter, String> {
         power_preference: wgpu::PowerPreference::HighPerformance,
         ..wgpu::RequestAdapterOptions::default()
     };
-    instance.request_adapter(&options).await.map_err(|e| format!("no GPU adapter ({e})"))
+    // Its own words are for who builds wgpu: they list the interfaces that it was compiled without.
+    instance.request_adapter(&options).await.map_err(|_| "no GPU was found".to_owned())
+}
+
+/// Looks for WebGPU before wgpu does, which panics in a thread that is neither a page nor a worker, as in Node.
+#[cfg(target_family = "wasm")]
+fn check_webgpu() -> std::result::Result<(), String> {
+    use wasm_bindgen::JsValue;
+    let get = |object: &JsValue, key: &str| js_sys::Reflect::get(object, &key.into()).unwrap_or(JsValue::UNDEFINED);
+    let global: JsValue = js_sys::global().into();
+    let known = ["Window", "WorkerGlobalScope"].iter().any(|class| !get(&global, class).is_undefined());
+    let gpu = get(&get(&global, "navigator"), "gpu");
+    if known && !gpu.is_undefined() && !gpu.is_null() { Ok(()) } else { Err("there is no WebGPU here".into()) }
 }
 
 fn adapter_report(adapter: &wgpu::Adapter) -> AdapterReport {
@@ -221,7 +243,7 @@ async fn gpu() -> std::result::Result<Device, String> {
             Ok(device)
         }
         // Another task may have been quicker.
-        Err(e) => opened().ok_or_else(|| e.to_string()),
+        Err(_) => opened().ok_or_else(|| "the GPU cannot be opened".into()),
     }
 }
 

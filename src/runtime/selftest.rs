@@ -12,17 +12,18 @@ use web_time::Instant;
 use crate::formats::blocks::WeightKind;
 use crate::kernels::composite_layers::composite_layers;
 use crate::kernels::decoder::{Cache, Next, cached_attention, rms_norm, swiglu, top2};
-use crate::kernels::dense::{attention, conv2d, gelu_of_kind, layer_norm, linear};
-use crate::kernels::epilogue::{Epilogue, Norm};
+use crate::kernels::dense::{attention, conv2d, depthwise_conv2d, gelu_of_kind, layer_norm, linear};
+use crate::kernels::epilogue::{Activation, Epilogue, Norm};
 use crate::kernels::quant_matmul::{
     Activations, PackedShape, pack, quant_matmul, quant_matmul_reference, quant_rows, quant_rows_reference,
 };
 use crate::kernels::{
-    CenterRule, ClusterOps, Conv2dShape, DeviceSampling, Gelu, MAX_RUN_AHEAD, MAX_TOP_K, TokenChoice,
+    CenterRule, ClusterOps, Conv2dShape, DeviceSampling, Filters, Gelu, MAX_RUN_AHEAD, MAX_TOP_K, TokenChoice,
     append_kv_reference, assign_clusters_reference, attention_reference, causal_attention_reference,
-    cluster_mean_reference, composite_layers_reference, conv2d_reference, gelu_reference, knn_density_reference,
-    layer_norm_reference, matmul_reference, next_token_reference, peak_distance_reference, rms_norm_reference,
-    rotate_reference, sample_token_reference, select_centers_reference, swiglu_reference, top2_reference,
+    cluster_mean_reference, composite_layers_reference, conv2d_reference, depthwise_conv2d_reference, gelu_reference,
+    knn_density_reference, layer_norm_reference, matmul_reference, next_token_reference, peak_distance_reference,
+    rms_norm_reference, rotate_reference, sample_token_reference, select_centers_reference, swiglu_reference,
+    top2_reference,
 };
 use crate::{Error, Result};
 
@@ -33,6 +34,7 @@ pub struct SelfTest {
     pub kernels: Vec<&'static str>,
     /// Those that gave a wrong answer.
     pub failed: Vec<&'static str>,
+    /// Milliseconds that all of it took.
     pub milliseconds: f64,
 }
 
@@ -108,6 +110,7 @@ fn cases(device: &Device) -> Vec<Case> {
     cases.push(next_token_case(device));
     cases.push(sample_token_case(device));
     cases.push(layer_case(device));
+    cases.push(depthwise_case(device));
     for kind in WeightKind::ALL {
         cases.extend(quant_cases(kind, device));
     }
@@ -194,7 +197,7 @@ fn dense_cases(device: &Device) -> Vec<Case> {
         floats(&a, [ROWS, INNER], device),
         floats(&b, [INNER, COLUMNS], device),
         Epilogue {
-            gelu: Some(Gelu::Tanh),
+            activation: Some(Activation::Gelu(Gelu::Tanh)),
             residual: Some(floats(&residual, [ROWS, COLUMNS], device)),
             ..Epilogue::bias(floats(&bias, [COLUMNS], device))
         },
@@ -363,6 +366,18 @@ fn layer_case(device: &Device) -> Case {
     }
 }
 
+/// Filters that reach over every edge, from a stride that leaves a rest.
+fn depthwise_case(device: &Device) -> Case {
+    const CHANNELS: usize = 12;
+    let filters = Filters::same(8, 5, 2).with_relu6();
+    let (x, weight, bias) = (values(8 * 8 * CHANNELS, 37), values(25 * CHANNELS, 41), values(CHANNELS, 43));
+    let (pixels, taps) = (floats(&x, [8, 8, CHANNELS], device), floats(&weight, [25, CHANNELS], device));
+    let ours = depthwise_conv2d(pixels, taps, floats(&bias, [CHANNELS], device), filters);
+    let known = depthwise_conv2d_reference(&x, &weight, &bias, [8, 8], filters);
+    let output = Output::Floats(ours.flatten(0, 2));
+    Case { kernels: &["depthwise_conv2d"], output, known: Known::Floats(known, 1e-4) }
+}
+
 /// A packed matrix times one token, times three, with all that goes with a product, and some of its rows.
 fn quant_cases(kind: WeightKind, device: &Device) -> Vec<Case> {
     const ROWS: usize = 6;
@@ -393,7 +408,7 @@ fn quant_cases(kind: WeightKind, device: &Device) -> Vec<Case> {
             Epilogue {
                 norm: Some(norm),
                 bias: Some(floats(&bias, [ROWS], device)),
-                gelu: Some(Gelu::Exact),
+                activation: Some(Activation::Gelu(Gelu::Exact)),
                 residual: Some(floats(&residual[..tokens * ROWS], [tokens, ROWS], device)),
                 is_swiglu,
             }

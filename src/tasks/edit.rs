@@ -1,6 +1,6 @@
 //! Editing: an image and an instruction -> the image changed as little as the instruction allows.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 use super::photo_edit::PhotoEdit;
 use super::{Generated, check_text};
@@ -8,73 +8,89 @@ use crate::Result;
 use crate::image::edit::EditedImage;
 use crate::image::soft_mask::SoftMask;
 use crate::model::answer::AnswerOptions;
-use crate::model::decode::Finish;
+use crate::model::answering::{Answering, Events};
+use crate::model::config::PromptsConfig;
 use crate::model::encoded_image::EncodedImage;
-use crate::model::events::{Event, Seconds, Usage};
+use crate::model::events::{Event, Usage};
+use crate::model::language::{Message, Part};
 use crate::model::rendering::GeneratedImage;
 use crate::model::setokim::Setokim;
-use crate::text::{Message, Part, Role};
+use crate::text::Role;
 
 impl Setokim {
-    /// Changes an image. [`AnswerOptions::copy_tokens`] lets it copy tokens that stay, [`AnswerOptions::composite`] takes their
-    /// pixels from the source.
+    /// Changes an image. [`AnswerOptions::copy_tokens`] lets it copy tokens that stay, [`AnswerOptions::composite`] takes
+    /// their pixels from the source.
     ///
     /// A model that finds but does not draw changes the pixels of what it finds, see [`PhotoEdit`].
     ///
     /// # Errors
-    /// As [`Setokim::generate`]; from a model that does not draw as [`PhotoEdit::parse`] and [`PhotoEdit::apply`].
-    pub async fn edit(
+    /// As [`Setokim::generate`]; of a model that does not draw as [`Setokim::segment`], [`PhotoEdit::parse`] and
+    /// [`PhotoEdit::apply`].
+    pub fn edit(
         &self,
-        encoded: &EncodedImage,
+        encoded: &Arc<EncodedImage>,
         instruction: &str,
         options: &AnswerOptions,
-        abort: &AtomicBool,
-        on_event: impl AsyncFnMut(Event),
-    ) -> Result<Generated> {
-        let instruction = check_text("instruction", instruction)?;
-        if self.detok().is_none() && self.language()?.mask_head.is_some() {
-            return self.edit_photo(encoded, instruction, options, abort, on_event).await;
-        }
-        let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(instruction.to_owned())] };
-        self.generate_image(message, Some(encoded), options, abort, on_event).await
+    ) -> Answering<impl Future<Output = Result<Generated>>> {
+        Answering::new(async move |events| {
+            let instruction = check_text("instruction", instruction)?;
+            if self.edits_photos() {
+                return self.edit_photo(encoded, instruction, options, events).await;
+            }
+            let words = PromptsConfig::fill(&self.config().prompts.edit, instruction);
+            let parts = vec![Part::Image(encoded.clone()), Part::Text(words)];
+            self.generate_image(Message { role: Role::User, parts }, options, events).await
+        })
     }
 
     /// Finds what the instruction names and changes its pixels.
     async fn edit_photo(
         &self,
-        encoded: &EncodedImage,
+        encoded: &Arc<EncodedImage>,
         instruction: &str,
         options: &AnswerOptions,
-        abort: &AtomicBool,
-        mut on_event: impl AsyncFnMut(Event),
+        events: Events,
     ) -> Result<Generated> {
         let edit = PhotoEdit::parse(instruction)?;
         let image = &encoded.image;
         let (mask, text, usage) = match edit.phrase() {
-            None => (Some(SoftMask::whole(image.width(), image.height())), String::new(), nothing_asked()),
-            Some(phrase) => {
-                // The end comes after the image, not after the mask.
-                let tell = async |event| {
-                    if !matches!(event, Event::Done(_)) {
-                        on_event(event).await;
-                    }
-                };
-                let found = self.segment(encoded, phrase, options, abort, tell).await?;
-                (found.mask.map(|found| SoftMask::from_mask(&found.mask)), found.text, found.usage)
-            }
+            None => (Some(SoftMask::whole(image.width(), image.height())), String::new(), Usage::default()),
+            Some(phrase) => self.find_soft(encoded, phrase, options, &events).await?,
         };
         let edited = mask.map(|mask| edit.apply(image, &mask)).transpose()?;
-        let generated = edited.map(|edited| photo_image(edited, encoded));
-        if let Some(generated) = &generated {
-            on_event(Event::Image(generated.clone())).await;
+        let image = edited.map(|edited| image_without_tokens(edited, encoded));
+        if let Some(image) = &image {
+            events.send(Event::Image(image.clone())).await;
         }
-        on_event(Event::Done(usage)).await;
-        Ok(Generated { image: generated, text, usage })
+        events.send(Event::Done(usage)).await;
+        Ok(Generated { image, text, usage })
+    }
+
+    /// The mask of a phrase with its rim, or words in its place. Passes on what happens but for the end: the image is to come.
+    async fn find_soft(
+        &self,
+        encoded: &Arc<EncodedImage>,
+        phrase: &str,
+        options: &AnswerOptions,
+        events: &Events,
+    ) -> Result<(Option<SoftMask>, String, Usage)> {
+        let mut finding = self.segment(encoded, phrase, options);
+        while let Some(event) = finding.next().await {
+            if !matches!(event, Event::Done(_)) {
+                events.send(event).await;
+            }
+        }
+        let found = finding.await?;
+        let mask = found.mask.map(|found| SoftMask::from_mask(&found.mask));
+        let text = match &mask {
+            None if found.text.is_empty() => format!("nothing here matches \"{phrase}\""),
+            _ => found.text,
+        };
+        Ok((mask, text, found.usage))
     }
 }
 
-/// Pixels without tokens.
-fn photo_image(EditedImage { image, alpha }: EditedImage, encoded: &EncodedImage) -> GeneratedImage {
+fn image_without_tokens(EditedImage { image, alpha }: EditedImage, encoded: &EncodedImage) -> GeneratedImage {
     GeneratedImage {
         image,
         alpha,
@@ -84,17 +100,5 @@ fn photo_image(EditedImage { image, alpha }: EditedImage, encoded: &EncodedImage
         tokens: Vec::new(),
         removed: Vec::new(),
         values: Vec::new(),
-    }
-}
-
-/// What it takes to change a picture as a whole: the model has nothing to find.
-fn nothing_asked() -> Usage {
-    Usage {
-        prompt_tokens: 0,
-        cached_tokens: 0,
-        answer_tokens: 0,
-        visual_tokens: 0,
-        finish: Finish::End,
-        seconds: Seconds::default(),
     }
 }

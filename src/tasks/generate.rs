@@ -1,28 +1,28 @@
-//! Generation: a prompt -> an image and which pixels each of its tokens drew.
-
-use std::sync::atomic::AtomicBool;
+//! Generation: a prompt -> an image and which pixels each of its tokens rendered.
 
 use super::{Generated, check_text};
 use crate::Result;
 use crate::model::answer::AnswerOptions;
-use crate::model::events::Event;
+use crate::model::answering::Answering;
+use crate::model::config::PromptsConfig;
+use crate::model::language::Message;
 use crate::model::setokim::Setokim;
-use crate::text::{Message, Role};
+use crate::text::Role;
 
 impl Setokim {
-    /// Draws what `prompt` describes.
+    /// Generates what `prompt` describes.
     ///
     /// # Errors
     /// [`Error::Prompt`](crate::Error::Prompt) for an empty prompt, [`Error::Setting`](crate::Error::Setting) where
-    /// `max_tokens` leaves no room for the image that is insisted on, else as [`Setokim::chat`].
-    pub async fn generate(
+    /// `max_tokens` leaves no room for the image that is required, else as [`Setokim::chat`].
+    pub fn generate(
         &self,
         prompt: &str,
         options: &AnswerOptions,
-        abort: &AtomicBool,
-        on_event: impl AsyncFnMut(Event),
-    ) -> Result<Generated> {
-        let message = Message::text(Role::User, format!("draw {}", check_text("prompt", prompt)?));
-        self.generate_image(message, None, options, abort, on_event).await
+    ) -> Answering<impl Future<Output = Result<Generated>>> {
+        Answering::new(async move |events| {
+            let words = PromptsConfig::fill(&self.config().prompts.generate, check_text("prompt", prompt)?);
+            self.generate_image(Message::text(Role::User, words), options, events).await
+        })
     }
 }

@@ -8,7 +8,9 @@ use crate::{Error, Result};
 /// One change of one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PhotoEdit {
+    /// What is done.
     pub change: Change,
+    /// To what.
     pub target: Target,
 }
 

@@ -47,6 +47,7 @@ enum Token {
     Control,
 }
 
+/// Text -> token ids, and back.
 pub struct Tokenizer {
     bpe: Bpe<Steps>,
     /// By id; a number that no token has is `None`.
@@ -296,7 +297,7 @@ fn bpe<N: Normalizer>(gguf: &Gguf<'_>, family: Family, vocabulary: Vocab) -> Res
 }
 
 /// The tokenizer of a GGUF file in the form of a `tokenizer.json`, where control tokens are special added tokens.
-#[cfg(not(target_family = "wasm"))]
+#[cfg(all(feature = "convert", not(target_family = "wasm")))]
 pub(crate) fn bpe_from_gguf(gguf: &Gguf<'_>) -> Result<tokenizers::Tokenizer> {
     let (family, listed) = listed_tokens(gguf)?;
     let vocabulary = (0..).zip(&listed).map(|(id, &(name, _))| (name.to_owned(), id)).collect();

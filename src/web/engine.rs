@@ -2,9 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use js_sys::{Array, Float32Array, Function, Promise, Uint32Array};
 use serde::Serialize;
@@ -14,18 +12,21 @@ use web_sys::MessageChannel;
 
 use super::js_error;
 use super::values::{
-    image, images, js_answer, js_event, js_generated_image, js_image, js_mask, js_value, messages, object, set,
-    settings,
+    image, js_answer, js_event, js_generated_image, js_image, js_mask, js_value, messages, object, set, settings,
 };
 use crate::Result;
 use crate::image::Image;
+use crate::model::abort::AbortHandle;
+use crate::model::answer::AnswerOptions;
+use crate::model::answering::Answering;
 use crate::model::encoded_image::{EncodedImage, ImageCache};
-use crate::model::events::{Event, Usage};
-use crate::model::language::check_messages;
+use crate::model::events::Usage;
+use crate::model::language::{Message, Part, check_messages};
 use crate::model::rendering::GeneratedImage;
 use crate::model::setokim::{Setokim, VisualTokens};
 use crate::nn::tensor_store::HeldWeights;
 use crate::runtime::readback::read_floats;
+use crate::text;
 
 #[wasm_bindgen]
 pub struct Engine {
@@ -52,7 +53,7 @@ impl WeightsReport {
 #[wasm_bindgen]
 #[derive(Default)]
 pub struct Abort {
-    pub(super) flag: Arc<AtomicBool>,
+    pub(super) handle: AbortHandle,
 }
 
 #[wasm_bindgen]
@@ -63,7 +64,7 @@ impl Abort {
     }
 
     pub fn abort(&self) {
-        self.flag.store(true, Ordering::Relaxed);
+        self.handle.abort();
     }
 }
 
@@ -119,25 +120,23 @@ impl Engine {
         self.image_of(Image::from_rgba(&rgba, width, height)).await.map_err(js_error)
     }
 
-    /// Answers the last of some messages, into which the images belong in their order.
+    /// Answers the last of some messages.
     pub async fn chat(
         &self,
         chat: Array,
-        shown: Array,
         options: JsValue,
         on_event: Function,
         abort: &Abort,
     ) -> Result<JsValue, JsValue> {
-        let abort = abort.flag.clone();
+        let abort = abort.handle.clone();
         let chat = async {
-            let (chat, options) = (messages(&chat)?, settings(options)?);
-            check_messages(&chat, shown.length() as usize)?; // before any image is looked at
+            let (chat, options) = (messages(&chat)?, answer_options(options, abort)?);
+            check_messages(&chat)?; // before any image is looked at
             let mut encoded = Vec::new();
-            for image in images(&shown)? {
-                encoded.push(self.encode_image(image).await?);
+            for message in chat {
+                encoded.push(self.encode_images(message).await?);
             }
-            let encoded: Vec<&EncodedImage> = encoded.iter().map(|encoded| &**encoded).collect();
-            let answer = self.model.chat(&chat, &encoded, &options, &abort, tell(&on_event)).await?;
+            let answer = answered(self.model.chat(&encoded, &options), &on_event).await?;
             for generated in answer.images() {
                 self.image_cache.borrow_mut().add(generated.to_encoded());
             }
@@ -155,10 +154,10 @@ impl Engine {
         on_event: Function,
         abort: &Abort,
     ) -> Result<JsValue, JsValue> {
-        let abort = abort.flag.clone();
+        let abort = abort.handle.clone();
         let segment = async {
-            let (encoded, options) = (self.encode_image(image(&shown)?).await?, settings(options)?);
-            let answer = self.model.segment(&encoded, &phrase, &options, &abort, tell(&on_event)).await?;
+            let (encoded, options) = (self.encode_image(image(&shown)?).await?, answer_options(options, abort)?);
+            let answer = answered(self.model.segment(&encoded, &phrase, &options), &on_event).await?;
             Ok(object([
                 ("mask", answer.mask.as_ref().map_or(JsValue::NULL, js_mask)),
                 ("text", answer.text.into()),
@@ -176,9 +175,10 @@ impl Engine {
         on_event: Function,
         abort: &Abort,
     ) -> Result<JsValue, JsValue> {
-        let abort = abort.flag.clone();
+        let abort = abort.handle.clone();
         let generate = async {
-            let answer = self.model.generate(&prompt, &settings(options)?, &abort, tell(&on_event)).await?;
+            let options = answer_options(options, abort)?;
+            let answer = answered(self.model.generate(&prompt, &options), &on_event).await?;
             Ok(self.js_generated(answer.image.as_ref(), answer.text, &answer.usage))
         };
         generate.await.map_err(js_error)
@@ -193,10 +193,10 @@ impl Engine {
         on_event: Function,
         abort: &Abort,
     ) -> Result<JsValue, JsValue> {
-        let abort = abort.flag.clone();
+        let abort = abort.handle.clone();
         let edit = async {
-            let (encoded, options) = (self.encode_image(image(&shown)?).await?, settings(options)?);
-            let answer = self.model.edit(&encoded, &instruction, &options, &abort, tell(&on_event)).await?;
+            let (encoded, options) = (self.encode_image(image(&shown)?).await?, answer_options(options, abort)?);
+            let answer = answered(self.model.edit(&encoded, &instruction, &options), &on_event).await?;
             Ok(self.js_generated(answer.image.as_ref(), answer.text, &answer.usage))
         };
         edit.await.map_err(js_error)
@@ -237,11 +237,26 @@ impl Engine {
         let names = self.model.name_tokens(visual).await?;
         let tokens = js_value(&visual.report);
         set(&tokens, "labels", Uint32Array::from(visual.report.labels.as_slice()).into());
-        set(&tokens, "names", js_value(&names)); // null for a model without name heads
+        // Null for a model without name heads, or without a measure of what it knows.
+        set(&tokens, "unfamiliar", js_value(&names.as_ref().and_then(|names| names.unfamiliar)));
+        set(&tokens, "names", js_value(&names.map(|names| names.names)));
         Ok(tokens)
     }
 
-    async fn encode_image(&self, image: Image) -> Result<Rc<EncodedImage>> {
+    /// A message whose images were looked at.
+    async fn encode_images(&self, message: text::Message<JsValue>) -> Result<Message> {
+        let mut parts = Vec::new();
+        for part in message.parts {
+            parts.push(match part {
+                text::Part::Text(text) => Part::Text(text),
+                text::Part::Image(shown) => Part::Image(self.encode_image(image(&shown)?).await?),
+                text::Part::Mask => Part::Mask,
+            });
+        }
+        Ok(Message { role: message.role, parts })
+    }
+
+    async fn encode_image(&self, image: Image) -> Result<Arc<EncodedImage>> {
         if let Some(encoded) = self.image_cache.borrow_mut().find(&image) {
             return Ok(encoded);
         }
@@ -250,18 +265,29 @@ impl Engine {
     }
 }
 
+/// The options of a request that `abort` stops.
+fn answer_options(options: JsValue, abort: AbortHandle) -> Result<AnswerOptions> {
+    Ok(AnswerOptions { abort, ..settings(options)? })
+}
+
 /// Passes events on, and lets the browser do what has come up after each: show the answer so far, or stop it.
-fn tell(on_event: &Function) -> impl AsyncFnMut(Event) {
-    async |event| {
-        let told = on_event.call1(&JsValue::NULL, &js_event(&event));
-        if let Err(error) = told.and(next_task().await) {
-            web_sys::console::error_1(&error); // the listener's own fault, and no reason to lose the answer
-        }
+async fn answered<T>(mut answering: Answering<impl Future<Output = Result<T>>>, on_event: &Function) -> Result<T> {
+    while let Some(event) = answering.next().await {
+        tell(on_event, &js_event(&event)).await;
+    }
+    answering.await
+}
+
+/// Tells a listener, and lets the browser do what has come up.
+pub(super) async fn tell(listener: &Function, event: &JsValue) {
+    let told = listener.call1(&JsValue::NULL, event);
+    if let Err(error) = told.and(next_task().await) {
+        web_sys::console::error_1(&error); // the listener's own fault, and no reason to lose the answer
     }
 }
 
 /// Waits until the browser has taken up what was waiting before.
-pub(super) async fn next_task() -> Result<JsValue, JsValue> {
+async fn next_task() -> Result<JsValue, JsValue> {
     let channel = MessageChannel::new()?;
     let (here, there) = (channel.port1(), channel.port2());
     let told = Promise::new(&mut |resolve, _| here.set_onmessage(Some(&resolve)));

@@ -5,7 +5,7 @@ use std::ops::Range;
 use js_sys::{Function, Uint8Array};
 use wasm_bindgen::prelude::*;
 
-use super::engine::{Abort, next_task};
+use super::engine::{Abort, tell};
 use super::js_error;
 use super::values::{js_value, object, settings};
 use crate::Result;
@@ -54,16 +54,14 @@ impl TextModel {
         on_text: Function,
         abort: &Abort,
     ) -> Result<JsValue, JsValue> {
-        let abort = abort.flag.clone();
-        let show = async |text: &str| {
-            let told = on_text.call1(&JsValue::NULL, &text.into());
-            if let Err(error) = told.and(next_task().await) {
-                web_sys::console::error_1(&error); // the listener's own fault, and no reason to lose the text
-            }
-        };
+        let abort = abort.handle.clone();
         let complete = async {
-            let options: CompleteOptions = settings(options)?;
-            complete(&self.model, &self.tokenizer, &prompt, &options, &abort, show).await
+            let options = CompleteOptions { abort, ..settings(options)? };
+            let mut completing = complete(&self.model, &self.tokenizer, &prompt, &options);
+            while let Some(text) = completing.next().await {
+                tell(&on_text, &text.into()).await;
+            }
+            completing.await
         };
         complete.await.map(|completion| js_completion(&completion)).map_err(js_error)
     }

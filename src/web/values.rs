@@ -52,16 +52,12 @@ pub(super) fn image(value: &JsValue) -> Result<Image> {
     }
 }
 
-pub(super) fn images(values: &Array) -> Result<Vec<Image>> {
-    values.iter().map(|value| image(&value)).collect()
-}
-
-/// `{ role, parts: { type, text? }[] }[]`
-pub(super) fn messages(values: &Array) -> Result<Vec<Message>> {
+/// `{ role, parts: { type, text?, image? }[] }[]`, whose images are not read yet.
+pub(super) fn messages(values: &Array) -> Result<Vec<Message<JsValue>>> {
     values.iter().map(|value| message(&value)).collect()
 }
 
-fn message(value: &JsValue) -> Result<Message> {
+fn message(value: &JsValue) -> Result<Message<JsValue>> {
     let role = match get(value, "role").as_string().as_deref() {
         Some("system") => Role::System,
         Some("user") => Role::User,
@@ -73,10 +69,10 @@ fn message(value: &JsValue) -> Result<Message> {
     Ok(Message { role, parts: parts.iter().map(|part| message_part(&part)).collect::<Result<_>>()? })
 }
 
-fn message_part(value: &JsValue) -> Result<Part> {
+fn message_part(value: &JsValue) -> Result<Part<JsValue>> {
     match (get(value, "type").as_string().as_deref(), get(value, "text").as_string()) {
         (Some("text"), Some(text)) => Ok(Part::Text(text)),
-        (Some("image"), _) => Ok(Part::Image),
+        (Some("image"), _) => Ok(Part::Image(get(value, "image"))),
         (Some("mask"), _) => Ok(Part::Mask),
         (other, _) => Err(Error::Prompt(format!("a message has a part of type {other:?}, not text, image or mask"))),
     }

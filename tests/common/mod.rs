@@ -2,6 +2,8 @@
 //! wasm-bindgen-test.
 #![allow(dead_code, reason = "every test binary uses its own part of this file")]
 
+pub mod tiny_setokim;
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use setokim::runtime::device::{self, DeviceChoice, OpenDevice};
 

@@ -19,7 +19,7 @@ const LARGEST = 1_500_000;
 test("the page in a dozen seconds", async ({ browser }) => {
   const context = await browser.newContext({ ...settings, viewport: SIZE });
   const page = await context.newPage();
-  await openPage(page);
+  await openPage(page, "?model=setokim-tiny");
   const film = await Film.begin(page);
 
   await film.click(page.getByRole("button", { name: "Sample: White" }));

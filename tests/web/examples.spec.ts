@@ -43,3 +43,10 @@ test("own-worker: the model runs in the page's worker, and no other is started",
   await expect(page.locator("#status")).toHaveText(/^\d+ tokens/);
   expect(page.workers()).toHaveLength(1);
 });
+
+test("esbuild: a worker that is an entry point of its own, and a wasm that was copied", async ({ page }) => {
+  await page.goto("esbuild/index.html");
+  await expect(page.locator("#status")).toContainText("Ready on the cpu");
+  await page.getByLabel("Picture").setInputFiles(sample);
+  await expect(page.locator("#status")).toHaveText(/^\d+ tokens/);
+});

@@ -10,13 +10,22 @@ const answers = {
   "how many things are there?": "three",
 };
 const device = { device: "cpu", reason: "this is a test", adapter: null };
-const names = [
+/** Of the drawn world, and of a photograph. */
+const drawnNames = [
   { name: "sky", confidence: 0.99, color: null, isObject: false },
   { name: "owl", confidence: 0.97, color: null, isObject: true },
   { name: "balloon", confidence: 0.95, color: "red", isObject: true },
   { name: "sand", confidence: 0.99, color: null, isObject: false },
   { name: "cat", confidence: 0.9, color: null, isObject: true },
 ];
+const photoNames = [
+  { name: "sky", confidence: 0.97, color: null, isObject: false },
+  { name: "dog", confidence: 0.87, color: null, isObject: true },
+  { name: "frisbee", confidence: 0.64, color: null, isObject: true },
+  { name: "grass", confidence: 0.93, color: null, isObject: false },
+  { name: "something", confidence: 0.2, color: null, isObject: true },
+];
+let names = drawnNames;
 /** [token, first row, last row, first column, last column] */
 const boxes = [
   [1, 4, 6, 6, 7],
@@ -40,10 +49,14 @@ const labels = () =>
 
 const crop = (width, height) => ({ x: 0, y: 0, width, height });
 
+async function bitmapOf({ bitmap, bytes }) {
+  return bitmap ?? createImageBitmap(new Blob([bytes]));
+}
+
 async function sizeOf(image) {
   if (image.kind === "rgba") return image;
-  const bitmap = image.bitmap ?? (await createImageBitmap(new Blob([image.bytes])));
-  return { width: bitmap.width, height: bitmap.height };
+  const { width, height } = await bitmapOf(image);
+  return { width, height };
 }
 
 function tokenization({ width, height }) {
@@ -60,6 +73,7 @@ function tokenization({ width, height }) {
       score: 1 - id / 10,
     })),
     names,
+    unfamiliar: false,
     device: "cpu",
     timingsMs: { preprocess: 1, encode: 20, cluster: 5, merge: 3 },
   };
@@ -95,6 +109,26 @@ function generated(seed, edited) {
   };
 }
 
+/** As a photo model edits: the middle is white, or all but the middle is cut away; everything else is as it was. */
+async function editedPhoto(image, prompt) {
+  const bitmap = await bitmapOf(image);
+  const { width, height } = bitmap;
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  context.drawImage(bitmap, 0, 0);
+  const middle = [width / 4, height / 4, width / 2, height / 2].map(Math.floor);
+  const inside = context.getImageData(...middle);
+  if (/^cut out/i.test(prompt)) {
+    context.clearRect(0, 0, width, height);
+    context.putImageData(inside, middle[0], middle[1]);
+  } else {
+    context.fillStyle = "white";
+    context.fillRect(...middle);
+  }
+  const { data } = context.getImageData(0, 0, width, height);
+  const noTokens = { grid: [0, 0], labels: new Uint32Array(), tokens: [], removed: [] };
+  return { width, height, rgba: new Uint8Array(data.buffer), crop: crop(width, height), ...noTokens };
+}
+
 function maskOf(phrase, { width, height }) {
   const id = names.findIndex(({ name }) => phrase.includes(name));
   if (id < 0) return null;
@@ -116,7 +150,7 @@ async function tell(id, events, pause) {
   }
 }
 
-async function answer(id, { task, messages, prompt: asked, images, options }) {
+async function answer(id, { task, messages, prompt: asked, image, options }) {
   const prompt = asked ?? messages.at(-1).parts.find((part) => part.type === "text").text;
   if (prompt === "fail") throw { code: "context-overflow", message: "the request is too long", remedy: "Shorten it." };
   const seed = options.diffusion?.seed ?? 0;
@@ -130,19 +164,19 @@ async function answer(id, { task, messages, prompt: asked, images, options }) {
     parts.push({ type: "text", text });
   }
   if (task === "segment") {
-    const mask = maskOf(prompt, await sizeOf(images[0]));
+    const mask = maskOf(prompt, await sizeOf(image));
     parts.push(
       mask === null ? { type: "text", text: `there is no ${prompt.replace("the ", "")}` } : { type: "mask", mask },
     );
     events.push(...parts);
   }
   if (task === "generate" || task === "edit") {
-    const image = generated(seed, task === "edit");
-    events.push(...image.tokens.map(({ copied }, index) => ({ type: "visual-token", index, copied })), {
+    const made = names === photoNames ? await editedPhoto(image, prompt) : generated(seed, task === "edit");
+    events.push(...made.tokens.map(({ copied }, index) => ({ type: "visual-token", index, copied })), {
       type: "image",
-      image,
+      image: made,
     });
-    parts.push({ type: "image", image });
+    parts.push({ type: "image", image: made });
   }
   const usage = {
     promptTokens: 12,
@@ -161,13 +195,16 @@ async function reply({ type, id, body }) {
     case "probe":
       return device;
     case "load": {
-      const model = { name: "fake", bytes: 1e6, config: { detokenizer: {} } };
+      const isPhoto = body.source.includes("/photo/");
+      names = isPhoto ? photoNames : drawnNames;
+      const model = { name: "fake", bytes: 1e6, config: {} };
       await new Promise((resolve) => setTimeout(resolve, 300)); // as long as the samples take
       const tasks = ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"];
       postMessage({ type: "progress", id, progress: { stage: "ready", loaded: 1e6, total: 1e6, fraction: 1 } });
       if (body.source.includes("/large-as-f32/") && body.dtype === "f32")
         throw { code: "out-of-memory", message: "too large" };
       const weights = { stored: ["q8_0", "f32"], memory: body.dtype, memoryBytes: memoryBytes[body.dtype] };
+      if (isPhoto) return { device, model, weights, tasks: ["tokenize", "chat", "segment", "edit"] };
       return { device, model, weights, tasks: body.source.includes("/tokens-only/") ? tasks.slice(0, 2) : tasks };
     }
     case "tokenize":

@@ -5,6 +5,10 @@ import { sha256 } from "./fake-wasm.ts";
 export interface ServedRequest {
   name: string;
   range: string | undefined;
+  /** The query of its address. */
+  search: string;
+  /** What `Authorization` said. */
+  authorization: string | null;
   cache: string | undefined;
 }
 
@@ -57,9 +61,11 @@ export class FakeServer {
   }
 
   readonly fetch = async (input: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
-    const name = new URL(String(input)).pathname.split("/").pop() ?? "";
-    const range = new Headers(init.headers).get("range") ?? undefined;
-    this.requests.push({ name, range, cache: init.cache });
+    const { pathname, search } = new URL(String(input));
+    const name = pathname.split("/").pop() ?? "";
+    const headers = new Headers(init.headers);
+    const range = headers.get("range") ?? undefined;
+    this.requests.push({ name, range, search, authorization: headers.get("authorization"), cache: init.cache });
     const fault = this.#faults.get(name)?.shift();
     if (fault?.kind === "offline") throw new TypeError("Failed to fetch");
     if (fault?.kind === "status") return new Response("", { status: fault.status });

@@ -40,6 +40,7 @@ export function halves(width = 8, height = 8): Tokenization {
       { id: 1, center: [1, 3], patches: 8, score: 0.6 },
     ],
     names: null,
+    unfamiliar: null,
     device: "cpu",
     timingsMs: { preprocess: 1, encode: 2, cluster: 3, merge: 4 },
   };
@@ -115,6 +116,8 @@ export class FakeEngine implements WasmEngine {
   freed = false;
   /** What was asked, in order. */
   readonly calls: string[] = [];
+  /** Answers of the language model that came to their end. */
+  finished = 0;
   /** Awaited in every call, so that a test decides when it ends. */
   gate: Promise<void> = Promise.resolve();
 
@@ -143,17 +146,11 @@ export class FakeEngine implements WasmEngine {
   }
 
   /** What the last request of the language model got. */
-  asked: { messages?: WasmMessage[]; images: WasmImage[]; options: WasmOptions } | undefined;
+  asked: { messages?: WasmMessage[]; image?: WasmImage; options: WasmOptions } | undefined;
 
   /** Repeats the last text word by word, then a mask, a token and a picture. */
-  async chat(
-    messages: WasmMessage[],
-    images: WasmImage[],
-    options: WasmOptions,
-    onEvent: OnEvent,
-    abort: FakeAbort,
-  ): Promise<unknown> {
-    this.asked = { messages, images, options };
+  async chat(messages: WasmMessage[], options: WasmOptions, onEvent: OnEvent, abort: FakeAbort): Promise<unknown> {
+    this.asked = { messages, options };
     const last = messages.at(-1)?.parts.find((part) => part.type === "text");
     const text = last?.type === "text" ? last.text : "";
     if (text === "trap") throw new WebAssembly.RuntimeError("unreachable");
@@ -180,7 +177,7 @@ export class FakeEngine implements WasmEngine {
     onEvent: OnEvent,
     abort: FakeAbort,
   ): Promise<unknown> {
-    this.asked = { images: [image], options };
+    this.asked = { image, options };
     const isThere = phrase !== "nothing";
     const text = isThere ? "" : "there is none";
     await this.#emit(`segment ${phrase}`, abort, onEvent, [
@@ -191,7 +188,7 @@ export class FakeEngine implements WasmEngine {
 
   async generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: FakeAbort): Promise<unknown> {
     if (prompt === "") throw rustError("prompt-invalid", "the prompt is not valid: the prompt is empty");
-    this.asked = { images: [], options };
+    this.asked = { options };
     const image = prompt === "nothing" ? null : generated();
     const text = image === null ? "i can not" : "";
     const events: unknown[] = [
@@ -209,7 +206,7 @@ export class FakeEngine implements WasmEngine {
     onEvent: OnEvent,
     abort: FakeAbort,
   ): Promise<unknown> {
-    this.asked = { images: [image], options };
+    this.asked = { image, options };
     const edited = instruction === "nothing" ? null : generated();
     const text = edited === null ? "there is none" : "";
     await this.#emit(`edit ${instruction}`, abort, onEvent, [
@@ -227,6 +224,7 @@ export class FakeEngine implements WasmEngine {
       if (abort.aborted) throw rustError("aborted", "stopped on request");
       onEvent(event);
     }
+    this.finished += 1;
   }
 
   async tokenize(bytes: Uint8Array): Promise<unknown> {

@@ -103,6 +103,16 @@ export async function openPage(page: Page, query = ""): Promise<void> {
   await settled(page);
 }
 
+const fakeModel = readFileSync(new URL("./fake-model.js", import.meta.url), "utf8");
+
+/** A stand-in takes the place of whatever model the page loads. */
+export async function useFakeModel(page: Page): Promise<void> {
+  await page.route(/\/worker-[^/]*\.js$/, (route) =>
+    route.fulfill({ body: fakeModel, contentType: "text/javascript" }),
+  );
+  await page.route("**/manifest.json", (route) => route.fulfill({ json: { files: [{ name: "fake", bytes: 1e6 }] } }));
+}
+
 export async function tokenCount(page: Page): Promise<number> {
   return Number(await page.locator("#token-count").textContent());
 }

@@ -1,7 +1,6 @@
 /** The built page with the real wasm and the real weights, as a person uses it. */
 
-import { readdirSync, readFileSync } from "node:fs";
-import { gzipSync } from "node:zlib";
+import { readFileSync } from "node:fs";
 import { expect } from "@playwright/test";
 import {
   accessibilityFaults,
@@ -13,7 +12,6 @@ import {
   middlePixel,
   openPage,
   savedFrom,
-  settings,
   settled,
   shot,
   test,
@@ -72,6 +70,7 @@ test("goes from token to token by keyboard, on the picture and in the list", asy
   await expect(page.locator("#live")).toContainText(/^Token \d+/);
   await expect(page.locator("#detail-patches")).toContainText("patch");
   await expect(page.locator("#detail-score")).not.toHaveText("–");
+  await expect(page.locator("#detail-sure")).toHaveText(/^\d+(\.\d)? %$/);
   const reached = new Set<string>();
   for (const key of ["ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp", "ArrowUp", "ArrowRight"]) {
     await page.keyboard.press(key);
@@ -243,6 +242,27 @@ test("says what a first visit would download, and waits", async ({ page }) => {
   await expect(welcome).toBeHidden();
 });
 
+test("stops a download on request, and begins again", async ({ page, context }) => {
+  let go = (): void => undefined;
+  const wait = new Promise<void>((resolve) => (go = resolve));
+  await context.route("**/*.safetensors", async (route) => {
+    await wait;
+    await route.continue().catch(() => undefined); // of one that was stopped nobody waits
+  });
+  await visit(page, "?model=tiny-setokim");
+  await expect(page.locator("#loading-bytes")).toContainText("MB");
+  await page.getByRole("button", { name: "Stop" }).click();
+  const start = page.getByRole("button", { name: "Download and start" });
+  await expect(start).toBeFocused();
+  await expect(page.locator("#device-chip")).toHaveText("Not started");
+  expect(await accessibilityFaults(page)).toEqual([]);
+  go();
+  await start.click();
+  await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 120_000 });
+  await settled(page);
+  await expect(page.locator("#notice")).toBeHidden();
+});
+
 test("says so when the weights are spoilt, and loads again on request", async ({ page, context }) => {
   let spoil = true;
   await context.route("**/*.safetensors", async (route) => {
@@ -309,67 +329,6 @@ test("shows speed and memory, and deletes what is kept", async ({ page }) => {
   await visit(page); // as for the first time
   await expect(page.locator("#cache-list")).toContainText("setokim-tiny", { timeout: 120_000 });
   await expect(page.locator("#model-size")).not.toContainText("kept");
-});
-
-test("holds the weights in another precision, from storage", async ({ page }) => {
-  const shards: string[] = [];
-  page.on("request", (request) => {
-    if (request.url().endsWith(".safetensors")) shards.push(request.url());
-  });
-  await openPage(page);
-  const held = page.locator("#weights-held");
-  await expect(held).toHaveText(/^\d+\.\d MB, as stored$/);
-  const before = Number.parseFloat((await held.textContent()) ?? "");
-  await page.getByLabel("Precision").selectOption("4 bits");
-  await expect(held).toHaveText(/^\d+\.\d MB, in 4 bits$/);
-  await settled(page);
-  expect(Number.parseFloat((await held.textContent()) ?? "")).toBeLessThan(before);
-  await expect(page.locator("#model-size")).toContainText("kept in this browser");
-  await page.locator("#words").fill("what do you see?");
-  await page.locator("#words").press("Enter");
-  await expect(page.locator(".answer-text")).not.toBeEmpty();
-  await settled(page);
-  await expect(page.locator(".answer-problem")).toHaveCount(0);
-  expect(shards).toHaveLength(1);
-});
-
-test("opens without a network the second time, the model from the browser's storage", async ({ browser }) => {
-  const context = await browser.newContext({ ...settings, serviceWorkers: "allow" });
-  const page = await context.newPage();
-  await openPage(page);
-  await expect(page.locator("#model-size")).not.toContainText("kept");
-  await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
-  await context.setOffline(true);
-  await page.reload();
-  await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 120_000 });
-  await settled(page);
-  await expect(page.locator("#model-size")).toContainText("kept in this browser");
-  await page.getByRole("button", { name: "Sample" }).nth(2).click();
-  await settled(page);
-  expect(await tokenCount(page)).toBeGreaterThan(0);
-  await page.getByRole("button", { name: "Compose a scene" }).click(); // its sprites are kept too
-  await page.getByRole("button", { name: "Use this picture" }).click();
-  await expect(page.locator("#surface")).toHaveAttribute(
-    "aria-label",
-    /^an owl and a red balloon on grass, \d+ tokens$/,
-  );
-  await context.close();
-});
-
-test("can be installed", async ({ page, context }) => {
-  await visit(page);
-  const client = await context.newCDPSession(page);
-  const { installabilityErrors } = await client.send("Page.getInstallabilityErrors");
-  // Tests run in private windows, where nothing can be installed.
-  expect(installabilityErrors.map(({ errorId }) => errorId).filter((id) => id !== "in-incognito")).toEqual([]);
-});
-
-test("is at most 150 kB of script beside the wasm, gzipped", async () => {
-  const folder = new URL("../../www/dist/assets/", import.meta.url);
-  const scripts = readdirSync(folder).filter((name) => name.endsWith(".js"));
-  const sizes = scripts.map((name) => gzipSync(readFileSync(new URL(name, folder))).byteLength);
-  expect(scripts.length).toBeGreaterThan(1);
-  expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(150_000);
 });
 
 test("reads from right to left too", async ({ ready: page }) => {

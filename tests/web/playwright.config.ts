@@ -21,14 +21,18 @@ export default defineConfig({
     launchOptions: {
       executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
       // Playwright adds its own flags for headless mode; the file says which mode.
-      args: flags,
+      args: [...flags, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
       ignoreDefaultArgs: ["--disable-features=WebGPU"],
     },
   },
   projects: [
-    { name: "page", testMatch: /(page|chat|safety)\.spec\.ts/ },
+    { name: "page", testMatch: /(page|install|chat|safety|worlds)\.spec\.ts/ },
     // The package without a bundler, from a plain server.
-    { name: "lab", testMatch: /(lab|tasks|reliability)\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 1}/` } },
+    {
+      name: "lab",
+      testMatch: /(lab|tasks|reliability|storage|start|pictures)\.spec\.ts/,
+      use: { baseURL: `http://127.0.0.1:${port + 1}/` },
+    },
     { name: "examples", testMatch: /examples\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${port + 2}/` } },
   ],
   webServer: [

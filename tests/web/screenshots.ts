@@ -55,7 +55,7 @@ for (const { name, scheme, view, sample, focus, ask = [] } of looks) {
       deviceScaleFactor: 1.5,
     });
     const page = await context.newPage();
-    await openPage(page);
+    await openPage(page, "?model=setokim-tiny");
     if (sample !== undefined) await page.getByRole("button", { name: `Sample: ${sample}` }).click();
     await settled(page);
     for (const [mode, words] of ask) await asked(page, mode, words);

@@ -17,6 +17,7 @@ const folders =
         "/static": "examples/static",
         "/react": "examples/react/dist",
         "/own-worker": "examples/own-worker/dist",
+        "/esbuild": "examples/esbuild/dist",
         "/setokim": "pkg",
         "/models/setokim-tiny": "tests/fixtures/tiny-setokim",
       }

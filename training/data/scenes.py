@@ -85,7 +85,8 @@ BACKGROUNDS = {
 BACKGROUND_NAMES = list(BACKGROUNDS)
 STUFF = list(dict.fromkeys(band.name for background in BACKGROUNDS.values() for band in background.bands))
 CONCEPTS = SPRITES.names + STUFF  # what a region can be called
-COLOR_LABELS = [*SPRITES.colors, "natural"]
+NATURAL_LABEL = "natural"
+COLOR_LABELS = [*SPRITES.colors, NATURAL_LABEL]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad
 
 from ..model.cluster import cluster_features
-from ..model.setokim import Setokim, order_by_area
+from ..model.setokim import CompositeConfig, Setokim, order_by_area
 
 
 @dataclass
@@ -159,14 +159,14 @@ def respond(
     return answer
 
 
-RIM = 0.05, 0.13  # mean difference of nine pixels that is unrest, and that is all new
-# Of 255; the Rust library's compositing explains them.
-STRANGE, WENT, ALIKE = 25, 38, 20
-REMNANT_REACH = 5  # pixels
-
-
 def composite(
-    pixels: Tensor, labels: Tensor, copied: list[int], encoded: EncodedImage, original: Tensor, before: Tensor
+    config: CompositeConfig,
+    pixels: Tensor,
+    labels: Tensor,
+    copied: list[int],
+    encoded: EncodedImage,
+    original: Tensor,
+    before: Tensor,
 ) -> Tensor:
     """The source's own pixels where nothing changed; the Rust library's compositing explains how.
 
@@ -182,8 +182,9 @@ def composite(
     )
     pixels, original, before = (image.float() for image in (pixels, original, before))
     rim = avg_pool2d((pixels - before).abs().mean(-1)[None] / 255, 3, 1, 1)[0]
-    level = near * ((rim - RIM[0]) / (RIM[1] - RIM[0])).clamp(0, 1)
-    found = remnants(pixels, before, original) & (far > 0) & (closer >= 0)
+    low, high = config.rim
+    level = near * ((rim - low) / (high - low)).clamp(0, 1)
+    found = remnants(config, pixels, before, original) & (far > 0) & (closer >= 0)
     next_to_one = max_pool2d(found.float()[None], 3, 1, 1)[0] * (closer >= 0)
     level = torch.where((changed > 0) | (next_to_one > 0), 1.0, level).mul(255).round()
     relit = seamless(pixels, original, level, closer)
@@ -199,17 +200,17 @@ def changes(now: list[int], copied: list[int], before: list[int]) -> tuple[list[
     return changed, [new if new in closers else -1 for _, new in owners]
 
 
-def remnants(now: Tensor, before: Tensor, original: Tensor) -> Tensor:
+def remnants(config: CompositeConfig, now: Tensor, before: Tensor, original: Tensor) -> Tensor:
     """[S, S]: pixels of the original which the image has not, and which look like what went a few pixels away."""
-    reach, size = REMNANT_REACH, len(now)
+    reach, size = config.remnant_reach, len(now)
     difference = lambda a, b: (a - b).abs().amax(-1)  # noqa: E731
-    went = pad(difference(now, before) > WENT, (reach,) * 4)
+    went = pad(difference(now, before) > config.went, (reach,) * 4)
     beyond = pad(before, (0, 0) + (reach,) * 4)
     looks_like = torch.zeros(size, size, dtype=torch.bool)
     for y, x in itertools.product(range(2 * reach + 1), repeat=2):
         there = slice(y, y + size), slice(x, x + size)
-        looks_like |= went[there] & (difference(original, beyond[there]) <= ALIKE)
-    return looks_like & (difference(original, now) > STRANGE)
+        looks_like |= went[there] & (difference(original, beyond[there]) <= config.alike)
+    return looks_like & (difference(original, now) > config.strange)
 
 
 def seamless(rendered: Tensor, original: Tensor, level: Tensor, closer: Tensor) -> Tensor:

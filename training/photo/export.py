@@ -7,7 +7,6 @@ has come, merger, projector and adapters from stage II. Names and shapes: README
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,12 +14,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .cache import CACHE
+from .config import bundle_config
 from .encoder import IMAGE_SIZE, EncoderConfig, pretrained_encoder
+from .mask_head import WIDTH
+from .names import BACKGROUNDS, THINGS
 from .packs import DESCRIBE
 from .stage2 import RANK, SCALE
+from .stage3 import FIND, SEG
 from .tokenizer import TokenizerConfig
 
 BLOCK = 32
+UNSURE = 0.15  # probability of the likeliest name
 LARGEST = 12 * 1000 * 1000  # bytes
 
 
@@ -75,24 +79,21 @@ def q8_0(rows: Tensor) -> Tensor:
     return torch.cat([scale.view(torch.uint8), quants.view(torch.uint8)], -1).flatten(1).contiguous()
 
 
-def config_of(stage1: dict[str, Tensor], has_language: bool) -> dict:
-    tokenizer, encoder = TokenizerConfig(), EncoderConfig()
-    config = {
-        "format": 1,
-        "model": "setokim-photo",
-        "encoder": {
-            "kind": "efficientnet-lite2",
-            "image_size": IMAGE_SIZE,
-            "mean": 127.0,
-            "scale": 128.0,
-            **asdict(encoder),
-        },
-        "tokenizer": asdict(tokenizer) | {"threshold": round(float(stage1["tokenizer.threshold"]), 6)},
-        "phrase": {"hidden": 512, "width": len(stage1["phrase.fc2.bias"])},
+def config_of(stage1: dict[str, Tensor], stage: str) -> dict:
+    threshold = round(float(stage1["tokenizer.threshold"]), 6)
+    hidden, width_of_word = stage1["phrase.fc1.weight"].shape
+    phrase = {"input": width_of_word, "hidden": hidden, "width": len(stage1["phrase.fc2.bias"])}
+    config = bundle_config("setokim-photo", IMAGE_SIZE, EncoderConfig(), TokenizerConfig(), threshold, phrase)
+    config |= {
+        "labels": {"names": [*THINGS, *BACKGROUNDS], "objects": len(THINGS), "colors": [], "unsure": UNSURE},
+        "chat": {"template": "chat_ml", "segment": SEG},
+        "prompts": {"describe": DESCRIBE[0], "segment": FIND},
     }
-    if has_language:
+    if stage != "stage1":
         config["adapters"] = {"rank": RANK, "scale": SCALE, "parts": ["q", "v", "o", "down"]}
-        config["prompt"] = {"describe": DESCRIBE[0], "seg": "<file_sep>"}
+    if stage == "stage3":
+        config["mask_head"] = {"width": WIDTH, "refine": True}
+        config["refusals"] = ["There is no"]
     return config
 
 
@@ -108,8 +109,9 @@ def export(cache: Path, out: Path) -> None:
         raise ValueError(f"the trained parts take {size} bytes, more than {LARGEST}")
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "model.safetensors", metadata)
-    (out / "config.json").write_text(json.dumps(config_of(stage1, later is not None), indent=2) + "\n")
-    print(f"{len(tensors)} tensors, {size / 1e6:.2f} MB, {later.stem if later else 'stage1'}")
+    stage = later.stem if later else "stage1"
+    (out / "config.json").write_text(json.dumps(config_of(stage1, stage), indent=2) + "\n")
+    print(f"{len(tensors)} tensors, {size / 1e6:.2f} MB, {stage}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""A tiny encoder, neck and merger of the same shape rules with their answers: tests/fixtures/photo_tiny.safetensors.
+"""A tiny encoder, neck, merger and phrase encoder of the same shape rules, with their answers.
 
-`python -m training.photo.fixtures`. Weights in the names of the README; `input` [3, 64, 64] and what follows from it:
-`stride8`, `stride16`, `stride32`, `head` as [C, h, w]; `features` [16, W] before, `normal` after the LayerNorm;
-`labels` [16], `tokens` [L, D]; `logits` [classes]. The config is beside it, photo_tiny.json.
+`python -m training.photo.fixtures` writes tests/fixtures/photo_tiny.safetensors and its config, photo_tiny.json.
+Weights in the names of the README; `input` [3, 64, 64] and what follows from it: `stride8`, `stride16`, `stride32`,
+`head` as [C, h, w]; `features` [16, W] before, `normal` after the LayerNorm; `labels` [16], `tokens` [L, D]; `logits`
+[classes]; `words` [P, H], and the logits of these phrases with tokens [P, L] and cells [P, 16].
+
+`--encoder FILE` writes the published encoder instead, with an `input` [3, 384, 384] and its maps, for `--full` tests.
 """
 
 import argparse
 import json
-from dataclasses import asdict
+import sys
 from pathlib import Path
 
 import torch
@@ -15,7 +18,10 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from .encoder import Encoder, EncoderConfig, Stage
+from .config import bundle_config
+from .encoder import Encoder, EncoderConfig, Stage, pretrained_encoder
+from .export import encoder_tensors
+from .stage1 import PhraseEncoder
 from .tokenizer import Maps, PhotoTokenizer, TokenizerConfig, by_area
 
 ENCODER = EncoderConfig(
@@ -38,6 +44,8 @@ TOKENIZER = TokenizerConfig(
 )  # fmt: skip
 IMAGE_SIZE = 64
 THRESHOLD = 0.14
+PHRASE = {"input": 20, "hidden": 28, "width": 12}
+SCALE = [1.5, 0.5]  # logarithms
 
 
 def shaken(module: nn.Module) -> nn.Module:
@@ -82,16 +90,50 @@ def tiny_tensors() -> dict[str, torch.Tensor]:
     weights = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     weights |= {name: value for name, value in tokenizer.state_dict().items() if name.startswith("neck.")}
     weights |= {f"setok.{name}": v for name, v in tokenizer.state_dict().items() if name.startswith("merger.")}
+    weights, answers = (part | more for part, more in zip((weights, answers), phrase_tensors(tokens, normal[0])))
     return {name: value.contiguous() for name, value in (weights | answers).items()}
+
+
+def phrase_tensors(tokens: torch.Tensor, cells: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+    """Weights of the phrase encoder, and how three phrases meet tokens [L, D] and cells [N, W]."""
+    phrase = shaken(PhraseEncoder(PHRASE["input"], PHRASE["hidden"], PHRASE["width"]))
+    of_token = shaken(nn.Linear(tokens.shape[1], PHRASE["width"]))
+    of_cell = shaken(nn.Linear(cells.shape[1], PHRASE["width"]))
+    weights = {f"phrase.{name}": value for name, value in phrase.state_dict().items()}
+    weights |= {f"phrase.of_token.{name}": value for name, value in of_token.state_dict().items()}
+    weights |= {f"phrase.of_cell.{name}": value for name, value in of_cell.state_dict().items()}
+    weights["phrase.scale"] = torch.tensor(SCALE)
+    words = torch.randn(3, PHRASE["input"])
+    directions = phrase(words)
+
+    def logits(seen: torch.Tensor, scale: float) -> torch.Tensor:
+        return directions @ F.normalize(seen, dim=-1).T * torch.tensor(scale).exp()
+
+    answers = {"words": words, "token_logits": logits(of_token(tokens), SCALE[0])}
+    return [weights, answers | {"cell_logits": logits(of_cell(cells), SCALE[1])}]
+
+
+@torch.no_grad()
+def real_tensors() -> dict[str, torch.Tensor]:
+    """The published encoder and what it sees in a picture of soft noise."""
+    torch.manual_seed(12)
+    encoder = pretrained_encoder()
+    image = F.interpolate(torch.rand(1, 3, 24, 24) * 2 - 1, (384, 384), mode="bicubic").clamp(-1, 1)
+    levels = encoder(image)
+    head = encoder.head_map(levels[2])
+    maps = dict(zip(("stride8", "stride16", "stride32", "head"), (level[0] for level in (*levels, head)), strict=True))
+    return encoder_tensors() | maps | {"input": image[0], "logits": encoder.classify(head)[0]}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("tests/fixtures"))
-    out = parser.parse_args().out
+    parser.add_argument("--encoder", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    if arguments.encoder:
+        save_file({name: value.contiguous() for name, value in real_tensors().items()}, arguments.encoder)
+        sys.exit()
+    out = arguments.out
     save_file(tiny_tensors(), out / "photo_tiny.safetensors")
-    config = {
-        "encoder": asdict(ENCODER) | {"image_size": IMAGE_SIZE},
-        "tokenizer": asdict(TOKENIZER) | {"threshold": THRESHOLD},
-    }
+    config = bundle_config("photo-tiny", IMAGE_SIZE, ENCODER, TOKENIZER, THRESHOLD, PHRASE)
     (out / "photo_tiny.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -113,7 +113,8 @@ class Run:
         saved = torch.load(self.path, map_location="cpu", weights_only=False)
         self.model.load_state_dict(saved["model"], strict=False)
         self.average.state |= saved["average"]
-        self.optimizer.load_state_dict(saved["optimizer"])
+        if saved["optimizer"] is not None:  # None in what restore.py wrote
+            self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.seconds, self.seen = saved["step"], saved["seconds"], saved["seen"]
 
     def save(self) -> None:

@@ -128,9 +128,16 @@ def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
 class LanguageModel(nn.Module):
     """SmolLM2 with frozen weights in `dtype`, in GGUF's own order of rows, and trained adapters."""
 
-    def __init__(self, gguf, rank: int, scale: float = 2.0, dtype: torch.dtype = torch.bfloat16):
+    def __init__(
+        self,
+        gguf,
+        rank: int,
+        scale: float = 2.0,
+        dtype: torch.dtype = torch.bfloat16,
+        config: LanguageConfig = LanguageConfig(),
+    ):
         super().__init__()
-        self.config = config = LanguageConfig()
+        self.config = config
         tensors = {tensor.name: tensor for tensor in gguf.tensors}
 
         def take(name: str) -> Tensor:

@@ -35,10 +35,10 @@ WEIGHTS = {"caption": 1.0, "group": 1.0, "teacher": 3.0, "phrase": 0.15, "place"
 class PhraseEncoder(nn.Module):
     """Mean of the language model's word embeddings -> a direction in the space that tokens and cells share."""
 
-    def __init__(self, hidden: int = 576):
+    def __init__(self, word_width: int = 576, hidden: int = 512, width: int = EMBEDDING):
         super().__init__()
-        self.fc1 = nn.Linear(hidden, 512)
-        self.fc2 = nn.Linear(512, EMBEDDING)
+        self.fc1 = nn.Linear(word_width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, mean: Tensor) -> Tensor:
         return F.normalize(self.fc2(F.gelu(self.fc1(mean))).float(), dim=-1)

@@ -4,8 +4,10 @@ import { type AnswerTask, SetokimError } from "setokim";
 import type { Engine } from "./engine.ts";
 import { openImageFromData } from "./image.ts";
 import { maskColor } from "./mask-overlay.ts";
-import { isRunning, type MaskOverlay, type Store } from "./state.ts";
+import { comparesEdits, isRunning, type MaskOverlay, offers, type Store } from "./state.ts";
+import { describeImage } from "./transcript.ts";
 import { afterAnswer, afterEvent, messagesOf, newTurn, promptFor, type Question, type Turn } from "./turn.ts";
+import type { Request } from "./worlds/world.ts";
 
 export class Conversation {
   readonly #store: Store;
@@ -20,7 +22,8 @@ export class Conversation {
 
   /** Asks about the picture that is shown. False when it cannot be asked now. */
   ask(mode: AnswerTask, input: string): boolean {
-    const { image, tokens, settings, status } = this.#store.state;
+    const { image, tokens, status } = this.#store.state;
+    const settings = offers(this.#store.state, "generate") ? this.#store.state.settings : undefined;
     const prompt = input.trim();
     if (prompt === "" || this.#stop !== undefined || !isRunning(status)) return false;
     const needsImage = mode === "segment" || mode === "edit";
@@ -30,9 +33,15 @@ export class Conversation {
     return true;
   }
 
+  /** Asks, or puts into the text box what the person has to finish. */
+  request({ mode, prompt, open }: Request): void {
+    if (open === undefined) this.ask(mode, promptFor(mode, prompt));
+    else this.#store.set({ mode, draft: { prompt, open } });
+  }
+
   /** The same request with the next seed. */
   again(turn: Turn): void {
-    if (this.#stop !== undefined) return;
+    if (this.#stop !== undefined || turn.settings === undefined) return;
     const settings = { ...this.#store.state.settings, seed: turn.settings.seed + 1 };
     this.#store.set({ settings });
     void this.#run({ ...turn, settings });
@@ -69,11 +78,14 @@ export class Conversation {
       for await (const event of answering) show(afterEvent(now, event));
       const done = afterAnswer(now, await answering, performance.now() - start);
       show(
-        done.generated === undefined ? done : { ...done, result: openImageFromData(done.generated.image, done.prompt) },
+        done.generated === undefined
+          ? done
+          : { ...done, result: openImageFromData(done.generated.image, done.prompt, done.image) },
       );
       this.#mark(now);
       // An edit becomes the picture, unless another one was opened meanwhile.
       if (now.mode === "edit" && now.result !== undefined && this.#store.state.image === shown) {
+        if (comparesEdits(this.#store.state)) this.#store.set({ view: "edit" });
         void this.#engine.show(now.result);
       }
     } catch (error) {
@@ -105,6 +117,6 @@ function spoken(turn: Turn): string {
   if (turn.problem !== undefined) return turn.problem.message;
   const parts = [turn.text];
   if (turn.masks.length > 0) parts.push(`found ${promptFor("segment", turn.input)}, marked in the picture.`);
-  if (turn.generated !== undefined) parts.push(`a picture of ${turn.generated.tokens.tokens.length} tokens.`);
+  if (turn.generated !== undefined) parts.push(`${describeImage(turn.generated)}.`);
   return parts.filter((part) => part !== "").join(" ") || "nothing.";
 }

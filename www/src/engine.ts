@@ -110,6 +110,12 @@ export class Engine {
     }
   }
 
+  /** Goes back to before the download; what of it is whole is kept. */
+  stopLoading(): void {
+    this.#load?.abort();
+    this.#store.set({ status: { kind: "waiting" }, announcement: "Stopped." });
+  }
+
   /**
    * Shows a picture and finds its tokens. A file that cannot be read leaves everything as it was, with a notice that
    * says why; the engine is asked even then, since its words are better than the browser's.
@@ -162,19 +168,19 @@ export class Engine {
   }
 
   /** Gives the prompt of a turn to the model; `messages` are the conversation for one that chats. */
-  answer(
-    { mode, prompt, image, settings: { seed, guidance, steps } }: Turn,
-    messages: readonly Message[],
-  ): Answering<AnswerEvent, Answer> {
+  answer({ mode, prompt, image, settings }: Turn, messages: readonly Message[]): Answering<AnswerEvent, Answer> {
     const setokim = this.#setokim;
     if (setokim === undefined) throw new SetokimError("disposed", "the model is not loaded");
-    const options = { seed, diffusion: { guidance, steps } };
+    const drawing =
+      settings === undefined
+        ? {}
+        : { seed: settings.seed, diffusion: { guidance: settings.guidance, steps: settings.steps } };
     const ask = (): Answering<AnswerEvent, Answer> => {
-      if (mode === "chat") return setokim.chat(messages, options);
-      if (mode === "generate") return setokim.generate(prompt, options);
+      if (mode === "chat") return setokim.chat(messages, drawing);
+      if (mode === "generate") return setokim.generate(prompt, drawing);
       if (image === undefined) throw new SetokimError("prompt-invalid", "no picture is open");
       const { source } = image;
-      return mode === "segment" ? setokim.segment(source, prompt) : setokim.edit(source, prompt, options);
+      return mode === "segment" ? setokim.segment(source, prompt) : setokim.edit(source, prompt, drawing);
     };
     return (this.#answering = ask());
   }

@@ -19,15 +19,28 @@ export async function openImageFromBlob(blob: Blob, name: string, sample: boolea
   return { name, source: blob, canvas, sample };
 }
 
-/** A picture that the model made. */
-export function openImageFromData(image: ImageData, name: string): OpenImage {
-  return { name, source: image, canvas: canvasFromImage(image), sample: false };
+/** A picture that the model made, of another one if it is an edit. */
+export function openImageFromData(image: ImageData, name: string, from?: OpenImage): OpenImage {
+  const whole = canvasFromImage(image);
+  const longest = Math.max(whole.width, whole.height);
+  const canvas = longest > LONGEST_SIDE ? scaled(whole, LONGEST_SIDE) : whole;
+  return { name, source: image, canvas, sample: false, ...(from === undefined ? {} : { before: from.canvas }) };
 }
 
 /** A picture that the person put together. */
 export function openImageFromCanvas(canvas: HTMLCanvasElement, name: string): OpenImage {
   const source = context2d(canvas).getImageData(0, 0, canvas.width, canvas.height);
   return { name, source, canvas, sample: false };
+}
+
+/** In all its pixels, upright. */
+export async function wholeCanvas({ source, canvas }: OpenImage): Promise<HTMLCanvasElement> {
+  if (!(source instanceof Blob)) return canvasFromImage(source);
+  if (Math.max(canvas.width, canvas.height) < LONGEST_SIDE) return canvas;
+  const bitmap = await createImageBitmap(source, { imageOrientation: "from-image" });
+  const whole = scaled(bitmap, Math.max(bitmap.width, bitmap.height));
+  bitmap.close();
+  return whole;
 }
 
 export function canvasFromImage(image: ImageData): HTMLCanvasElement {

@@ -1,8 +1,10 @@
-import samples from "virtual:samples";
 import type { DeviceChoice } from "setokim";
 import { Conversation } from "./conversation.ts";
 import { Engine } from "./engine.ts";
+import { chosenModel, modelsFromText } from "./models.ts";
+import { believeNamesFrom } from "./names.ts";
 import { mountBench } from "./panels/bench.ts";
+import { mountCamera } from "./panels/camera.ts";
 import { mountChat } from "./panels/chat.ts";
 import { mountCompare } from "./panels/compare.ts";
 import { mountComposer } from "./panels/composer.ts";
@@ -22,22 +24,29 @@ import { mountTokenMenu } from "./panels/token-menu.ts";
 import { mountTokens } from "./panels/tokens.ts";
 import { mountToolbar } from "./panels/toolbar.ts";
 import { mountWelcome } from "./panels/welcome.ts";
+import { mountWorlds } from "./panels/worlds.ts";
 import { savedPrecision } from "./precision.ts";
 import { initialState, Store } from "./state.ts";
+import { worldAt, worlds } from "./worlds/index.ts";
 
 /** `?model=` names another folder in models/, `?device=` a device: for trying things out, and for the tests. */
 const query = new URLSearchParams(location.search);
-const model = /^[\w.-]+$/.exec(query.get("model") ?? "")?.[0] ?? "setokim-tiny";
+const models = modelsFromText(document.documentElement.dataset["models"] ?? "");
+const { folder, kind } = chosenModel(models, query.get("model"));
+const modelUrl = `models/${folder}/`;
+const world = kind === undefined ? await worldAt(modelUrl) : worlds[kind];
 const asked = query.get("device");
 const choice: DeviceChoice = asked === "gpu" || asked === "cpu" ? asked : "auto";
 
-const store = new Store(initialState(choice, savedPrecision()));
-const engine = new Engine(store, `models/${model}/`);
+believeNamesFrom(world.believable);
+const store = new Store(initialState(world, choice, savedPrecision()));
+const engine = new Engine(store, modelUrl);
 const conversation = new Conversation(store, engine);
 
 mountTheme();
+mountWorlds(models, world.kind);
 mountNotice(store);
-mountLoading(store);
+mountLoading(store, engine);
 mountWelcome(store, engine);
 mountStage(store);
 mountLegend(store);
@@ -51,7 +60,8 @@ mountTokenMenu(store, conversation);
 mountBench(store, engine);
 mountPrivacy(store, engine);
 mountExport(store);
-mountOpen(engine);
+mountOpen(store, engine);
+mountCamera(store, engine);
 mountHint(store);
 store.on(["announcement"], ({ announcement }) => {
   const live = document.getElementById("live");
@@ -61,7 +71,10 @@ store.on(["announcement"], ({ announcement }) => {
 // The page itself, for the next visit without a network. Development has no built files to keep.
 if (import.meta.env.PROD) void navigator.serviceWorker?.register("sw.js").catch(() => undefined);
 
+// From here on the panels say what is hidden.
+delete document.documentElement.dataset["world"];
+
 // A picture to look at while the model loads; all samples are fetched now, so that nothing is later.
-void mountSamples(store, engine, samples);
-void mountScene(engine);
+void mountSamples(store, engine);
+void mountScene(store, engine);
 void engine.start(choice);

@@ -1,7 +1,7 @@
 import { type Color, type Partition, paletteColor, type SegmentationMask } from "setokim";
 
 /** Finer outlines than this cannot be seen, and take long to trace. */
-const FINEST = 256;
+const FINEST = 512;
 
 /** The id of the region's only token. */
 export const INSIDE = 1;

@@ -1,11 +1,10 @@
 /** The page on which a person can see what works on a device, and copy it into a report. */
 
-import samples from "virtual:samples";
 import { type DeviceChoice, Setokim, SetokimError } from "setokim";
 import { element } from "./dom.ts";
 
 const model = new URL("./models/setokim-tiny/", document.baseURI);
-const sample = new URL(`./models/samples/${samples[0] ?? ""}`, document.baseURI);
+const sample = new URL("./models/samples/beach.png", document.baseURI);
 
 const report = element("report", HTMLPreElement);
 const status = element("status", HTMLElement);

@@ -17,6 +17,7 @@ import type {
 } from "setokim";
 import type { History } from "./history.ts";
 import type { Turn } from "./turn.ts";
+import type { World } from "./worlds/world.ts";
 
 export interface OpenImage {
   name: string;
@@ -25,6 +26,8 @@ export interface OpenImage {
   /** As it is shown: upright, at most 2,048 pixels on a side. */
   canvas: HTMLCanvasElement;
   sample: boolean;
+  /** What it was made of by an edit, as it is shown. */
+  before?: HTMLCanvasElement;
 }
 
 export interface Notice {
@@ -50,7 +53,8 @@ export function isRunning({ kind }: Status): boolean {
   return kind === "ready" || kind === "working";
 }
 
-export type View = "tokens" | "compare";
+/** The tokens, the picture beside what its tokens hold of it, or beside what it was before an edit. */
+export type View = "tokens" | "compare" | "edit";
 
 /** A mask that the model found, over the picture that is shown. */
 export interface MaskOverlay {
@@ -68,6 +72,7 @@ export interface GenerationSettings {
 }
 
 export interface State {
+  readonly world: World;
   status: Status;
   choice: DeviceChoice;
   /** What the language model's weights are to be held in. */
@@ -142,8 +147,9 @@ export class Store {
   }
 }
 
-export function initialState(choice: DeviceChoice, dtype: Dtype): State {
+export function initialState(world: World, choice: DeviceChoice, dtype: Dtype): State {
   return {
+    world,
     status: { kind: "loading", progress: undefined },
     choice,
     dtype,
@@ -173,6 +179,21 @@ export function initialState(choice: DeviceChoice, dtype: Dtype): State {
     notice: undefined,
     announcement: "",
   };
+}
+
+/** Whether the model does this; until one is loaded, whether those of its world do. */
+export function offers({ tasks, world }: State, task: Task): boolean {
+  return (tasks ?? world.tasks).includes(task);
+}
+
+/** Whether edits are compared on the stage. Elsewhere it compares with what tokens hold, and edits in the conversation alone. */
+export function comparesEdits(state: State): boolean {
+  return offers(state, "edit") && !offers(state, "reconstruct");
+}
+
+/** What can be asked in words. */
+export function answerTasks(state: State): AnswerTask[] {
+  return (["chat", "segment", "generate", "edit"] as const).filter((task) => offers(state, task));
 }
 
 /** The token that the page talks about: the one pointed at, else the one chosen. */

@@ -1,11 +1,16 @@
 /** The conversation as a file: for people as Markdown, for programs as JSON. Pictures are named, not contained. */
 
-import { type AnswerTask, maskToRle } from "setokim";
-import { percent } from "./format.ts";
+import { type AnswerTask, type GeneratedImage, maskToRle } from "setokim";
+import { count, percent } from "./format.ts";
 import { areaOf } from "./mask-overlay.ts";
 import type { Turn } from "./turn.ts";
 
 export const modeNames: Record<AnswerTask, string> = { chat: "Ask", segment: "Find", generate: "Draw", edit: "Edit" };
+
+/** A photograph whose pixels were changed has no tokens. */
+export function describeImage({ tokens: { tokens } }: GeneratedImage): string {
+  return tokens.length === 0 ? "a picture" : `a picture of ${count(tokens.length, "token")}`;
+}
 
 export function asMarkdown(turns: readonly Turn[], model: string): string {
   const parts = turns.map((turn) => {
@@ -20,7 +25,7 @@ function answerIn({ state, text, masks, generated, problem }: Turn): string {
   const masked = masks.map(
     (mask) => `*(a mask: ${percent(areaOf(mask))} of the picture, ${percent(mask.score)} sure)*`,
   );
-  const image = generated === undefined ? [] : [`*(a picture of ${generated.tokens.tokens.length} tokens)*`];
+  const image = generated === undefined ? [] : [`*(${describeImage(generated)})*`];
   const stopped = state === "stopped" ? ["*(stopped)*"] : [];
   return [text, ...masked, ...image, ...stopped].filter((part) => part !== "").join(" ");
 }
@@ -32,7 +37,7 @@ export function asJson(turns: readonly Turn[], model: string): string {
       input,
       prompt,
       image: image?.name ?? null,
-      settings,
+      settings: settings ?? null,
       state,
       text,
       masks: masks.map((mask) => ({ ...maskToRle(mask), score: mask.score, tokens: mask.tokens })),

@@ -22,7 +22,8 @@ export interface Turn {
   /** What it is about, with its tokens if they were known; undefined for an image that is generated from text alone. */
   readonly image: OpenImage | undefined;
   readonly tokens: Tokenization | undefined;
-  readonly settings: GenerationSettings;
+  /** How its picture is drawn; undefined for a model that draws none. */
+  readonly settings: GenerationSettings | undefined;
   readonly state: "running" | "done" | "stopped" | "failed";
   readonly text: string;
   /** For each visual token so far: the token of the picture that it copies, or null for a new one. */

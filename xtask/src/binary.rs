@@ -10,7 +10,7 @@ use crate::shell::{command, run, target_dir};
 pub fn for_tests() -> Result<PathBuf> {
     // A test is named beside the program, because tests' own dependencies give shared crates more features: without it
     // burn would be compiled a second time (minutes).
-    run(command("cargo", ["build", "--all-features", "--bin", "setokim", "--test", "cli"]))?;
+    run(command("cargo", ["build", "--all-features", "--bin", "setokim", "--test", "empty"]))?;
     Ok(program("debug"))
 }
 

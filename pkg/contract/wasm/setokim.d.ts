@@ -28,7 +28,7 @@ export class Engine {
   tokenize_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
   reconstruct(bytes: Uint8Array): Promise<unknown>;
   reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
-  chat(messages: unknown, images: unknown, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
+  chat(messages: unknown, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
   segment(image: unknown, phrase: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
   generate(prompt: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
   edit(image: unknown, instruction: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;

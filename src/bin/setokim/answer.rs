@@ -1,7 +1,7 @@
 //! What `chat`, `segment`, `generate` and `edit` share.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
@@ -12,14 +12,11 @@ use setokim::image::png_from_image;
 use setokim::model::answer::AnswerOptions;
 use setokim::model::diffusion::DiffusionOptions;
 use setokim::model::encoded_image::EncodedImage;
-use setokim::model::events::{Event, Usage};
+use setokim::model::events::Usage;
 use setokim::model::rendering::GeneratedImage;
 use setokim::model::setokim::Setokim;
 
 use crate::{ModelArgs, read_file, write_file};
-
-/// Nobody presses a button here: Ctrl-C ends the program.
-pub static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// How visual tokens are drawn.
 #[derive(Args)]
@@ -52,11 +49,9 @@ pub fn load(args: &ModelArgs) -> Result<Setokim> {
     Ok(model)
 }
 
-pub fn encode_image(model: &Setokim, image: &Path) -> Result<EncodedImage> {
+pub fn encode_image(model: &Setokim, image: &Path) -> Result<Arc<EncodedImage>> {
     Ok(pollster::block_on(model.encode_image(&Image::decode(&read_file(image)?)?))?)
 }
-
-pub async fn ignore(_: Event) {}
 
 pub fn write_image(target: &Path, image: &Image) -> Result<()> {
     write_file(target, &png_from_image(image)?)

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -11,10 +12,11 @@ use setokim::model::encoded_image::EncodedImage;
 use setokim::model::events::{Answer, Event};
 use setokim::model::sampler::Sampling;
 use setokim::model::setokim::Setokim;
-use setokim::text::{Message, Part, Role};
+use setokim::text::Role;
+use setokim::{Message, Part};
 
 use crate::ModelArgs;
-use crate::answer::{self, DiffusionArgs, NEVER};
+use crate::answer::{self, DiffusionArgs};
 
 /// Where an image stands in a text.
 const PLACE: &str = "<image>";
@@ -51,7 +53,6 @@ struct Chat<'a> {
     options: AnswerOptions,
     save: Option<&'a Path>,
     messages: Vec<Message>,
-    images: Vec<EncodedImage>,
     saved: usize,
 }
 
@@ -61,8 +62,7 @@ pub fn chat(args: &ChatArgs) -> Result<()> {
     let sampling =
         Sampling { temperature: args.temperature, seed: options.diffusion.seed, ..AnswerOptions::default().sampling };
     let options = AnswerOptions { max_tokens: args.max_tokens, sampling, ..options };
-    let mut chat =
-        Chat { model: &model, options, save: args.save.as_deref(), messages: Vec::new(), images: Vec::new(), saved: 0 };
+    let mut chat = Chat { model: &model, options, save: args.save.as_deref(), messages: Vec::new(), saved: 0 };
     let mut waiting = args.image.clone();
     if let Some(text) = &args.text {
         chat.turn(text, &std::mem::take(&mut waiting))?;
@@ -101,39 +101,37 @@ impl Chat<'_> {
 
     /// Says something, prints the answer as it comes, and goes on from there. A turn that fails has not happened.
     fn turn(&mut self, text: &str, images: &[PathBuf]) -> Result<()> {
-        let before = (self.messages.len(), self.images.len());
+        let before = self.messages.len();
         let result = self.try_turn(text, images);
         if result.is_err() {
-            self.messages.truncate(before.0);
-            self.images.truncate(before.1);
+            self.messages.truncate(before);
         }
         result
     }
 
     fn try_turn(&mut self, text: &str, images: &[PathBuf]) -> Result<()> {
-        for path in images {
-            self.images.push(answer::encode_image(self.model, path)?);
-        }
-        self.messages.push(Message { role: Role::User, parts: parts(text, images.len()) });
+        let images = images.iter().map(|path| answer::encode_image(self.model, path)).collect::<Result<_>>()?;
+        self.messages.push(Message { role: Role::User, parts: parts(text, images)? });
         let answer = self.answer()?;
         self.save(&answer)?;
         self.messages.push(answer.to_message());
-        self.images.extend(answer.images().map(setokim::model::rendering::GeneratedImage::to_encoded));
         Ok(())
     }
 
     fn answer(&self) -> Result<Answer> {
         let mut stdout = std::io::stdout().lock();
         let mut written = Ok(());
-        let show = async |event: Event| {
-            if let Event::Text(text) = event
-                && written.is_ok()
-            {
-                written = write!(stdout, "{text}").and_then(|()| stdout.flush());
+        let answer = pollster::block_on(async {
+            let mut answering = self.model.chat(&self.messages, &self.options);
+            while let Some(event) = answering.next().await {
+                if let Event::Text(text) = event
+                    && written.is_ok()
+                {
+                    written = write!(stdout, "{text}").and_then(|()| stdout.flush());
+                }
             }
-        };
-        let images: Vec<&EncodedImage> = self.images.iter().collect();
-        let answer = pollster::block_on(self.model.chat(&self.messages, &images, &self.options, &NEVER, show))?;
+            answering.await
+        })?;
         written.and_then(|()| writeln!(stdout)).context("standard output")?;
         answer::report(&answer.usage);
         Ok(answer)
@@ -162,39 +160,64 @@ impl Chat<'_> {
     }
 }
 
-/// Text and the places of its images: where it says so, or in front.
-fn parts(text: &str, images: usize) -> Vec<Part> {
-    let mut parts = Vec::new();
-    if !text.contains(PLACE) {
-        parts.extend((0..images).map(|_| Part::Image));
+/// Text and its images: where it says so, or in front.
+fn parts(text: &str, images: Vec<Arc<EncodedImage>>) -> Result<Vec<Part>> {
+    let (pieces, places) = (text.split(PLACE), text.matches(PLACE).count());
+    if places != 0 && places != images.len() {
+        let message = format!("it has {places} places for images, and {} are given", images.len());
+        return Err(setokim::Error::Prompt(message).into());
     }
-    for (i, piece) in text.split(PLACE).enumerate() {
+    let mut images = images.into_iter().map(Part::Image);
+    let mut parts = Vec::new();
+    if places == 0 {
+        parts.extend(images.by_ref());
+    }
+    for (i, piece) in pieces.enumerate() {
         if i > 0 {
-            parts.push(Part::Image);
+            parts.extend(images.next());
         }
         if !piece.is_empty() || text.is_empty() {
             parts.push(Part::Text(piece.into())); // no words at all are for the model to refuse
         }
     }
-    parts
+    Ok(parts)
 }
 
 #[cfg(test)]
 mod tests {
+    use setokim::{Crop, Image};
+
     use super::*;
 
-    fn text(text: &str) -> Part {
-        Part::Text(text.into())
+    fn image() -> Arc<EncodedImage> {
+        Arc::new(EncodedImage {
+            image: Image::from_rgb(vec![0; 3], 1, 1).unwrap(),
+            crop: Crop { x: 0.0, y: 0.0, width: 1.0, height: 1.0 },
+            grid: [1, 1],
+            labels: vec![0],
+            ids: vec![0],
+            tokens: vec![vec![0.0]],
+            maps: None,
+            milliseconds: 0.0,
+        })
+    }
+
+    /// The text of the parts, with a star for an image.
+    fn written(text: &str, images: usize) -> Option<Vec<String>> {
+        let shown = |part: Part| match part {
+            Part::Text(text) => text,
+            Part::Image(_) | Part::Mask => "*".into(),
+        };
+        let parts = parts(text, vec![image(); images]).ok()?;
+        Some(parts.into_iter().map(shown).collect())
     }
 
     #[test]
-    fn pictures_stand_where_the_text_says_or_in_front() {
-        assert_eq!(parts("what ?", 2), [Part::Image, Part::Image, text("what ?")]);
-        assert_eq!(parts("", 1), [Part::Image, text("")]);
-        assert_eq!(
-            parts("is <image> in <image> ?", 2),
-            [text("is "), Part::Image, text(" in "), Part::Image, text(" ?")]
-        );
-        assert_eq!(parts("<image>", 0), [Part::Image], "mentioned but absent: the model will say so");
+    fn images_stand_where_the_text_says_or_in_front() {
+        assert_eq!(written("what ?", 2).unwrap(), ["*", "*", "what ?"]);
+        assert_eq!(written("", 1).unwrap(), ["*", ""]);
+        assert_eq!(written("is <image> in <image> ?", 2).unwrap(), ["is ", "*", " in ", "*", " ?"]);
+        assert_eq!(written("<image>", 0), None, "mentioned but absent");
+        assert_eq!(written("<image>", 2), None, "one has no place");
     }
 }

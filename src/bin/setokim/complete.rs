@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -68,13 +67,16 @@ pub fn complete(args: &CompleteArgs) -> Result<()> {
 
     let mut stdout = std::io::stdout().lock();
     let mut written = Ok(());
-    let show = async |text: &str| {
-        if !args.json && written.is_ok() {
-            written = write!(stdout, "{text}").and_then(|()| stdout.flush());
+    let options = options(args);
+    let completion = pollster::block_on(async {
+        let mut completing = run(&model, &tokenizer, &args.prompt, &options);
+        while let Some(text) = completing.next().await {
+            if !args.json && written.is_ok() {
+                written = write!(stdout, "{text}").and_then(|()| stdout.flush());
+            }
         }
-    };
-    let never = AtomicBool::new(false);
-    let completion = pollster::block_on(run(&model, &tokenizer, &args.prompt, &options(args), &never, show))?;
+        completing.await
+    })?;
     if args.json {
         written = writeln!(stdout, "{}", report(&completion));
     } else if stdout.is_terminal() {
@@ -96,6 +98,7 @@ fn options(args: &CompleteArgs) -> CompleteOptions {
         max_tokens: args.max_tokens,
         sampling: if args.greedy { greedy } else { drawn },
         stop: args.stop.clone(),
+        ..CompleteOptions::default()
     }
 }
 

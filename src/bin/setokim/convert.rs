@@ -26,6 +26,10 @@ pub struct ConvertArgs {
     /// Join the SigLIP tower of SOURCE with this LLaMA: a Hugging Face folder or a GGUF file. What joins them is random.
     #[arg(long, value_name = "PATH")]
     language: Option<PathBuf>,
+    /// SOURCE holds the trained parts of a photo model: join them with this EfficientNet-Lite, a PyTorch checkpoint or a
+    /// safetensors file, and with the GGUF file of --language, whose weights stay as they are.
+    #[arg(long, value_name = "FILE", requires = "language")]
+    encoder: Option<PathBuf>,
     /// Of the random parts.
     #[arg(long, default_value_t = 0, requires = "language")]
     seed: u64,
@@ -33,9 +37,10 @@ pub struct ConvertArgs {
     /// times.
     #[arg(long, value_name = "PART", value_parser = parse_left_out)]
     leave_out: Vec<LeftOut>,
-    /// How weights are stored: keep (as in SOURCE), f32, f16, q8 or q4. Vectors stay f32, what cannot be packed is f16.
-    #[arg(long = "type", value_name = "TYPE", default_value = "f16", value_parser = parse_precision)]
-    precision: Precision,
+    /// How weights are stored: keep (as in SOURCE), f32, f16, q8 or q4; f16 where nothing is said, and with --encoder keep, its
+    /// weights q8. Vectors stay f32, what cannot be packed is f16.
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_precision)]
+    precision: Option<Precision>,
     /// Another type for the vision encoder.
     #[arg(long, value_name = "TYPE", value_parser = parse_precision)]
     vision: Option<Precision>,
@@ -83,6 +88,7 @@ pub fn convert(args: &ConvertArgs) -> Result<()> {
     let options = SourceOptions {
         tokenizer: args.tokenizer.as_deref().map(read_file).transpose()?,
         language: args.language.clone(),
+        encoder: args.encoder.clone(),
         seed: args.seed,
         left_out: args.leave_out.clone(),
     };
@@ -99,7 +105,12 @@ pub fn convert(args: &ConvertArgs) -> Result<()> {
 fn precisions(args: &ConvertArgs) -> Precisions {
     let given = [args.vision, args.merger, args.detokenizer, args.llm, args.rest];
     let chosen = Part::ALL.into_iter().zip(given).filter_map(|(part, given)| Some((part, given?)));
-    chosen.fold(Precisions::all(args.precision), |all, (part, precision)| all.with(part, precision))
+    let all = match (args.precision, &args.encoder) {
+        (Some(precision), _) => Precisions::all(precision),
+        (None, Some(_)) => Precisions::all(Precision::Keep).with(Part::Vision, Precision::Q8),
+        (None, None) => Precisions::all(Precision::F16),
+    };
+    chosen.fold(all, |all, (part, precision)| all.with(part, precision))
 }
 
 fn print(report: &Report) {

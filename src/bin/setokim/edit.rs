@@ -9,7 +9,7 @@ use setokim::model::answer::AnswerOptions;
 use setokim::model::events::Usage;
 use setokim::model::rendering::{GeneratedImage, GeneratedToken};
 
-use crate::answer::{self, DiffusionArgs, NEVER, ignore};
+use crate::answer::{self, DiffusionArgs};
 use crate::{ModelArgs, write_json};
 
 #[derive(Args)]
@@ -60,7 +60,7 @@ pub fn edit(args: &EditArgs) -> Result<()> {
         required: args.required,
         ..args.diffusion.options()
     };
-    let edit = pollster::block_on(model.edit(&encoded, &args.instruction, &options, &NEVER, ignore))?;
+    let edit = pollster::block_on(model.edit(&encoded, &args.instruction, &options))?;
     if let Some(generated) = &edit.image {
         answer::write_generated(&args.output, args.tokens.as_deref(), generated)?;
     }

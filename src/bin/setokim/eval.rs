@@ -14,6 +14,7 @@ use setokim::image::Image;
 use setokim::model::setokim::Setokim;
 
 use crate::answer::DiffusionArgs;
+use crate::eval_photos;
 use crate::eval_tasks::{self, Tasks, Truth, Values, psnr};
 use crate::{LateBar, ModelArgs, read_file, write_json};
 
@@ -25,10 +26,17 @@ pub struct EvalArgs {
     /// The split of that suite.
     #[arg(long, default_value = "test", conflicts_with = "scenes")]
     split: String,
+    /// For the suite of photos: the folder that holds `images/`, `captions.tsv` and `phrases.tsv`, as
+    /// `python -m training.photo.unpack` writes it.
+    #[arg(long, value_name = "DIR", required_if_eq("suite", "photos"))]
+    data: Option<PathBuf>,
+    /// Where to write what the model said of each photo, one line of JSON an item, for `python -m training.photo.score`.
+    #[arg(long, value_name = "OUT.jsonl", requires = "data")]
+    predictions: Option<PathBuf>,
     /// A pack by its file, made by `python -m training.evaluation.scenes_pack` or `training.evaluation.tasks_pack`.
     #[arg(long, value_name = "SCENES.safetensors")]
     scenes: Option<PathBuf>,
-    /// Use the first scenes only.
+    /// Use the first scenes or photos only.
     #[arg(long)]
     limit: Option<usize>,
     #[command(flatten)]
@@ -40,7 +48,7 @@ pub struct EvalArgs {
     json: PathBuf,
 }
 
-/// The packs of `training/evaluation/tasks_pack.py`.
+/// The packs of `training/evaluation/tasks_pack.py`, and photos in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Suite {
     /// New scenes.
@@ -53,6 +61,8 @@ pub enum Suite {
     ScenesStrange,
     /// Images and questions of the public benchmark easy-VQA; it has no split `val`.
     EasyVqa,
+    /// Photos with descriptions and phrases.
+    Photos,
 }
 
 impl EvalArgs {
@@ -85,6 +95,11 @@ struct Scene<'a> {
 }
 
 pub fn eval(args: &EvalArgs) -> Result<()> {
+    if let (Suite::Photos, Some(data)) = (args.suite, &args.data) {
+        let (limit, predictions) = (args.limit, args.predictions.as_deref());
+        let settings = eval_photos::Settings { data, split: &args.split, limit, predictions };
+        return write_json(&args.json, &eval_photos::eval(&args.model.load()?, &settings)?);
+    }
     let bytes = args.pack()?;
     let pack = SafeTensors::deserialize(&bytes).context("the pack of scenes")?;
     let images = pack.tensor("images")?;
@@ -159,7 +174,7 @@ fn truth(pack: &SafeTensors<'_>, model: &Setokim, prefix: &str, i: usize) -> Res
     let colors = row(pack, &format!("{prefix}colors"), i)?;
     let known = names.iter().zip(&colors).filter(|(name, _)| **name >= 0);
     let name = |(&name, &color): (&i32, &i32)| {
-        let color = labels.colors.get(color as usize).filter(|color| *color != "natural");
+        let color = labels.colors.get(color as usize).filter(|color| Some(*color) != labels.natural.as_ref());
         labels.names.get(name as usize).map(|name| (name.clone(), color.cloned()))
     };
     Ok(Truth {
@@ -200,7 +215,7 @@ async fn measure(model: &Setokim, scene: &Scene<'_>, side: u32) -> Result<Vec<(&
         }
     }
     if let (Some(names), Some(labels)) = (model.name_tokens(&visual).await?, &model.config().labels) {
-        for (token, said) in names.iter().enumerate() {
+        for (token, said) in names.names.iter().enumerate() {
             let truth = scene.names[overlap.main_region(token)];
             if let Some(truth) = usize::try_from(truth).ok().filter(|&truth| truth < labels.objects) {
                 values.push(("object_names", f64::from(labels.names[truth] == said.name)));

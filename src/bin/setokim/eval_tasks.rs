@@ -5,6 +5,7 @@
 //! true image stands beside every such figure, under the same name with `_real`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use anyhow::Result;
 use serde::Deserialize;
@@ -13,9 +14,8 @@ use setokim::model::answer::AnswerOptions;
 use setokim::model::encoded_image::EncodedImage;
 use setokim::model::setok::TokenName;
 use setokim::model::setokim::{Setokim, VisualTokens};
-use setokim::text::{Message, Part, Role};
-
-use crate::answer::{NEVER, ignore};
+use setokim::text::Role;
+use setokim::{Message, Part};
 
 /// What `training/evaluation/tasks_pack.py` says of a scene.
 #[derive(Deserialize)]
@@ -137,7 +137,7 @@ pub async fn measure(
         add(caption.kind.clone(), f64::from(caption.is_right(&text)));
     }
     for Reference { phrase, region } in &tasks.references {
-        let found = model.segment(&encoded, phrase, options, &NEVER, ignore).await?.mask;
+        let found = model.segment(&encoded, phrase, options).await?.mask;
         match region {
             Some(region) => {
                 let is_true = scene.regions.iter().map(|at| at == region);
@@ -160,7 +160,7 @@ async fn measure_generation(
     options: &AnswerOptions,
     add: &mut impl FnMut(String, f64),
 ) -> Result<()> {
-    let drawn = model.generate(&tasks.prompt, options, &NEVER, ignore).await?.image;
+    let drawn = model.generate(&tasks.prompt, options).await?.image;
     for (suffix, image) in [("", drawn.as_ref().map(|generated| &generated.image)), ("_real", Some(real))] {
         let found = match image {
             Some(image) => look(model, image).await?,
@@ -176,13 +176,13 @@ async fn measure_generation(
 
 async fn measure_edit(
     model: &Setokim,
-    encoded: &EncodedImage,
+    encoded: &Arc<EncodedImage>,
     (scene, edited): (&Truth, &Truth),
     edit: &Edit,
     options: &AnswerOptions,
     add: &mut impl FnMut(String, f64),
 ) -> Result<()> {
-    let answer = model.edit(encoded, &edit.instruction, options, &NEVER, ignore).await?.image;
+    let answer = model.edit(encoded, &edit.instruction, options).await?.image;
     let patch = scene.image.width() as usize / model.config().vision.grid();
     for (suffix, square, open) in [("", patch, &edit.open[..]), ("_exact", 1, &[])] {
         let is_judged_right = match &answer {
@@ -206,9 +206,9 @@ async fn measure_edit(
 /// dB outside the changed region: about what a good JPEG keeps.
 const UNCHANGED_PSNR: f64 = 30.0;
 
-async fn ask(model: &Setokim, encoded: &EncodedImage, words: &str, options: &AnswerOptions) -> Result<String> {
-    let message = Message { role: Role::User, parts: vec![Part::Image, Part::Text(words.to_owned())] };
-    let answer = model.chat(&[message], &[encoded], options, &NEVER, ignore).await?;
+async fn ask(model: &Setokim, encoded: &Arc<EncodedImage>, words: &str, options: &AnswerOptions) -> Result<String> {
+    let message = Message { role: Role::User, parts: vec![Part::Image(encoded.clone()), Part::Text(words.to_owned())] };
+    let answer = model.chat(&[message], options).await?;
     Ok(answer.text().trim().to_owned())
 }
 
@@ -250,7 +250,7 @@ impl Found {
 
 async fn look(model: &Setokim, image: &Image) -> Result<Vec<Found>> {
     let visual = model.tokenize(image).await?;
-    let names = model.name_tokens(&visual).await?.unwrap_or_default();
+    let names = model.name_tokens(&visual).await?.map_or(Vec::new(), |names| names.names);
     let things = names.into_iter().enumerate().filter(|(_, name)| name.is_object);
     Ok(things.map(|(id, TokenName { name, color, .. })| Found { name, color, cell: cell(&visual, id) }).collect())
 }

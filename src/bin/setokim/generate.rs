@@ -7,7 +7,7 @@ use clap::Args;
 use setokim::model::answer::AnswerOptions;
 
 use crate::ModelArgs;
-use crate::answer::{self, DiffusionArgs, NEVER, ignore};
+use crate::answer::{self, DiffusionArgs};
 
 #[derive(Args)]
 pub struct GenerateArgs {
@@ -30,7 +30,7 @@ pub struct GenerateArgs {
 pub fn generate(args: &GenerateArgs) -> Result<()> {
     let model = answer::load(&args.model)?;
     let options = AnswerOptions { required: args.required, ..args.diffusion.options() };
-    let made = pollster::block_on(model.generate(&args.prompt, &options, &NEVER, ignore))?;
+    let made = pollster::block_on(model.generate(&args.prompt, &options))?;
     match &made.image {
         Some(generated) => {
             answer::write_generated(&args.output, args.tokens.as_deref(), generated)?;

@@ -5,9 +5,11 @@ mod bench;
 mod chat;
 mod cluster;
 mod complete;
+#[cfg(feature = "convert")]
 mod convert;
 mod edit;
 mod eval;
+mod eval_photos;
 mod eval_tasks;
 mod generate;
 mod growth;
@@ -57,6 +59,7 @@ enum Command {
     /// Continue a prompt as it stands, with a GGUF model.
     Complete(complete::CompleteArgs),
     /// Make a model folder of a checkpoint.
+    #[cfg(feature = "convert")]
     Convert(convert::ConvertArgs),
     /// Say which device `auto` takes here, and why.
     Probe,
@@ -160,6 +163,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Generate(args) => generate::generate(&args),
         Command::Edit(args) => edit::edit(&args),
         Command::Complete(args) => complete::complete(&args),
+        #[cfg(feature = "convert")]
         Command::Convert(args) => convert::convert(&args),
         Command::Probe => write_json(Path::new("-"), &pollster::block_on(device::probe())),
     }

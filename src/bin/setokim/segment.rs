@@ -13,7 +13,7 @@ use setokim::model::answer::AnswerOptions;
 use setokim::model::events::Usage;
 use setokim::model::mask_head::{CoveredToken, Segmentation};
 
-use crate::answer::{self, NEVER, ignore};
+use crate::answer;
 use crate::{ModelArgs, write_file, write_json};
 
 #[derive(Args)]
@@ -53,7 +53,7 @@ pub fn segment(args: &SegmentArgs) -> Result<()> {
     let model = answer::load(&args.model)?;
     let encoded = answer::encode_image(&model, &args.image)?;
     let options = AnswerOptions { required: args.required, ..AnswerOptions::default() };
-    let segment = pollster::block_on(model.segment(&encoded, &args.phrase, &options, &NEVER, ignore))?;
+    let segment = pollster::block_on(model.segment(&encoded, &args.phrase, &options))?;
     if let Some(found) = &segment.mask {
         write_file(&args.output, &found.mask.to_png()?)?;
         if let Some(target) = &args.overlay {

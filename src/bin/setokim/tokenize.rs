@@ -9,8 +9,8 @@ use setokim::image::Image;
 use setokim::image::masks::LabelMap;
 use setokim::image::overlay::{OverlayStyle, overlay};
 use setokim::image::png_from_image;
-use setokim::model::setok::TokenName;
 use setokim::model::setokim::TokenReport;
+use setokim::{TokenName, TokenNames};
 
 use crate::{ModelArgs, read_file, write_file, write_json};
 
@@ -58,7 +58,7 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
         Some(target) => write_json(target, report),
         None => {
             let names = pollster::block_on(model.name_tokens(&visual))?;
-            print_tokens(report, names.as_deref());
+            print_tokens(report, names.as_ref());
             eprintln!("device: {}", model.device().report.reason);
             Ok(())
         }
@@ -66,7 +66,7 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
 }
 
 /// One line per token, largest first.
-fn print_tokens(report: &TokenReport, names: Option<&[TokenName]>) {
+fn print_tokens(report: &TokenReport, names: Option<&TokenNames>) {
     let patches = report.labels.len();
     println!("{} tokens for {patches} patches", report.tokens.len());
     let mut tokens: Vec<_> = report.tokens.iter().collect();
@@ -74,8 +74,11 @@ fn print_tokens(report: &TokenReport, names: Option<&[TokenName]>) {
     for token in tokens {
         let share = 100.0 * token.patches as f64 / patches as f64;
         let [row, column] = token.center;
-        let name = names.and_then(|names| names.get(token.id)).map_or(String::new(), say);
+        let name = names.and_then(|names| names.names.get(token.id)).map_or(String::new(), say);
         println!("{:4}  {share:5.1} %  row {row:2}, column {column:2}  score {:.3}  {name}", token.id, token.score);
+    }
+    if names.is_some_and(|names| names.unfamiliar == Some(true)) {
+        println!("this image looks unlike those that the model was trained on: expect mistakes");
     }
 }
 

@@ -31,7 +31,9 @@ pub enum Change {
     Pixelate,
     /// Without colour.
     Grey,
+    /// Lighter, black and white staying as they are.
     Brighten,
+    /// Darker, likewise.
     Darken,
     /// All others become transparent.
     CutOut,

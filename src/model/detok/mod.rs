@@ -112,6 +112,10 @@ pub struct Detokenizer {
 }
 
 impl Detokenizer {
+    /// Takes its tensors, `detok.*`.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(
         store: &mut TensorStore,
         config: &DetokenizerConfig,

@@ -9,10 +9,15 @@ use crate::{Error, Result};
 /// Field names are those of Hugging Face's `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LlamaConfig {
+    /// Tokens that it can tell apart: rows of the embeddings.
     pub vocab_size: usize,
+    /// `H`: width of a hidden state.
     pub hidden_size: usize,
+    /// Inner width of the MLPs.
     pub intermediate_size: usize,
+    /// Decoder layers.
     pub num_hidden_layers: usize,
+    /// Attention heads of a layer.
     pub num_attention_heads: usize,
     /// As many as there are heads where a file does not say.
     #[serde(default)]
@@ -20,8 +25,10 @@ pub struct LlamaConfig {
     /// `hidden_size / num_attention_heads` where a file does not say.
     #[serde(default)]
     pub head_dim: usize,
+    /// Epsilon of the norms.
     #[serde(default = "default_norm_eps")]
     pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
     #[serde(default = "default_rope_theta")]
     pub rope_theta: f64,
     /// Positions the model can tell apart: its context.
@@ -30,12 +37,16 @@ pub struct LlamaConfig {
     /// The head is the embedding table itself.
     #[serde(default)]
     pub tie_word_embeddings: bool,
+    /// How the rotation is slowed down, if it is.
     #[serde(default)]
     pub rope_scaling: Option<RopeScaling>,
+    /// Activation of the gates; only `silu` is known.
     #[serde(default = "default_activation")]
     pub hidden_act: String,
+    /// Not supported where true.
     #[serde(default)]
     pub attention_bias: bool,
+    /// Not supported where true.
     #[serde(default)]
     pub mlp_bias: bool,
 }
@@ -43,10 +54,15 @@ pub struct LlamaConfig {
 /// How the rotation is slowed down for long contexts. Only LLaMA 3's way is known; see `rope.rs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RopeScaling {
+    /// Only `llama3` is known.
     pub rope_type: String,
+    /// What low frequencies are divided by.
     pub factor: f64,
+    /// Wavelengths above `original_max_position_embeddings` by this are slowed down in full.
     pub low_freq_factor: f64,
+    /// Wavelengths below `original_max_position_embeddings` by this stay as they are.
     pub high_freq_factor: f64,
+    /// The context before it was made longer.
     pub original_max_position_embeddings: f64,
 }
 

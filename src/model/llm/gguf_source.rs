@@ -31,6 +31,7 @@ const INSIDE: [(&str, &str); 9] = [
     ("mlp.down_proj.weight", "ffn_down.weight"),
 ];
 
+/// The tensors of a GGUF file, by the names of Hugging Face.
 pub struct GgufSource<'a, 'file> {
     gguf: &'a Gguf<'file>,
     config: &'a LlamaConfig,
@@ -39,6 +40,7 @@ pub struct GgufSource<'a, 'file> {
 }
 
 impl<'a, 'file> GgufSource<'a, 'file> {
+    /// Tensors for a model of these sizes, to be put on `device`.
     pub fn new(gguf: &'a Gguf<'file>, config: &'a LlamaConfig, activations: Activations, device: &'a Device) -> Self {
         Self { gguf, config, activations, device }
     }

@@ -18,6 +18,8 @@ pub struct KvCache {
     rotation: Tensor<2>,
     len: usize,
     capacity: usize,
+    /// Whether its positions are read with the adapters on.
+    is_adapted: bool,
     /// A step of decoding with this cache, once there has been one.
     pub(super) recorded: Option<Recorded>,
 }
@@ -39,7 +41,27 @@ impl KvCache {
         let zeros = || Tensor::zeros(shape, device);
         let layer = |_| LayerCache(Some(Cache { keys: zeros(), values: zeros() }));
         let layers = (0..config.num_hidden_layers).map(layer).collect();
-        Ok(Self { layers, rotation: rope.rotation(capacity.max(1), device), len: 0, capacity, recorded: None })
+        Ok(Self {
+            layers,
+            rotation: rope.rotation(capacity.max(1), device),
+            len: 0,
+            capacity,
+            is_adapted: false,
+            recorded: None,
+        })
+    }
+
+    /// The same, for positions that are read with the model's adapters: keys and values with and without them never meet, and
+    /// neither do recorded steps.
+    #[must_use]
+    pub fn adapted(self, is_adapted: bool) -> Self {
+        assert!(self.is_empty(), "positions were read already");
+        Self { is_adapted, recorded: None, ..self }
+    }
+
+    /// Whether positions are read with the model's adapters.
+    pub fn is_adapted(&self) -> bool {
+        self.is_adapted
     }
 
     /// Positions held.
@@ -47,6 +69,7 @@ impl KvCache {
         self.len
     }
 
+    /// Whether it has read nothing.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -77,7 +100,8 @@ impl KvCache {
 
     /// The layers, and what positions from `offset` on are for all of them.
     pub(super) fn from(&mut self, offset: Tensor<1, Int>) -> (Positions, std::slice::IterMut<'_, LayerCache>) {
-        (Positions { offset, rotation: self.rotation.clone() }, self.layers.iter_mut())
+        let Self { is_adapted, .. } = *self;
+        (Positions { offset, rotation: self.rotation.clone(), is_adapted }, self.layers.iter_mut())
     }
 
     /// Counts positions that every layer has written.

@@ -3,6 +3,7 @@
 //!
 //! Module and field names are those of Hugging Face's `LlamaForCausalLM`, so they are the weights' names as well.
 
+mod adapters;
 mod attention;
 mod block;
 mod config;
@@ -19,10 +20,11 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+pub use self::adapters::{AdapterConfig, Projection};
 use self::block::Block;
 pub use self::config::{LlamaConfig, RopeScaling};
 pub use self::gguf_source::{GgufSource, weight_names};
-#[cfg(not(target_family = "wasm"))]
+#[cfg(all(feature = "convert", not(target_family = "wasm")))]
 pub(crate) use self::gguf_source::{gguf_name, in_rotate_half_order};
 pub use self::kv_cache::KvCache;
 pub use self::recorded::ChosenTokens;
@@ -38,11 +40,13 @@ use crate::kernels::in_pool;
 use crate::kernels::quant_matmul::Activations;
 use crate::kernels::{DeviceSampling, MAX_RUN_AHEAD};
 use crate::nn::linear::{Linear, check_ids};
+use crate::nn::tensor_store::TensorStore;
 use crate::{Error, Result};
 
 /// Positions that go through the layers at once. More would only make the attention scores larger.
 const PREFILL_CHUNK: usize = 256;
 
+/// A language model of the LLaMA family on its device.
 #[derive(Debug, Clone)]
 pub struct Llama {
     config: LlamaConfig,
@@ -53,6 +57,7 @@ pub struct Llama {
     lm_head: Option<Linear>,
     rope: Rope,
     device: Device,
+    has_adapters: bool,
 }
 
 impl Llama {
@@ -71,7 +76,7 @@ impl Llama {
             false => Some(source.linear(&named("lm_head.weight"), vocabulary, hidden)?),
         };
         let rope = Rope::new(&config, source.rope_divisors()?)?;
-        Ok(Self { config, embed_tokens, layers, norm, lm_head, rope, device: device.clone() })
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rope, device: device.clone(), has_adapters: false })
     }
 
     /// Loads sizes and weights of a GGUF file. Packed tensors stay packed, and are multiplied with such `activations`.
@@ -80,10 +85,29 @@ impl Llama {
         Self::load(config.clone(), &mut GgufSource::new(gguf, &config, activations, device), "", device)
     }
 
+    /// Takes the adapters of all layers; tensors `adapters.{layer}.{part}.{a,b}`, `[rank, K]` and `[N, rank]`. They count
+    /// where a cache is [`KvCache::adapted`], and nowhere else.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that make no sense; what [`TensorStore::take`] says.
+    pub fn load_adapters(&mut self, adapters: &AdapterConfig, store: &mut TensorStore) -> Result<()> {
+        adapters.check()?;
+        self.layers.iter_mut().enumerate().try_for_each(|(i, layer)| layer.adapt(&self.config, adapters, store, i))?;
+        self.has_adapters = true;
+        Ok(())
+    }
+
+    /// Whether it took some.
+    pub fn has_adapters(&self) -> bool {
+        self.has_adapters
+    }
+
+    /// Its sizes.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
 
+    /// Where its weights are.
     pub fn device(&self) -> &Device {
         &self.device
     }

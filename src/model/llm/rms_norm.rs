@@ -7,10 +7,12 @@ use crate::Result;
 use crate::kernels::decoder::rms_norm;
 use crate::kernels::epilogue::Norm;
 
+/// RMSNorm with a weight for each column.
 #[derive(Debug, Clone)]
 pub struct RmsNorm(Norm);
 
 impl RmsNorm {
+    /// Takes the weight `[width]` called `name`.
     pub fn load(source: &mut dyn WeightSource, name: &str, width: usize, eps: f64) -> Result<Self> {
         Ok(Self(Norm { weight: source.vector(name, width)?, eps: eps as f32 }))
     }

@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::config::{LlamaConfig, RopeScaling};
 use crate::{Error, Result};
 
+/// Sines and cosines of the rotary positions.
 #[derive(Debug, Clone)]
 pub struct Rope {
     /// Angle a pair turns from one position to the next, `[head_dim / 2]`.

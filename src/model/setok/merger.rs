@@ -2,53 +2,68 @@
 //! `tokenizer.py::group_encoding`, `module.py::Block`).
 
 use burn::backend::Dispatch;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::cluster::Clusters;
 use super::position::sine_positions;
 use crate::Result;
 use crate::kernels::ClusterOps;
+use crate::kernels::dense::matmul;
 use crate::model::config::MergerConfig;
+use crate::model::vision::coarse_positions;
 use crate::nn::block::{Block, BlockSize};
 use crate::nn::linear::Linear;
+use crate::nn::norm_linear::NormLinear;
 use crate::nn::norms::LayerNorm;
 use crate::nn::tensor_store::TensorStore;
 
 /// Blocks inside the clusters, mean over each cluster, blocks between the clusters; tensors `setok.merger.*`.
 #[derive(Debug)]
 pub struct Merger {
-    positions: Tensor<2>, // [N, C]
-    pos_proj: Linear,
+    /// Of each patch, projected. `[N, C]`
+    positions: Tensor<2>,
     inner: Vec<Block>,
     inter: Vec<Block>,
     out: Linear,
+    /// Of the encoder's head map, pooled over a cluster; none for a merger that does not see it.
+    pooled: Option<NormLinear>,
     /// None in the reference code's form.
     out_norm: Option<LayerNorm>,
 }
 
 impl Merger {
-    pub fn load(store: &mut TensorStore, config: &MergerConfig, side: usize) -> Result<Self> {
-        let width = config.width;
+    /// Takes its tensors, `setok.*`, for a grid of `side` x `side` patches and a head map of `head` channels.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
+    pub fn load(store: &mut TensorStore, config: &MergerConfig, side: usize, head: usize) -> Result<Self> {
+        let (width, eps) = (config.width, config.norm_eps);
         let out_norm = match config.shared_blocks {
             true => None,
-            false => Some(LayerNorm::load(store, "setok.merger.out_norm", config.token_width, config.norm_eps)?),
+            false => Some(LayerNorm::load(store, "setok.merger.out_norm", config.token_width, eps)?),
         };
+        let pooled = match config.pooled_head {
+            true => Some(NormLinear::load(store, "setok.merger.pooled", head, config.token_width, eps)?),
+            false => None,
+        };
+        let pos_proj = Linear::load(store, "setok.merger.pos_proj", width, width)?;
         Ok(Self {
-            positions: sine_positions(side, width, store.device()),
-            pos_proj: Linear::load(store, "setok.merger.pos_proj", width, width)?,
+            positions: pos_proj.forward(sine_positions(side, width, store.device())),
             inner: load_blocks(store, "setok.merger.inner", config, config.inner_depth)?,
             inter: load_blocks(store, "setok.merger.inter", config, config.inter_depth)?,
             out: Linear::load(store, "setok.merger.out", width, config.token_width)?,
+            pooled,
             out_norm,
         })
     }
 
     /// # Shapes
     /// - `features`: `[N, C]`, as they were clustered but without positions
+    /// - `head`: `[N / 4, head]`, which a merger that does not see it leaves alone
     /// - output: `[L, D]`, in the order of the centres
-    pub fn forward(&self, features: Tensor<2>, clusters: &Clusters) -> Tensor<2> {
+    pub fn forward(&self, features: Tensor<2>, head: Option<Tensor<2>>, clusters: &Clusters) -> Tensor<2> {
         let device = features.device();
-        let x = features + self.pos_proj.forward(self.positions.clone());
+        let x = features + self.positions.clone();
         // Patches sorted by cluster, so that attention inside a cluster is attention inside a segment.
         let mut order: Vec<usize> = (0..clusters.labels.len()).collect();
         order.sort_by_key(|&patch| clusters.labels[patch]);
@@ -63,12 +78,30 @@ impl Merger {
         );
         let tokens = Tensor::<2>::from_dispatch(means).unsqueeze(); // [1, l, c]
         let tokens = self.inter.iter().fold(tokens, |x, block| block.forward(x));
-        let tokens = self.out.forward(tokens).squeeze_dim(0);
+        let mut tokens = self.out.forward(tokens).squeeze_dim(0);
+        if let (Some(pooled), Some(head)) = (&self.pooled, head) {
+            tokens = pooled.forward_onto(tokens, pool_head(head, clusters));
+        }
         match &self.out_norm {
             Some(norm) => norm.forward(tokens),
             None => tokens,
         }
     }
+}
+
+/// Means of the head map over each cluster, where each position of it stands for 2 x 2 patches.
+///
+/// # Shapes
+/// - `head`: `[N / 4, head]`, output: `[L, head]`
+pub fn pool_head(head: Tensor<2>, clusters: &Clusters) -> Tensor<2> {
+    let ([positions, _], sizes) = (head.dims(), clusters.sizes());
+    let mut shares = vec![0.0; sizes.len() * positions];
+    let coarse = coarse_positions(clusters.labels.len().isqrt());
+    for (&cluster, position) in clusters.labels.iter().zip(coarse) {
+        shares[cluster * positions + position] += 1.0 / sizes[cluster] as f32;
+    }
+    let shares = TensorData::new(shares, [sizes.len(), positions]);
+    matmul(Tensor::from_data(shares, (&head.device(), DType::F32)), head)
 }
 
 fn load_blocks(store: &mut TensorStore, name: &str, config: &MergerConfig, depth: usize) -> Result<Vec<Block>> {
@@ -88,5 +121,5 @@ fn load_blocks(store: &mut TensorStore, name: &str, config: &MergerConfig, depth
 fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = values.iter().map(|&value| value as i32).collect();
     let length = values.len();
-    Tensor::from_data(TensorData::new(values, [length]), (device, burn::tensor::DType::I32))
+    Tensor::from_data(TensorData::new(values, [length]), (device, DType::I32))
 }

@@ -6,14 +6,14 @@ mod merger;
 mod position;
 
 pub use cluster::{Clusters, cluster};
-pub use heads::{NameHeads, TokenName};
-pub use merger::Merger;
+pub use heads::{NameHeads, TokenName, TokenNames};
+pub use merger::{Merger, pool_head};
 pub use position::{interleaved_positions, sine_positions};
 
 use burn::tensor::{Device, Tensor};
 
 use crate::Result;
-use crate::model::config::{ClusterConfig, SetokimConfig};
+use crate::model::config::{ClusterConfig, SetokimConfig, VisionConfig};
 use crate::nn::norms::LayerNorm;
 use crate::nn::tensor_store::TensorStore;
 
@@ -27,10 +27,18 @@ pub struct SetokTokenizer {
 }
 
 impl SetokTokenizer {
+    /// Takes the tensors of its merger, if there is one.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, config: &SetokimConfig) -> Result<Self> {
         let device: Device = store.device().clone();
         let (width, side) = (config.vision.width(), config.vision.grid());
-        let merger = config.merger.as_ref().map(|merger| Merger::load(store, merger, side)).transpose()?;
+        let head = match &config.vision {
+            VisionConfig::EfficientNet(net) => net.head,
+            VisionConfig::Vit(_) | VisionConfig::Siglip(_) => 0,
+        };
+        let merger = config.merger.as_ref().map(|merger| Merger::load(store, merger, side, head)).transpose()?;
         let positions = match config.cluster.pos_interleaved {
             true => interleaved_positions(side, width, &device),
             false => sine_positions(side, width, &device),
@@ -62,8 +70,9 @@ impl SetokTokenizer {
     ///
     /// # Shapes
     /// - `normal`: `[N, C]` from [`SetokTokenizer::normalize`]
+    /// - `head`: `[N / 4, head]`, where the encoder has a head map
     /// - output: `[L, D]`
-    pub fn merge(&self, normal: Tensor<2>, clusters: &Clusters) -> Option<Tensor<2>> {
-        self.merger.as_ref().map(|merger| merger.forward(normal, clusters))
+    pub fn merge(&self, normal: Tensor<2>, head: Option<Tensor<2>>, clusters: &Clusters) -> Option<Tensor<2>> {
+        self.merger.as_ref().map(|merger| merger.forward(normal, head, clusters))
     }
 }

@@ -25,6 +25,10 @@ pub struct Vit {
 }
 
 impl Vit {
+    /// Takes its tensors, `vision.*`.
+    ///
+    /// # Errors
+    /// What [`TensorStore::take`] says.
     pub fn load(store: &mut TensorStore, config: &VitConfig) -> Result<Self> {
         let channels = [&[3], config.stem_channels.as_slice(), &[config.width]].concat();
         let stem = channels.windows(2).enumerate().map(|(i, pair)| {
@@ -46,13 +50,6 @@ impl Vit {
         let block = |i| Block::load(store, &format!("vision.blocks.{i}"), size);
         let blocks = (0..config.depth).map(block).collect::<Result<_>>()?;
         Ok(Self { stem, stem_norm, pos, blocks })
-    }
-
-    /// # Shapes
-    /// - `pixels`: `[B, 3, S, S]`
-    /// - output: `[B, N, C]`
-    pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
-        self.forward_with_stem(pixels).0
     }
 
     /// # Shapes

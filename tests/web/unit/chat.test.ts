@@ -2,8 +2,8 @@
 
 import { describe, expect, it } from "vitest";
 import type { Tokenization } from "../../../pkg/src/types.ts";
-import { suggestions } from "../../../www/src/suggestions.ts";
 import { afterEvent, messagesOf, newTurn, type Turn } from "../../../www/src/turn.ts";
+import * as requests from "../../../www/src/worlds/drawn-requests.ts";
 import { halves } from "../fake-wasm.ts";
 
 const thing = (name: string, color: string | null = null, confidence = 0.9, isObject = true) => ({
@@ -17,6 +17,9 @@ function tokenizationOf(...names: NonNullable<Tokenization["names"]>): Tokenizat
   const tokens = names.map((_, id) => ({ id, center: [0, 0] as [number, number], patches: 1, score: 1 }));
   return { ...halves(), tokens, names };
 }
+
+const suggestions = (...about: Parameters<typeof requests.suggestions>): string[] =>
+  requests.suggestions(...about).map(({ prompt }) => prompt);
 
 describe("suggestions", () => {
   it("name things that the model is sure of, and only once", () => {
@@ -48,6 +51,7 @@ describe("suggestions", () => {
     expect(suggestions("segment", tokens, 1)[0]).toBe("the dog");
     expect(suggestions("edit", tokens, 1)).toContain("replace the dog with a cat");
     expect(suggestions("chat", tokens, 1)).toContain("is there an owl?");
+    expect(requests.suggestions("edit", tokens, 1).every(({ mode }) => mode === "edit")).toBe(true);
   });
 
   it("are there for pictures without names too", () => {

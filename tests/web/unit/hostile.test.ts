@@ -66,6 +66,69 @@ describe("messages", () => {
   });
 });
 
+describe("options", () => {
+  const wrong: [options: Record<string, unknown>, name: string][] = [
+    [{ seed: -1 }, "`seed`"],
+    [{ seed: 1.5 }, "`seed`"],
+    [{ seed: 2 ** 60 }, "`seed`"],
+    [{ maxTokens: "5" }, "`maxTokens`"],
+    [{ max_new_tokens: -5 }, "`max_new_tokens`"],
+    [{ temperature: "hot" }, "`temperature`"],
+    [{ temperature: Number.NaN }, "`temperature`"],
+    [{ topK: 2 ** 40 }, "`topK`"],
+    [{ topP: null }, "`topP`"],
+    [{ stop: "." }, "`stop`"],
+    [{ diffusion: 5 }, "`diffusion`"],
+    [{ diffusion: { steps: 2.5 } }, "`diffusion.steps`"],
+    [{ diffusion: { step: 2 } }, "`diffusion.step`"],
+    [{ required: "yes" }, "`required`"],
+    [{ signal: {} }, "`signal`"],
+    [{ max_tokens: 5 }, "`max_tokens`"],
+    [{ toString: 5 }, "`toString`"],
+  ];
+
+  it("of a wrong kind, or that there are not, are refused by name", async () => {
+    await using setokim = await Setokim.load(url, { worker: false, cache: false });
+    for (const [options, name] of wrong) {
+      const refused = { code: "setting-invalid", message: expect.stringContaining(name) };
+      await expect(setokim.chat([{ role: "user", content: "hello" }], options), name).rejects.toMatchObject(refused);
+      await expect(setokim.edit(Uint8Array.of(1), "red", options), name).rejects.toMatchObject(refused);
+    }
+    for (const options of [null, 5, "fast", []]) {
+      const none = options as unknown as object;
+      const refused = { code: "setting-invalid" };
+      await expect(setokim.generate("a cat", none), String(options)).rejects.toMatchObject(refused);
+      await expect(setokim.tokenize(Uint8Array.of(1), none), String(options)).rejects.toMatchObject(refused);
+      await expect(setokim.reconstruct(Uint8Array.of(1), none), String(options)).rejects.toMatchObject(refused);
+      await expect(Setokim.load(url, none), String(options)).rejects.toMatchObject(refused);
+      await expect(Setokim.probe(none), String(options)).rejects.toMatchObject(refused);
+    }
+    await setokim.chat([{ role: "user", content: "hello" }], { seed: undefined } as object);
+  });
+
+  it("of `load` and `probe` too, before anything is asked of the network", async () => {
+    const names = { device: 1, dtype: true, onProgress: "x", worker: "no", cache: 1, warmUp: 1, wasmUrl: 5, tpu: true };
+    for (const [name, value] of Object.entries(names)) {
+      await expect(Setokim.load(url, { [name]: value }), name).rejects.toMatchObject({
+        code: "setting-invalid",
+        message: expect.stringContaining(`\`${name}\``),
+      });
+    }
+    await expect(Setokim.probe({ device: "gpu" } as object)).rejects.toMatchObject({ code: "setting-invalid" });
+    expect(server.requests).toEqual([]);
+  });
+});
+
+describe("a model that is", () => {
+  it.each([undefined, null, 5, {}, "", "  ", [5], [new Blob()], true])("%s is a typed error", async (source) => {
+    await expect(Setokim.load(source as unknown as string, { worker: false })).rejects.toMatchObject({
+      code: "setting-invalid",
+      remedy: "Pass the address of the model's folder, or the files of that folder.",
+    });
+    expect(server.requests).toEqual([]);
+  });
+});
+
 describe("pictures", () => {
   it("of too many bytes are not even read", async () => {
     const large = (128 << 20) + 1;

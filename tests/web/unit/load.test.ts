@@ -16,7 +16,10 @@ const shards = {
 const { server } = useFakeBrowser(shards);
 
 function load(options: Partial<EngineOptions> = {}): Promise<LoadedEngine> {
-  const source = new UrlSource(url, options.signal, { attempts: 3, pause: 1, patience: 100 });
+  const source = new UrlSource(url, {
+    signal: options.signal,
+    retry: { attempts: 3, pause: 1, patience: 100 },
+  });
   return loadEngine(fakeWasm, source, { device: "auto", dtype: "stored", url, ...options });
 }
 

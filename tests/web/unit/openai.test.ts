@@ -1,7 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Answering } from "../../../pkg/src/answering.ts";
 import { SetokimError } from "../../../pkg/src/errors.ts";
-import { type ChatCompletionChunk, openai } from "../../../pkg/src/openai.ts";
+import {
+  type ChatCompletionChunk,
+  type ChatCompletionMessage,
+  type ChatCompletionParams,
+  type CompletionRequestOptions,
+  openai,
+} from "../../../pkg/src/openai.ts";
 import type { Answer, AnswerEvent, ChatOptions, GeneratedImage, Message, Usage } from "../../../pkg/src/tasks.ts";
 import { FakeImageData } from "../fake-worker.ts";
 
@@ -130,10 +136,9 @@ describe("chat.completions.create", () => {
     expect(model.asked?.options).toEqual({ maxTokens: 6 });
   });
 
-  it("reads parts, pictures and its own answers, and leaves system messages out", async () => {
+  it("reads parts, pictures and its own answers", async () => {
     await openai(model).chat.completions.create({
       messages: [
-        { role: "system", content: "You are a pirate." },
         {
           role: "user",
           content: [
@@ -156,6 +161,137 @@ describe("chat.completions.create", () => {
       { role: "assistant", content: [{ type: "image", image: png.image_url.url }] },
       { role: "user", content: [{ type: "text", text: "and now?" }] },
     ]);
+  });
+
+  it("refuses by name what it does not do", async () => {
+    const refused: Record<string, unknown> = {
+      n: 2,
+      response_format: { type: "json_object" },
+      tools: [{ type: "function", function: { name: "f" } }],
+      tool_choice: "required",
+      functions: [{ name: "f" }],
+      function_call: { name: "f" },
+      logprobs: true,
+      top_logprobs: 3,
+      logit_bias: { 5: -100 },
+      frequency_penalty: 0.5,
+      presence_penalty: -1,
+      modalities: ["text", "audio"],
+      audio: { voice: "a" },
+      prediction: { type: "content", content: "x" },
+      reasoning_effort: "high",
+      verbosity: "low",
+      web_search_options: {},
+      store: true,
+      stream: "yes",
+      temperature: "hot",
+      top_p: "x",
+      seed: -1,
+      stop: 5,
+      max_tokens: 1.5,
+      max_completion_tokens: -1,
+      stream_options: 5,
+      frobnicate: 1,
+    };
+    for (const [name, value] of Object.entries(refused)) {
+      const params = { messages: hello, [name]: value } as unknown as ChatCompletionParams & { stream?: false };
+      await expect(openai(model).chat.completions.create(params), name).rejects.toMatchObject({
+        name: "SetokimError",
+        code: "setting-invalid",
+        message: expect.stringContaining(`\`${name}\``),
+      });
+    }
+    const streamed = { stream: true, stream_options: { include_everything: true } } as { stream: true };
+    await expect(openai(model).chat.completions.create({ messages: hello, ...streamed })).rejects.toMatchObject({
+      code: "setting-invalid",
+    });
+    const timed = { timeout: 5 } as CompletionRequestOptions;
+    await expect(openai(model).chat.completions.create({ messages: hello }, timed)).rejects.toMatchObject({
+      message: expect.stringContaining("`timeout`"),
+    });
+    expect(model.asked).toBeUndefined();
+  });
+
+  it("takes what asks for nothing else than what it does", async () => {
+    const nothing: Record<string, unknown> = {
+      model: "gpt-5",
+      n: 1,
+      response_format: { type: "text" },
+      tools: [],
+      tool_choice: "auto",
+      logprobs: false,
+      frequency_penalty: 0,
+      presence_penalty: null,
+      logit_bias: {},
+      modalities: ["text"],
+      store: false,
+      user: "u-1",
+      metadata: { a: "b" },
+      service_tier: "auto",
+      seed: undefined,
+      audio: null,
+    };
+    const params = { messages: hello, ...nothing } as unknown as ChatCompletionParams & { stream?: false };
+    await openai(model).chat.completions.create(params);
+    expect(model.asked?.options).toEqual({});
+  });
+
+  it("refuses messages that it does not understand, none dropped", async () => {
+    const png = "data:image/png;base64,AQID";
+    const user = (content: unknown): unknown => [{ role: "user", content }];
+    const wrong: [messages: unknown, code: string, word: string][] = [
+      [undefined, "prompt-invalid", "messages"],
+      ["hello", "prompt-invalid", "messages"],
+      [[null], "prompt-invalid", "role"],
+      [[{ role: "system", content: "You are a pirate." }, ...hello], "unsupported", "system"],
+      [[{ role: "developer", content: "x" }, ...hello], "unsupported", "developer"],
+      [[...hello, { role: "tool", content: "5", tool_call_id: "a" }], "prompt-invalid", "tool"],
+      [[...hello, { role: "assistant", content: null, tool_calls: [{ id: "a" }] }], "prompt-invalid", "tool_calls"],
+      [[{ role: "user", content: "hello", name: "ada" }], "prompt-invalid", "name"],
+      [user(null), "prompt-invalid", "content"],
+      [user([{ type: "input_audio", input_audio: {} }]), "prompt-invalid", "input_audio"],
+      [user([{ type: "file", file: {} }]), "prompt-invalid", "file"],
+      [user([{ type: "image_url", image_url: png }]), "prompt-invalid", "image_url"],
+      [user([{ type: "image_url" }]), "prompt-invalid", "image_url"],
+      [user([{ type: "text" }]), "prompt-invalid", "text"],
+      [user([null]), "prompt-invalid", "type"],
+      [[{ role: "user", content: "x", images: 5 }], "prompt-invalid", "images"],
+    ];
+    for (const [messages, code, word] of wrong) {
+      const params = { messages } as unknown as ChatCompletionParams & { stream?: false };
+      await expect(openai(model).chat.completions.create(params), word).rejects.toMatchObject({
+        name: "SetokimError",
+        code,
+        message: expect.stringContaining(word),
+      });
+    }
+    for (const params of [undefined, null, 5, []]) {
+      const none = params as unknown as ChatCompletionParams & { stream?: false };
+      await expect(openai(model).chat.completions.create(none)).rejects.toMatchObject({ code: "setting-invalid" });
+    }
+    expect(model.asked).toBeUndefined();
+  });
+
+  it("takes an answer of OpenAI's own as a turn, a refusal too", async () => {
+    const earlier = { role: "assistant", content: "hi", refusal: null, annotations: [], audio: null, tool_calls: [] };
+    const declined = { role: "assistant", content: [{ type: "refusal", refusal: "no" }] };
+    const messages = [...hello, earlier, ...hello, declined, ...hello] as unknown as ChatCompletionMessage[];
+    await openai(model).chat.completions.create({ messages });
+    expect(model.asked?.messages.map(({ content }) => content)).toEqual([
+      [{ type: "text", text: "hello" }],
+      [{ type: "text", text: "hi" }],
+      [{ type: "text", text: "hello" }],
+      [{ type: "text", text: "no" }],
+      [{ type: "text", text: "hello" }],
+    ]);
+  });
+
+  it("says that without a canvas no image becomes a PNG", async () => {
+    vi.stubGlobal("OffscreenCanvas", undefined);
+    await expect(openai(model).chat.completions.create({ messages: hello })).rejects.toMatchObject({
+      code: "unsupported",
+      remedy: expect.stringContaining("Setokim.chat"),
+    });
   });
 
   it("fetches no picture from another site", async () => {

@@ -171,3 +171,35 @@ def test_q8_blocks_give_the_matrix_back():
     scale = blocks[..., :2].contiguous().view(torch.float16).float()
     back = (blocks[..., 2:].contiguous().view(torch.int8).float() * scale).flatten(1)
     assert (back - matrix).abs().max() < matrix.abs().max() / 200
+
+
+def test_exported_weights_come_back_under_the_names_of_the_stages(tmp_path):
+    from safetensors.torch import save_file
+
+    from training.photo.export import stored, trained_tensors
+    from training.photo.restore import language_names, read_exported, stage1_names
+
+    torch.manual_seed(0)
+    first = {
+        "tokenizer.neck.stride16.proj.weight": torch.randn(8, 64),
+        "tokenizer.merger.out.bias": torch.randn(8),
+        "phrase.fc1.weight": torch.randn(4, 32),
+        "of_token.weight": torch.randn(4, 32),
+        "scale": torch.tensor([2.0, 3.0]),
+    }
+    second = {
+        "merger.out.bias": torch.randn(8),
+        "projector.fc1.weight": torch.randn(8, 32),
+        "language.layers.3.down.a": torch.randn(16, 64),
+        "mask_head.mix.weight": torch.randn(4, 4, 3, 3),
+    }
+    files, kinds = stored(trained_tensors(first, second))
+    save_file(files, tmp_path / "m.safetensors", kinds)
+    back = read_exported(tmp_path / "m.safetensors")
+    merger = {"tokenizer.merger.out.bias": second["merger.out.bias"]}  # the later stage's is what is exported
+    for names, wanted in ((stage1_names, first | merger), (language_names, second)):
+        found = names(back)
+        assert found.keys() == wanted.keys()
+        for name, value in wanted.items():
+            # Half a step of a 127th of the largest value of a block, or eleven bits.
+            assert torch.allclose(found[name], value, atol=float(value.abs().max()) / 250), name

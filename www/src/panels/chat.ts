@@ -1,15 +1,16 @@
 /** The conversation: one entry for each turn, the last one growing while its answer comes. */
 
-import { type Color, drawOverlay, type SegmentationMask } from "setokim";
+import { type AnswerTask, type Color, drawOverlay, type SegmentationMask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { context2d, create, element, textButton } from "../dom.ts";
 import type { Engine } from "../engine.ts";
 import { count, percent, seconds, sentence } from "../format.ts";
 import { scaled } from "../image.ts";
 import { areaOf, INSIDE, maskColor, partitionFromMask } from "../mask-overlay.ts";
-import type { Notice, OpenImage, Store } from "../state.ts";
+import { answerTasks, type Notice, type OpenImage, type Store } from "../state.ts";
 import { modeNames } from "../transcript.ts";
 import type { Turn } from "../turn.ts";
+import type { World } from "../worlds/world.ts";
 import { generatedFigure, type ImageActions, pendingFigure } from "./generated-image.ts";
 
 export function mountChat(store: Store, engine: Engine, conversation: Conversation): void {
@@ -32,8 +33,10 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
     conversation.clear();
     element("words", HTMLTextAreaElement).focus();
   });
-  store.on(["tasks"], ({ tasks }) => {
-    box.hidden = tasks !== undefined && !tasks.includes("chat");
+  store.on(["tasks"], (state) => {
+    const offered = answerTasks(state);
+    box.hidden = offered.length === 0;
+    intro.replaceChildren(...introduction(state.world, offered));
   });
   store.on(["turns"], ({ turns }) => {
     intro.hidden = turns.length > 0;
@@ -56,6 +59,15 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
       } else if (view.update(turn) && follow) view.node.scrollIntoView({ block: "end" });
     }
   });
+}
+
+/** What can be asked for, before the first question. */
+function introduction({ modes, about }: World, offered: readonly AnswerTask[]): HTMLElement[] {
+  const lead = offered.map((mode, index) => (index === 0 ? modeNames[mode] : modeNames[mode].toLowerCase()));
+  const list = offered.map((mode) =>
+    create("div", "", create("dt", "", modeNames[mode]), create("dd", "", modes[mode]?.about ?? "")),
+  );
+  return [create("p", "chat-lead", `${lead.join(", ")}.`), create("dl", "chat-modes", ...list), create("p", "", about)];
 }
 
 interface TurnActions extends ImageActions {
@@ -149,8 +161,10 @@ function metaOf({ state, usage, time, generated, settings }: Turn): string {
   if (state === "stopped") return "Stopped";
   if (usage === undefined || time === undefined) return "";
   // The tokens of a picture are listed under it.
-  const what = generated === undefined ? count(usage.answerTokens, "token") : `seed ${settings.seed}`;
-  return `${what}${usage.finish === "length" ? ", cut at the limit" : ""} · ${seconds(time)}`;
+  if (generated !== undefined)
+    return settings === undefined ? seconds(time) : `seed ${settings.seed} · ${seconds(time)}`;
+  const cut = usage.finish === "length" ? ", cut at the limit" : "";
+  return `${count(usage.answerTokens, "token")}${cut} · ${seconds(time)}`;
 }
 
 function tools(turn: Turn, { retry }: TurnActions): HTMLButtonElement[] {

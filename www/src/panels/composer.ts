@@ -3,15 +3,7 @@
 import type { AnswerTask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { create, element } from "../dom.ts";
-import { type GenerationSettings, isRunning, type State, type Store } from "../state.ts";
-import { suggestions } from "../suggestions.ts";
-
-const hints: Record<AnswerTask, string> = {
-  chat: "Ask about this picture",
-  segment: "What should be found?",
-  generate: "Describe a new picture",
-  edit: "How should this picture change?",
-};
+import { answerTasks, type GenerationSettings, isRunning, offers, type State, type Store } from "../state.ts";
 
 export function mountComposer(store: Store, conversation: Conversation): void {
   const form = element("composer", HTMLFormElement);
@@ -51,7 +43,7 @@ export function mountComposer(store: Store, conversation: Conversation): void {
   });
   mountModes(store, form, textBox);
   mountSend(store, textBox);
-  mountSuggestions(store, ask);
+  mountSuggestions(store, conversation);
   mountSettings(store);
 }
 
@@ -60,11 +52,17 @@ function mountModes(store: Store, form: HTMLFormElement, textBox: HTMLTextAreaEl
   for (const radio of modes) {
     radio.addEventListener("change", () => store.set({ mode: radio.value as AnswerTask }));
   }
-  store.on(["tasks"], ({ tasks }) => {
-    for (const radio of modes) radio.disabled = tasks !== undefined && !tasks.includes(radio.value as AnswerTask);
+  store.on(["tasks"], (state) => {
+    const offered = answerTasks(state);
+    for (const radio of modes) {
+      radio.disabled = !offered.includes(radio.value as AnswerTask);
+      if (radio.parentElement !== null) radio.parentElement.hidden = radio.disabled;
+    }
+    const [first] = offered;
+    if (first !== undefined && !offered.includes(state.mode)) store.set({ mode: first });
   });
-  store.on(["mode"], ({ mode }) => {
-    textBox.placeholder = hints[mode];
+  store.on(["mode"], ({ mode, world }) => {
+    textBox.placeholder = world.modes[mode]?.placeholder ?? "";
     for (const radio of modes) radio.checked = radio.value === mode;
   });
 }
@@ -80,18 +78,20 @@ function mountSend(store: Store, textBox: HTMLTextAreaElement): void {
   });
 }
 
-function canAsk({ tasks, status }: State): boolean {
-  return tasks?.includes("chat") === true && isRunning(status);
+function canAsk(state: State): boolean {
+  return isRunning(state.status) && answerTasks(state).length > 0;
 }
 
-function mountSuggestions(store: Store, ask: (text: string) => boolean): void {
+function mountSuggestions(store: Store, conversation: Conversation): void {
   const row = element("suggestions", HTMLElement);
-  store.on(["mode", "tokens", "pinned"], ({ mode, tokens, pinned }) => {
+  store.on(["mode", "tokens", "pinned", "tasks"], (state) => {
+    const { mode, tokens, pinned, world } = state;
+    const requests = world.suggestions(mode, tokens, pinned).filter((request) => offers(state, request.mode));
     row.replaceChildren(
-      ...suggestions(mode, tokens, pinned).map((text) => {
-        const button = create("button", "suggestion", text);
+      ...requests.map((request) => {
+        const button = create("button", "suggestion", request.prompt);
         button.type = "button";
-        button.addEventListener("click", () => ask(text));
+        button.addEventListener("click", () => conversation.request(request));
         return button;
       }),
     );
@@ -113,6 +113,10 @@ function mountSuggestions(store: Store, ask: (text: string) => boolean): void {
 function mountSettings(store: Store): void {
   const panel = element("settings", HTMLElement);
   const toggle = element("settings-toggle", HTMLButtonElement);
+  store.on(["tasks"], (state) => {
+    toggle.hidden = !offers(state, "generate");
+    if (toggle.hidden) panel.hidden = true;
+  });
   toggle.addEventListener("click", () => {
     panel.hidden = !panel.hidden;
     toggle.setAttribute("aria-expanded", String(!panel.hidden));

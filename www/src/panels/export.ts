@@ -1,7 +1,7 @@
-import { type Color, drawOverlay, maskToImageData, type Tokenization } from "setokim";
+import { type Color, drawOverlay, type Mask, maskToImageData, type Tokenization, tokenMask } from "setokim";
 import { context2d, create, download, element, savePng } from "../dom.ts";
 import { fileName } from "../format.ts";
-import { canvasFromImage, scaled } from "../image.ts";
+import { canvasFromImage, scaled, wholeCanvas } from "../image.ts";
 import { type MenuItem, openMenu, placeUnder } from "../menu.ts";
 import type { MaskOverlay, OpenImage, Store } from "../state.ts";
 import { asJson, asMarkdown } from "../transcript.ts";
@@ -25,23 +25,30 @@ export function mountExport(store: Store): void {
 function imageItems({ state: { image, tokens, opacity, pinned, maskOverlays } }: Store): MenuItem[] {
   if (image === undefined) return [];
   const name = fileName(image.name);
-  const items: MenuItem[] = [{ kind: "PNG", label: "The picture", run: () => savePng(image.canvas, name) }];
+  const items = [pngItem("The picture", name, () => wholeCanvas(image))];
   if (tokens !== undefined) {
     const overlay = (): HTMLCanvasElement => withTokens(image, tokens, opacity, pinned);
     const text = (): string => JSON.stringify(plainTokens(tokens), null, 2);
-    items.push(
-      { kind: "PNG", label: "The picture with its tokens", run: () => savePng(overlay(), `${name}-tokens`) },
-      { kind: "JSON", label: "The tokens", run: () => saveText(text(), "application/json", `${name}-tokens.json`) },
-    );
+    items.push(pngItem("The picture with its tokens", `${name}-tokens`, overlay), {
+      kind: "JSON",
+      label: "The tokens",
+      run: () => saveText(text(), "application/json", `${name}-tokens.json`),
+    });
+    if (pinned !== undefined) {
+      items.push(
+        pngItem("The chosen token, cut out", `${name}-cut`, () => cutOut(image, tokenMask(tokens, pinned, "image"))),
+      );
+    }
   }
-  const masks = maskOverlays.map(
-    (overlay): MenuItem => ({
-      kind: "PNG",
-      label: `The mask of ${overlay.label}`,
-      run: () => savePng(maskCanvas(overlay), `${fileName(overlay.label)}-mask`),
-    }),
-  );
+  const masks = maskOverlays.flatMap((overlay) => [
+    pngItem(`The mask of ${overlay.label}`, `${fileName(overlay.label)}-mask`, () => maskCanvas(overlay)),
+    pngItem(`The cut-out of ${overlay.label}`, `${fileName(overlay.label)}-cut`, () => cutOut(image, overlay.mask)),
+  ]);
   return [...items, ...masks];
+}
+
+function pngItem(label: string, name: string, draw: () => HTMLCanvasElement | Promise<HTMLCanvasElement>): MenuItem {
+  return { kind: "PNG", label, run: () => void Promise.resolve(draw()).then((canvas) => savePng(canvas, name)) };
 }
 
 function conversationItems({ state: { turns, model } }: Store): MenuItem[] {
@@ -73,6 +80,19 @@ function withTokens(
   // Small pictures are enlarged, so that the outlines are smooth.
   const canvas = scaled(from, Math.max(1024, from.width, from.height));
   drawOverlay(context2d(canvas), tokens, { opacity, highlight: pinned, lineWidth: Math.max(1, canvas.width / 420) });
+  return canvas;
+}
+
+/** The picture in all its pixels where the mask is, transparent elsewhere. */
+async function cutOut(image: OpenImage, mask: Mask): Promise<HTMLCanvasElement> {
+  const whole = await wholeCanvas(image);
+  const canvas = create("canvas", "");
+  canvas.width = whole.width;
+  canvas.height = whole.height;
+  const context = context2d(canvas);
+  context.drawImage(canvasFromImage(maskToImageData(mask, WHITE)), 0, 0, whole.width, whole.height);
+  context.globalCompositeOperation = "source-in";
+  context.drawImage(whole, 0, 0);
   return canvas;
 }
 

@@ -10,7 +10,7 @@ import {
   paletteColor,
 } from "setokim";
 import { context2d, create, savePng, textButton } from "../dom.ts";
-import { count, fileName } from "../format.ts";
+import { count, fileName, percent } from "../format.ts";
 import { canvasFromImage, scaled } from "../image.ts";
 import { nameOf } from "../names.ts";
 import type { OpenImage } from "../state.ts";
@@ -31,23 +31,23 @@ const SIZE = 560;
 const COPIED: Color = { r: 150, g: 152, b: 162 };
 
 /** The place of a picture whose tokens are still coming. */
-export function pendingFigure({ visualTokens, image, mode }: Turn): HTMLElement {
+export function pendingFigure({ visualTokens, image, mode, settings }: Turn): HTMLElement {
   const frame = create("div", "generated-frame waiting");
   frame.style.setProperty("aspect-ratio", mode === "edit" && image !== undefined ? aspectOf(image.canvas) : "1");
   const dots = visualTokens.map((copied, id) => dot({ id, copied }, copied === null ? "new" : "copied"));
   frame.append(create("div", "generated-progress", ...dots));
-  return create(
-    "figure",
-    "generated",
-    frame,
-    create("figcaption", "num", visualTokens.length === 0 ? "Drawing …" : `Token ${visualTokens.length} …`),
-  );
+  return create("figure", "generated", frame, create("figcaption", "num", progressOf(settings, visualTokens.length)));
+}
+
+function progressOf(settings: Turn["settings"], visualTokens: number): string {
+  if (visualTokens > 0) return `Token ${visualTokens} …`;
+  return settings === undefined ? "Editing …" : "Drawing …";
 }
 
 export function generatedFigure(turn: Turn, { image, tokens }: GeneratedImage, actions: ImageActions): HTMLElement {
-  const after = scaled(canvasFromImage(image), SIZE);
-  const overlay = tokensOver(tokens, after);
-  const frame = create("div", "generated-frame", after, overlay);
+  const result = turn.result;
+  const after = scaled(result?.canvas ?? canvasFromImage(image), SIZE);
+  const frame = create("div", "generated-frame", after);
   frame.style.setProperty("aspect-ratio", aspectOf(after));
   const isEdit = turn.mode === "edit" || tokens.tokens.some(({ copied }) => copied !== null);
   if (isEdit && turn.image !== undefined) frame.append(...before(frame, turn.image));
@@ -56,20 +56,56 @@ export function generatedFigure(turn: Turn, { image, tokens }: GeneratedImage, a
     after.setAttribute("aria-label", `A picture of: ${turn.prompt}`);
   }
 
-  const showTokens = textButton("Tokens", () => {
-    const on = showTokens.getAttribute("aria-pressed") !== "true";
-    showTokens.setAttribute("aria-pressed", String(on));
-    overlay.classList.toggle("on", on);
-  });
-  showTokens.setAttribute("aria-pressed", "false");
-  const { result } = turn;
   const use = result === undefined ? [] : [textButton("Use this picture", () => actions.use(result))];
   const save = textButton("Save", () => savePng(canvasFromImage(image), fileName(turn.prompt)));
   save.setAttribute("aria-label", "Save as PNG");
   const again = textButton("Again", () => actions.again(turn));
   again.title = "Once more, with the next seed";
-  const tools = create("div", "generated-tools", ...use, showTokens, ...(turn.mode === "chat" ? [] : [again]), save);
-  return create("figure", "generated", frame, create("figcaption", "", ...summary(turn, tokens)), tools);
+  const tools = create(
+    "div",
+    "generated-tools",
+    ...use,
+    ...tokenSwitch(tokens, after),
+    ...(turn.mode === "chat" || turn.settings === undefined ? [] : [again]),
+    save,
+  );
+  // A model that draws nothing has only changed pixels.
+  const caption =
+    turn.settings === undefined && turn.image !== undefined
+      ? [`${percent(changedShare(scaled(turn.image.canvas, SIZE), after))} of the picture changed`]
+      : summary(turn, tokens);
+  return create("figure", "generated", frame, create("figcaption", "", ...caption), tools);
+}
+
+/** Shows which token drew what. Where an edit changed the pixels of a photograph there are no tokens, and no switch. */
+function tokenSwitch(tokens: GeneratedTokens, image: HTMLCanvasElement): HTMLButtonElement[] {
+  if (tokens.tokens.length === 0) return [];
+  const overlay = tokensOver(tokens, image);
+  image.after(overlay);
+  const button = textButton("Tokens", () => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    overlay.classList.toggle("on", on);
+  });
+  button.setAttribute("aria-pressed", "false");
+  return [button];
+}
+
+/** Decoders differ by a level or two where nothing was changed. */
+const SAME = 8;
+
+/** The share of pixels that are others, 0 to 1; all of them where the size is another. */
+function changedShare(before: HTMLCanvasElement, after: HTMLCanvasElement): number {
+  const { width, height } = after;
+  if (before.width !== width || before.height !== height) return 1;
+  const [a, b] = [before, after].map((canvas) => context2d(canvas).getImageData(0, 0, width, height).data);
+  if (a === undefined || b === undefined) return 1;
+  let changed = 0;
+  for (let at = 0; at < a.length; at += 4) {
+    const isOther = [0, 1, 2, 3].some((channel) => Math.abs((a[at + channel] ?? 0) - (b[at + channel] ?? 0)) > SAME);
+    if (isOther) changed += 1;
+  }
+  return changed / (width * height);
 }
 
 /** "3 tokens copied, 1 new; removed: owl", with a dot for each token. */

@@ -1,18 +1,24 @@
 import { create, element } from "../dom.ts";
-import { isInDistribution } from "../in-distribution.ts";
 import type { Store } from "../state.ts";
 
-const usual =
-  "Or drop or paste one anywhere. This small model has only seen emoji-like scenes such as these: photographs are beyond what it knows.";
-const unlike = "This picture looks unlike the scenes that this small model was trained on; expect mistakes.";
-
-/** The hint under the samples says so when a picture is not of the model's world; it takes the same room either way. */
+/** Under the samples: whose one is, or that a picture is not of the model's world; it takes the same room either way. */
 export function mountHint(store: Store): void {
   const hint = element("hint", HTMLElement);
-  store.on(["tokens"], ({ tokens }) => {
+  const { world } = store.state;
+  hint.append(create("span", "", world.hint));
+  store.on(["tokens"], ({ tokens, image }) => {
     if (tokens === undefined) return;
-    const strange = isInDistribution(tokens) === false;
-    hint.replaceChildren(create("span", "", strange ? unlike : usual));
+    const strange = tokens.unfamiliar === true;
+    const sample = world.samples.find(({ name }) => image?.sample === true && name === image.name);
+    hint.replaceChildren(create("span", "", strange ? world.unfamiliar : world.hint));
     hint.classList.toggle("strange", strange);
+    if (!strange && sample?.credit !== undefined) hint.append(" This one: ", creditLink(sample.credit), ".");
   });
+}
+
+function creditLink(credit: string): HTMLAnchorElement {
+  const link = create("a", "muted", credit);
+  link.href = "./NOTICE.txt";
+  link.target = "_blank";
+  return link;
 }

@@ -1,5 +1,6 @@
 import type { LoadProgress, LoadStage } from "setokim";
 import { element } from "../dom.ts";
+import type { Engine } from "../engine.ts";
 import { megabytes } from "../format.ts";
 import type { Store } from "../state.ts";
 
@@ -13,12 +14,16 @@ const words: Record<LoadStage, string> = {
 };
 
 /** The bar over the picture while the model loads, and the thin line while it works. */
-export function mountLoading(store: Store): void {
+export function mountLoading(store: Store, engine: Engine): void {
   const box = element("loading", HTMLElement);
   const what = element("loading-what", HTMLElement);
   const bytes = element("loading-bytes", HTMLElement);
   const bar = element("loading-bar", HTMLProgressElement);
   const busy = element("busy", HTMLElement);
+  element("loading-stop", HTMLButtonElement).addEventListener("click", () => {
+    engine.stopLoading();
+    element("welcome-start", HTMLButtonElement).focus(); // the button goes away
+  });
   store.on(["status", "answering"], ({ status, answering }) => {
     box.hidden = status.kind !== "loading";
     busy.hidden = status.kind !== "working" && !answering;

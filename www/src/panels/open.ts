@@ -1,8 +1,10 @@
 import { element } from "../dom.ts";
 import type { Engine } from "../engine.ts";
+import type { Store } from "../state.ts";
 
 /** Choose, drop or paste a picture. */
-export function mountOpen(engine: Engine): void {
+export function mountOpen(store: Store, engine: Engine): void {
+  element("open-words", HTMLElement).textContent = store.state.world.open;
   const open = (file: File | null | undefined): void => {
     if (file != null) void engine.open(file, file.name || "Pasted picture", false);
   };

@@ -3,9 +3,9 @@ import type { Engine } from "../engine.ts";
 import type { Store } from "../state.ts";
 
 /** The strip of sample pictures. The first one is opened at once, unless the person was quicker. */
-export async function mountSamples(store: Store, engine: Engine, files: readonly string[]): Promise<void> {
+export async function mountSamples(store: Store, engine: Engine): Promise<void> {
   const strip = element("strip", HTMLElement);
-  const samples = files.map((file) => ({ file, name: nameOf(file), button: create("button", "sample") }));
+  const samples = store.state.world.samples.map((sample) => ({ ...sample, button: create("button", "sample") }));
   for (const { name, button } of samples) {
     button.type = "button";
     button.setAttribute("aria-label", `Sample: ${name}`);
@@ -24,7 +24,7 @@ export async function mountSamples(store: Store, engine: Engine, files: readonly
     samples.map(async ({ file, name, button }, index) => {
       let blob: Blob;
       try {
-        const response = await fetch(`models/samples/${encodeURIComponent(file)}`);
+        const response = await fetch(`models/samples/${file}`);
         if (!response.ok) throw new Error(String(response.status));
         blob = await response.blob();
       } catch {
@@ -44,9 +44,4 @@ export async function mountSamples(store: Store, engine: Engine, files: readonly
       }
     }),
   );
-}
-
-function nameOf(file: string): string {
-  const words = file.replace(/\.[a-z]+$/, "").replaceAll(/[-_]+/g, " ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
 }

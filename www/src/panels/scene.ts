@@ -21,6 +21,7 @@ import {
   withThing,
 } from "../scene/scene.ts";
 import { type Background, isColored, type Kind, sheet, tileOf } from "../scene/sheet.ts";
+import type { Store } from "../state.ts";
 
 const STEP = 2;
 const FAR = 10;
@@ -34,8 +35,10 @@ const actions: Record<string, string> = {
 };
 
 /** The sprites are fetched with the page, so that composing sends nothing later. Without them there is no composer. */
-export async function mountScene(engine: Engine): Promise<void> {
+export async function mountScene(store: Store, engine: Engine): Promise<void> {
   const opener = element("compose", HTMLButtonElement);
+  opener.hidden = store.state.world.maker !== "scene";
+  if (opener.hidden) return;
   let sprites: ImageBitmap;
   try {
     sprites = await loadSprites();

@@ -3,7 +3,7 @@
 import { cssColor, paletteColor, type SemanticToken, type Tokenization, tokenMask } from "setokim";
 import { context2d, create, element } from "../dom.ts";
 import { count, percent } from "../format.ts";
-import { nameOf } from "../names.ts";
+import { confidentName, nameOf } from "../names.ts";
 import { focusedToken, type OpenImage, type State, type Store } from "../state.ts";
 import { describe } from "./stage.ts";
 
@@ -155,12 +155,14 @@ function showDetail({ tokens }: State, focus: number | undefined): void {
   const set = (id: string, text: string): void => void (element(id, HTMLElement).textContent = text);
   element("token-detail", HTMLElement).classList.toggle("on", token !== undefined);
   if (tokens === undefined || token === undefined) {
-    for (const id of ["detail-patches", "detail-center", "detail-score"]) set(id, "–");
+    for (const id of ["detail-patches", "detail-center", "detail-score", "detail-sure"]) set(id, "–");
     return;
   }
   set("detail-patches", count(token.patches, "patch", "patches"));
   set("detail-center", `row ${token.center[0]}, column ${token.center[1]}`);
   set("detail-score", token.score.toFixed(3));
+  const found = confidentName(tokens, token.id);
+  set("detail-sure", found === undefined ? "–" : percent(found.confidence));
 }
 
 /** Scrolls the list only, never the page. */

@@ -1,10 +1,11 @@
 import { element } from "../dom.ts";
 import type { Engine } from "../engine.ts";
-import type { Store, View } from "../state.ts";
+import { comparesEdits, offers, type Store, type View } from "../state.ts";
 
 /** What is shown on the picture, and how strongly. */
 export function mountToolbar(store: Store, engine: Engine): void {
-  for (const radio of document.querySelectorAll<HTMLInputElement>('input[name="view"]')) {
+  const views = document.querySelectorAll<HTMLInputElement>('input[name="view"]');
+  for (const radio of views) {
     radio.addEventListener("change", () => {
       store.set({ view: radio.value as View });
       if (radio.value === "compare") void engine.reconstruct();
@@ -19,14 +20,24 @@ export function mountToolbar(store: Store, engine: Engine): void {
     value.textContent = `${Math.round(state.opacity * 100)} %`;
     opacity.style.setProperty("--value", String(state.opacity));
   });
-  store.on(["model"], ({ model }) => {
-    // A bare vision tower has nothing to draw with.
-    const compare = document.querySelector<HTMLInputElement>('input[name="view"][value="compare"]');
-    if (compare !== null) compare.disabled = model !== undefined && model.config["detokenizer"] == null;
+  const compare = element("view-compare", HTMLInputElement);
+  const edit = element("view-edit", HTMLInputElement);
+  store.on(["tasks", "image"], (state) => {
+    showChoice(compare, offers(state, "reconstruct"));
+    showChoice(edit, comparesEdits(state));
+    edit.disabled ||= state.image?.before === undefined;
+    const shown = { tokens: undefined, compare, edit }[state.view];
+    if (shown?.disabled === true) store.set({ view: "tokens" });
   });
   store.on(["view", "overlay"], (state) => {
+    for (const radio of views) radio.checked = radio.value === state.view;
     overlay.disabled = state.view !== "tokens";
     opacity.disabled = state.view !== "tokens" || !state.overlay;
     document.body.dataset["view"] = state.view;
   });
+}
+
+function showChoice(radio: HTMLInputElement, isOffered: boolean): void {
+  radio.disabled = !isOffered;
+  if (radio.parentElement !== null) radio.parentElement.hidden = !isOffered;
 }

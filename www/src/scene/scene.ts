@@ -5,7 +5,7 @@
 
 import type { ColorName } from "../colors.ts";
 import { withArticle } from "../names.ts";
-import { placeName } from "../token-requests.ts";
+import { placeName } from "../places.ts";
 import { type Background, isColored, kindOf, sheet } from "./sheet.ts";
 
 export interface Thing {

@@ -1,0 +1,150 @@
+//! `chat`, `segment`, `generate` and `edit` as a person uses them. The model is random: what it says means nothing.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use setokim::image::masks::Rle;
+
+const MODEL: [&str; 4] = ["--model", "tests/fixtures/tiny-setokim", "--device", "cpu"];
+
+fn run(arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_setokim"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("starts");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("reads");
+    child.wait_with_output().expect("ends")
+}
+
+/// With the tiny model: standard output.
+fn succeeds(arguments: &[&str]) -> String {
+    let output = run(&[arguments, &MODEL].concat(), "");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Exit code 1 and one sentence that begins with the code of the error.
+fn fails_with(code: &str, arguments: &[&str]) {
+    let output = run(arguments, "");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+    assert!(message.starts_with(&format!("error [{code}]: ")), "{arguments:?}: {message}");
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// An image of four coloured quarters, 50 x 40.
+fn write_image(path: &Path) {
+    let color = |x: u32, y: u32| [if x < 25 { 220 } else { 40 }, if y < 20 { 200 } else { 60 }, 90];
+    image::RgbImage::from_fn(50, 40, |x, y| image::Rgb(color(x, y))).save(path).expect("written");
+}
+
+#[test]
+fn chat_answers_and_repeats_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = folder.path().join("image.png");
+    write_image(&image);
+    let arguments = ["chat", "what is <image> ?", "--image", text(&image), "-n", "8"];
+    assert_eq!(succeeds(&arguments), succeeds(&arguments));
+    fails_with("prompt-invalid", &[&["chat", "<image>"], &MODEL[..]].concat());
+    fails_with("prompt-invalid", &[&["chat", "   "], &MODEL[..]].concat());
+    fails_with("prompt-invalid", &[&["chat", "", "--image", text(&image)], &MODEL[..]].concat());
+    fails_with("prompt-invalid", &[&["chat", "a <image> <image>", "--image", text(&image)], &MODEL[..]].concat());
+    let long = "the dog and ".repeat(60);
+    fails_with("context-overflow", &[&["chat", &long], &MODEL[..]].concat());
+    assert_eq!(run(&["chat", "hi", "--seed", "many"], "").status.code(), Some(2));
+}
+
+#[test]
+fn a_bad_turn_does_not_end_the_chat() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = folder.path().join("image.png");
+    write_image(&image);
+    let input = format!("hello\n/image absent.png\nwhat ?\n/image {}\nwhat is this ?\n\n/quit\n", text(&image));
+    let output = run(&[&["chat", "--interactive", "-n", "4"], &MODEL[..]].concat(), &input);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("error [io]"), "{said}");
+    assert_eq!(said.matches("tokens read").count(), 2, "{said}");
+}
+
+#[test]
+fn segment_writes_a_mask_of_the_pictures_size() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [image, mask, over] = ["image.png", "mask.png", "over.png"].map(|name| folder.path().join(name));
+    write_image(&image);
+    let arguments = [
+        "segment",
+        text(&image),
+        "moon at pink",
+        "-o",
+        text(&mask),
+        "--overlay",
+        text(&over),
+        "--json",
+        "-",
+        "--required",
+    ];
+    let json: Value = serde_json::from_str(&succeeds(&arguments)).expect("JSON");
+    if json["matches"] == true {
+        let written = image::open(&mask).expect("a picture").into_luma8();
+        assert_eq!(written.dimensions(), (50, 40));
+        let rle: Rle = serde_json::from_value(json["mask"].clone()).expect("runs");
+        let bits: Vec<bool> = written.pixels().map(|pixel| pixel.0[0] == 255).collect();
+        assert_eq!(rle.to_mask().expect("whole").bits(), bits);
+        assert!(json["score"].as_f64().expect("a number") > 0.5);
+        assert!(over.is_file());
+    } else {
+        assert!(!mask.exists() && json["mask"].is_null());
+    }
+    fails_with("prompt-invalid", &[&["segment", text(&image), "", "-o", text(&mask)], &MODEL[..]].concat());
+}
+
+#[test]
+fn generate_follows_its_seed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [first, again, other, tokens] = ["1.png", "2.png", "3.png", "tokens.png"].map(|name| folder.path().join(name));
+    let draw = |seed: &str, target: &Path| {
+        let tokens = text(&tokens);
+        let common = ["generate", "fish", "--steps", "4", "--guidance", "2", "--tokens", tokens, "--seed", seed];
+        succeeds(&[&common[..], &["--required", "-o", text(target)]].concat());
+        image::open(target).expect("a picture").into_rgb8()
+    };
+    let image = draw("1", &first);
+    assert_eq!(image.dimensions(), (32, 32));
+    assert_eq!(image, draw("1", &again));
+    assert_ne!(image, draw("2", &other));
+    assert_eq!(image::open(&tokens).expect("a picture").into_rgb8().dimensions(), (32, 32));
+    let bad = ["generate", "fish", "--steps", "0", "-o", text(&first)];
+    fails_with("setting-invalid", &[&bad[..], &MODEL[..]].concat());
+}
+
+#[test]
+fn edit_reports_what_changed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [image, out] = ["image.png", "out.png"].map(|name| folder.path().join(name));
+    write_image(&image);
+    let arguments =
+        ["edit", text(&image), "remove the dog", "-o", text(&out), "--json", "-", "--required", "--steps", "4"];
+    let json: Value = serde_json::from_str(&succeeds(&arguments)).expect("JSON");
+    assert!(!json["tokens"].as_array().expect("tokens").is_empty());
+    assert_eq!(image::open(&out).expect("a picture").into_rgb8().dimensions(), (50, 40));
+    let anew: Value = serde_json::from_str(&succeeds(&[&arguments[..], &["--no-copy-tokens"]].concat())).expect("JSON");
+    assert!(anew["tokens"].as_array().expect("tokens").iter().all(|token| token["copied"].is_null()));
+}
+
+#[test]
+fn a_model_without_a_language_model_says_so() {
+    let tokenizer = ["--model", "tests/fixtures/tiny-model", "--device", "cpu"];
+    for arguments in [
+        &["chat", "hi"][..],
+        &["segment", "absent.png", "the dog", "-o", "mask.png"],
+        &["generate", "a dog", "-o", "out.png"],
+        &["edit", "absent.png", "remove the dog", "-o", "out.png"],
+    ] {
+        fails_with("unsupported", &[arguments, &tokenizer].concat());
+    }
+}
