@@ -112,6 +112,12 @@ pub enum Error {
     /// A setting out of its range.
     #[error("{0}")]
     Setting(String),
+    /// A mask without pixels, or one of all pixels that shall be removed.
+    #[error("there is nothing to edit: {0}")]
+    NothingToEdit(&'static str),
+    /// A change of a photograph that a mask does not allow, such as something new.
+    #[error("this edit is not possible: {0}")]
+    EditUnsupported(String),
     /// A part that this model does not have.
     #[error("this model has no {0}")]
     Unsupported(&'static str),
@@ -180,6 +186,8 @@ impl Error {
             Self::Prompt(_) => "prompt-invalid",
             Self::ContextOverflow { .. } => "context-overflow",
             Self::Setting(_) => "setting-invalid",
+            Self::NothingToEdit(_) => "nothing-to-edit",
+            Self::EditUnsupported(_) => "edit-unsupported",
             Self::Unsupported(_) | Self::NotSupported { .. } => "unsupported",
             Self::WrongFile { code, .. } => code,
             Self::Convert(_) => "convert-unsupported",
@@ -212,6 +220,10 @@ impl Error {
             Self::Prompt(_) => "Change the request as the message says.",
             Self::ContextOverflow { .. } => "Shorten the request, drop earlier turns, or ask for fewer new tokens.",
             Self::Setting(_) => "Change the setting as the message says.",
+            Self::NothingToEdit(_) => "Name a thing that is in the picture and does not fill it.",
+            Self::EditUnsupported(_) => {
+                "Ask to remove, recolour, blur, pixelate, brighten, darken or cut out a thing that is there, to turn it grey, or to replace it with a colour."
+            }
             Self::Unsupported(_) => "Load a model that has this part.",
             Self::NotSupported { help, .. } | Self::WrongFile { help, .. } => help,
             Self::Convert(_) => "See docs/convert.md for what can be converted, and what can be left out.",

@@ -46,8 +46,10 @@ mod web;
 
 pub use crate::error::{Error, Result};
 pub use crate::image::Image;
+pub use crate::image::edit::{Change, EditedImage};
 pub use crate::image::masks::{LabelMap, Mask, Rle};
 pub use crate::image::preprocess::Crop;
+pub use crate::image::soft_mask::SoftMask;
 pub use crate::model::abort::AbortHandle;
 pub use crate::model::answer::AnswerOptions;
 pub use crate::model::answering::Answering;
@@ -63,6 +65,7 @@ pub use crate::model::sampler::Sampling;
 pub use crate::model::setok::{Clusters, TokenName, TokenNames};
 pub use crate::model::setokim::{Setokim, Size, Timings, Token, TokenReport, VisualTokens};
 pub use crate::runtime::device::{DeviceChoice, DeviceKind, DeviceReport, OpenDevice, open as open_device, probe};
+pub use crate::tasks::photo_edit::{PhotoEdit, Target};
 pub use crate::tasks::{Generated, Segment};
 pub use crate::text::{Role, Tokenizer};
 

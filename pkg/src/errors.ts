@@ -21,6 +21,8 @@ export type CoreErrorCode =
   | "prompt-invalid"
   | "context-overflow"
   | "setting-invalid"
+  | "nothing-to-edit"
+  | "edit-unsupported"
   | "unsupported"
   | "convert-unsupported"
   | "device-unavailable"
@@ -68,6 +70,9 @@ const remedies: Record<SetokimErrorCode, string> = {
   "prompt-invalid": "Change the request as the message says.",
   "context-overflow": "Shorten the request, drop earlier turns, or ask for fewer new tokens.",
   "setting-invalid": "Change the setting as the message says.",
+  "nothing-to-edit": "Name a thing that is in the picture and does not fill it.",
+  "edit-unsupported":
+    "Ask to remove, recolour, blur, pixelate, brighten, darken or cut out a thing that is there, to turn it grey, or to replace it with a colour.",
   unsupported: "Load a model that has this part, and is of a kind that docs/weights.md lists.",
   "convert-unsupported": "See docs/convert.md for what can be converted, and what can be left out.",
   "device-unavailable": "Choose the device `cpu` or `auto`.",

@@ -100,7 +100,10 @@ export interface GeneratedToken {
   patches: number;
 }
 
-/** Which token covers which part of an image that the model made. All helpers take it in place of a tokenization. */
+/**
+ * Which token covers which part of an image that the model made. All helpers take it in place of a tokenization. Where an
+ * edit changed the pixels of a photograph there are no tokens, and `grid` is [0, 0].
+ */
 export interface GeneratedTokens {
   /** Pixels of the image. */
   image: { width: number; height: number };
@@ -117,7 +120,7 @@ export interface GeneratedTokens {
 
 /** An image that the model made, with its tokens. */
 export interface GeneratedImage {
-  /** As large as the source image if it is an edit, else the model's own square. */
+  /** As large as the source image if it is an edit, else the model's own square. Transparent around what was cut out. */
   image: ImageData;
   tokens: GeneratedTokens;
 }

@@ -1,7 +1,7 @@
 //! Images in and out: files -> [`Image`] -> the encoder's square; masks, overlays and files back.
 
 mod decode;
-pub mod guided;
+pub mod edit;
 mod kinds;
 pub mod masks;
 pub mod overlay;

@@ -88,17 +88,27 @@ impl Plane {
     pub(crate) fn enlarged_row(&self, y: usize, factor: usize, row: &mut [f32]) {
         let (top, bottom, to_bottom) = neighbors(y, factor, self.height);
         let (top, bottom) = (&self.values[top * self.width..], &self.values[bottom * self.width..]);
+        let line: Vec<f32> = top.iter().zip(bottom).take(self.width).map(|(a, b)| a + (b - a) * to_bottom).collect();
         for (x, value) in row.iter_mut().enumerate() {
             let (left, right, to_right) = neighbors(x, factor, self.width);
-            let above = top[left] + (top[right] - top[left]) * to_right;
-            let below = bottom[left] + (bottom[right] - bottom[left]) * to_right;
-            *value = above + (below - above) * to_bottom;
+            *value = line[left] + (line[right] - line[left]) * to_right;
         }
+    }
+
+    /// One value of [`Plane::enlarged_row`].
+    pub(crate) fn enlarged(&self, x: usize, y: usize, factor: usize) -> f32 {
+        let (top, bottom, to_bottom) = neighbors(y, factor, self.height);
+        let (left, right, to_right) = neighbors(x, factor, self.width);
+        let column = |x: usize| {
+            let (above, below) = (self.values[top * self.width + x], self.values[bottom * self.width + x]);
+            above + (below - above) * to_bottom
+        };
+        column(left) + (column(right) - column(left)) * to_right
     }
 }
 
 /// The two pixels of a reduced size of `length` that a pixel lies between, and how far it is from the first to the second.
-pub(crate) fn neighbors(at: usize, factor: usize, length: usize) -> (usize, usize, f32) {
+fn neighbors(at: usize, factor: usize, length: usize) -> (usize, usize, f32) {
     let twice = (2 * at + 1).saturating_sub(factor); // in half pixels from the first centre
     let first = (twice / (2 * factor)).min(length - 1);
     let share = (twice % (2 * factor)) as f32 / (2 * factor) as f32;
@@ -106,26 +116,26 @@ pub(crate) fn neighbors(at: usize, factor: usize, length: usize) -> (usize, usiz
 }
 
 /// Which of `length` pixels are at most `radius` away from one that moves along.
-struct Window {
+pub(crate) struct Window {
     radius: usize,
     length: usize,
     end: usize,
 }
 
 impl Window {
-    fn new(radius: usize, length: usize) -> Self {
+    pub(crate) fn new(radius: usize, length: usize) -> Self {
         Self { radius, length, end: 0 }
     }
 
     /// What comes into the window as it moves to `at`, and what falls out.
-    fn step(&mut self, at: usize) -> (std::ops::Range<usize>, Option<usize>) {
+    pub(crate) fn step(&mut self, at: usize) -> (std::ops::Range<usize>, Option<usize>) {
         let end = (at + self.radius + 1).min(self.length);
         let enters = self.end..end;
         self.end = end;
         (enters, at.checked_sub(self.radius + 1))
     }
 
-    fn pixels(&self, at: usize) -> f64 {
+    pub(crate) fn pixels(&self, at: usize) -> f64 {
         (self.end - at.saturating_sub(self.radius)) as f64
     }
 }

@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use serde::Serialize;
 
-use crate::image::guided::refined_mask;
 use crate::image::masks::Mask;
 use crate::image::preprocess::Crop;
+use crate::image::refine::refine;
 use crate::kernels::Gelu;
 use crate::kernels::dense::matmul;
 use crate::model::config::{MaskHeadConfig, VisionConfig};
@@ -194,9 +194,8 @@ impl Segmentation {
         let cover = logits.cover(&encoded.labels, encoded.grid, encoded.ids.len());
         let tokens = encoded.ids.iter().zip(cover).map(|(&id, covered)| CoveredToken { id, covered });
         let (image, crop) = (&encoded.image, &encoded.crop);
-        let probability = |across, down| 1.0 / (1.0 + (-logits.at(across, down)).exp());
         let mask = match is_refined {
-            true => refined_mask(image, crop, probability)?,
+            true => refine(image, &logits.values, [logits.side; 2], crop)?.to_mask(),
             false => logits.to_mask(crop, image.width(), image.height())?,
         };
         Ok(Self {

@@ -13,6 +13,7 @@ use crate::image::image_from_pixels;
 use crate::image::masks::LabelMap;
 use crate::image::preprocess::Crop;
 use crate::image::resize::frame_from_square;
+use crate::image::soft_mask::SoftMask;
 use crate::model::encoded_image::EncodedImage;
 use crate::model::setokim::Setokim;
 use crate::runtime::readback::{self, read_together};
@@ -23,13 +24,16 @@ use crate::{Error, Result};
 pub struct GeneratedImage {
     /// In the frame of the source image if it is an edit, else the model's own square.
     pub image: Image,
+    /// How opaque each pixel is, where something was cut out.
+    pub alpha: Option<SoftMask>,
     /// The part of the image that the grid covers.
     pub crop: Crop,
     /// Rows and columns of patches.
     pub grid: [usize; 2],
     /// Which token drew each patch, row by row: an index into `tokens`.
     pub labels: Vec<u32>,
-    /// The tokens that it was rendered from, in the order in which they came.
+    /// The tokens that it was rendered from, in the order in which they came. None where an edit changed pixels of a
+    /// photograph.
     pub tokens: Vec<GeneratedToken>,
     /// Tokens of the source image that the generated image does without, by their number in its report.
     pub removed: Vec<usize>,
@@ -97,6 +101,7 @@ impl Setokim {
         };
         Ok(GeneratedImage {
             image,
+            alpha: None,
             crop: source.map_or(whole, |source| source.crop),
             grid: [side, side],
             tokens,

@@ -5,6 +5,7 @@ mod chat;
 mod describe;
 mod edit;
 mod generate;
+pub mod photo_edit;
 mod segment;
 
 pub use self::segment::Segment;
@@ -47,6 +48,16 @@ impl Setokim {
         Ok(Generated { image, text: answer.text(), usage: answer.usage })
     }
 
+    /// Whether a phrase can be found in an image.
+    fn finds(&self) -> bool {
+        self.language().is_ok_and(|language| language.mask_head.is_some() || self.phrases().is_ok())
+    }
+
+    /// Whether an edit changes the pixels of what is found, because nothing can be drawn.
+    fn edits_photos(&self) -> bool {
+        self.detok().is_none() && self.finds()
+    }
+
     /// What this model can do, by the names of its methods.
     pub fn tasks(&self) -> Vec<&'static str> {
         let language = self.language().ok();
@@ -56,9 +67,9 @@ impl Setokim {
             ("reconstruct", self.detok().is_some()),
             ("chat", language.is_some()),
             ("describe", language.is_some() && self.config().prompts.describe.is_some()),
-            ("segment", language.is_some_and(|language| language.mask_head.is_some() || self.phrases().is_ok())),
+            ("segment", self.finds()),
             ("generate", draws),
-            ("edit", draws),
+            ("edit", draws || self.edits_photos()),
         ];
         all.into_iter().filter_map(|(task, can)| can.then_some(task)).collect()
     }

@@ -206,7 +206,8 @@ impl Engine {
 
     /// An image or words; the image can be asked about from now on.
     fn js_generated(&self, generated: Option<&GeneratedImage>, text: String, usage: &Usage) -> JsValue {
-        if let Some(generated) = generated {
+        // A photograph that was edited has no tokens yet; they are made when it is asked about.
+        if let Some(generated) = generated.filter(|generated| !generated.values.is_empty()) {
             self.image_cache.borrow_mut().add(generated.to_encoded());
         }
         object([

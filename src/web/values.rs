@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 
 use crate::image::Image;
+use crate::image::edit::rgba_from_image;
 use crate::model::events::{Answer, AnswerPart, Event};
 use crate::model::mask_head::Segmentation;
 use crate::model::rendering::GeneratedImage;
@@ -135,6 +136,10 @@ pub(super) fn js_mask(found: &Segmentation) -> JsValue {
 /// The image's properties, and which token drew what.
 pub(super) fn js_generated_image(generated: &GeneratedImage) -> JsValue {
     let value = js_image(&generated.image);
+    if generated.alpha.is_some() {
+        let rgba = rgba_from_image(&generated.image, generated.alpha.as_ref());
+        set(&value, "rgba", Uint8Array::from(rgba.as_slice()).into());
+    }
     set(&value, "grid", js_value(&generated.grid));
     set(&value, "crop", js_value(&generated.crop));
     set(&value, "labels", Uint32Array::from(generated.labels.as_slice()).into());

@@ -20,7 +20,7 @@ use setokim::model::mask_head::{MaskHead, MaskLogits};
 use setokim::model::setokim::Setokim;
 use setokim::nn::tensor_store::TensorStore;
 use setokim::runtime::device::OpenDevice;
-use setokim::{AnswerOptions, Crop, Image, Message, Part, Role, Tokenizer};
+use setokim::{AnswerOptions, Crop, Event, Image, Message, Part, Role, Tokenizer};
 
 use crate::common::{assert_close, cpu, floats, gpu};
 
@@ -194,6 +194,38 @@ async fn a_phrase_gets_pytorchs_mask() {
         let [x, y] = found.point;
         assert!(whole.bits()[y as usize * SIDE as usize + x as usize]);
     }
+}
+
+#[tokio::test]
+async fn an_edit_changes_the_pixels_that_are_found_and_no_others() {
+    let model = open(cpu().await);
+    assert!(model.tasks().contains(&"edit"));
+    let photo = seen(&model);
+    let options = AnswerOptions { required: true, ..AnswerOptions::default() };
+    let found = model.segment(&photo, "a dog", &options).await.unwrap().mask.unwrap();
+    let mut editing = model.edit(&photo, "Make a dog red", &options);
+    let mut events = Vec::new();
+    while let Some(event) = editing.next().await {
+        events.push(event);
+    }
+    assert!(matches!(events[..], [.., Event::Mask(_), Event::Image(_), Event::Done(_)]), "{events:?}");
+    let edited = editing.await.unwrap().image.unwrap();
+    let pixels = edited.image.rgb().as_chunks::<3>().0.iter().zip(photo.image.rgb().as_chunks::<3>().0).enumerate();
+    let side = SIDE as usize;
+    let mut changed = 0;
+    for (at, (after, before)) in pixels {
+        // The rim of so small an image is one pixel.
+        let near = |dx: usize, dy: usize| {
+            let (x, y) = (at % side + dx, at / side + dy);
+            (1..=side).contains(&x) && (1..=side).contains(&y) && found.mask.bits()[(y - 1) * side + x - 1]
+        };
+        assert!(after == before || (0..9).any(|i| near(i % 3, i / 3)), "pixel {at}");
+        changed += usize::from(after != before);
+    }
+    assert!(changed > 0);
+    let whole = model.edit(&photo, "darken the photo", &options).await.unwrap();
+    assert!(whole.image.unwrap().image.rgb().iter().all(|&value| value < 128));
+    assert_eq!(model.edit(&photo, "add a hat", &options).await.unwrap_err().code(), "edit-unsupported");
 }
 
 /// An encoder that was trained with other parts, a base model of another size, no projector.

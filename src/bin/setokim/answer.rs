@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::Args;
 use setokim::image::Image;
+use setokim::image::edit::png_with_alpha;
 use setokim::image::overlay::{OverlayStyle, overlay};
 use setokim::image::png_from_image;
 use setokim::model::answer::AnswerOptions;
@@ -72,7 +73,7 @@ pub fn write_image(target: &Path, image: &Image) -> Result<()> {
 
 /// The image, and into `tokens` each pixel in the colour of the token that drew it.
 pub fn write_generated(target: &Path, tokens: Option<&Path>, generated: &GeneratedImage) -> Result<()> {
-    write_image(target, &generated.image)?;
+    write_file(target, &png_with_alpha(&generated.image, generated.alpha.as_ref())?)?;
     let Some(tokens) = tokens else { return Ok(()) };
     let style = OverlayStyle { opacity: 1.0, border: 0 };
     write_image(tokens, &overlay(&generated.image, &generated.label_map()?, style)?)
