@@ -109,8 +109,8 @@ function partFrom(part: WasmPart): AnswerPart {
   return part.type === "mask" ? { type: "mask", mask: maskFrom(part.mask) } : part;
 }
 
-function maskFrom({ width, height, bits, score, tokens }: WasmMask): SegmentationMask {
-  return { width, height, data: bits, score, tokens };
+function maskFrom({ bits, ...mask }: WasmMask): SegmentationMask {
+  return { ...mask, data: bits };
 }
 
 function generatedImageFrom(generated: WasmGeneratedImage): GeneratedImage {

@@ -37,10 +37,11 @@ export interface LoadReply {
   tasks: Task[];
 }
 
-/** What the language model is asked: a conversation, a prompt, or a prompt about an image. */
+/** What the language model is asked: a conversation, a prompt, an image, or a prompt about one. */
 export type Question =
   | { task: "chat"; messages: WasmMessage<RequestImage>[] }
   | { task: "generate"; prompt: string }
+  | { task: "describe"; image: RequestImage }
   | { task: "segment" | "edit"; image: RequestImage; prompt: string };
 
 export type AnswerRequest = Question & { options: WasmOptions };

@@ -222,6 +222,7 @@ async function answerWith(
   }
   if (request.task === "generate") return imageAnswer(await engine.generate(request.prompt, options, onEvent, abort));
   const image = wasmImage(request.image);
+  if (request.task === "describe") return camelCased(await engine.describe(image, options, onEvent, abort));
   if (request.task === "edit") return imageAnswer(await engine.edit(image, request.prompt, options, onEvent, abort));
   return maskAnswer(await engine.segment(image, request.prompt, options, onEvent, abort));
 }

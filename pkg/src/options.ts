@@ -98,7 +98,7 @@ export const requestKinds = { signal: isSignal } as const satisfies Record<strin
 
 const diffusionKinds = { steps: isCount, guidance: isNumber, temperature: isNumber };
 
-/** Of the four tasks; what values they may have is Rust's to say. */
+/** Of the tasks of a language model; what values they may have is Rust's to say. */
 const answerKinds: Readonly<Record<string, Kind>> = {
   signal: isSignal,
   maxTokens: isCount,

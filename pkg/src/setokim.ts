@@ -15,6 +15,8 @@ import type {
   AnswerEvent,
   ChatEvent,
   ChatOptions,
+  DescribeEvent,
+  DescribeOptions,
   EditAnswer,
   EditEvent,
   EditOptions,
@@ -202,6 +204,18 @@ export class Setokim implements SetokimApi {
       const question = turns.then((messages) => ({ task: "chat", messages }) as const);
       return this.#answer(question, options, emit, signal);
     }, signalOf(options));
+  }
+
+  /**
+   * What is in a picture, in a sentence. Rejects as `chat` does, and with `unsupported` by a model that has not learned it
+   * (its config has no `prompts.describe`).
+   */
+  describe(image: ImageInput, options: DescribeOptions = {}): Answering<DescribeEvent, Answer> {
+    const question = async (signal: AbortSignal): Promise<Question> => ({
+      task: "describe",
+      image: await this.#read(image, signal),
+    });
+    return this.#ask<DescribeEvent, Answer>(question, options, (answer) => answer);
   }
 
   /** The mask of what a phrase means in a picture ("the red balloon"), in its pixels. Rejects as `chat` does. */

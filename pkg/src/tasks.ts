@@ -1,4 +1,4 @@
-/** The public types of the four tasks: what is asked, what happens while it is answered, and what comes of it. */
+/** The public types of the tasks of a language model: what is asked, what happens while it is answered, and what comes of it. */
 
 import type { Mask } from "./masks.js";
 import type { ImageInput, Rect, RequestOptions } from "./types.js";
@@ -7,7 +7,7 @@ import type { ImageInput, Rect, RequestOptions } from "./types.js";
 export type Task = "tokenize" | "reconstruct" | AnswerTask;
 
 /** The tasks that need a language model. */
-export type AnswerTask = "chat" | "segment" | "generate" | "edit";
+export type AnswerTask = "chat" | "describe" | "segment" | "generate" | "edit";
 
 // --- what is asked
 
@@ -67,6 +67,8 @@ export interface ChatOptions extends SamplingOptions, CopyOptions {
   diffusion?: DiffusionOptions;
 }
 
+export type DescribeOptions = SamplingOptions;
+
 export interface SegmentOptions extends SamplingOptions {
   /** A mask in any case, even where the model would say that nothing matches. Default false. */
   required?: boolean;
@@ -86,6 +88,10 @@ export interface EditOptions extends GenerateOptions, CopyOptions {}
 export interface SegmentationMask extends Mask {
   /** How sure the model is of it, 0 to 1. */
   score: number;
+  /** Left, top, right and bottom edge of the mask in pixels of the image; null for an empty mask, which only `chat` gives. */
+  box: [left: number, top: number, right: number, bottom: number] | null;
+  /** Where the model is surest of it, in pixels of the image. */
+  point: [x: number, y: number];
   /** The image's semantic tokens of which at least half lies in the mask. */
   tokens: { id: number; covered: number }[];
 }
@@ -182,6 +188,7 @@ export type AnswerEvent =
   | { type: "done"; usage: Usage };
 
 export type ChatEvent = AnswerEvent;
+export type DescribeEvent = Extract<AnswerEvent, { type: "text" | "done" }>;
 export type SegmentEvent = Extract<AnswerEvent, { type: "text" | "mask" | "done" }>;
 export type GenerateEvent = Extract<AnswerEvent, { type: "text" | "visual-token" | "image" | "done" }>;
 export type EditEvent = Extract<AnswerEvent, { type: "text" | "visual-token" | "image" | "done" }>;

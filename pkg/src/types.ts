@@ -6,6 +6,8 @@ import type {
   Answer,
   ChatEvent,
   ChatOptions,
+  DescribeEvent,
+  DescribeOptions,
   EditAnswer,
   EditEvent,
   EditOptions,
@@ -195,6 +197,7 @@ export interface SemanticToken {
 
 /** What a token most likely is, in the words that the model was trained on. */
 export interface TokenName {
+  /** `"something"` where a model of photographs is not sure. */
   name: string;
   /** Probability of the name, 0 to 1. */
   confidence: number;
@@ -282,6 +285,7 @@ export interface SetokimApi extends AsyncDisposable {
   tokenize(image: ImageInput, options?: RequestOptions): Promise<Tokenization>;
   reconstruct(image: ImageInput, options?: RequestOptions): Promise<Reconstruction>;
   chat(messages: readonly Message[], options?: ChatOptions): Answering<ChatEvent, Answer>;
+  describe(image: ImageInput, options?: DescribeOptions): Answering<DescribeEvent, Answer>;
   segment(image: ImageInput, phrase: string, options?: SegmentOptions): Answering<SegmentEvent, SegmentAnswer>;
   generate(prompt: string, options?: GenerateOptions): Answering<GenerateEvent, GenerateAnswer>;
   edit(image: ImageInput, instruction: string, options?: EditOptions): Answering<EditEvent, EditAnswer>;

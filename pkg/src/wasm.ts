@@ -46,6 +46,8 @@ export interface WasmMask {
   /** [height, width], 0 or 1 */
   bits: Uint8Array;
   score: number;
+  box: [left: number, top: number, right: number, bottom: number] | null;
+  point: [x: number, y: number];
   tokens: { id: number; covered: number }[];
 }
 
@@ -71,6 +73,7 @@ export type WasmEvent =
   | { type: "visual-token"; index: number; copied: number | null }
   | { type: "done"; usage: Usage };
 
+/** What `chat` and `describe` give. */
 export interface WasmAnswer {
   parts: WasmPart[];
   usage: Usage;
@@ -122,6 +125,7 @@ export interface WasmEngine {
   reconstruct(bytes: Uint8Array): Promise<unknown>;
   reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
   chat(messages: WasmMessage[], options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
+  describe(image: WasmImage, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   segment(image: WasmImage, phrase: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   generate(prompt: string, options: WasmOptions, onEvent: OnEvent, abort: WasmAbort): Promise<unknown>;
   edit(

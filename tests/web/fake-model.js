@@ -204,7 +204,7 @@ async function reply({ type, id, body }) {
       if (body.source.includes("/large-as-f32/") && body.dtype === "f32")
         throw { code: "out-of-memory", message: "too large" };
       const weights = { stored: ["q8_0", "f32"], memory: body.dtype, memoryBytes: memoryBytes[body.dtype] };
-      if (isPhoto) return { device, model, weights, tasks: ["tokenize", "chat", "segment", "edit"] };
+      if (isPhoto) return { device, model, weights, tasks: ["tokenize", "chat", "describe", "segment", "edit"] };
       return { device, model, weights, tasks: body.source.includes("/tokens-only/") ? tasks.slice(0, 2) : tasks };
     }
     case "tokenize":

@@ -93,6 +93,8 @@ const mask = (): WasmMask => ({
   height: 2,
   bits: Uint8Array.of(1, 0, 0, 1),
   score: 0.75,
+  box: [0, 0, 2, 2],
+  point: [0.5, 0.5],
   tokens: [{ id: 1, covered: 0.5 }],
 });
 
@@ -142,7 +144,7 @@ export class FakeEngine implements WasmEngine {
   }
 
   tasks(): Task[] {
-    return ["tokenize", "reconstruct", "chat", "segment", "generate", "edit"];
+    return ["tokenize", "reconstruct", "chat", "describe", "segment", "generate", "edit"];
   }
 
   /** What the last request of the language model got. */
@@ -168,6 +170,15 @@ export class FakeEngine implements WasmEngine {
       ],
       usage,
     };
+  }
+
+  async describe(image: WasmImage, options: WasmOptions, onEvent: OnEvent, abort: FakeAbort): Promise<unknown> {
+    this.asked = { image, options };
+    await this.#emit("describe", abort, onEvent, [
+      { type: "text", text: "A dog " },
+      { type: "text", text: "on grass." },
+    ]);
+    return { parts: [{ type: "text", text: "A dog on grass." }], usage };
   }
 
   async segment(

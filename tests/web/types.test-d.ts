@@ -6,6 +6,7 @@
 import {
   type Answer,
   type AnswerEvent,
+  type DescribeEvent,
   type DeviceKind,
   type Dtype,
   drawOverlay,
@@ -114,9 +115,22 @@ export async function asks(setokim: Setokim, file: File, context: CanvasRenderin
   // @ts-expect-error: the name in Rust
   await setokim.chat(messages, { max_tokens: 10 });
 
+  const { text } = await setokim.describe(file, { maxTokens: 30, signal: AbortSignal.timeout(1) });
+  expectType<Equal<typeof text, string>>();
+  for await (const event of setokim.describe(file)) expectType<Equal<typeof event, DescribeEvent>>();
+  expectType<Equal<DescribeEvent["type"], "text" | "done">>();
+  // @ts-expect-error: the question is the model's own
+  await setokim.describe(file, "What is it?");
+  // @ts-expect-error: there are always words
+  await setokim.describe(file, { required: true });
+
   const { mask } = await setokim.segment(file, "the dog", { required: true });
   expectType<Equal<typeof mask, SegmentationMask | null>>();
-  if (mask !== null) maskToRle(mask);
+  if (mask !== null) {
+    maskToRle(mask);
+    expectType<Equal<typeof mask.box, [left: number, top: number, right: number, bottom: number] | null>>();
+    expectType<Equal<typeof mask.point, [x: number, y: number]>>();
+  }
   // @ts-expect-error: no image is made
   await setokim.segment(file, "the dog", { diffusion: { steps: 5 } });
   for await (const event of setokim.segment(file, "the dog")) {

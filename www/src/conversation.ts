@@ -1,13 +1,13 @@
 /** Runs the conversation: one question at a time, each as a turn of the store that grows while its answer comes. */
 
-import { type AnswerTask, SetokimError } from "setokim";
+import { SetokimError } from "setokim";
 import type { Engine } from "./engine.ts";
 import { openImageFromData } from "./image.ts";
 import { maskColor } from "./mask-overlay.ts";
 import { comparesEdits, isRunning, type MaskOverlay, offers, type Store } from "./state.ts";
 import { describeImage } from "./transcript.ts";
 import { afterAnswer, afterEvent, messagesOf, newTurn, promptFor, type Question, type Turn } from "./turn.ts";
-import type { Request } from "./worlds/world.ts";
+import type { Mode, Request } from "./worlds/world.ts";
 
 export class Conversation {
   readonly #store: Store;
@@ -21,7 +21,7 @@ export class Conversation {
   }
 
   /** Asks about the picture that is shown. False when it cannot be asked now. */
-  ask(mode: AnswerTask, input: string): boolean {
+  ask(mode: Mode, input: string): boolean {
     const { image, tokens, status } = this.#store.state;
     const settings = offers(this.#store.state, "generate") ? this.#store.state.settings : undefined;
     const prompt = input.trim();

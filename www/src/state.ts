@@ -1,7 +1,6 @@
 /** What the page shows, in one place. Panels read it and listen to the parts they need. */
 
 import type {
-  AnswerTask,
   Color,
   DeviceChoice,
   DeviceReport,
@@ -17,7 +16,7 @@ import type {
 } from "setokim";
 import type { History } from "./history.ts";
 import type { Turn } from "./turn.ts";
-import type { World } from "./worlds/world.ts";
+import type { Mode, World } from "./worlds/world.ts";
 
 export interface OpenImage {
   name: string;
@@ -106,7 +105,7 @@ export interface State {
   pinned: number | undefined;
 
   /** What the next words are for. */
-  mode: AnswerTask;
+  mode: Mode;
   /** Words that are put into the text box, and the part of them that the person is to choose. */
   draft: { prompt: string; open: string } | undefined;
   settings: GenerationSettings;
@@ -192,7 +191,7 @@ export function comparesEdits(state: State): boolean {
 }
 
 /** What can be asked in words. */
-export function answerTasks(state: State): AnswerTask[] {
+export function modesOf(state: State): Mode[] {
   return (["chat", "segment", "generate", "edit"] as const).filter((task) => offers(state, task));
 }
 

@@ -1,11 +1,12 @@
 /** The conversation as a file: for people as Markdown, for programs as JSON. Pictures are named, not contained. */
 
-import { type AnswerTask, type GeneratedImage, maskToRle } from "setokim";
+import { type GeneratedImage, maskToRle } from "setokim";
 import { count, percent } from "./format.ts";
 import { areaOf } from "./mask-overlay.ts";
 import type { Turn } from "./turn.ts";
+import type { Mode } from "./worlds/world.ts";
 
-export const modeNames: Record<AnswerTask, string> = { chat: "Ask", segment: "Find", generate: "Draw", edit: "Edit" };
+export const modeNames: Record<Mode, string> = { chat: "Ask", segment: "Find", generate: "Draw", edit: "Edit" };
 
 /** A photograph whose pixels were changed has no tokens. */
 export function describeImage({ tokens: { tokens } }: GeneratedImage): string {
@@ -40,7 +41,13 @@ export function asJson(turns: readonly Turn[], model: string): string {
       settings: settings ?? null,
       state,
       text,
-      masks: masks.map((mask) => ({ ...maskToRle(mask), score: mask.score, tokens: mask.tokens })),
+      masks: masks.map((mask) => ({
+        ...maskToRle(mask),
+        score: mask.score,
+        box: mask.box,
+        point: mask.point,
+        tokens: mask.tokens,
+      })),
       generated: generated === undefined ? null : { ...generated.tokens, labels: [...generated.tokens.labels] },
       usage: usage ?? null,
       milliseconds: time ?? null,

@@ -3,7 +3,6 @@
 import type {
   Answer,
   AnswerEvent,
-  AnswerTask,
   GeneratedImage,
   Message,
   MessagePart,
@@ -12,10 +11,11 @@ import type {
   Usage,
 } from "setokim";
 import type { GenerationSettings, Notice, OpenImage } from "./state.ts";
+import type { Mode } from "./worlds/world.ts";
 
 export interface Turn {
   readonly id: number;
-  readonly mode: AnswerTask;
+  readonly mode: Mode;
   /** As the person wrote it, and as the model gets it. */
   readonly input: string;
   readonly prompt: string;
@@ -85,12 +85,12 @@ export function afterAnswer(turn: Turn, answer: Answer, time: number): Turn {
 }
 
 /** What the library's calls put before the words themselves, however it was typed. */
-const verbs: Partial<Record<AnswerTask, RegExp>> = {
+const verbs: Partial<Record<Mode, RegExp>> = {
   segment: /^(?:please\s+)?(?:segment|find|show me|mark|select)\s+/i,
   generate: /^(?:please\s+)?(?:draw|paint|generate|(?:make|create) (?:me )?an? (?:picture|image) of)\s+/i,
 };
 
-export function promptFor(mode: AnswerTask, input: string): string {
+export function promptFor(mode: Mode, input: string): string {
   const verb = verbs[mode];
   return verb === undefined ? input : input.replace(verb, "");
 }

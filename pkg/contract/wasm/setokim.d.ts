@@ -30,6 +30,7 @@ export class Engine {
   reconstruct(bytes: Uint8Array): Promise<unknown>;
   reconstruct_rgba(rgba: Uint8Array, width: number, height: number): Promise<unknown>;
   chat(messages: unknown, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
+  describe(image: unknown, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
   segment(image: unknown, phrase: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
   generate(prompt: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;
   edit(image: unknown, instruction: string, options: unknown, on_event: Function, abort: Abort): Promise<unknown>;

@@ -53,6 +53,7 @@ const calls: Record<string, (setokim: Setokim, signal: AbortSignal) => PromiseLi
   "tokenize of an address": (setokim, signal) => setokim.tokenize("https://example.org/p.png", { signal }),
   reconstruct: (setokim, signal) => setokim.reconstruct(picture, { signal }),
   chat: (setokim, signal) => setokim.chat(messages, { signal }),
+  describe: (setokim, signal) => setokim.describe(picture, { signal }),
   segment: (setokim, signal) => setokim.segment(picture, "the cat", { signal }),
   generate: (setokim, signal) => setokim.generate("a cat", { signal }),
   edit: (setokim, signal) => setokim.edit(picture, "make it red", { signal }),

@@ -1,4 +1,4 @@
-/** Chat, segment, generate, edit: through the page's half, the protocol and the worker's half, but for the real wasm. */
+/** Chat, describe, segment, generate, edit: through the page's half, the protocol and the worker's half, but for the real wasm. */
 
 import { describe, expect, it } from "vitest";
 import { Setokim } from "../../../pkg/src/setokim.ts";
@@ -17,7 +17,7 @@ for (const worker of [true, false]) {
 
     it("says what the model can do", async () => {
       await using setokim = await load();
-      expect(setokim.tasks).toEqual(["tokenize", "reconstruct", "chat", "segment", "generate", "edit"]);
+      expect(setokim.tasks).toEqual(["tokenize", "reconstruct", "chat", "describe", "segment", "generate", "edit"]);
     });
 
     it("chats: events as they happen, then the whole answer", async () => {
@@ -38,7 +38,15 @@ for (const worker of [true, false]) {
       expect(answer.text).toBe("hello you there");
       expect(answer.parts.map(({ type }) => type)).toEqual(["text", "mask", "image"]);
       expect(answer.masks).toEqual([
-        { width: 2, height: 2, data: Uint8Array.of(1, 0, 0, 1), score: 0.75, tokens: [{ id: 1, covered: 0.5 }] },
+        {
+          width: 2,
+          height: 2,
+          data: Uint8Array.of(1, 0, 0, 1),
+          score: 0.75,
+          box: [0, 0, 2, 2],
+          point: [0.5, 0.5],
+          tokens: [{ id: 1, covered: 0.5 }],
+        },
       ]);
       expect(answer.images[0]?.tokens).toEqual({
         image: { width: 2, height: 1 },
@@ -137,10 +145,22 @@ for (const worker of [true, false]) {
       });
     });
 
+    it("describes: text as it comes, then the whole of it", async () => {
+      await using setokim = await load();
+      const answering = setokim.describe(picture, { maxTokens: 30 });
+      const events = [];
+      for await (const event of answering) events.push(event.type === "text" ? event.text : event.type);
+      expect(events).toEqual(["A dog ", "on grass.", "done"]);
+      expect(await answering).toMatchObject({ text: "A dog on grass.", masks: [], images: [] });
+      expect(engine().calls).toEqual(["describe"]);
+      expect(engine().asked).toMatchObject({ image: { bytes: picture }, options: { max_tokens: 30 } });
+      expect(picture.byteLength).toBe(3); // the caller's own stays
+    });
+
     it("segments, generates and edits", async () => {
       await using setokim = await load();
       const segmented = await setokim.segment(picture, "the dog");
-      expect(segmented.mask).toMatchObject({ width: 2, height: 2, score: 0.75 });
+      expect(segmented.mask).toMatchObject({ score: 0.75, box: [0, 0, 2, 2], point: [0.5, 0.5] });
       expect(segmented.message.content).toEqual([{ type: "mask" }]);
       const none = await setokim.segment(picture, "nothing");
       expect(none).toMatchObject({ mask: null, text: "there is none", masks: [] });

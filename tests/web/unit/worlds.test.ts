@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { Tokenization, TokenName } from "../../../pkg/src/types.ts";
+import { confidentName, titleOf } from "../../../www/src/names.ts";
 import { worlds } from "../../../www/src/worlds/index.ts";
 import { requestsFor, suggestions } from "../../../www/src/worlds/photograph-requests.ts";
 import { halves } from "../fake-wasm.ts";
@@ -99,5 +100,10 @@ describe("a photograph", () => {
       "edit: brighten the grass",
     ]);
     expect(prompts(3)).toEqual(["chat: What is on the right?"]);
+  });
+
+  it("shows the names of tokens, and the number of one that the model calls something", () => {
+    expect([0, 1, 2, 3].map((id) => titleOf(park, id))).toEqual(["grass", "dog", "shoes", "token 3"]);
+    expect(confidentName(park, 3)).toBeUndefined();
   });
 });

@@ -1,16 +1,16 @@
 /** The conversation: one entry for each turn, the last one growing while its answer comes. */
 
-import { type AnswerTask, type Color, drawOverlay, type SegmentationMask } from "setokim";
+import { type Color, drawOverlay, type SegmentationMask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { context2d, create, element, textButton } from "../dom.ts";
 import type { Engine } from "../engine.ts";
 import { count, percent, seconds, sentence } from "../format.ts";
 import { scaled } from "../image.ts";
 import { areaOf, INSIDE, maskColor, partitionFromMask } from "../mask-overlay.ts";
-import { answerTasks, type Notice, type OpenImage, type Store } from "../state.ts";
+import { modesOf, type Notice, type OpenImage, type Store } from "../state.ts";
 import { modeNames } from "../transcript.ts";
 import type { Turn } from "../turn.ts";
-import type { World } from "../worlds/world.ts";
+import type { Mode, World } from "../worlds/world.ts";
 import { generatedFigure, type ImageActions, pendingFigure } from "./generated-image.ts";
 
 export function mountChat(store: Store, engine: Engine, conversation: Conversation): void {
@@ -34,7 +34,7 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
     element("words", HTMLTextAreaElement).focus();
   });
   store.on(["tasks"], (state) => {
-    const offered = answerTasks(state);
+    const offered = modesOf(state);
     box.hidden = offered.length === 0;
     intro.replaceChildren(...introduction(state.world, offered));
   });
@@ -62,7 +62,7 @@ export function mountChat(store: Store, engine: Engine, conversation: Conversati
 }
 
 /** What can be asked for, before the first question. */
-function introduction({ modes, about }: World, offered: readonly AnswerTask[]): HTMLElement[] {
+function introduction({ modes, about }: World, offered: readonly Mode[]): HTMLElement[] {
   const lead = offered.map((mode, index) => (index === 0 ? modeNames[mode] : modeNames[mode].toLowerCase()));
   const list = offered.map((mode) =>
     create("div", "", create("dt", "", modeNames[mode]), create("dd", "", modes[mode]?.about ?? "")),

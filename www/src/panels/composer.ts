@@ -1,9 +1,9 @@
 /** Where the next words are written: the text box, what they are for, suggestions, and how images are generated. */
 
-import type { AnswerTask } from "setokim";
 import type { Conversation } from "../conversation.ts";
 import { create, element } from "../dom.ts";
-import { answerTasks, type GenerationSettings, isRunning, offers, type State, type Store } from "../state.ts";
+import { type GenerationSettings, isRunning, modesOf, offers, type State, type Store } from "../state.ts";
+import type { Mode } from "../worlds/world.ts";
 
 export function mountComposer(store: Store, conversation: Conversation): void {
   const form = element("composer", HTMLFormElement);
@@ -50,12 +50,12 @@ export function mountComposer(store: Store, conversation: Conversation): void {
 function mountModes(store: Store, form: HTMLFormElement, textBox: HTMLTextAreaElement): void {
   const modes = [...form.querySelectorAll<HTMLInputElement>('input[name="mode"]')];
   for (const radio of modes) {
-    radio.addEventListener("change", () => store.set({ mode: radio.value as AnswerTask }));
+    radio.addEventListener("change", () => store.set({ mode: radio.value as Mode }));
   }
   store.on(["tasks"], (state) => {
-    const offered = answerTasks(state);
+    const offered = modesOf(state);
     for (const radio of modes) {
-      radio.disabled = !offered.includes(radio.value as AnswerTask);
+      radio.disabled = !offered.includes(radio.value as Mode);
       if (radio.parentElement !== null) radio.parentElement.hidden = radio.disabled;
     }
     const [first] = offered;
@@ -79,7 +79,7 @@ function mountSend(store: Store, textBox: HTMLTextAreaElement): void {
 }
 
 function canAsk(state: State): boolean {
-  return isRunning(state.status) && answerTasks(state).length > 0;
+  return isRunning(state.status) && modesOf(state).length > 0;
 }
 
 function mountSuggestions(store: Store, conversation: Conversation): void {

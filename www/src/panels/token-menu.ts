@@ -4,7 +4,7 @@ import { element } from "../dom.ts";
 import { percent } from "../format.ts";
 import { type MenuEntry, openMenu, placeUnder } from "../menu.ts";
 import { confidentName, titleOf } from "../names.ts";
-import { answerTasks, type Store } from "../state.ts";
+import { modesOf, type Store } from "../state.ts";
 import { modeNames } from "../transcript.ts";
 
 /** What can be done with the token that was chosen: each entry is a request in plain words, sent or filled in. */
@@ -15,7 +15,7 @@ export function mountTokenMenu(store: Store, conversation: Conversation): void {
   const entriesFor = (id: number): MenuEntry[] => {
     const { tokens, world } = store.state;
     if (tokens === undefined) return [];
-    const offered = answerTasks(store.state);
+    const offered = modesOf(store.state);
     const { requests, recolor } = world.requestsFor(tokens, id);
     const items = requests
       .filter(({ mode }) => offered.includes(mode))

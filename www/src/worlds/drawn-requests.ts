@@ -1,10 +1,10 @@
 /** What can be asked in the drawn world, in words that its model was trained with (`training/data/text.py`). */
 
-import type { AnswerTask, Tokenization } from "setokim";
+import type { Tokenization } from "setokim";
 import { colorNames } from "../colors.ts";
 import { confidentName, surestNames, withArticle } from "../names.ts";
 import { cellOf } from "../places.ts";
-import type { Request, TokenRequests } from "./world.ts";
+import type { Mode, Request, TokenRequests } from "./world.ts";
 
 const scenes = [
   "a cat and a red ball on grass",
@@ -14,11 +14,11 @@ const scenes = [
 ];
 
 /** Three or four requests of one mode. */
-export function suggestions(mode: AnswerTask, tokens: Tokenization | undefined, chosen?: number): Request[] {
+export function suggestions(mode: Mode, tokens: Tokenization | undefined, chosen?: number): Request[] {
   return promptsFor(mode, tokens, chosen).map((prompt) => ({ mode, prompt }));
 }
 
-function promptsFor(mode: AnswerTask, tokens: Tokenization | undefined, chosen: number | undefined): string[] {
+function promptsFor(mode: Mode, tokens: Tokenization | undefined, chosen: number | undefined): string[] {
   if (mode === "generate") return scenes;
   const things = surestNames(tokens, true, chosen);
   const alone = things.filter(({ name }) => things.filter((other) => other.name === name).length === 1);

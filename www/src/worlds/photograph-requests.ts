@@ -1,11 +1,11 @@
 /** What can be asked about a photograph, around the names of its tokens: questions as in training (`training/photo/questions.py`),
  *  and instructions that need no more than a mask. */
 
-import type { AnswerTask, Tokenization } from "setokim";
+import type { Tokenization } from "setokim";
 import { colorNames } from "../colors.ts";
 import { confidentName, surestNames } from "../names.ts";
 import { cellOf } from "../places.ts";
-import type { Request, TokenRequests } from "./world.ts";
+import type { Mode, Request, TokenRequests } from "./world.ts";
 
 /** Names of what can do something, by which it is asked about. */
 const ALIVE = new Set(
@@ -18,7 +18,7 @@ const ALIVE = new Set(
 const BACKGROUND_EDITS = ["blur the background", "make the background gray", "replace the background with white"];
 
 /** In the mode for questions, of every kind; else of that mode alone. */
-export function suggestions(mode: AnswerTask, tokens: Tokenization | undefined, chosen?: number): Request[] {
+export function suggestions(mode: Mode, tokens: Tokenization | undefined, chosen?: number): Request[] {
   const things = unique(surestNames(tokens, true, chosen).map(({ name }) => name));
   const [one, other = one] = things;
   if (mode === "segment") {

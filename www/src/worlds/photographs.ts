@@ -3,7 +3,7 @@ import type { World } from "./world.ts";
 
 export const photographs: World = {
   kind: "photographs",
-  tasks: ["tokenize", "chat", "segment", "edit"],
+  tasks: ["tokenize", "chat", "describe", "segment", "edit"],
   welcome: {
     title: "A small model for photographs",
     can: [

@@ -4,9 +4,12 @@ import type { AnswerTask, Task, Tokenization } from "setokim";
 import type { ColorName } from "../colors.ts";
 import type { WorldKind } from "../models.ts";
 
+/** What a person chooses above the text box; a description is a question like others there. */
+export type Mode = Exclude<AnswerTask, "describe">;
+
 /** Words for the model, and what they are for. */
 export interface Request {
-  mode: AnswerTask;
+  mode: Mode;
   prompt: string;
   /** The part of the words that the person is to choose. */
   open?: string;
@@ -33,7 +36,7 @@ export interface World {
   tasks: readonly Task[];
   welcome: { title: string; can: readonly [string, string, string, string] };
   /** What each mode is for, and what stands in the text box while it is empty. */
-  modes: Partial<Record<AnswerTask, { about: string; placeholder: string }>>;
+  modes: Partial<Record<Mode, { about: string; placeholder: string }>>;
   /** Under the modes, before the first question. */
   about: string;
   open: string;
@@ -46,6 +49,6 @@ export interface World {
   unfamiliar: string;
   samples: readonly Sample[];
   /** Whole requests that fit the picture, the most telling first; about the token that was chosen, if it shows a thing. */
-  suggestions(mode: AnswerTask, tokens: Tokenization | undefined, chosen: number | undefined): Request[];
+  suggestions(mode: Mode, tokens: Tokenization | undefined, chosen: number | undefined): Request[];
   requestsFor(tokens: Tokenization, id: number): TokenRequests;
 }
