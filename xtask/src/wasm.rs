@@ -15,7 +15,7 @@ pub const DEFAULT_PROFILE: &str = "release";
 
 /// What the package weighed gzipped when somebody last looked, in bytes: less is better, and more by [`GROWTH`] wants a
 /// reason and a new figure here.
-const GZIPPED: u64 = 3_090_000;
+const GZIPPED: u64 = 3_160_000;
 const GROWTH: f64 = 1.02;
 
 pub fn toolchain() -> Result<Toolchain> {

@@ -128,7 +128,7 @@ fn what_is_removed_leaves_stripes_and_sky_behind() {
             if y < height / 2 {
                 [60, 90, 250 - (y / scale) as u8]
             } else {
-                [if x / (4 * scale) % 2 == 0 { 40 } else { 160 }, 80, 30]
+                [if (x / (4 * scale)).is_multiple_of(2) { 40 } else { 160 }, 80, 30]
             }
         };
         let (image, mask) = disc(width, height, |x, y, is_inside| if is_inside { [255; 3] } else { plain(x, y) });
