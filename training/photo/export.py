@@ -24,7 +24,7 @@ from .stage3 import FIND, SEG
 from .tokenizer import TokenizerConfig
 
 BLOCK = 32
-UNSURE = 0.15  # probability of the likeliest name
+UNSURE = 0.4  # probability of the likeliest name: on four photographs most names below it were wrong
 LARGEST = 12 * 1000 * 1000  # bytes
 
 
