@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
 use setokim::formats::safetensors::write_safetensors_f32;
 use setokim::image::Image;
 use setokim::image::masks::LabelMap;
@@ -45,6 +46,16 @@ pub struct FeaturesArgs {
     output: PathBuf,
 }
 
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    tokens: &'a TokenReport,
+    /// In the order of the tokens; null for a model that cannot name them.
+    names: Option<Vec<TokenName>>,
+    /// Null for a model that cannot tell.
+    unfamiliar: Option<bool>,
+}
+
 pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
     let image = Image::decode(&read_file(&args.image)?)?;
     let model = args.model.load()?;
@@ -54,15 +65,14 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
         let map = LabelMap::new(&report.labels, report.grid, &report.crop, image.width(), image.height())?;
         write_file(target, &png_from_image(&overlay(&image, &map, OverlayStyle::default())?)?)?;
     }
-    match &args.json {
-        Some(target) => write_json(target, report),
-        None => {
-            let names = pollster::block_on(model.name_tokens(&visual))?;
-            print_tokens(report, names.as_ref());
-            eprintln!("device: {}", model.device().report.reason);
-            Ok(())
-        }
+    let names = pollster::block_on(model.name_tokens(&visual))?;
+    if let Some(target) = &args.json {
+        let unfamiliar = names.as_ref().and_then(|names| names.unfamiliar);
+        return write_json(target, &Report { tokens: report, names: names.map(|names| names.names), unfamiliar });
     }
+    print_tokens(report, names.as_ref());
+    eprintln!("device: {}", model.device().report.reason);
+    Ok(())
 }
 
 /// One line per token, largest first.
