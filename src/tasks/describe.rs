@@ -22,7 +22,8 @@ impl Setokim {
         options: &AnswerOptions,
     ) -> Answering<impl Future<Output = Result<Answer>>> {
         Answering::new(async move |events| {
-            let question = self.config().prompts.describe.clone().ok_or(Error::Unsupported("description"))?;
+            let question =
+                self.config().prompts.describe.clone().ok_or(Error::Unsupported("question for descriptions"))?;
             let message = Message { role: Role::User, parts: vec![Part::Image(encoded.clone()), Part::Text(question)] };
             let turns = self.language()?.turns(&[message])?;
             let task = Task::Chat { masks: false, images: false };

@@ -1,5 +1,5 @@
-//! The four tasks of the paper's Figure 3, each a few lines around the decoding loop of `model/decode.rs`. What they say to the
-//! language model is the model's own affair: `prompts` in its `config.json`.
+//! The four tasks of the paper's Figure 3, and description: each a few lines around the decoding loop of `model/decode.rs`.
+//! What they say to the language model is the model's own affair: `prompts` in its `config.json`.
 
 mod chat;
 mod describe;

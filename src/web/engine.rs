@@ -141,6 +141,22 @@ impl Engine {
         chat.await.map_err(js_error)
     }
 
+    /// What is in an image, in the words of the question that the model was trained with.
+    pub async fn describe(
+        &self,
+        shown: JsValue,
+        options: JsValue,
+        on_event: Function,
+        abort: &Abort,
+    ) -> Result<JsValue, JsValue> {
+        let abort = abort.handle.clone();
+        let describe = async {
+            let (encoded, options) = (self.encode_image(image(&shown)?).await?, answer_options(options, abort)?);
+            Ok(js_answer(&answered(self.model.describe(&encoded, &options), &on_event).await?))
+        };
+        describe.await.map_err(js_error)
+    }
+
     /// The mask of what a phrase means in an image.
     pub async fn segment(
         &self,
@@ -233,7 +249,7 @@ impl Engine {
         let names = self.model.name_tokens(visual).await?;
         let tokens = js_value(&visual.report);
         set(&tokens, "labels", Uint32Array::from(visual.report.labels.as_slice()).into());
-        // Null for a model without name heads, or without a measure of what it knows.
+        // Null for a model that cannot name tokens, or has no measure of what it knows.
         set(&tokens, "unfamiliar", js_value(&names.as_ref().and_then(|names| names.unfamiliar)));
         set(&tokens, "names", js_value(&names.map(|names| names.names)));
         Ok(tokens)

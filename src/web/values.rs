@@ -129,6 +129,8 @@ pub(super) fn js_mask(found: &Segmentation) -> JsValue {
         ("height", found.mask.height().into()),
         ("bits", Uint8Array::from(bits.as_slice()).into()),
         ("score", found.score.into()),
+        ("box", js_value(&found.mask.bounds())),
+        ("point", js_value(&found.point)),
         ("tokens", js_value(&found.tokens)),
     ])
 }

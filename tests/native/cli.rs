@@ -65,9 +65,12 @@ fn tokenize_prints_json_and_paints_an_overlay() {
         let center = token["center"][0].as_u64().expect("row") * 4 + token["center"][1].as_u64().expect("column");
         assert_eq!(labels[center as usize].as_u64(), Some(id as u64), "a centre belongs to itself");
     }
-    let names = json["names"].as_array().expect("a name for each token");
+    let names = json["names"].as_array().expect("the model names its tokens");
     assert_eq!(names.len(), tokens.len());
-    assert!(names.iter().all(|name| name["name"].is_string() && name["confidence"].is_number()));
+    for name in names {
+        assert!(name["name"].is_string() && name["is_object"].is_boolean(), "{name}");
+        assert!((0.0..=1.0).contains(&name["confidence"].as_f64().expect("a probability")));
+    }
     assert_eq!(json["device"], "cpu");
     assert!(json["timings_ms"]["encode"].as_f64().expect("a time") > 0.0);
     let painted = image::open(&overlay).expect("a picture");

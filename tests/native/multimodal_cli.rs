@@ -1,4 +1,4 @@
-//! `chat`, `segment`, `generate` and `edit` as a person uses them. The model is random: what it says means nothing.
+//! `chat`, `describe`, `segment`, `generate` and `edit` as a person uses them. The model is random: what it says means nothing.
 
 use std::io::Write;
 use std::path::Path;
@@ -36,6 +36,11 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
+fn numbers<const N: usize>(list: &Value) -> [f64; N] {
+    let numbers: Vec<f64> = list.as_array().expect("a list").iter().filter_map(Value::as_f64).collect();
+    numbers.try_into().expect("so many numbers")
+}
+
 /// An image of four coloured quarters, 50 x 40.
 fn write_image(path: &Path) {
     let color = |x: u32, y: u32| [if x < 25 { 220 } else { 40 }, if y < 20 { 200 } else { 60 }, 90];
@@ -71,6 +76,15 @@ fn a_bad_turn_does_not_end_the_chat() {
     assert_eq!(said.matches("tokens read").count(), 2, "{said}");
 }
 
+/// It has no question for it (`prompts.describe`).
+#[test]
+fn a_model_that_has_not_learned_to_describe_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = folder.path().join("image.png");
+    write_image(&image);
+    fails_with("unsupported", &[&["describe", text(&image)], &MODEL[..]].concat());
+}
+
 #[test]
 fn segment_writes_a_mask_of_the_pictures_size() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -96,9 +110,15 @@ fn segment_writes_a_mask_of_the_pictures_size() {
         let bits: Vec<bool> = written.pixels().map(|pixel| pixel.0[0] == 255).collect();
         assert_eq!(rle.to_mask().expect("whole").bits(), bits);
         assert!(json["score"].as_f64().expect("a number") > 0.5);
+        let [left, top, right, bottom] = numbers(&json["box"]);
+        let inside = |x: f64, y: f64| left <= x && x < right && top <= y && y < bottom;
+        let places = (0..bits.len()).filter(|&at| bits[at]).map(|at| [(at % 50) as f64, (at / 50) as f64]);
+        assert!(places.clone().all(|[x, y]| inside(x, y)) && right <= 50.0 && bottom <= 40.0);
+        let [x, y] = numbers(&json["point"]);
+        assert!(bits[y as usize * 50 + x as usize], "the surest place is in the mask");
         assert!(over.is_file());
     } else {
-        assert!(!mask.exists() && json["mask"].is_null());
+        assert!(!mask.exists() && json["mask"].is_null() && json["box"].is_null() && json["point"].is_null());
     }
     fails_with("prompt-invalid", &[&["segment", text(&image), "", "-o", text(&mask)], &MODEL[..]].concat());
 }
@@ -158,6 +178,7 @@ fn a_model_without_a_language_model_says_so() {
     let tokenizer = ["--model", "tests/fixtures/tiny-model", "--device", "cpu"];
     for arguments in [
         &["chat", "hi"][..],
+        &["describe", "absent.png"],
         &["segment", "absent.png", "the dog", "-o", "mask.png"],
         &["generate", "a dog", "-o", "out.png"],
         &["edit", "absent.png", "remove the dog", "-o", "out.png"],

@@ -1,18 +1,20 @@
-//! What `chat`, `segment`, `generate` and `edit` share.
+//! What `chat`, `describe`, `segment`, `generate` and `edit` share.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use setokim::image::Image;
 use setokim::image::edit::png_with_alpha;
 use setokim::image::overlay::{OverlayStyle, overlay};
 use setokim::image::png_from_image;
 use setokim::model::answer::AnswerOptions;
+use setokim::model::answering::Answering;
 use setokim::model::diffusion::DiffusionOptions;
 use setokim::model::encoded_image::EncodedImage;
-use setokim::model::events::Usage;
+use setokim::model::events::{Answer, Event, Usage};
 use setokim::model::rendering::GeneratedImage;
 use setokim::model::setokim::Setokim;
 
@@ -65,6 +67,25 @@ pub fn is_unfamiliar(model: &Setokim, encoded: &EncodedImage) -> Result<Option<b
         eprintln!("{UNFAMILIAR}");
     }
     Ok(unfamiliar)
+}
+
+/// Prints the text of an answer as it comes, then what it took.
+pub fn print(mut answering: Answering<impl Future<Output = setokim::Result<Answer>>>) -> Result<Answer> {
+    let mut stdout = std::io::stdout().lock();
+    let mut written = Ok(());
+    let answer = pollster::block_on(async {
+        while let Some(event) = answering.next().await {
+            if let Event::Text(text) = event
+                && written.is_ok()
+            {
+                written = write!(stdout, "{text}").and_then(|()| stdout.flush());
+            }
+        }
+        answering.await
+    })?;
+    written.and_then(|()| writeln!(stdout)).context("standard output")?;
+    report(&answer.usage);
+    Ok(answer)
 }
 
 pub fn write_image(target: &Path, image: &Image) -> Result<()> {

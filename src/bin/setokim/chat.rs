@@ -1,6 +1,6 @@
 //! `chat`: text and images in, streamed text out.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use clap::Args;
 use setokim::image::png_from_image;
 use setokim::model::answer::AnswerOptions;
 use setokim::model::encoded_image::EncodedImage;
-use setokim::model::events::{Answer, Event};
+use setokim::model::events::Answer;
 use setokim::model::sampler::Sampling;
 use setokim::model::setokim::Setokim;
 use setokim::text::Role;
@@ -112,29 +112,10 @@ impl Chat<'_> {
     fn try_turn(&mut self, text: &str, images: &[PathBuf]) -> Result<()> {
         let images = images.iter().map(|path| answer::encode_image(self.model, path)).collect::<Result<_>>()?;
         self.messages.push(Message { role: Role::User, parts: parts(text, images)? });
-        let answer = self.answer()?;
+        let answer = answer::print(self.model.chat(&self.messages, &self.options))?;
         self.save(&answer)?;
         self.messages.push(answer.to_message());
         Ok(())
-    }
-
-    fn answer(&self) -> Result<Answer> {
-        let mut stdout = std::io::stdout().lock();
-        let mut written = Ok(());
-        let answer = pollster::block_on(async {
-            let mut answering = self.model.chat(&self.messages, &self.options);
-            while let Some(event) = answering.next().await {
-                if let Event::Text(text) = event
-                    && written.is_ok()
-                {
-                    written = write!(stdout, "{text}").and_then(|()| stdout.flush());
-                }
-            }
-            answering.await
-        })?;
-        written.and_then(|()| writeln!(stdout)).context("standard output")?;
-        answer::report(&answer.usage);
-        Ok(answer)
     }
 
     fn save(&mut self, answer: &Answer) -> Result<()> {

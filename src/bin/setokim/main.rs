@@ -7,6 +7,7 @@ mod cluster;
 mod complete;
 #[cfg(feature = "convert")]
 mod convert;
+mod describe;
 mod edit;
 mod eval;
 mod eval_photos;
@@ -50,6 +51,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Talk, about images too.
     Chat(chat::ChatArgs),
+    /// Say what is in an image, with a model that has learned to.
+    Describe(describe::DescribeArgs),
     /// Find what a phrase means in an image.
     Segment(segment::SegmentArgs),
     /// Draw what a prompt describes.
@@ -159,6 +162,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::eval(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Chat(args) => chat::chat(&args),
+        Command::Describe(args) => describe::describe(&args),
         Command::Segment(args) => segment::segment(&args),
         Command::Generate(args) => generate::generate(&args),
         Command::Edit(args) => edit::edit(&args),

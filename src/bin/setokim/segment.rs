@@ -42,6 +42,11 @@ struct Report {
     phrase: String,
     matches: bool,
     score: Option<f32>,
+    /// Left, top, right and bottom edge of the mask in pixels of the image.
+    #[serde(rename = "box")]
+    bounds: Option<[u32; 4]>,
+    /// Where the model is surest, across and down in pixels of the image.
+    point: Option<[f64; 2]>,
     /// Semantic tokens of which at least half lies in the mask.
     tokens: Vec<CoveredToken>,
     mask: Option<Rle>,
@@ -66,6 +71,8 @@ pub fn segment(args: &SegmentArgs) -> Result<()> {
             phrase: args.phrase.clone(),
             matches: found.is_some(),
             score: found.map(|found| found.score),
+            bounds: found.and_then(|found| found.mask.bounds()),
+            point: found.map(|found| found.point),
             tokens: found.map_or_else(Vec::new, |found| found.tokens.clone()),
             mask: found.map(|found| found.mask.to_rle()),
             text: segment.text,

@@ -48,12 +48,12 @@ pub struct FeaturesArgs {
 }
 
 #[derive(Serialize)]
-struct NamedReport<'a> {
+struct Report<'a> {
     #[serde(flatten)]
-    report: &'a TokenReport,
-    /// Of each token; null for a model without name heads.
-    names: Option<&'a [TokenName]>,
-    /// Whether the image is unlike those that the model was trained on; null for a model that cannot tell.
+    tokens: &'a TokenReport,
+    /// In the order of the tokens; null for a model that cannot name them.
+    names: Option<Vec<TokenName>>,
+    /// Null for a model that cannot tell.
     unfamiliar: Option<bool>,
 }
 
@@ -67,18 +67,13 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
         write_file(target, &png_from_image(&overlay(&image, &map, OverlayStyle::default())?)?)?;
     }
     let names = pollster::block_on(model.name_tokens(&visual))?;
-    match &args.json {
-        Some(target) => {
-            let unfamiliar = names.as_ref().and_then(|names| names.unfamiliar);
-            let names = names.as_ref().map(|names| names.names.as_slice());
-            write_json(target, &NamedReport { report, names, unfamiliar })
-        }
-        None => {
-            print_tokens(report, names.as_ref());
-            eprintln!("device: {}", model.device().report.reason);
-            Ok(())
-        }
+    if let Some(target) = &args.json {
+        let unfamiliar = names.as_ref().and_then(|names| names.unfamiliar);
+        return write_json(target, &Report { tokens: report, names: names.map(|names| names.names), unfamiliar });
     }
+    print_tokens(report, names.as_ref());
+    eprintln!("device: {}", model.device().report.reason);
+    Ok(())
 }
 
 /// One line per token, largest first.
