@@ -13,7 +13,7 @@ from .evaluate import append_row
 
 
 def rate_at(progress: float, step: int, warmup: int = 200, fall_from: float = 0.7) -> float:
-    """Share of the learning rate: a short rise, constant, then a straight fall to a fiftieth."""
+    """Share of the learning rate: a rise over `warmup` steps, constant, then a straight fall to a fiftieth."""
     fall = 1.0 if progress < fall_from else max(0.02, (1 - progress) / (1 - fall_from))
     return min(1.0, (step + 1) / warmup) * fall
 
@@ -132,7 +132,7 @@ class Run:
 
     def update(self, loss: Tensor, seen: int, started: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * rate_at(self.progress, self.step)
+            group["lr"] = self.rate * rate_at(self.progress, self.step, warmup=min(200, self.steps // 10))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.parameters)
