@@ -19,7 +19,7 @@ pub(crate) enum Wanted {
     Gguf,
     Safetensors,
     Json,
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg(feature = "convert")]
     Torch,
 }
 
@@ -30,7 +30,7 @@ impl Wanted {
             Self::Gguf => start.starts_with(b"GGUF"),
             Self::Safetensors => start.get(8) == Some(&b'{') && !start.starts_with(b"GGUF"),
             Self::Json => start.trim_ascii_start().starts_with(b"{"),
-            #[cfg(not(target_family = "wasm"))]
+            #[cfg(feature = "convert")]
             Self::Torch => start.starts_with(ZIP) || start.starts_with(PICKLE),
         }
     }

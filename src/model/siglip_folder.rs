@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 #[cfg(not(target_family = "wasm"))]
-use crate::model::foreign::not_read;
 use crate::model::foreign::{known_settings, not_known};
 use crate::{Error, Result};
 
@@ -54,7 +53,7 @@ pub(crate) fn reads(layers: usize, name: &str) -> bool {
 }
 
 /// Fails for a tensor in the midst of the layers that they do not have here.
-#[cfg(not(target_family = "wasm"))]
+#[cfg(feature = "convert")]
 pub(crate) fn check_known(name: &str) -> Result<()> {
     let is_known = matches!(
         parts(name)[..],
@@ -64,7 +63,7 @@ pub(crate) fn check_known(name: &str) -> Result<()> {
             | ["encoder", "layers", _, "self_attn", "q_proj" | "k_proj" | "v_proj" | "out_proj", "weight" | "bias"]
             | ["encoder", "layers", _, "mlp", "fc1" | "fc2", "weight" | "bias"]
     );
-    if is_known { Ok(()) } else { Err(not_read(name)) }
+    if is_known { Ok(()) } else { Err(crate::model::foreign::not_read(name)) }
 }
 
 fn parts(name: &str) -> Vec<&str> {

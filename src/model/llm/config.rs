@@ -109,7 +109,7 @@ impl LlamaConfig {
     }
 
     /// With as many heads of keys as make up that width.
-    #[cfg(not(target_family = "wasm"))]
+    #[cfg(feature = "convert")]
     pub(crate) fn with_key_width(self, width: usize) -> Result<Self> {
         let heads = width / self.head_dim; // at least 4: it was checked
         Self { num_key_value_heads: heads, ..self }.checked()
