@@ -165,11 +165,11 @@ async function instantiate(wasmUrl: string | undefined): Promise<WasmModule> {
   return { ...(generated as Omit<WasmModule, "memoryBytes">), memoryBytes: () => memory.buffer.byteLength };
 }
 
-/** Where the wasm lies beside this file, which is all that Node has. In a name, since bundlers know the generated code's own. */
-const beside = "../wasm/setokim_bg.wasm";
+/** In a name, or bundlers would look for what stands beside it; they know the generated code's own address. */
+const here = import.meta.url;
 
 /** Node's `fetch` reads no files. Undefined wherever the generated code can fetch by itself. */
 async function bytesOfFile(wasmUrl: string | undefined): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  const url = new URL(wasmUrl ?? beside, import.meta.url);
+  const url = new URL(wasmUrl ?? "../wasm/setokim_bg.wasm", here);
   return url.protocol === "file:" ? ((await readFile(url)) ?? undefined) : undefined;
 }
