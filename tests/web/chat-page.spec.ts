@@ -14,6 +14,7 @@ import {
   textOf,
   useFakeModel,
   visit,
+  watchLayoutShifts,
 } from "./helpers.ts";
 
 test("composes a scene by keyboard and by mouse, as a picture to talk about", async ({ chat: page }) => {
@@ -232,20 +233,13 @@ test("clears the conversation", async ({ chat: page }) => {
 
 test("stays in place while the model loads, and can be written in when it is there", async ({ page }) => {
   await useFakeModel(page);
-  await page.addInitScript(() => {
-    const shifts: number[] = [];
-    Object.assign(globalThis, { shifts });
-    new PerformanceObserver((list) => {
-      for (const entry of list.getEntries()) shifts.push((entry as unknown as { value: number }).value);
-    }).observe({ type: "layout-shift", buffered: true });
-  });
+  const shifts = await watchLayoutShifts(page);
   await visit(page);
   await expect(page.locator("#words")).toBeDisabled();
   await expect(page.getByRole("button", { name: "Send" })).toBeDisabled();
   await expect(page.locator("#words")).toBeEnabled();
   await settled(page);
-  const shifts = await page.evaluate(() => (globalThis as unknown as { shifts: number[] }).shifts);
-  expect(shifts.reduce((sum, value) => sum + value, 0)).toBeLessThan(0.02);
+  expect(await shifts()).toBeLessThan(0.02);
 });
 
 test("has no conversation for a model without a language model", async ({ page }) => {

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { expect } from "@playwright/test";
 import { ask, test } from "./fake-chat.ts";
-import { accessibilityFaults, middlePixel, settled, shot } from "./helpers.ts";
+import { accessibilityFaults, middlePixel, settled, shot, tapPatch } from "./helpers.ts";
 
 test("answers, word by word, with tokens and seconds", async ({ chat: page }) => {
   await expect(page.locator("#chat-intro")).toContainText("tiny model of a drawn world");
@@ -207,12 +207,7 @@ test("undoes and redoes changes of the picture, and leaves the conversation", as
 test("offers what can be asked about a token, by mouse and by keyboard", async ({ chat: page }) => {
   const surface = page.locator("#surface");
   const menu = page.getByRole("menu");
-  const tap = async (row: number, column: number): Promise<void> => {
-    const box = await surface.boundingBox();
-    if (box === null) throw new Error("the picture is not shown");
-    await page.mouse.click(box.x + ((column + 0.5) / 16) * box.width, box.y + ((row + 0.5) / 16) * box.height);
-  };
-  await tap(5, 10); // the balloon
+  await tapPatch(page, 5, 10); // the balloon
   await expect(menu).toHaveAttribute("aria-label", "red balloon, 95 % sure");
   await expect(menu.getByRole("menuitem").first()).toBeFocused();
   await shot(page, "chat-token-menu");
@@ -223,7 +218,7 @@ test("offers what can be asked about a token, by mouse and by keyboard", async (
   await expect(page.locator(".turn").last().locator(".asked-words")).toHaveText("You: Find the balloon");
   await expect(page.locator("#legend")).toContainText("the balloon");
 
-  await tap(5, 10); // once: what was found took the focus from it
+  await tapPatch(page, 5, 10); // once: what was found took the focus from it
   await menu.getByRole("menuitem", { name: "make the balloon blue" }).click();
   await settled(page);
   await expect(page.locator("#surface")).toHaveAttribute("aria-label", "make the balloon blue, 5 tokens");
@@ -238,7 +233,7 @@ test("offers what can be asked about a token, by mouse and by keyboard", async (
   await page.keyboard.press("Escape");
   await expect(menu).toBeHidden();
   await expect(surface).toBeFocused();
-  await tap(11, 7); // the cat
+  await tapPatch(page, 11, 7); // the cat
   await page.keyboard.press("End");
   await expect(menu.getByRole("menuitem").last()).toBeFocused();
   await page.keyboard.press("Enter");

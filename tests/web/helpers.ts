@@ -217,3 +217,23 @@ export async function accessibilityFaults(page: Page): Promise<string[]> {
     );
   });
 }
+
+/** Clicks the middle of a patch of the picture, of 16 by 16. */
+export async function tapPatch(page: Page, row: number, column: number): Promise<void> {
+  const box = await page.locator("#surface").boundingBox();
+  if (box === null) throw new Error("the picture is not shown");
+  await page.mouse.click(box.x + ((column + 0.5) / 16) * box.width, box.y + ((row + 0.5) / 16) * box.height);
+}
+
+/** From the page's next visit on: how much it moved without being asked, as a sum. */
+export async function watchLayoutShifts(page: Page): Promise<() => Promise<number>> {
+  await page.addInitScript(() => {
+    const shifts: number[] = [];
+    Object.assign(globalThis, { shifts });
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) shifts.push((entry as unknown as { value: number }).value);
+    }).observe({ type: "layout-shift", buffered: true });
+  });
+  return () =>
+    page.evaluate(() => (globalThis as unknown as { shifts: number[] }).shifts.reduce((sum, value) => sum + value, 0));
+}

@@ -17,6 +17,7 @@ import {
   test,
   tokenCount,
   visit,
+  watchLayoutShifts,
 } from "./helpers.ts";
 
 test("shows the tokens of a sample", async ({ ready: page }) => {
@@ -413,13 +414,7 @@ for (const scheme of ["light", "dark"] as const) {
 }
 
 test("is accessible and in place while it loads", async ({ page, context }) => {
-  await page.addInitScript(() => {
-    const shifts: number[] = [];
-    Object.assign(globalThis, { shifts });
-    new PerformanceObserver((list) => {
-      for (const entry of list.getEntries()) shifts.push((entry as unknown as { value: number }).value);
-    }).observe({ type: "layout-shift", buffered: true });
-  });
+  const shifts = await watchLayoutShifts(page);
   let go = (): void => undefined;
   const wait = new Promise<void>((resolve) => (go = resolve));
   await context.route("**/*.safetensors", async (route) => {
@@ -435,10 +430,7 @@ test("is accessible and in place while it loads", async ({ page, context }) => {
   go();
   await expect(page.locator("#token-count")).not.toHaveText("–", { timeout: 120_000 });
   await settled(page);
-  const total = await page.evaluate(() =>
-    (globalThis as unknown as { shifts: number[] }).shifts.reduce((sum, value) => sum + value, 0),
-  );
-  expect(total).toBeLessThan(0.02);
+  expect(await shifts()).toBeLessThan(0.02);
 });
 
 test("remembers the colours that were chosen", async ({ page }) => {

@@ -11,8 +11,10 @@ import {
   savedFrom,
   settled,
   shot,
+  tapPatch,
   useFakeModel,
   visit,
+  watchLayoutShifts,
 } from "./helpers.ts";
 
 const test = base.extend<{ photos: Page }>({
@@ -125,14 +127,8 @@ test("offers what a model of photographs can do, and no more", async ({ photos: 
 });
 
 test("names a token with how sure it is, and offers to cut it out, blur and remove it", async ({ photos: page }) => {
-  const surface = page.locator("#surface");
   const menu = page.getByRole("menu");
-  const tap = async (row: number, column: number): Promise<void> => {
-    const box = await surface.boundingBox();
-    if (box === null) throw new Error("the picture is not shown");
-    await page.mouse.click(box.x + ((column + 0.5) / 16) * box.width, box.y + ((row + 0.5) / 16) * box.height);
-  };
-  await tap(5, 6); // the dog
+  await tapPatch(page, 5, 6); // the dog
   await expect(menu).toHaveAttribute("aria-label", "dog, 87 % sure");
   await expect(menu.getByRole("menuitem")).toHaveText([
     "Ask What is the dog doing?",
@@ -146,7 +142,7 @@ test("names a token with how sure it is, and offers to cut it out, blur and remo
   await shot(page, "photos-menu");
   expect(await accessibilityFaults(page)).toEqual([]);
   await page.keyboard.press("Escape");
-  await tap(11, 7); // what has no name
+  await tapPatch(page, 11, 7); // what has no name
   await expect(menu).toHaveAttribute("aria-label", "token 4");
   await expect(menu.getByRole("menuitem")).toHaveCount(1);
   await page.keyboard.press("Enter");
@@ -315,13 +311,7 @@ test("turns to the other camera where there are two, and turns off one that come
 
 test("fits a phone, in both colours, and stays in place while it loads", async ({ page }) => {
   await page.setViewportSize({ width: 390, height: 844 });
-  await page.addInitScript(() => {
-    const shifts: number[] = [];
-    Object.assign(globalThis, { shifts });
-    new PerformanceObserver((list) => {
-      for (const entry of list.getEntries()) shifts.push((entry as unknown as { value: number }).value);
-    }).observe({ type: "layout-shift", buffered: true });
-  });
+  const shifts = await watchLayoutShifts(page);
   await useFakeModel(page);
   await listModels(page, "photo:photographs setokim-tiny:drawn");
   await page.goto("./");
@@ -332,8 +322,7 @@ test("fits a phone, in both colours, and stays in place while it loads", async (
   await page.getByRole("button", { name: "Download and start" }).click();
   await expect(page.locator("#token-count")).not.toHaveText("–");
   await settled(page);
-  const shifts = await page.evaluate(() => (globalThis as unknown as { shifts: number[] }).shifts);
-  expect(shifts.reduce((sum, value) => sum + value, 0)).toBeLessThan(0.02);
+  expect(await shifts()).toBeLessThan(0.02);
   expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390);
   for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme });
