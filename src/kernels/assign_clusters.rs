@@ -56,8 +56,8 @@ pub(super) fn launch(features: CubeTensor, selection: CubeTensor) -> CubeTensor 
 fn centers_of_a_launch(c: usize) -> usize {
     const CENTERS: usize = 16;
     const DEPTH: usize = 32;
-    // The loop itself and, of each slice: the patches' load, the centres', the products.
-    // Of a tile of centres: each loop takes one more, in which it ends.
+    // Of a tile of centres, slice by slice: the patches' load, the centres', the products. Each loop takes one more, in which it
+    // ends.
     let iterations = 2 + c.div_ceil(DEPTH) * (1 + (DEPTH + 1) + (2 + 1) + (DEPTH + 1));
     (MOST_ITERATIONS / iterations).max(1) * CENTERS
 }

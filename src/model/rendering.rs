@@ -176,16 +176,16 @@ fn argmax(row: &[f32]) -> u32 {
 mod tests {
     use super::*;
 
-    fn token(copied: Option<usize>) -> PlacedToken {
+    pub(super) fn token(copied: Option<usize>) -> PlacedToken {
         PlacedToken { value: vec![0.0], copied }
     }
 
-    fn flat(value: u8) -> Image {
+    pub(super) fn flat(value: u8) -> Image {
         Image::from_rgb(vec![value; 4 * 4 * 3], 4, 4).unwrap()
     }
 
     /// A grid of 2 x 2 patches on 4 x 4 pixels: source tokens 0 0 / 0 1, whose numbers in the report are 5 and 7.
-    fn source() -> EncodedImage {
+    pub(super) fn source() -> EncodedImage {
         EncodedImage {
             image: flat(10),
             crop: Crop { x: 0.0, y: 0.0, width: 4.0, height: 4.0 },

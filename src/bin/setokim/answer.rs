@@ -61,6 +61,9 @@ pub const UNFAMILIAR: &str = "this image looks unlike those that the model was t
 /// Whether an image is unlike those that the model was trained on, which is also said on standard error; none for a model
 /// that cannot tell.
 pub fn is_unfamiliar(model: &Setokim, encoded: &EncodedImage) -> Result<Option<bool>> {
+    if model.config().familiarity.is_none() {
+        return Ok(None); // without looking at the image a second time
+    }
     let visual = pollster::block_on(model.tokenize(&encoded.image))?;
     let unfamiliar = pollster::block_on(model.name_tokens(&visual))?.and_then(|names| names.unfamiliar);
     if unfamiliar == Some(true) {

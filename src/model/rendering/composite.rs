@@ -206,33 +206,12 @@ fn blend(source: &EncodedImage, new: &Image, matte: &Image) -> Result<Image> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{flat, source, token};
     use super::*;
     use crate::image::preprocess::Crop;
 
     const SETTINGS: CompositeConfig =
         CompositeConfig { rim: [0.05, 0.13], remnant_reach: 5, strange: 25, went: 38, alike: 20 };
-
-    fn token(copied: Option<usize>) -> PlacedToken {
-        PlacedToken { value: vec![0.0], copied }
-    }
-
-    fn flat(value: u8) -> Image {
-        Image::from_rgb(vec![value; 4 * 4 * 3], 4, 4).unwrap()
-    }
-
-    /// A grid of 2 x 2 patches on 4 x 4 pixels: source tokens 0 0 / 0 1, whose numbers in the report are 5 and 7.
-    fn source() -> EncodedImage {
-        EncodedImage {
-            image: flat(10),
-            crop: Crop { x: 0.0, y: 0.0, width: 4.0, height: 4.0 },
-            grid: [2, 2],
-            labels: vec![0, 0, 0, 1],
-            ids: vec![5, 7],
-            tokens: vec![vec![0.0]; 2],
-            maps: None,
-            milliseconds: 0.0,
-        }
-    }
 
     #[test]
     fn a_patch_changes_with_the_token_that_owned_it_or_owns_it_now() {
