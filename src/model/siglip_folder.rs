@@ -3,7 +3,6 @@
 
 use serde_json::Value;
 
-#[cfg(not(target_family = "wasm"))]
 use crate::model::foreign::{known_settings, not_known};
 use crate::{Error, Result};
 
