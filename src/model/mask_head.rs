@@ -11,6 +11,7 @@ use crate::kernels::dense::matmul;
 use crate::model::config::{MaskHeadConfig, VisionConfig};
 use crate::model::encoded_image::EncodedImage;
 use crate::model::feature_maps::FeatureMaps;
+use crate::model::likeliest::argmax;
 use crate::model::mask_places::MaskPlaces;
 use crate::nn::linear::Linear;
 use crate::nn::tensor_store::TensorStore;
@@ -133,7 +134,7 @@ impl MaskLogits {
     /// The surest place, across and down an image in pixels, of which the square covers `crop`; the first in reading order
     /// among equals.
     pub(crate) fn point_in(&self, crop: &Crop) -> [f64; 2] {
-        let at = (0..self.values.len()).rev().max_by(|&a, &b| self.values[a].total_cmp(&self.values[b])).unwrap_or(0);
+        let at = argmax(&self.values);
         let center = |i: usize| (i as f64 + 0.5) / self.side as f64;
         crop.original_from_square(center(at % self.side), center(at / self.side)).into()
     }

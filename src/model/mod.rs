@@ -23,6 +23,7 @@ pub mod decode;
 pub mod events;
 pub mod feature_maps;
 pub mod language;
+mod likeliest;
 pub mod llm;
 pub mod sampler;
 

@@ -15,6 +15,7 @@ use crate::image::preprocess::Crop;
 use crate::image::resize::frame_from_square;
 use crate::image::soft_mask::SoftMask;
 use crate::model::encoded_image::EncodedImage;
+use crate::model::likeliest::argmax;
 use crate::model::setokim::Setokim;
 use crate::runtime::readback::{self, read_together};
 use crate::{Error, Result};
@@ -134,7 +135,7 @@ impl Setokim {
         let layout = detok.layout(tokens.clone()).ok_or(Error::Unsupported("detokenizer block"))?;
         let read = Transaction::default().register(detok.forward(tokens)).register(layout);
         let [pixels, layout] = read_together(read).await?.map(readback::values::<f32>);
-        let labels = layout.chunks_exact(placed.len()).map(argmax).collect();
+        let labels = layout.chunks_exact(placed.len()).map(|row| argmax(row) as u32).collect();
         Ok((image_from_pixels(&pixels, self.config().vision.image_size())?, labels))
     }
 }
@@ -164,12 +165,6 @@ fn removed_tokens(placed: &[PlacedToken], source: &EncodedImage) -> Vec<usize> {
 fn unchanged(source: &EncodedImage) -> Vec<PlacedToken> {
     let token = |(token, value): (usize, &Vec<f32>)| PlacedToken { value: value.clone(), copied: Some(token) };
     source.tokens.iter().enumerate().map(token).collect()
-}
-
-/// The lower index of equals.
-fn argmax(row: &[f32]) -> u32 {
-    let best = (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a)));
-    best.unwrap_or(0) as u32
 }
 
 #[cfg(test)]

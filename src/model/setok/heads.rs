@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, Transaction};
 
 use crate::Result;
 use crate::model::config::{FamiliarityConfig, LabelsConfig};
+use crate::model::likeliest::{argmax, likeliest};
 use crate::nn::linear::Linear;
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::readback::{read_together, values};
@@ -64,12 +65,11 @@ impl NameHeads {
     }
 
     fn read(&self, names: &[f32], colors: &[f32]) -> TokenName {
-        let (name, color) = (argmax(names), argmax(colors));
-        let total: f32 = names.iter().map(|logit| (logit - names[name]).exp()).sum();
-        let color = &self.labels.colors[color];
+        let (name, confidence) = likeliest(names);
+        let color = &self.labels.colors[argmax(colors)];
         TokenName {
             name: self.labels.names[name].clone(),
-            confidence: 1.0 / total,
+            confidence,
             color: (Some(color) != self.labels.natural.as_ref()).then(|| color.clone()),
             is_object: name < self.labels.objects,
         }
@@ -87,10 +87,6 @@ impl FamiliarityConfig {
             names.iter().zip(patches).map(|(name, &patches)| f64::from(name.confidence) * patches as f64).sum();
         surest < self.background || sum / total < self.mean
     }
-}
-
-fn argmax(values: &[f32]) -> usize {
-    (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b]).then(b.cmp(&a))).unwrap_or(0)
 }
 
 #[cfg(test)]
