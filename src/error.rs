@@ -210,7 +210,7 @@ impl Error {
                 "Check that config.json and the weights come from the same model."
             }
             Self::TensorType { .. } => {
-                "Take the model in F32, F16, BF16, Q8_0, Q4_0 or Q4_1; every tensor of the file must be of one of these."
+                "Take the model as Q4_K_M, Q8_0, F16 or another of the types in docs/weights.md; every tensor counts."
             }
             Self::NotFinite { .. } => "Check the weights and the input: a sound model never gives NaN or infinity.",
             Self::WeightNotFinite { .. } => "Download the weights again; if they are the same, the model is broken.",

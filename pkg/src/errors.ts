@@ -62,7 +62,7 @@ const remedies: Record<SetokimErrorCode, string> = {
   "tensor-missing": "Check that config.json and the weights come from the same model.",
   "tensor-shape": "Check that config.json and the weights come from the same model.",
   "tensor-type":
-    "Take the model in F32, F16, BF16, Q8_0, Q4_0 or Q4_1; every tensor of the file must be of one of these.",
+    "Take the model as Q4_K_M, Q8_0, F16 or another of the types in docs/weights.md; every tensor counts.",
   "not-finite": "Check the weights and the input.",
   "clustering-invalid": "Check the clustering block of the model's config.json.",
   "gguf-invalid": "Download the GGUF file again.",

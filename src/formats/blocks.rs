@@ -1,5 +1,7 @@
 //! Blocks of weights as ggml stores them: 32 weights share a scale.
 
+use half::f16;
+
 /// Weights that share one scale.
 pub const BLOCK: usize = 32;
 /// Columns come in groups of this many, so that every kind can be read by whole words.
@@ -60,17 +62,12 @@ impl WeightKind {
 
     /// Bytes a tensor takes in a file, or `None` where its rows are not whole blocks or the size overflows.
     pub fn byte_count(self, shape: &[usize]) -> Option<usize> {
-        let row = *shape.last()?;
-        if row % self.block_len() != 0 {
-            return None;
-        }
-        let weights = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size))?;
-        (weights / self.block_len()).checked_mul(self.block_bytes())
+        byte_count(self.block_len(), self.block_bytes(), shape)
     }
 
     /// Whether the weights of a block in a file are numbers.
     pub(crate) fn is_finite(self, block: &[u8]) -> bool {
-        let half_at = |at: usize| half::f16::from_le_bytes([block[at], block[at + 1]]).is_finite();
+        let half_at = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).is_finite();
         match self {
             Self::F32 => f32::from_bits(little_endian_word(block)).is_finite(),
             Self::BF16 => half::bf16::from_le_bytes([block[0], block[1]]).is_finite(),
@@ -108,13 +105,23 @@ pub(crate) fn packs(kind: WeightKind, columns: usize) -> bool {
     columns > 0 && columns.is_multiple_of(kind.block_len()) && columns.is_multiple_of(COLUMN_GROUP)
 }
 
+/// Bytes of a tensor in blocks of so many weights and bytes; `None` where its rows are not whole blocks or the size overflows.
+pub(super) fn byte_count(block_len: usize, block_bytes: usize, shape: &[usize]) -> Option<usize> {
+    let row = *shape.last()?;
+    if row % block_len != 0 {
+        return None;
+    }
+    let weights = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size))?;
+    (weights / block_len).checked_mul(block_bytes)
+}
+
 pub(crate) fn little_endian_word(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
 /// Every weight of a file's blocks as f32, exactly as ggml's reference code computes it.
 pub fn dequantize(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
-    let half_at = |block: &[u8], at: usize| half::f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
+    let half_at = |block: &[u8], at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
     let blocks = bytes.chunks_exact(kind.block_bytes());
     let mut weights = Vec::with_capacity(blocks.len() * kind.block_len());
     for block in blocks {
@@ -142,4 +149,21 @@ pub fn dequantize(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
 /// All low nibbles, then all high ones.
 fn nibbles(bytes: &[u8]) -> impl Iterator<Item = u8> {
     bytes.iter().map(|byte| byte & 15).chain(bytes.iter().map(|byte| byte >> 4))
+}
+
+/// 34 bytes: the scale that takes the largest weight to 127, then each weight by it.
+pub(super) fn q8_block(values: &[f32]) -> Vec<u8> {
+    let scale = f16::from_f32(largest(values).abs() / 127.0);
+    let quant = |value: &f32| quotient(*value, scale).round().clamp(-127.0, 127.0) as i8 as u8;
+    scale.to_le_bytes().into_iter().chain(values.iter().map(quant)).collect()
+}
+
+/// The value that is farthest from 0, with its sign.
+pub(super) fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |largest: f32, &value| if value.abs() > largest.abs() { value } else { largest })
+}
+
+/// Zero where the scale is: then every weight of the block is smaller than an f16 can say.
+pub(super) fn quotient(value: f32, scale: f16) -> f32 {
+    if scale.to_f32() == 0.0 { 0.0 } else { value / scale.to_f32() }
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::formats::blocks::{WeightKind, dequantize};
+use crate::formats::file_quants::{FileQuant, Stored};
 pub use crate::formats::gguf_metadata::Value;
 use crate::formats::gguf_metadata::{refuse_other_uses, type_name};
 use crate::formats::sniff::{Wanted, refuse_another};
@@ -33,8 +34,10 @@ const MAX_ARRAY_DEPTH: usize = 4;
 /// Where a tensor lies and what it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorInfo {
-    /// How its values are stored.
+    /// How its values are handed out.
     pub kind: WeightKind,
+    /// How the file stores them, where nothing computes with that.
+    pub packed: Option<FileQuant>,
     /// Row-major, outermost first: `[out, in]` for a linear layer (the file stores it innermost first).
     pub shape: Vec<usize>,
     /// Bytes of the file that hold the values.
@@ -45,7 +48,16 @@ impl TensorInfo {
     /// The tensor in the bytes of the file whose header this is.
     #[cfg(all(feature = "convert", not(target_family = "wasm")))]
     pub(crate) fn raw<'a>(&self, file: &'a [u8]) -> RawTensor<'a> {
-        RawTensor { kind: self.kind, shape: self.shape.clone(), bytes: Cow::Borrowed(&file[self.range.clone()]) }
+        self.unpacked(Cow::Borrowed(&file[self.range.clone()]))
+    }
+
+    /// The tensor of these bytes of the file.
+    fn unpacked<'a>(&self, bytes: Cow<'a, [u8]>) -> RawTensor<'a> {
+        let bytes = match self.packed {
+            Some(packed) => Cow::Owned(packed.repack(&bytes)),
+            None => bytes,
+        };
+        RawTensor { kind: self.kind, shape: self.shape.clone(), bytes }
     }
 }
 
@@ -137,15 +149,14 @@ impl<'a> Gguf<'a> {
         &self.tensors
     }
 
-    /// A tensor's values as they are stored.
+    /// A tensor's values as they are stored, or packed again as [`FileQuant::kind`] says.
     pub fn tensor(&self, name: &str) -> Result<RawTensor<'a>> {
-        let TensorInfo { kind, shape, range } =
-            self.tensors.get(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?.clone();
-        let bytes = (self.bytes)(range.clone());
-        if bytes.len() != range.len() {
-            return Err(invalid(format!("of the tensor `{name}` {} bytes of {} are there", bytes.len(), range.len())));
+        let info = self.tensors.get(name).ok_or_else(|| Error::TensorMissing(name.to_owned()))?;
+        let (bytes, wanted) = ((self.bytes)(info.range.clone()), info.range.len());
+        if bytes.len() != wanted {
+            return Err(invalid(format!("of the tensor `{name}` {} bytes of {wanted} are there", bytes.len())));
         }
-        Ok(RawTensor { kind, shape, bytes })
+        Ok(info.unpacked(bytes))
     }
 
     /// A whole number that must be there.
@@ -237,21 +248,22 @@ impl fmt::Debug for Gguf<'_> {
 /// A tensor's header before its place in the file is known.
 struct TensorHeader {
     name: String,
-    kind: WeightKind,
+    stored: Stored,
     shape: Vec<usize>,
     offset: u64,
 }
 
 impl TensorHeader {
     fn locate(self, data_start: u64, file_len: usize) -> Result<TensorInfo> {
-        let Self { name, kind, shape, offset } = self;
+        let Self { name, stored, shape, offset } = self;
         let outside = || invalid(format!("the tensor `{name}` reaches past the end of the file"));
-        let byte_count = kind.byte_count(&shape).ok_or_else(|| {
-            invalid(format!("the tensor `{name}` of shape {shape:?} does not divide into {} blocks", kind.name()))
+        let byte_count = stored.byte_count(&shape).ok_or_else(|| {
+            invalid(format!("the tensor `{name}` of shape {shape:?} does not divide into {} blocks", stored.name()))
         })?;
         let start = data_start.checked_add(offset).and_then(|start| usize::try_from(start).ok()).ok_or_else(outside)?;
         let end = start.checked_add(byte_count).filter(|end| *end <= file_len).ok_or_else(outside)?;
-        Ok(TensorInfo { kind, shape, range: start..end })
+        let (kind, packed) = stored.handed_out();
+        Ok(TensorInfo { kind, packed, shape, range: start..end })
     }
 }
 
@@ -410,22 +422,9 @@ impl<'a> Reader<'a> {
         }
         shape.reverse();
         let ggml_type = self.u32()?;
-        let kind = weight_kind(ggml_type)
+        let stored = Stored::of_number(ggml_type)
             .ok_or_else(|| Error::TensorType { name: name.clone(), dtype: type_name(ggml_type) })?;
-        Ok(TensorHeader { name, kind, shape, offset: self.u64()? })
-    }
-}
-
-/// The numbers of `enum ggml_type` that we read.
-fn weight_kind(ggml_type: u32) -> Option<WeightKind> {
-    match ggml_type {
-        0 => Some(WeightKind::F32),
-        1 => Some(WeightKind::F16),
-        2 => Some(WeightKind::Q4_0),
-        3 => Some(WeightKind::Q4_1),
-        8 => Some(WeightKind::Q8_0),
-        30 => Some(WeightKind::BF16),
-        _ => None,
+        Ok(TensorHeader { name, stored, shape, offset: self.u64()? })
     }
 }
 

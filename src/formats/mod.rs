@@ -1,6 +1,7 @@
 //! Files of weights, as bytes: nothing here knows of a device.
 
 pub mod blocks;
+pub mod file_quants;
 pub mod gguf;
 mod gguf_metadata;
 pub mod manifest;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use half::f16;
 use serde::Serialize;
 
-use crate::formats::blocks::{BLOCK, WeightKind};
+use crate::formats::blocks::{BLOCK, WeightKind, largest, q8_block, quotient};
 use crate::formats::gguf::RawTensor;
 use crate::{Error, Result};
 
@@ -160,13 +160,6 @@ fn bytes_of(kind: WeightKind, values: &[f32]) -> Result<Vec<u8>> {
     })
 }
 
-/// 34 bytes: the scale that takes the largest weight to 127, then each weight by it.
-fn q8_block(values: &[f32]) -> Vec<u8> {
-    let scale = f16::from_f32(largest(values).abs() / 127.0);
-    let quant = |value: &f32| quotient(*value, scale).round().clamp(-127.0, 127.0) as i8 as u8;
-    scale.to_le_bytes().into_iter().chain(values.iter().map(quant)).collect()
-}
-
 /// 18 bytes: a scale, then weights of -8 to 7 times the scale. The scale that takes the largest weight to -8 is seldom the
 /// best one: of some around it, the one with the smallest sum of squared errors is taken.
 fn q4_block(values: &[f32]) -> Vec<u8> {
@@ -185,16 +178,6 @@ fn q4_block(values: &[f32]) -> Vec<u8> {
 
 /// Scales tried for a block of 4 bits.
 const SCALES: usize = 20;
-
-/// The value that is farthest from 0, with its sign.
-fn largest(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |largest: f32, &value| if value.abs() > largest.abs() { value } else { largest })
-}
-
-/// Zero where the scale is: then every weight of the block is smaller than an f16 can say.
-fn quotient(value: f32, scale: f16) -> f32 {
-    if scale.to_f32() == 0.0 { 0.0 } else { value / scale.to_f32() }
-}
 
 #[cfg(test)]
 mod tests {

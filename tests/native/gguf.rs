@@ -1,6 +1,7 @@
 //! The GGUF reader: what it reads, and that nothing in a broken or hostile file makes it panic.
 #![allow(clippy::unwrap_used, reason = "a test may end with the error that it meets")]
 
+mod file_quants;
 mod kinds;
 
 use burn::tensor::Device;
@@ -149,7 +150,7 @@ fn broken_tensors_are_refused() {
     let read = File::header(3, 1, 0).tensor("t", &[32, 2], 2, 0).data(36);
     assert_eq!(Gguf::parse(&read).unwrap().tensors()["t"].shape, [2, 32]);
 
-    let error = refused(&File::header(3, 1, 0).tensor("t", &[256, 2], 12, 0).data(1000));
+    let error = refused(&File::header(3, 1, 0).tensor("t", &[256, 2], 16, 0).data(1000));
     assert_eq!(error.code(), "tensor-type", "{error}");
     assert_refused(&File::header(3, 1, 0).tensor("t", &[32, 2], 2, 0).data(35), "past the end");
     assert_refused(&File::header(3, 1, 0).tensor("t", &[32, 2], 2, 32).data(36), "past the end");

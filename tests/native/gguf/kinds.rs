@@ -120,8 +120,8 @@ fn other_uses_of_the_format_are_said() {
 
 #[test]
 fn types_are_called_by_their_names() {
-    for (number, name) in [(12, "Q4_K"), (14, "Q6_K"), (6, "Q5_0"), (20, "IQ4_NL"), (39, "MXFP4")] {
-        assert_refused("tensor-type", &["token_embd.weight", name, "Q8_0"], |file| {
+    for (number, name) in [(9, "Q8_1"), (16, "IQ2_XXS"), (21, "IQ3_S"), (34, "TQ1_0"), (39, "MXFP4")] {
+        assert_refused("tensor-type", &["token_embd.weight", name, "Q4_K_M"], |file| {
             file.types.insert("token_embd.weight".into(), number);
         });
     }
