@@ -132,7 +132,7 @@ class Run:
 
     def update(self, loss: Tensor, seen: int, started: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * rate_at(self.progress, self.step, warmup=min(200, self.steps // 10))
+            group["lr"] = self.rate * rate_at(self.progress, self.step, warmup=max(1, min(200, self.steps // 10)))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.parameters)

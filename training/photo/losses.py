@@ -6,6 +6,7 @@ from torch import Tensor
 
 UNKNOWN = -1  # a cell of which nothing is known
 BACKGROUND = 0  # known to be none of the labelled things, but not one thing
+COVER = 0.4  # share of the second part of `phrase_place_loss`
 
 
 def sampled_cosines(features: Tensor, cells: Tensor) -> Tensor:
@@ -55,10 +56,13 @@ def phrase_token_loss(phrases: Tensor, tokens: Tensor, inside: Tensor, scale: Te
 
 
 def phrase_place_loss(phrases: Tensor, photo: Tensor, cells: Tensor, inside: Tensor, scale: Tensor) -> Tensor:
-    """Where in its own photo a phrase is: the probability of the cells in its box together.
+    """Where in its own photo a phrase is: the probability of the cells in its box together, and that of each of them.
 
-    phrases [P, E] of the photos [P], photo by photo; cells [B, N, E]; inside [P, N] true in the box.
+    phrases [P, E] of the photos [P], photo by photo; cells [B, N, E]; inside [P, N] true in the box. The first part
+    alone is content with one cell of the box; the second wants all of them alike, so that the whole box is covered.
     """
     similarity = torch.cat([phrases[photo == i] @ of_photo.T for i, of_photo in enumerate(cells)])
     logits = scale * similarity.float()
-    return (logits.logsumexp(1) - logits.masked_fill(~inside, -torch.inf).logsumexp(1)).mean()
+    together = logits.masked_fill(~inside, -torch.inf).logsumexp(1)
+    each = (logits * inside).sum(1) / inside.sum(1)
+    return (logits.logsumexp(1) - (1 - COVER) * together - COVER * each).mean()
