@@ -194,7 +194,10 @@ pub struct LabelsConfig {
     pub objects: usize,
     /// Names of colours.
     pub colors: Vec<String>,
-    /// Probability of the likeliest name below which none is given, where the phrase encoder names tokens.
+    /// Nouns of the encoder's own classes, where it has some: for each class one, or "" where it is not worth a name.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// Probability of the likeliest name below which a photo model gives none.
     #[serde(default)]
     pub unsure: f32,
     /// The one of `colors` that stands for no colour in particular, if there is one.
@@ -275,13 +278,17 @@ pub struct PromptsConfig {
     pub generate: String,
     /// After the image, for [`edit`](crate::Setokim::edit).
     pub edit: String,
+    /// Right after an image, what its tokens are called; absent in a model that is not told.
+    pub names: Option<String>,
+    /// How many names it is told, each once, those of the largest tokens first.
+    pub most_names: usize,
 }
 
 impl Default for PromptsConfig {
     /// The caller's words as they are.
     fn default() -> Self {
         let words = || PLACE.to_owned();
-        Self { describe: None, segment: words(), generate: words(), edit: words() }
+        Self { describe: None, segment: words(), generate: words(), edit: words(), names: None, most_names: 0 }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct EncodedImage {
     /// `[L][D]`, in the projector's unit. Kept on this side of the device: they are few, and telling whether two requests
     /// begin alike must not wait.
     pub tokens: Vec<Vec<f32>>,
+    /// What its tokens are called, as the language model is told: the largest first, each once. Empty for one that is not told.
+    pub names: Vec<String>,
     /// For masks; none for an image that was drawn and never looked at.
     pub maps: Option<FeatureMaps>,
     /// Milliseconds that looking took.
@@ -82,6 +84,7 @@ mod tests {
             grid: [1, 1],
             labels: vec![0],
             ids: vec![0],
+            names: Vec::new(),
             tokens: vec![vec![0.0]; tokens],
             maps: None,
             milliseconds: 0.0,

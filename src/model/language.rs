@@ -8,7 +8,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::kernels::dense::matmul;
 use crate::limits::{MAX_IMAGES, MAX_REQUEST_BYTES};
-use crate::model::config::{ChatConfig, SetokimConfig, SpecialTokens};
+use crate::model::config::{ChatConfig, PromptsConfig, SetokimConfig, SpecialTokens};
 use crate::model::diffusion::DiffusionHead;
 use crate::model::encoded_image::EncodedImage;
 use crate::model::llm::TokenMask;
@@ -72,6 +72,8 @@ pub struct Language {
     pub(crate) diffusion: Option<DiffusionHead>,
     pub(crate) mask_head: Option<MaskHead>,
     template: ChatTemplate,
+    /// Right after an image, what its tokens are called.
+    names: Option<String>,
     controls: Controls,
     /// How an answer begins that refuses; see [`SetokimConfig::refusals`].
     pub(crate) refusals: Vec<Vec<u32>>,
@@ -133,6 +135,7 @@ impl Language {
             refusals: config.refusals.iter().map(|words| tokenizer.encode(words)).collect::<Result<_>>()?,
             tokenizer,
             template: config.chat.template,
+            names: config.prompts.names.clone(),
             controls,
             prefix: Mutex::new(None),
             masks: Mutex::default(),
@@ -264,12 +267,22 @@ impl Language {
                 PromptPiece::Image(image) => {
                     let tokens = image.tokens.iter().cloned().enumerate();
                     turn.extend(tokens.map(|(slot, token)| Position::Visual { slot, token }));
+                    turn.extend(self.names_as_words(image)?.into_iter().map(Position::Word));
                 }
                 PromptPiece::Answer => turns.push(Turn::new()),
             }
         }
         turns.retain(|turn| !turn.is_empty());
         Ok(turns)
+    }
+
+    fn names_as_words(&self, image: &EncodedImage) -> Result<Vec<u32>> {
+        match &self.names {
+            Some(prompt) if !image.names.is_empty() => {
+                self.tokenizer.encode(&PromptsConfig::fill(prompt, &image.names.join(", ")))
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Whether some turns are read with the adapters: where there is an image among them, so that plain chat is the language

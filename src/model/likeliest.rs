@@ -1,4 +1,4 @@
-//! The largest of some numbers.
+//! The largest of some numbers, and what logits say.
 
 /// Where it is: the first of equals, and 0 where there are none.
 pub(crate) fn argmax(values: &[f32]) -> usize {
@@ -10,4 +10,12 @@ pub(crate) fn likeliest(logits: &[f32]) -> (usize, f32) {
     let best = argmax(logits);
     let total: f32 = logits.iter().map(|logit| (logit - logits[best]).exp()).sum();
     (best, 1.0 / total)
+}
+
+/// Probabilities of logits.
+pub(crate) fn probabilities(logits: &[f32]) -> Vec<f32> {
+    let most = logits[argmax(logits)];
+    let weights: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
+    let total: f32 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / total).collect()
 }

@@ -18,8 +18,8 @@ use crate::model::feature_maps::{FeatureMaps, FinerMaps};
 use crate::model::foreign::not_read;
 use crate::model::language::Language;
 use crate::model::phrase::PhraseEncoder;
-use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName, TokenNames};
-use crate::model::token_names::NounNames;
+use crate::model::setok::{Clusters, NameHeads, SetokTokenizer, TokenName, TokenNames, pool_head};
+use crate::model::token_names::{NounNames, known_names};
 use crate::model::vision::{Levels, VisionEncoder, VisionOutput};
 use crate::nn::tensor_store::TensorStore;
 use crate::runtime::device::{DeviceKind, OpenDevice};
@@ -104,6 +104,8 @@ pub struct VisualTokens {
     pub tensor: Option<Tensor<2>>,
     /// Which patches became which token.
     pub clusters: Clusters,
+    /// `[N / 4, head]`, of an EfficientNet: what names of tokens are read from.
+    pub head: Option<Tensor<2>>,
     /// What a person or a program wants to know of them.
     pub report: TokenReport,
 }
@@ -156,10 +158,8 @@ impl Setokim {
             None => None,
         };
         let language = text.map(|text| Language::load(&config, &mut store, text)).transpose()?;
-        let nouns = match (&heads, &phrases, &language, &config.labels) {
-            (None, Some(phrases), Some(language), Some(labels)) if !labels.names.is_empty() => {
-                Some(NounNames::new(phrases, language, labels)?)
-            }
+        let nouns = match (&config.vision, &config.labels) {
+            (VisionConfig::EfficientNet(net), Some(labels)) => Some(NounNames::load(&mut store, labels, net.head)?),
             _ => None,
         };
         refuse_leftover(&store, &config, language.is_some())?;
@@ -264,14 +264,15 @@ impl Setokim {
         let encode = clock.lap();
         let clusters = self.setok.cluster(features.clone()).await?;
         let cluster = clock.lap();
-        let tensor = self.setok.merge(features, head, &clusters);
+        let tensor = self.setok.merge(features, head.clone(), &clusters);
         let merge = clock.lap();
         let timings_ms = Timings { preprocess, encode, cluster, merge, detokenize: None };
         let report = self.report(&square, &clusters, timings_ms);
-        Ok(VisualTokens { tensor, clusters, report })
+        Ok(VisualTokens { tensor, clusters, head, report })
     }
 
-    /// Image -> what the language model reads of it, to be shared by messages. Reads back from the device twice.
+    /// Image -> what the language model reads of it, to be shared by messages. Reads back from the device twice, and
+    /// once more for a model that is told what its tokens are called.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a model without a language model, else as [`Setokim::tokenize`].
@@ -284,8 +285,14 @@ impl Setokim {
         let tokens = self.setok.merge(seen.features.clone(), seen.head(), &clusters);
         let tokens = tokens.ok_or(Error::Unsupported("token merger"))?;
         let [_, width] = tokens.dims();
-        let tokens = read_floats(projector.normalize(tokens)).await?;
         let order = order_by_area(&clusters);
+        let names = match self.config.prompts.names {
+            Some(_) => self.names_of(tokens.clone(), seen.head(), &clusters).await?.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let names = order.iter().filter_map(|&cluster| names.get(cluster));
+        let names = known_names(names, self.config.prompts.most_names);
+        let tokens = read_floats(projector.normalize(tokens)).await?;
         let mut slots = vec![0; order.len()];
         for (slot, &cluster) in order.iter().enumerate() {
             slots[cluster] = slot as u32;
@@ -298,6 +305,7 @@ impl Setokim {
             labels: clusters.labels.iter().map(|&cluster| slots[cluster]).collect(),
             tokens: order.iter().map(|&cluster| tokens[cluster * width..][..width].to_vec()).collect(),
             ids: order,
+            names,
             maps: seen.maps(),
             milliseconds: clock.lap(),
         }))
@@ -339,17 +347,25 @@ impl Setokim {
     /// [`Error::DeviceLost`].
     pub async fn name_tokens(&self, visual: &VisualTokens) -> Result<Option<TokenNames>> {
         let Some(tokens) = &visual.tensor else { return Ok(None) };
-        let Some(names) = self.names_of(tokens.clone()).await? else { return Ok(None) };
+        let names = self.names_of(tokens.clone(), visual.head.clone(), &visual.clusters).await?;
+        let Some(names) = names else { return Ok(None) };
         let patches: Vec<usize> = visual.report.tokens.iter().map(|token| token.patches).collect();
         let unfamiliar = self.config.familiarity.map(|familiarity| familiarity.is_unfamiliar(&names, &patches));
         Ok(Some(TokenNames { names, unfamiliar }))
     }
 
-    /// By name heads, or else by the phrase encoder.
-    async fn names_of(&self, tokens: Tensor<2>) -> Result<Option<Vec<TokenName>>> {
-        match (&self.heads, &self.nouns, &self.phrases) {
-            (Some(heads), _, _) => Ok(Some(heads.forward(tokens).await?)),
-            (None, Some(nouns), Some(phrases)) => Ok(Some(nouns.forward(phrases, tokens).await?)),
+    /// By name heads, or of a photo model by the head map of its encoder.
+    async fn names_of(
+        &self,
+        tokens: Tensor<2>,
+        head: Option<Tensor<2>>,
+        clusters: &Clusters,
+    ) -> Result<Option<Vec<TokenName>>> {
+        match (&self.heads, &self.nouns, &self.vision, head) {
+            (Some(heads), ..) => Ok(Some(heads.forward(tokens).await?)),
+            (None, Some(nouns), VisionEncoder::EfficientNet(net, _), Some(head)) => {
+                Ok(Some(nouns.forward(net, pool_head(head, clusters)).await?))
+            }
             _ => Ok(None),
         }
     }
@@ -370,8 +386,8 @@ impl Setokim {
         let present: Vec<i32> = regions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let labels = regions.iter().map(|region| present.partition_point(|other| other < region)).collect();
         let clusters = Clusters::of_labels(labels, present.len());
-        let tokens = self.setok.merge(features, head, &clusters).ok_or(Error::Unsupported("token merger"))?;
-        let names = self.names_of(tokens).await?.ok_or(Error::Unsupported("name heads"))?;
+        let tokens = self.setok.merge(features, head.clone(), &clusters).ok_or(Error::Unsupported("token merger"))?;
+        let names = self.names_of(tokens, head, &clusters).await?.ok_or(Error::Unsupported("name heads"))?;
         Ok(present.into_iter().zip(names).collect())
     }
 

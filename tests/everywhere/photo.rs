@@ -8,6 +8,7 @@ use setokim::image::preprocess::{Normalisation, ResizeFilter, ResizeMode, prepro
 use setokim::model::config::{EfficientNetConfig, SetokimConfig, VisionConfig};
 use setokim::model::phrase::PhraseEncoder;
 use setokim::model::setok::{Clusters, SetokTokenizer};
+use setokim::model::setokim::Setokim;
 use setokim::model::vision::{EfficientNet, Neck};
 use setokim::nn::tensor_store::TensorStore;
 use setokim::runtime::device::OpenDevice;
@@ -34,7 +35,8 @@ fn net(config: &SetokimConfig) -> &EfficientNetConfig {
 
 fn store(open: &OpenDevice) -> TensorStore {
     // The fixture holds the answers too.
-    let keep = |name: &str| ["encoder.", "neck.", "setok.", "phrase."].iter().any(|part| name.starts_with(part));
+    let keep =
+        |name: &str| ["encoder.", "neck.", "setok.", "phrase.", "names."].iter().any(|part| name.starts_with(part));
     let mut store = TensorStore::keeping(&open.device, keep);
     store.add_shard("photo_tiny.safetensors", WEIGHTS.to_vec()).expect("the fixture");
     store
@@ -215,5 +217,28 @@ async fn the_published_encoder_equals_pytorch() {
             let largest = theirs.iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
             assert_close(name, &floats(map).await, &theirs, TOLERANCE * largest);
         }
+    }
+}
+
+#[wasm_bindgen_test(unsupported = tokio::test)]
+async fn tokens_are_named_by_the_head_map_alike_everywhere() {
+    let pixels = (0..64 * 64 * 3).map(|at| (at * at % 251) as u8).collect();
+    let image = Image::from_rgb(pixels, 64, 64).expect("a picture");
+    let mut named = Vec::new();
+    for open in devices().await {
+        let store = store(&open);
+        let model = Setokim::load(config(), store, open).expect("loads");
+        let visual = model.tokenize(&image).await.expect("tokens");
+        let names = model.name_tokens(&visual).await.expect("works").expect("it has names").names;
+        assert_eq!(names.len(), visual.report.tokens.len());
+        let regions: Vec<i32> = visual.report.labels.iter().map(|&label| label as i32).collect();
+        let by_region = model.name_regions(&image, &regions).await.expect("works");
+        assert_eq!(by_region.into_values().collect::<Vec<_>>(), names, "the same regions have the same names");
+        named.push(names);
+    }
+    let [cpu, gpu] = &named[..] else { panic!("two devices") };
+    for (cpu, gpu) in cpu.iter().zip(gpu) {
+        assert_eq!(cpu.name, gpu.name);
+        assert!((cpu.confidence - gpu.confidence).abs() < 1e-3, "{} {}", cpu.confidence, gpu.confidence);
     }
 }

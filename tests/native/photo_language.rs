@@ -41,11 +41,16 @@ fn golden_ids(name: &str) -> Vec<i32> {
     bytemuck::pod_collect_to_vec(SafeTensors::deserialize(LANGUAGE).unwrap().tensor(name).unwrap().data())
 }
 
+/// What is told of names; the goldens are without.
+const NAMES: &str = "\nNames: {}.";
+
 /// Both configs as one, without the phrase encoder, whose words are of another width.
 fn config() -> Value {
     let [mut config, more] = CONFIGS.map(|text| serde_json::from_str::<Value>(text).unwrap());
     config.as_object_mut().unwrap().remove("phrase");
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    config["prompts"]["names"] = NAMES.into();
+    config["prompts"]["most_names"] = 2.into();
     config
 }
 
@@ -58,7 +63,9 @@ fn write_tensors(path: &Path, keep: impl Fn(&str) -> bool) {
 /// The parts as they come: trained ones, an encoder, a GGUF file.
 fn write_parts(folder: &Path) -> SourceOptions {
     let is_trained = |name: &str| {
-        ["neck.", "setok.", "projector.", "adapters.", "mask_head."].iter().any(|prefix| name.starts_with(prefix))
+        ["neck.", "setok.", "projector.", "adapters.", "mask_head.", "names."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
     };
     std::fs::write(folder.join("config.json"), config().to_string()).unwrap();
     write_tensors(&folder.join("model.safetensors"), is_trained);
@@ -101,6 +108,7 @@ fn seen(model: &Setokim) -> Arc<EncodedImage> {
         grid: [patches.isqrt(); 2],
         labels: labels.into_iter().map(|label| label as u32).collect(),
         ids: (0..tokens.len()).collect(),
+        names: Vec::new(),
         tokens,
         maps: Some(FeatureMaps {
             features: tensor(features, [patches, width], model),
@@ -147,6 +155,26 @@ async fn a_question_about_a_photo_is_read_as_in_pytorch() {
         assert_eq!(ids(&turns), golden_ids("plain_prompt"));
         let values = hidden(&model, &turns, false).await;
         assert_close("plain hidden states", &values, &golden(LANGUAGE, "plain_hidden"), TOLERANCE);
+    }
+}
+
+/// An image for which there are none is read as ever.
+#[tokio::test]
+async fn names_of_tokens_are_told_right_after_the_photo() {
+    for model in models().await {
+        let (language, photo) = (model.language().unwrap(), seen(&model));
+        let read = |photo: &EncodedImage, text: &str| {
+            ids(&language.turns(&[question(&Arc::new(photo.clone()), text)]).unwrap())
+        };
+        let told = EncodedImage { names: vec!["dog".into(), "grass".into()], ..EncodedImage::clone(&photo) };
+        let words = NAMES.replace("{}", "dog, grass");
+        // As a part of the text that follows the photo.
+        assert_eq!(read(&told, "Who?"), read(&photo, &format!("{}\nWho?", &words[1..])));
+        assert_ne!(read(&told, "Who?"), read(&photo, "Who?"));
+        let encoded = model.encode_image(&photo.image).await.unwrap();
+        let known = model.name_tokens(&model.tokenize(&photo.image).await.unwrap()).await.unwrap().unwrap().names;
+        assert!(!encoded.names.is_empty() && encoded.names.len() <= 2);
+        assert!(encoded.names.iter().all(|name| known.iter().any(|token| token.name == *name)), "{:?}", encoded.names);
     }
 }
 

@@ -1,8 +1,8 @@
 """Trained parts, packed, with their config: `python -m training.photo.export --cache CACHE`.
 
-Writes models/setokim-photo/{model.safetensors, config.json}: neck, merger, phrase encoder from stage I or, as far as it
-has come, merger, projector and adapters from stage II. Names and shapes: README.md. The encoder is not in it:
-`--encoder FILE` writes it apart, as 32-bit floats with folded batch norms.
+Writes models/setokim-photo/{model.safetensors, config.json}: neck, merger, phrase encoder from stage I, names of tokens
+and, as far as it has come, merger, projector and adapters from stage II or III, with the latter's mask head. Names and
+shapes: README.md. The encoder is not in it: `--encoder FILE` writes it apart, as 32-bit floats with folded batch norms.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from .cache import CACHE
 from .config import bundle_config
 from .encoder import IMAGE_SIZE, EncoderConfig, pretrained_encoder
 from .mask_head import WIDTH
-from .names import BACKGROUNDS, THINGS
-from .packs import DESCRIBE
+from .name_head import MOST_NAMES, UNSURE
+from .names import THINGS, class_nouns
+from .packs import DESCRIBE, HINT
 from .stage2 import RANK, SCALE
 from .stage3 import FIND, SEG
 from .tokenizer import TokenizerConfig
 
 BLOCK = 32
-UNSURE = 0.4  # probability of the likeliest name: on four photographs most names below it were wrong
 LARGEST = 12 * 1000 * 1000  # bytes
 
 
@@ -33,7 +33,7 @@ def encoder_tensors() -> dict[str, Tensor]:
     return {f"encoder.{name}": value.contiguous() for name, value in pretrained_encoder().state_dict().items()}
 
 
-def trained_tensors(stage1: dict[str, Tensor], stage2: dict[str, Tensor] | None) -> dict[str, Tensor]:
+def trained_tensors(stage1: dict[str, Tensor], stage2: dict[str, Tensor] | None, names: dict) -> dict[str, Tensor]:
     """Averaged weights of the checkpoints -> the names of the README."""
     tensors = {}
     for name, value in stage1.items():
@@ -46,6 +46,7 @@ def trained_tensors(stage1: dict[str, Tensor], stage2: dict[str, Tensor] | None)
         if name.startswith(("of_token.", "of_cell.")):
             tensors[f"phrase.{name}"] = value
     tensors["phrase.scale"] = stage1["scale"].clamp(max=4.0)
+    tensors |= {f"names.{name}": value for name, value in names["linear"].items()}
     for name, value in (stage2 or {}).items():
         if name.startswith("merger."):
             tensors[f"setok.{name}"] = value
@@ -79,15 +80,21 @@ def q8_0(rows: Tensor) -> Tensor:
     return torch.cat([scale.view(torch.uint8), quants.view(torch.uint8)], -1).flatten(1).contiguous()
 
 
-def config_of(stage1: dict[str, Tensor], stage: str) -> dict:
+def config_of(stage1: dict[str, Tensor], stage: str, nouns: list[str]) -> dict:
     threshold = round(float(stage1["tokenizer.threshold"]), 6)
     hidden, width_of_word = stage1["phrase.fc1.weight"].shape
     phrase = {"input": width_of_word, "hidden": hidden, "width": len(stage1["phrase.fc2.bias"])}
     config = bundle_config("setokim-photo", IMAGE_SIZE, EncoderConfig(), TokenizerConfig(), threshold, phrase)
     config |= {
-        "labels": {"names": [*THINGS, *BACKGROUNDS], "objects": len(THINGS), "colors": [], "unsure": UNSURE},
+        "labels": {
+            "names": nouns,
+            "objects": sum(noun in THINGS for noun in nouns),
+            "colors": [],
+            "classes": class_nouns(),
+            "unsure": UNSURE,
+        },
         "chat": {"template": "chat_ml", "segment": SEG},
-        "prompts": {"describe": DESCRIBE[0], "segment": FIND},
+        "prompts": {"describe": DESCRIBE[0], "segment": FIND, "names": HINT.format("{}"), "most_names": MOST_NAMES},
     }
     if stage != "stage1":
         config["adapters"] = {"rank": RANK, "scale": SCALE, "parts": ["q", "v", "o", "down"]}
@@ -103,14 +110,15 @@ def export(cache: Path, out: Path) -> None:
 
     stage1 = averaged(cache / "stage1.pt")
     later = next((cache / f"{name}.pt" for name in ("stage3", "stage2") if (cache / f"{name}.pt").exists()), None)
-    tensors, metadata = stored(trained_tensors(stage1, averaged(later) if later else None))
+    names = torch.load(cache / "names.pt", map_location="cpu")
+    tensors, metadata = stored(trained_tensors(stage1, averaged(later) if later else None, names))
     size = sum(value.nbytes for value in tensors.values())
     if size > LARGEST:
         raise ValueError(f"the trained parts take {size} bytes, more than {LARGEST}")
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "model.safetensors", metadata)
     stage = later.stem if later else "stage1"
-    (out / "config.json").write_text(json.dumps(config_of(stage1, stage), indent=2) + "\n")
+    (out / "config.json").write_text(json.dumps(config_of(stage1, stage, names["nouns"]), indent=2) + "\n")
     print(f"{len(tensors)} tensors, {size / 1e6:.2f} MB, {stage}")
 
 

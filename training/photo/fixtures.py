@@ -46,6 +46,8 @@ IMAGE_SIZE = 64
 THRESHOLD = 0.14
 PHRASE = {"input": 20, "hidden": 28, "width": 12}
 SCALE = [1.5, 0.5]  # logarithms
+LABELS = {"names": ["person", "dog", "sky"], "objects": 2, "colors": [], "unsure": 0.0,
+          "classes": ["fish", "fish", "bird", "", "dog", "dog", "dog", "cat", "car", "car"]}  # fmt: skip
 
 
 def shaken(module: nn.Module) -> nn.Module:
@@ -91,6 +93,8 @@ def tiny_tensors() -> dict[str, torch.Tensor]:
     weights |= {name: value for name, value in tokenizer.state_dict().items() if name.startswith("neck.")}
     weights |= {f"setok.{name}": v for name, v in tokenizer.state_dict().items() if name.startswith("merger.")}
     weights, answers = (part | more for part, more in zip((weights, answers), phrase_tensors(tokens, normal[0])))
+    names = shaken(nn.Linear(ENCODER.head, len(LABELS["names"]) + 1))
+    weights |= {f"names.{name}": value for name, value in names.state_dict().items()}
     return {name: value.contiguous() for name, value in (weights | answers).items()}
 
 
@@ -136,4 +140,5 @@ if __name__ == "__main__":
     out = arguments.out
     save_file(tiny_tensors(), out / "photo_tiny.safetensors")
     config = bundle_config("photo-tiny", IMAGE_SIZE, ENCODER, TOKENIZER, THRESHOLD, PHRASE)
+    config |= {"labels": LABELS}
     (out / "photo_tiny.json").write_text(json.dumps(config, indent=2) + "\n")

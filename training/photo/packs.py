@@ -9,6 +9,7 @@ from torch import Tensor
 USER = "<|im_start|>user\n"
 ASSISTANT = "<|im_end|>\n<|im_start|>assistant\n"
 END = "<|im_end|>"
+HINT = "\nNames: {}."
 DESCRIBE = (
     "Describe the photo.",
     "What is in the photo?",
@@ -99,14 +100,18 @@ class Prompts:
         """What follows the photo up to where the assistant begins."""
         return self.encode("\n" + text + ASSISTANT)
 
-    def captions(self, captions: list[str], question: str = DESCRIBE[0]) -> Pack:
-        answers = [self.encode(natural(caption))[:30] + self.end for caption in captions]
-        return Pack(self.user, self.question(question), [(ids, 0) for ids in answers])
+    def hint(self, names: list[str]) -> list[int]:
+        """What is said right behind the photo of the names of its tokens; nothing where there are none."""
+        return self.encode(HINT.format(", ".join(names))) if names else []
 
-    def questions(self, pairs: list[tuple[str, str]]) -> Pack:
+    def captions(self, captions: list[str], question: str, names: list[str]) -> Pack:
+        answers = [self.encode(natural(caption))[:30] + self.end for caption in captions]
+        return Pack(self.user, self.hint(names) + self.question(question), [(ids, 0) for ids in answers])
+
+    def questions(self, pairs: list[tuple[str, str]], names: list[str]) -> Pack:
         """Every pair of question and answer a branch of its own."""
         branches = []
         for question, answer in pairs:
             asked = self.question(question)
             branches.append((asked + self.encode(answer) + self.end, len(asked)))
-        return Pack(self.user, [], branches)
+        return Pack(self.user, self.hint(names), branches)

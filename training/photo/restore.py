@@ -1,8 +1,8 @@
 """Checkpoints from exported weights, where the ones of the training run are gone: `python -m training.photo.restore`.
 
-Reads models/setokim-photo and writes CACHE/stage1.pt, so that `python -m training.photo.run --stage1-steps 1` goes on
-with stage II, or with more steps with stage I. Where the folder has adapters, CACHE/stage2.pt is written too. What is
-not exported begins anew: the small decoder of stage I, and the optimizer's state.
+Reads models/setokim-photo and writes CACHE/stage1.pt and names.pt, so that `python -m training.photo.run
+--stage1-steps 1` goes on with stage II, or with more steps with stage I. Where the folder has adapters, CACHE/stage2.pt
+is written too. What is not exported begins anew: the small decoder of stage I, and the optimizer's state.
 """
 
 import argparse
@@ -80,8 +80,11 @@ def restore(folder: Path, args) -> None:
     unknown = model.load_state_dict(stage1_names(tensors), strict=False).unexpected_keys
     if unknown:
         raise ValueError(f"{folder} has tensors that stage I does not know: {', '.join(unknown)}")
-    model.tokenizer.threshold.fill_(json.loads((folder / "config.json").read_text())["cluster"]["threshold"])
+    config = json.loads((folder / "config.json").read_text())
+    model.tokenizer.threshold.fill_(config["cluster"]["threshold"])
     torch.save(checkpoint(model.state_dict()), args.cache / "stage1.pt")
+    linear = {name: tensors[f"names.{name}"] for name in ("weight", "bias")}
+    torch.save({"nouns": config["labels"]["names"], "linear": linear}, args.cache / "names.pt")
     language = language_names(tensors)
     if any(name.startswith("language.") for name in language):
         torch.save(checkpoint(language), args.cache / "stage2.pt")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..model.projector import Projector
 from .evaluate import in_batches
 from .loop import Run, ranks, shuffled
+from .name_head import Namer
 from .packs import DESCRIBE, END, Pack, PackBatch, Prompts, natural, packed
 from .score import score_captions
 from .smollm2 import LanguageModel, reader
@@ -21,6 +22,7 @@ from .text import flipped
 from .tokenizer import Merger, Summary, TokenizerConfig
 
 RANK, SCALE = 16, 2.0
+SILENT = 0.15  # share of photos without names, so that the model does not hang on them
 OTHER_WORDS = 512  # rows of the vocabulary beside those that captions use, drawn anew each step
 
 
@@ -55,17 +57,25 @@ class PhotoLanguage(nn.Module):
         return F.cross_entropy(logits, torch.searchsorted(rows, batch.target))
 
     @torch.no_grad()
-    def greedy(self, summary: Summary, prompts: Prompts, question: str, length: int = 32) -> list[list[int]]:
+    def greedy(
+        self, summary: Summary, prompts: Prompts, question: str, names: list[list[str]], length: int = 32
+    ) -> list[list[int]]:
         """What the model answers to the question about each photo, without the end."""
         counts = summary.valid.sum(1)
         wanted = int(counts.max())
         before, after = torch.tensor(prompts.user), torch.tensor(prompts.question(question))
         size = len(counts)
-        ids = torch.cat([before, torch.zeros(wanted, dtype=torch.long), after])[None].repeat(size, 1)
+        hints = [torch.tensor(prompts.hint(of_photo), dtype=torch.long) for of_photo in names]
+        hinted = torch.tensor([len(hint) for hint in hints])
+        hints = nn.utils.rnn.pad_sequence(hints, batch_first=True)
+        photo = torch.zeros(size, wanted, dtype=torch.long)
+        ids = torch.cat([before.repeat(size, 1), photo, hints, after.repeat(size, 1)], 1)
         known = torch.ones(ids.shape, dtype=torch.bool)
-        known[:, len(before) : len(before) + wanted] = torch.arange(wanted) < counts[:, None]
+        start, end = len(before), len(before) + wanted
+        known[:, start:end] = torch.arange(wanted) < counts[:, None]
         is_photo = known.clone()
-        is_photo[:, : len(before)] = is_photo[:, len(before) + wanted :] = False
+        is_photo[:, :start] = is_photo[:, end:] = False
+        known[:, end : end + hints.shape[1]] = torch.arange(hints.shape[1]) < hinted[:, None]
         x = self.language.embed(ids).index_put((is_photo,), self.embeddings(summary))
         positions = (known.cumsum(1) - 1).clamp(min=0)
         allowed = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril() & known[:, None, :]
@@ -91,9 +101,10 @@ class PhotoLanguage(nn.Module):
 class Stage2Data:
     """Summaries, captions as packs, and the words that answers use."""
 
-    def __init__(self, first: Stage1Data, summaries: SummaryCache):
+    def __init__(self, first: Stage1Data, summaries: SummaryCache, namer: Namer):
         self.first, self.summaries = first, summaries
         self.prompts = Prompts(first.text)
+        self.namer = namer
         self.captions = first.captions
         rows = first.cache.of_archives("flickr8k")
         self.rows = {name: row for name, row in rows.items() if summaries.count[row].all()}
@@ -107,14 +118,19 @@ class Stage2Data:
     def batch(self, names: list[str], rng: random.Random) -> tuple[Summary, PackBatch, int]:
         flips = [rng.randrange(2) for _ in names]
         summary = self.summaries.read([self.rows[name] for name in names], flips)
-        packs = [self.pack(name, flip, rng) for name, flip in zip(names, flips)]
+        hints = self.hints(summary, rng)
+        packs = [self.pack(name, flip, hint, rng) for name, flip, hint in zip(names, flips, hints)]
         batch = packed(packs, summary.valid.sum(1).tolist())
         return summary, batch, sum(len(pack.branches) for pack in packs)
 
-    def pack(self, name: str, flip: int, rng: random.Random) -> Pack:
+    def hints(self, summary: Summary, rng: random.Random) -> list[list[str]]:
+        """Names of tokens as the model is told them, now and then none."""
+        return [[] if rng.random() < SILENT else names for names in self.namer.of_photos(summary)]
+
+    def pack(self, name: str, flip: int, hint: list[str], rng: random.Random) -> Pack:
         captions = self.captions["train"][name]
         question = DESCRIBE[0] if rng.random() < 0.5 else rng.choice(DESCRIBE)
-        return self.prompts.captions([flipped(c) if flip else c for c in captions], question)
+        return self.prompts.captions([flipped(c) if flip else c for c in captions], question, hint)
 
     def vocabulary_rows(self, targets: Tensor, vocabulary: int) -> Tensor:
         others = torch.randint(0, vocabulary, (OTHER_WORDS,))
@@ -134,7 +150,7 @@ def open_stage2(args, device: torch.device, kind: type = PhotoLanguage) -> tuple
     summaries.fill(model1.tokenizer, first.reader, rows)
     model = kind(model1.tokenizer.config, reader(), torch.bfloat16 if args.bfloat16 else torch.float32)
     model.merger.load_state_dict(model1.tokenizer.merger.state_dict())
-    data = Stage2Data(first, summaries)
+    data = Stage2Data(first, summaries, Namer(args.cache))
     measure_tokens(model, data)
     return model, data, model1
 
@@ -153,7 +169,7 @@ def dev_captions(model: PhotoLanguage, data: Stage2Data, limit: int) -> dict[str
     said = {}
     for group in in_batches(data.dev[:limit]):
         summary = data.summaries.read([data.rows[name] for name in group], [0] * len(group))
-        for name, ids in zip(group, model.greedy(summary, data.prompts, DESCRIBE[0])):
+        for name, ids in zip(group, model.greedy(summary, data.prompts, DESCRIBE[0], data.namer.of_photos(summary))):
             said[name] = data.first.text.decode(ids)
     return said
 

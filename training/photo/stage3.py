@@ -105,6 +105,9 @@ class Stage3Data:
     def batch(self, names: list[str], indoor: list[str], rng: random.Random):
         flips = [rng.randrange(2) for _ in names] + [0] * len(indoor)
         prompts = self.second.prompts
+        rows = [self.second.rows[name] for name in names] + [self.indoor_rows[name] for name in indoor]
+        summary = self.second.summaries.read(rows, flips)
+        hints = self.second.hints(summary, rng)
         packs: list[Pack] = []
         wanted: list[Wanted] = []
         for i, name in enumerate(names):
@@ -113,12 +116,10 @@ class Stage3Data:
                 wanted += [Wanted(i, j, *labels) for j, labels in enumerate(masks)]
             else:
                 pairs = self.pairs(name, flips[i], rng)
-            packs.append(prompts.questions(pairs))
-        for name in indoor:
+            packs.append(prompts.questions(pairs, hints[i]))
+        for name, hint in zip(indoor, hints[len(names) :]):
             chosen = rng.sample(self.indoor[name], min(5, len(self.indoor[name])))
-            packs.append(prompts.questions([(q.capitalize() + "?", a.capitalize() + ".") for q, a in chosen]))
-        rows = [self.second.rows[name] for name in names] + [self.indoor_rows[name] for name in indoor]
-        summary = self.second.summaries.read(rows, flips)
+            packs.append(prompts.questions([(q.capitalize() + "?", a.capitalize() + ".") for q, a in chosen], hint))
         batch = packed(packs, summary.valid.sum(1).tolist())
         return summary, batch, wanted, rows, flips, sum(len(pack.branches) for pack in packs)
 
@@ -178,7 +179,7 @@ def answers(model: PhotoTasks, data: Stage3Data, rows: list[int], question: str,
     said: list[str] = []
     for group in in_batches(rows):
         summary: Summary = data.second.summaries.read(group, [0] * len(group))
-        ids = model.greedy(summary, data.second.prompts, question, length)
+        ids = model.greedy(summary, data.second.prompts, question, data.second.namer.of_photos(summary), length)
         said += [data.second.first.text.decode(line, skip_special_tokens=False) for line in ids]
     return said
 
@@ -188,7 +189,7 @@ def find(model: PhotoTasks, first: Stage1, data: Stage3Data, row: int, phrase: s
     """One phrase in one photo: found, score, box and point, as `setokim eval` writes them."""
     prompts = data.second.prompts
     summary = data.second.summaries.read([row], [0])
-    pack = prompts.questions([(FIND.format(phrase.lower()), SEG)])
+    pack = prompts.questions([(FIND.format(phrase.lower()), SEG)], data.second.namer.of_photos(summary)[0])
     batch = packed([pack], summary.valid.sum(1).tolist())
     hidden = model.hidden(summary, batch)
     before = hidden[batch.photo[:1], batch.source[:1]]

@@ -177,6 +177,7 @@ mod tests {
             grid: [1, 1],
             labels: vec![0],
             ids: vec![0],
+            names: Vec::new(),
             tokens: vec![vec![0.0]],
             maps: None,
             milliseconds: 0.0,

@@ -44,6 +44,11 @@ impl SetokimConfig {
         require(labels.objects <= labels.names.len(), "labels.objects must be at most the number of labels.names")?;
         let is_color = labels.natural.iter().all(|natural| labels.colors.contains(natural));
         require(is_color, "labels.natural must be one of labels.colors")?;
+        let classes = match &self.vision {
+            VisionConfig::EfficientNet(net) => net.classes,
+            VisionConfig::Vit(_) | VisionConfig::Siglip(_) => 0,
+        };
+        require(labels.classes.len() == classes, "labels.classes must be one for each of vision.classes")?;
         let is_share = |share: f64| (0.0..=1.0).contains(&share);
         let fits = self.familiarity.is_none_or(|known| is_share(known.background) && is_share(known.mean));
         require(fits, "familiarity.background and familiarity.mean must lie in 0..=1")
@@ -51,9 +56,12 @@ impl SetokimConfig {
 
     /// What is said to the language model, and what becomes of its images.
     fn check_tasks(&self) -> Result<()> {
-        let PromptsConfig { segment, generate, edit, .. } = &self.prompts;
+        let PromptsConfig { segment, generate, edit, names, .. } = &self.prompts;
         let has_place = |prompt: &String| prompt.matches(PLACE).count() == 1;
-        require([segment, generate, edit].into_iter().all(has_place), "prompts must have {} once, for the words")?;
+        require(
+            [segment, generate, edit].into_iter().chain(names).all(has_place),
+            "prompts must have {} once, for the words",
+        )?;
         let CompositeConfig { rim: [low, high], remnant_reach, .. } = self.composite;
         require(0.0 <= low && low < high && high.is_finite(), "composite.rim must be two rising numbers from 0")?;
         let fits = remnant_reach <= MAX_REMNANT_REACH;

@@ -193,7 +193,8 @@ def test_exported_weights_come_back_under_the_names_of_the_stages(tmp_path):
         "language.layers.3.down.a": torch.randn(16, 64),
         "mask_head.mix.weight": torch.randn(4, 4, 3, 3),
     }
-    files, kinds = stored(trained_tensors(first, second))
+    names = {"linear": {"weight": torch.randn(3, 32), "bias": torch.randn(3)}}
+    files, kinds = stored(trained_tensors(first, second, names))
     save_file(files, tmp_path / "m.safetensors", kinds)
     back = read_exported(tmp_path / "m.safetensors")
     merger = {"tokenizer.merger.out.bias": second["merger.out.bias"]}  # the later stage's is what is exported
@@ -203,3 +204,41 @@ def test_exported_weights_come_back_under_the_names_of_the_stages(tmp_path):
         for name, value in wanted.items():
             # Half a step of a 127th of the largest value of a block, or eleven bits.
             assert torch.allclose(found[name], value, atol=float(value.abs().max()) / 250), name
+
+
+def test_every_class_of_the_encoder_has_one_noun_or_none():
+    from training.photo.names import CLASS_NOUNS, class_nouns
+
+    nouns = class_nouns()
+    assert (nouns[0], nouns[207], nouns[281], nouns[963]) == ("fish", "dog", "cat", "pizza")
+    places = []
+    for line in CLASS_NOUNS.read_text().splitlines():
+        for part in line.split(": ")[1].split():
+            first, last = (int(number) for number in (part.split("-") * 2)[:2])
+            places += range(first, last + 1)
+    assert len(places) == len(set(places))
+    assert sum(noun == "" for noun in nouns) == 1000 - len(places)
+
+
+def test_a_said_noun_is_wanted_of_some_token_and_an_unsaid_one_of_none():
+    from training.photo.name_head import photo_loss
+
+    valid, said, unsaid = torch.ones(1, 2), torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    right = torch.tensor([[[9.0, 0, 0], [0, 0, 9.0]]])  # one token is the first noun, the other none of both
+    wrong = torch.tensor([[[0, 9.0, 0], [0, 0, 9.0]]])
+    assert photo_loss(right, valid, said, unsaid) < 0.01 < photo_loss(wrong, valid, said, unsaid)
+    beyond = torch.tensor([[1.0, 0.0]])  # the second token is not there: what it says does not count
+    first = photo_loss(right, beyond, said, unsaid)
+    assert torch.allclose(first, photo_loss(right[:, [0, 0]] * 1.0, beyond, said, unsaid))
+
+
+def test_masks_tell_which_names_a_token_may_have():
+    from training.photo.name_head import targets
+
+    nouns = ["person", "man", "dog", "grass"]
+    shares = torch.zeros(3, 21)
+    shares[0, 15], shares[1, 0], shares[2, 12] = 0.9, 0.99, 0.4
+    allowed, known = targets(shares, nouns)
+    assert allowed[0].tolist() == [1, 1, 0, 0, 0]
+    assert allowed[1].tolist() == [0, 0, 0, 1, 1]
+    assert known.tolist() == [True, True, False]
