@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 impl Image {
     /// Reads a PNG, JPEG, WebP or GIF (the first frame). The Exif orientation is applied, transparent parts are laid
-    /// over white, 16 bits become 8, and grey, palette and CMYK become RGB; colour profiles are not applied.
+    /// over white, 16 bits become 8, and grey, palette and CMYK become RGB. A PNG's gamma is applied, colour profiles are not.
     ///
     /// # Errors
     ///
@@ -43,15 +43,22 @@ impl Image {
         let orientation = orientation.or_else(|| decoder.orientation().ok());
         let mut image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
         image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
-        Ok(Self::from_image(image))
+        let curve = if format == ImageFormat::Png { png_curve(bytes) } else { None };
+        Ok(Self::from_image(image, curve.as_ref()))
     }
 
-    fn from_image(image: DynamicImage) -> Self {
+    /// `curve` gives the value to show for each that is stored.
+    fn from_image(image: DynamicImage, curve: Option<&[u8; 256]>) -> Self {
         let (width, height) = (image.width(), image.height());
+        let show = |value: &mut u8| *value = curve.map_or(*value, |curve| curve[usize::from(*value)]);
         let rgb = if image.color().has_alpha() {
-            over_white(image.into_rgba8().as_raw())
+            let mut pixels = image.into_rgba8();
+            pixels.pixels_mut().for_each(|pixel| pixel.0[..3].iter_mut().for_each(show));
+            over_white(pixels.as_raw())
         } else {
-            image.into_rgb8().into_raw()
+            let mut rgb = image.into_rgb8().into_raw();
+            rgb.iter_mut().for_each(show);
+            rgb
         };
         Self { width, height, rgb }
     }
@@ -90,6 +97,32 @@ fn check_png(bytes: &[u8]) -> Result<&[u8]> {
         check_size(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))?;
     }
     Ok(bytes)
+}
+
+/// What a PNG's stored values are shown as, where it states a gamma and no profile, as browsers do; none where that changes
+/// nothing.
+fn png_curve(bytes: &[u8]) -> Option<[u8; 256]> {
+    const UNIT: f32 = 100_000.0;
+    const ORDINARY: f32 = 45_455.0; // of 2.2, taken for sRGB's own curve
+    let mut gamma = None;
+    let mut rest = bytes.get(8..)?;
+    loop {
+        let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
+        let (name, body) = (rest.get(4..8)?, rest.get(8..)?.get(..length)?);
+        match name {
+            b"gAMA" => gamma = body.first_chunk().map(|bytes| u32::from_be_bytes(*bytes) as f32),
+            b"sRGB" | b"iCCP" | b"cICP" => return None,
+            b"IDAT" => break,
+            _ => {}
+        }
+        rest = rest[8..][length..].get(4..)?; // its checksum
+    }
+    let gamma = gamma.filter(|&gamma| gamma > 0.0 && (gamma - ORDINARY).abs() > 0.05 * ORDINARY)?;
+    Some(std::array::from_fn(|value| {
+        let light = (value as f32 / 255.0).powf(UNIT / gamma);
+        let shown = if light <= 0.003_130_8 { 12.92 * light } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 };
+        (255.0 * shown).round() as u8
+    }))
 }
 
 /// The Exif orientation of a PNG, which may also stand behind the pixels, where the decoder does not look.

@@ -112,3 +112,18 @@ fn what_cannot_be_read_is_said_in_words() {
     assert_said(&patched(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c"), "more than 8 bits");
     assert_said(&patched(b"\x01\x11\0", b"\x01\x31\0"), "a third of its size");
 }
+
+/// As browsers show it: a gamma of 1 brightens, one of 1 / 2.2 is sRGB's own, and a profile stands above it.
+#[test]
+fn a_png_is_shown_by_its_gamma() {
+    let gamma = |hundred_thousandths: u32| chunk(b"gAMA", &hundred_thousandths.to_be_bytes());
+    let decoded = |chunks: &[u8]| Image::decode(&png_with("noise.png", 33, chunks)).unwrap();
+    let (plain, linear) = (decoded(&[]), decoded(&gamma(100_000)));
+    for (&stored, &shown) in plain.rgb().iter().zip(linear.rgb()) {
+        let light = f64::from(stored) / 255.0;
+        let srgb = if light <= 0.003_130_8 { 12.92 * light } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 };
+        assert!((f64::from(shown) - 255.0 * srgb).abs() <= 0.51, "{stored} {shown}");
+    }
+    assert_eq!(decoded(&gamma(45_455)), plain);
+    assert_eq!(decoded(&[gamma(100_000), chunk(b"sRGB", &[0])].concat()), plain);
+}
