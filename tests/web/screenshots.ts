@@ -8,6 +8,8 @@ interface Look {
   name: string;
   scheme: "light" | "dark";
   view: { width: number; height: number };
+  /** The drawn world's where it is not said. */
+  model?: string;
   /** Another than the first one. */
   sample?: string;
   /** One token in focus, so that both looks of the overlay are shown. */
@@ -17,6 +19,17 @@ interface Look {
 }
 
 const looks: Look[] = [
+  {
+    name: "photo",
+    scheme: "light",
+    view: { width: 1600, height: 900 },
+    model: "photo",
+    sample: "Cat",
+    ask: [
+      ["Ask", "What is in the photo?"],
+      ["Find", "the cat"],
+    ],
+  },
   { name: "demo", scheme: "light", view: { width: 1600, height: 900 }, ask: [["Ask", "what do you see?"]] },
   { name: "demo-dark", scheme: "dark", view: { width: 1280, height: 860 }, sample: "Night", focus: 3 },
   { name: "demo-phone", scheme: "light", view: { width: 390, height: 844 } },
@@ -46,7 +59,7 @@ const looks: Look[] = [
 ];
 
 const folder = fileURLToPath(new URL("../../docs/images/", import.meta.url));
-for (const { name, scheme, view, sample, focus, ask = [] } of looks) {
+for (const { name, scheme, view, model = "setokim-tiny", sample, focus, ask = [] } of looks) {
   test(name, async ({ browser }) => {
     const context = await browser.newContext({
       ...settings,
@@ -55,7 +68,7 @@ for (const { name, scheme, view, sample, focus, ask = [] } of looks) {
       deviceScaleFactor: 1.5,
     });
     const page = await context.newPage();
-    await openPage(page, "?model=setokim-tiny");
+    await openPage(page, `?model=${model}`);
     if (sample !== undefined) await page.getByRole("button", { name: `Sample: ${sample}` }).click();
     await settled(page);
     for (const [mode, words] of ask) await asked(page, mode, words);

@@ -11,7 +11,10 @@ import type { Mode, Request, TokenRequests } from "./world.ts";
 const ALIVE = new Set(
   (
     "person man woman boy girl child baby people crowd player dog cat horse cow sheep bird duck elephant bear zebra giraffe " +
-    "monkey rabbit fish insect butterfly"
+    "monkey rabbit fish insect butterfly shark chicken eagle owl frog turtle lizard crocodile snake spider peacock parrot " +
+    "hummingbird toucan goose swan kangaroo koala snail crab lobster flamingo pelican penguin whale seal wolf hyena fox lion " +
+    "lynx leopard tiger meerkat ladybug bee ant grasshopper dragonfly hamster porcupine squirrel marmot beaver pig hippo " +
+    "buffalo goat antelope camel llama weasel otter skunk badger armadillo sloth lemur panda gymnast ballplayer groom diver"
   ).split(" "),
 );
 
