@@ -61,8 +61,7 @@ const remedies: Record<SetokimErrorCode, string> = {
   "hash-mismatch": "Delete the cached file and download it again.",
   "tensor-missing": "Check that config.json and the weights come from the same model.",
   "tensor-shape": "Check that config.json and the weights come from the same model.",
-  "tensor-type":
-    "Take the model as Q4_K_M, Q8_0, F16 or another of the types in docs/weights.md; every tensor counts.",
+  "tensor-type": "Take the model as Q4_K_M, Q8_0, F16 or another of the types in docs/weights.md; every tensor counts.",
   "not-finite": "Check the weights and the input.",
   "clustering-invalid": "Check the clustering block of the model's config.json.",
   "gguf-invalid": "Download the GGUF file again.",
